@@ -1,0 +1,1 @@
+"""The front door: the agent over HTTP."""

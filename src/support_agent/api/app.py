@@ -1,0 +1,36 @@
+"""The service as an ASGI application."""
+
+from fastapi import FastAPI
+
+from support_agent import __version__
+from support_agent.api import errors
+from support_agent.api.lifespan import lifespan_for
+from support_agent.api.middleware import BodyLimitMiddleware, RequestMiddleware
+from support_agent.api.routes import ask, health, stream
+from support_agent.api.settings import ServiceSettings
+
+_DESCRIPTION = """\
+Answers customers' questions from the company's own help articles.
+
+Every response carries `X-Request-ID`; errors are `application/problem+json` (RFC 9457)."""
+
+
+def create_app(settings: ServiceSettings | None = None) -> FastAPI:
+    """Build the application; raises SettingsError where the environment does not suffice.
+
+    Without `settings` they are read from the environment, so that uvicorn can call it: `uvicorn --factory
+    support_agent.api.app:create_app`. Nothing is opened before its lifespan starts.
+    """
+    settings = (settings or ServiceSettings.load()).require()
+    app = FastAPI(
+        title="Support Agent API",
+        description=_DESCRIPTION,
+        version=__version__,
+        lifespan=lifespan_for(settings),
+    )
+    app.add_middleware(BodyLimitMiddleware, limit=settings.max_body)
+    app.add_middleware(RequestMiddleware)  # the last added is the outermost
+    errors.install(app)
+    for route in (ask, stream, health):
+        app.include_router(route.router)
+    return app

@@ -1,0 +1,136 @@
+"""From what went wrong to what the client sees: one table, and one renderer of problem+json (RFC 9457)."""
+
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from support_agent.api.request_id import request_id
+from support_agent.api.schemas import FieldError, Problem
+from support_agent.graph.errors import (
+    InternalError,
+    KnowledgeUnavailable,
+    ModelTimeout,
+    ModelUnavailable,
+    RunError,
+)
+
+MEDIA_TYPE = "application/problem+json"
+
+_RETRY_AFTER = {"Retry-After": "5"}  # seconds; what is down now may be back then
+_CLIENT_GONE = 499  # nginx's status for a client that hung up; nobody receives it, the log shows it
+
+# Where an error meets its status: the one place for a run's errors, and the one for HTTP's own.
+_RUN_ERRORS: Mapping[type[RunError], tuple[int, str, str]] = {
+    ModelUnavailable: (503, "model-unavailable", "The model is not available"),
+    ModelTimeout: (504, "model-timeout", "The model took too long"),
+    KnowledgeUnavailable: (503, "knowledge-unavailable", "The articles can't be searched"),
+    InternalError: (500, "internal", "Something went wrong on our side"),
+}
+_HTTP_ERRORS: Mapping[int, tuple[str, str, str]] = {
+    400: ("malformed-request", "The request can't be read", "The body must be JSON, in UTF-8."),
+    404: ("not-found", "There is nothing here", "There is no such resource; see /docs for those there are."),
+    405: ("method-not-allowed", "Not this method", "The resource does not know this method; see Allow."),
+    413: ("too-large", "The request is too large", "The body is larger than this service accepts."),
+    415: (
+        "unsupported-media-type",
+        "The body must be JSON",
+        "Send the header Content-Type: application/json.",
+    ),
+}
+
+
+class ClientGone(Exception):
+    """The client hung up before it was answered."""
+
+
+def install(app: FastAPI) -> None:
+    """Make `app` render its errors as problems; RequestMiddleware renders those that nobody expected."""
+
+    @app.exception_handler(RunError)
+    async def _(request: Request, error: RunError) -> Response:
+        problem = problem_of(error, request.url.path)
+        return _response(problem, _RETRY_AFTER if problem.status in (503, 504) else None)
+
+    @app.exception_handler(RequestValidationError)
+    async def _(request: Request, error: RequestValidationError) -> Response:
+        return _response(_refusal(request, error))
+
+    @app.exception_handler(HTTPException)
+    async def _(request: Request, error: HTTPException) -> Response:
+        return _response(_http_problem(error.status_code, request.url.path), error.headers)
+
+    @app.exception_handler(ClientGone)
+    async def _(request: Request, error: ClientGone) -> Response:  # noqa: ARG001 - a handler's signature
+        return Response(status_code=_CLIENT_GONE)
+
+
+def problem_of(error: RunError, instance: str) -> Problem:
+    """Describe why a run ended without an answer."""
+    status, kind, title = _RUN_ERRORS[type(error)]
+    return _problem(status, kind, title, str(error), instance)
+
+
+def defect_response(instance: str) -> Response:
+    """Answer a request that met a defect of ours."""
+    return _response(problem_of(InternalError(), instance))
+
+
+def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Return OpenAPI's `responses` for problems with these statuses."""
+    content = {MEDIA_TYPE: {"schema": Problem.model_json_schema(ref_template="#/components/schemas/{model}")}}
+    return {status: {"description": HTTPStatus(status).phrase, "content": content} for status in statuses}
+
+
+def _refusal(request: Request, error: RequestValidationError) -> Problem:
+    path = request.url.path
+    first = error.errors()[0]
+    if first["type"] == "json_invalid":
+        place = f"body: not valid JSON at character {first['loc'][-1]}"
+        return _problem(400, *_HTTP_ERRORS[400][:2], f"{place}. {_HTTP_ERRORS[400][2]}", path)
+    if tuple(first["loc"]) == ("body",) and first["type"] != "missing" and not _is_json(request):
+        return _http_problem(415, path)
+    fields = [FieldError(field=_field(item["loc"]), message=item["msg"]) for item in error.errors()]
+    detail = "; ".join(f"{field.field}: {field.message}" for field in fields)
+    return _problem(422, "invalid-request", "The request is not valid", detail, path, fields)
+
+
+def _field(location: Sequence[str | int]) -> str:
+    where, *names = location
+    # The client may have made up the name, so it is kept short and plain.
+    name = ".".join(map(str, names)) or str(where)
+    return name.encode("ascii", "backslashreplace").decode()[:64]
+
+
+def _is_json(request: Request) -> bool:
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    return kind == "application/json" or (kind.startswith("application/") and kind.endswith("+json"))
+
+
+def _http_problem(status: int, instance: str) -> Problem:
+    phrase = HTTPStatus(status).phrase
+    kind, title, detail = _HTTP_ERRORS.get(status, ("http-error", phrase, phrase))
+    return _problem(status, kind, title, detail, instance)
+
+
+def _problem(
+    status: int, kind: str, title: str, detail: str, instance: str, errors: Sequence[FieldError] = ()
+) -> Problem:
+    return Problem(
+        type=kind,
+        title=title,
+        status=status,
+        detail=detail,
+        instance=instance,
+        request_id=request_id.get(),
+        errors=list(errors),
+    )
+
+
+def _response(problem: Problem, headers: Mapping[str, str] | None = None) -> Response:
+    content = problem.model_dump_json(exclude=None if problem.errors else {"errors"})
+    return Response(content, problem.status, headers, MEDIA_TYPE)

@@ -1,0 +1,27 @@
+"""Opens what lives as long as the service, and closes it in reverse, also after a failed start."""
+
+from collections.abc import AsyncGenerator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import TypedDict
+
+from fastapi import FastAPI
+
+from support_agent.api.settings import ServiceSettings
+from support_agent.graph.agent import SupportAgent, open_agent
+
+
+class State(TypedDict):
+    """What requests find in `request.state`."""
+
+    agent: SupportAgent
+
+
+def lifespan_for(settings: ServiceSettings) -> Callable[[FastAPI], AbstractAsyncContextManager[State]]:
+    """Return the lifespan of a service with these settings."""
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncGenerator[State]:
+        async with open_agent(settings) as agent:
+            yield State(agent=agent)
+
+    return lifespan

@@ -1,0 +1,85 @@
+"""What requests and responses hold."""
+
+from typing import Annotated, Self
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from support_agent.graph.events import Done
+from support_agent.graph.state import Category, Question
+
+_EXAMPLE = "I was charged twice, can I have my money back?"
+
+CustomerId = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,128}$", examples=["customer-42"])]
+
+
+class AskRequest(BaseModel):
+    """A question that belongs to no conversation."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, hide_input_in_errors=True)
+
+    question: Annotated[Question, Field(description="1 to 4,000 characters after trimming.", examples=[_EXAMPLE])]
+    customer_id: Annotated[CustomerId | None, Field(description="Your own name for the customer who asks.")] = None
+
+
+class StreamQuery(BaseModel):
+    """The query of a streamed question."""
+
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
+
+    question: Annotated[Question, Field(description="1 to 4,000 characters after trimming.", examples=[_EXAMPLE])]
+
+
+class SourceOut(BaseModel):
+    """An article that the answer rests on."""
+
+    id: str = Field(examples=["duplicate-charge"])
+    title: str = Field(examples=["Charged twice for the same period"])
+
+
+class AskResponse(BaseModel):
+    """The whole answer."""
+
+    answer: str
+    category: Category
+    tokens_used: int = Field(description="Tokens that this request cost, both model calls together.")
+    sources: list[SourceOut] = Field(description="The articles found, best first.")
+    cached: bool = Field(description="Whether the answer was kept from an earlier request.")
+    run_id: str
+
+    @classmethod
+    def of(cls, done: Done) -> Self:
+        """Render a run's result."""
+        return cls(
+            answer=done.answer,
+            category=done.category,
+            tokens_used=done.tokens_used,
+            sources=[SourceOut(id=source.id, title=source.title) for source in done.sources],
+            cached=False,
+            run_id=done.run_id,
+        )
+
+
+class HealthResponse(BaseModel):
+    """That the process runs."""
+
+    status: str = Field(examples=["healthy"])
+    version: str = Field(examples=["0.1.0"])
+
+
+class FieldError(BaseModel):
+    """What is wrong with one field of a request."""
+
+    field: str = Field(examples=["question"])
+    message: str = Field(examples=["String should have at most 4000 characters"])
+
+
+class Problem(BaseModel):
+    """An error, as RFC 9457 has it (application/problem+json)."""
+
+    type: str = Field(description="What kind of error, for programs.", examples=["invalid-request"])
+    title: str = Field(examples=["The request is not valid"])
+    status: int = Field(examples=[422])
+    detail: str = Field(examples=["question: String should have at most 4000 characters"])
+    instance: str = Field(description="The path that was asked for.", examples=["/ask"])
+    request_id: str = Field(description="As in the header X-Request-ID; quote it to support.")
+    errors: list[FieldError] = Field(default=[], description="Each field that was refused.")

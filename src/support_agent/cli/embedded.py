@@ -1,0 +1,50 @@
+"""What the command line starts because it is not configured."""
+
+import os
+import signal
+from collections.abc import Generator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+
+from support_agent.graph.settings import AgentSettings
+from support_agent.local.model import start_model
+from support_agent.local.process import Service
+from support_agent.local.redis import start_redis
+
+
+@dataclass(frozen=True, slots=True)
+class Embedded:
+    """Local services that are starting, each in place of what is not configured."""
+
+    model: Service | None
+    redis: Service | None
+
+    def wait(self) -> None:
+        """Block until all answer, and put them into this process's environment; raises LocalServiceError."""
+        if self.redis:
+            os.environ["REDIS_URL"] = self.redis.wait()
+        if self.model:
+            os.environ["OPENAI_BASE_URL"] = self.model.wait()
+            os.environ["OPENAI_API_KEY"] = self.model.secret
+
+
+@contextmanager
+def embedded(settings: AgentSettings, *, redis: bool) -> Generator[Embedded]:
+    """Start what `settings` lack, in development only; it ends with the block, or with this process.
+
+    SIGTERM raises SystemExit meanwhile, so that what was started is also stopped.
+    """
+    development = settings.env == "development"
+    before = signal.signal(signal.SIGTERM, _exit)
+    try:
+        with ExitStack() as stack:
+            yield Embedded(
+                model=stack.enter_context(start_model()) if development and not settings.has_model else None,
+                redis=stack.enter_context(start_redis()) if redis and development and not settings.redis_url else None,
+            )
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _exit(*_: object) -> None:
+    raise SystemExit(0)

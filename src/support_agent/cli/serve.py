@@ -1,0 +1,81 @@
+"""`support-agent serve`: the service, and whatever it needs that is not configured."""
+
+import copy
+import socket
+from importlib import import_module
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from support_agent import __version__
+from support_agent.api.settings import ServiceSettings
+from support_agent.cli.embedded import Embedded, embedded
+from support_agent.graph.errors import SettingsError
+
+_APPLICATION = "support_agent.api.app"
+_GRACE = 9  # seconds that open requests have to end
+
+
+def serve(
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 8000,
+    workers: Annotated[int, typer.Option(min=1, help="Processes that serve.")] = 1,
+    reload: Annotated[bool, typer.Option("--reload", help="Start again when the source changes.")] = False,
+) -> None:
+    """Serve the agent over HTTP, starting what is not configured."""
+    settings = ServiceSettings.load()
+    _check_free(host, port)
+    with embedded(settings, redis=True) as started:
+        # Imported while the local services start, since it takes seconds.
+        import uvicorn
+
+        import_module(_APPLICATION)
+        started.wait()
+        ServiceSettings.load().require()
+        _say(settings, started, f"http://{host}:{port}")
+        uvicorn.run(
+            f"{_APPLICATION}:create_app",
+            factory=True,
+            host=host,
+            port=port,
+            workers=workers,
+            reload=reload,
+            access_log=False,  # it holds query strings, and so what customers ask
+            log_config=_log_config(),
+            timeout_graceful_shutdown=_GRACE,
+        )
+
+
+def _check_free(host: str, port: int) -> None:
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError as error:
+        raise SettingsError(f"can't listen on {host}:{port}: {error.strerror}; choose another --port") from None
+
+
+def _say(settings: ServiceSettings, started: Embedded, address: str) -> None:
+    def state(*, is_embedded: bool) -> str:
+        return "[yellow]embedded[/]" if is_embedded else "[green]configured[/]"
+
+    model = "offline model" if started.model else f"{settings.classify_model}, {settings.answer_model}"
+    articles = "in Postgres" if settings.database_url else "in memory"
+    table = Table.grid(padding=(0, 2))
+    table.add_row("model", state(is_embedded=started.model is not None), model)
+    table.add_row("Redis", state(is_embedded=started.redis is not None), "kept in memory" if started.redis else "")
+    table.add_row("articles", state(is_embedded=not settings.database_url), f"{articles}, from {settings.knowledge}")
+    console = Console(stderr=True, highlight=False)
+    console.print(f"support-agent {__version__} on {address}")
+    console.print(table)
+
+
+def _log_config() -> dict[str, Any]:
+    from uvicorn.config import LOGGING_CONFIG
+
+    config = copy.deepcopy(LOGGING_CONFIG)
+    config["loggers"]["support_agent"] = {"handlers": ["default"], "level": "INFO", "propagate": False}
+    return config

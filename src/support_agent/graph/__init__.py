@@ -1,0 +1,1 @@
+"""The agent: its state graph, models and articles. Knows no HTTP."""

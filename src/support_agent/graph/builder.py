@@ -1,0 +1,28 @@
+"""The graph: its nodes and edges, and nothing else."""
+
+from functools import partial
+
+from langgraph.graph import END, START, StateGraph
+from langgraph.graph.state import CompiledStateGraph
+
+from support_agent.graph.knowledge import Knowledge
+from support_agent.graph.models import Models
+from support_agent.graph.nodes.answer import answer
+from support_agent.graph.nodes.classify import classify
+from support_agent.graph.nodes.retrieve import retrieve
+from support_agent.graph.state import AgentContext, AgentInput, AgentState
+
+AgentGraph = CompiledStateGraph[AgentState, AgentContext, AgentInput, AgentState]
+
+
+def build_graph(models: Models, knowledge: Knowledge) -> AgentGraph:
+    """START to `classify` and `retrieve` side by side, then `answer`, then END."""
+    graph = StateGraph(AgentState, AgentContext, input_schema=AgentInput)
+    graph.add_node("classify", partial(classify, models=models))
+    graph.add_node("retrieve", partial(retrieve, knowledge=knowledge))
+    graph.add_node("answer", partial(answer, models=models, knowledge=knowledge))
+    graph.add_edge(START, "classify")
+    graph.add_edge(START, "retrieve")
+    graph.add_edge(["classify", "retrieve"], "answer")
+    graph.add_edge("answer", END)
+    return graph.compile(name="support-agent")

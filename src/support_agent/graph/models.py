@@ -1,0 +1,211 @@
+"""The chat models and the embeddings, with their time budgets, retries and fallback.
+
+Every call to the model's server goes through `_persist`, the one place that retries.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Self, TypeVar, cast
+
+import openai
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
+from langchain_openai import ChatOpenAI, OpenAIEmbeddings
+from pydantic import SecretStr
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_attempt
+from tenacity.wait import wait_random_exponential
+
+from support_agent.graph.errors import ModelError, ModelTimeout, ModelUnavailable
+from support_agent.graph.settings import AgentSettings
+
+ATTEMPTS = 3
+"""Times that one model is asked for one thing: the first, and two retries."""
+
+_LABEL_TOKENS = 5  # a one-word label, whatever the tokenizer
+_LONGEST_PAUSE = 5.0  # seconds; a server that asks us to stay away for longer counts as down
+_PASSING_STATUSES = frozenset({408, 409, 429})  # and all from 500 on
+
+_log = logging.getLogger(__name__)
+_backoff = wait_random_exponential(multiplier=0.25, max=2)
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """Seconds that each stage of a turn may take."""
+
+    connect: float
+    """To reach the model's server."""
+    first_token: float
+    """Until an attempt's first token; also the longest silence between two tokens."""
+    total: float
+    """For the whole turn, retries and fallback included."""
+
+    @classmethod
+    def of(cls, total: float) -> Self:
+        """Divide a turn of `total` seconds so that three attempts fit into it."""
+        return cls(connect=total / 12, first_token=total / 3, total=total)
+
+
+@dataclass(frozen=True, slots=True)
+class Models:
+    """The models that the graph asks; every method raises ModelUnavailable or ModelTimeout."""
+
+    classifier: ChatOpenAI
+    answerers: tuple[ChatOpenAI, ...]
+    """The answer model, then the fallback if there is one."""
+    embeddings: OpenAIEmbeddings
+    budget: Budget
+
+    async def classify(self, prompt: Sequence[BaseMessage]) -> AIMessage:
+        """Return the classifier's reply."""
+        return await _persist(lambda: self.classifier.ainvoke(list(prompt)))
+
+    async def embed(self, texts: Sequence[str]) -> list[list[float]]:
+        """Return one vector a text."""
+        return await _persist(lambda: self.embeddings.aembed_documents(list(texts)))
+
+    async def answer(self, prompt: Sequence[BaseMessage]) -> AsyncGenerator[AIMessageChunk]:
+        """Yield the answer's chunks.
+
+        A failure before the first token is retried, and then the fallback is asked; after the first
+        token nothing is repeated.
+        """
+        begun, stream = await self._begin(prompt)
+        try:
+            for chunk in begun:
+                yield chunk
+            finished = _is_last(begun[-1])
+            async for chunk in stream:
+                finished = finished or _is_last(chunk)
+                yield chunk
+            if not finished:
+                raise ModelUnavailable("cut mid-stream")
+        except Exception as error:
+            raise _translate(error) from error
+        finally:
+            await stream.aclose()
+
+    async def _begin(self, prompt: Sequence[BaseMessage]) -> "_Begun":
+        *preferred, last = self.answerers
+        for model in preferred:
+            try:
+                return await _persist(lambda model=model: self._first_token(model, prompt))
+            except ModelError as error:
+                _log.warning("asking the fallback model: %s", error.reason)
+        return await _persist(lambda: self._first_token(last, prompt))
+
+    async def _first_token(self, model: ChatOpenAI, prompt: Sequence[BaseMessage]) -> "_Begun":
+        # LangChain declares an iterator; it is the generator that must be closed.
+        stream = cast("AsyncGenerator[AIMessageChunk]", model.astream(list(prompt)))
+        begun: list[AIMessageChunk] = []
+        try:
+            async with asyncio.timeout(self.budget.first_token):
+                async for chunk in stream:
+                    begun.append(chunk)
+                    if chunk.text.strip():
+                        return begun, stream
+        except BaseException:
+            await stream.aclose()
+            raise
+        raise ModelUnavailable("empty answer")
+
+
+_Begun = tuple[list[AIMessageChunk], AsyncGenerator[AIMessageChunk]]
+
+
+@asynccontextmanager
+async def open_models(settings: AgentSettings) -> AsyncGenerator[Models]:
+    """Connect to the model's server with one pool of connections, closed on exit."""
+    budget = Budget.of(settings.answer_timeout)
+    timeout = openai.Timeout(budget.first_token, connect=budget.connect)
+    key = settings.openai_api_key or SecretStr("not-needed")
+    async with openai.DefaultAioHttpClient(timeout=timeout) as client:
+
+        def chat(model: str, *, label: bool = False) -> ChatOpenAI:
+            return ChatOpenAI(
+                model=model,
+                api_key=key,
+                base_url=settings.openai_base_url,
+                temperature=0,
+                timeout=timeout,
+                max_retries=0,  # _persist retries
+                max_completion_tokens=_LABEL_TOKENS if label else None,
+                streaming=not label,
+                stream_usage=True,
+                stream_chunk_timeout=budget.first_token,
+                use_responses_api=False,
+                http_async_client=client,
+                tags=["nostream"] if label else None,
+            )
+
+        names = [settings.answer_model, settings.fallback_model]
+        yield Models(
+            classifier=chat(settings.classify_model, label=True),
+            answerers=tuple(chat(name) for name in names if name),
+            embeddings=OpenAIEmbeddings(
+                model=settings.embedding_model,
+                api_key=key,
+                base_url=settings.openai_base_url,
+                timeout=timeout,
+                max_retries=0,
+                check_embedding_ctx_length=False,  # else tokens are sent, which only OpenAI understands
+                http_async_client=client,
+            ),
+            budget=budget,
+        )
+
+
+async def _persist(call: Callable[[], Awaitable[_T]]) -> _T:
+    """Await `call()` up to ATTEMPTS times while its errors may pass; raises ModelError."""
+    retrying = AsyncRetrying(
+        stop=stop_after_attempt(ATTEMPTS), wait=_pause, retry=retry_if_exception(_may_pass), reraise=True
+    )
+
+    async def attempt() -> _T:  # tenacity awaits coroutine functions alone
+        return await call()
+
+    try:
+        return await retrying(attempt)
+    except Exception as error:
+        raise _translate(error) from error
+
+
+def _pause(state: RetryCallState) -> float:
+    error = state.outcome.exception() if state.outcome else None
+    return _backoff(state) if error is None else (_retry_after(error) or _backoff(state))
+
+
+def _may_pass(error: BaseException) -> bool:
+    if isinstance(error, openai.APIStatusError):
+        if error.code == "insufficient_quota" or (_retry_after(error) or 0) > _LONGEST_PAUSE:
+            return False
+        return error.status_code in _PASSING_STATUSES or error.status_code >= 500
+    return isinstance(error, Exception)
+
+
+def _retry_after(error: BaseException) -> float | None:
+    """Seconds that the server asks us to wait, where it says so in seconds."""
+    value = error.response.headers.get("retry-after", "") if isinstance(error, openai.APIStatusError) else ""
+    return float(value) if value.isdecimal() else None
+
+
+def _translate(error: Exception) -> ModelError:
+    if isinstance(error, ModelError):
+        return error
+    if isinstance(error, TimeoutError | openai.APITimeoutError):
+        return ModelTimeout(type(error).__name__)
+    if isinstance(error, openai.APIStatusError):
+        return ModelUnavailable(f"HTTP {error.status_code}")
+    return ModelUnavailable(type(error).__name__)
+
+
+def _is_last(chunk: AIMessageChunk) -> bool:
+    return "finish_reason" in chunk.response_metadata
+
+
+def tokens(message: AIMessage) -> int:
+    """Return the tokens that the server counted for a message or chunk; 0 where it said nothing."""
+    return message.usage_metadata["total_tokens"] if message.usage_metadata else 0

@@ -1,0 +1,106 @@
+"""What the agent can be told through the environment (and a `.env` file)."""
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Literal, Self
+
+from dotenv import dotenv_values
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from support_agent.graph.errors import SettingsError
+
+_ENV_FILE = ".env"
+
+
+class AgentSettings(BaseSettings):
+    """Settings of the agent itself; each field's alias is the environment variable."""
+
+    model_config = SettingsConfigDict(
+        env_file=_ENV_FILE,
+        env_ignore_empty=True,
+        extra="ignore",
+        frozen=True,
+        populate_by_name=True,
+        hide_input_in_errors=True,
+    )
+
+    openai_api_key: SecretStr | None = Field(default=None, alias="OPENAI_API_KEY")
+    """Key of the model's server."""
+    openai_base_url: str | None = Field(default=None, alias="OPENAI_BASE_URL")
+    """Address of the model's server, with its version path; unset means OpenAI."""
+    redis_url: SecretStr | None = Field(default=None, alias="REDIS_URL")
+    """Redis 8, or any with JSON and Search; secret because it may hold a password."""
+    database_url: SecretStr | None = Field(default=None, alias="DATABASE_URL")
+    """Postgres with pgvector; unset keeps the articles in memory."""
+    env: Literal["development", "production"] = Field(default="development", alias="SUPPORT_ENV")
+    """`production` starts nothing local and refuses to run without what it needs."""
+    classify_model: str = Field(default="gpt-4o-mini", alias="SUPPORT_CLASSIFY_MODEL")
+    """The model that names a question's category."""
+    answer_model: str = Field(default="gpt-4o", alias="SUPPORT_ANSWER_MODEL")
+    """The model that writes the answer."""
+    fallback_model: str | None = Field(default=None, alias="SUPPORT_FALLBACK_MODEL")
+    """Asked when the answer model fails before its first token."""
+    embedding_model: str = Field(default="text-embedding-3-small", alias="SUPPORT_EMBEDDING_MODEL")
+    """The model that embeds articles and questions."""
+    answer_timeout: float = Field(default=60, gt=0, le=3600, alias="SUPPORT_ANSWER_TIMEOUT")
+    """Seconds for a whole turn, retries and fallback included."""
+    knowledge: Path = Field(default=Path("knowledge"), alias="SUPPORT_KNOWLEDGE")
+    """Folder of articles."""
+
+    @field_validator("openai_base_url")
+    @classmethod
+    def _http_url(cls, value: str | None) -> str | None:
+        if value is not None and not value.startswith(("http://", "https://")):
+            raise ValueError("must start with http:// or https://")
+        return value
+
+    @field_validator("database_url")
+    @classmethod
+    def _postgres_url(cls, value: SecretStr | None) -> SecretStr | None:
+        return _with_scheme(value, "postgresql://", "postgres://")
+
+    @field_validator("redis_url")
+    @classmethod
+    def _redis_url(cls, value: SecretStr | None) -> SecretStr | None:
+        return _with_scheme(value, "redis://", "rediss://", "unix://")
+
+    @property
+    def has_model(self) -> bool:
+        """Whether a model's server is configured."""
+        return self.openai_api_key is not None or self.openai_base_url is not None
+
+    def missing(self) -> list[str]:
+        """Names of the variables without which the agent can't run."""
+        return [] if self.has_model else ["OPENAI_API_KEY or OPENAI_BASE_URL"]
+
+    def require(self) -> Self:
+        """Return these settings if they suffice to run, else raise SettingsError naming what is missing."""
+        if missing := self.missing():
+            raise SettingsError(f"missing in the environment: {', '.join(missing)}")
+        return self
+
+    @classmethod
+    def load(cls) -> Self:
+        """Read the environment; raises SettingsError naming the first variable that is unknown or bad."""
+        names = {str(field.alias) for field in cls.model_fields.values()}
+        for name in _support_names():
+            if name not in names:
+                raise SettingsError(f"{name}: there is no such setting; see .env.example for those there are")
+        try:
+            return cls()
+        except ValidationError as error:
+            first = error.errors(include_input=False, include_url=False)[0]
+            raise SettingsError(f"{first['loc'][0]}: {first['msg']}") from None
+
+
+def _with_scheme(value: SecretStr | None, *schemes: str) -> SecretStr | None:
+    if value is not None and not value.get_secret_value().startswith(schemes):
+        raise ValueError(f"must start with {' or '.join(schemes)}")
+    return value
+
+
+def _support_names() -> Iterable[str]:
+    names = {*os.environ, *dotenv_values(_ENV_FILE, interpolate=False)}
+    return sorted(name for name in names if name.upper().startswith("SUPPORT_"))

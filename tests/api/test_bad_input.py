@@ -1,0 +1,139 @@
+import json
+import logging
+from collections.abc import AsyncGenerator
+from typing import Any
+
+import httpx
+import pytest
+
+from harness.scripted_model import ScriptedModel
+
+JSON = {"content-type": "application/json"}
+CANARY = "canary-7f3a"
+
+REFUSED: dict[str, tuple[bytes, dict[str, str], int, str]] = {
+    "empty": (b'{"question": ""}', JSON, 422, "question"),
+    "blank": (b'{"question": " \\n\\t "}', JSON, 422, "question"),
+    "invisible": ('{"question": "\u200b\u2060"}'.encode(), JSON, 422, "question"),
+    "4,001 characters": (json.dumps({"question": "é" * 4001}).encode(), JSON, 422, "question"),
+    "number": (b'{"question": 42}', JSON, 422, "question"),
+    "null": (b'{"question": null}', JSON, 422, "question"),
+    "list": (b'["question"]', JSON, 422, "body"),
+    "missing": (b"{}", JSON, 422, "question"),
+    "no body": (b"", JSON, 422, "body"),
+    "unknown field": (b'{"question": "Why?", "canary-7f3a": 1}', JSON, 422, CANARY),
+    "unknown field with a surrogate": (b'{"question": "Why?", "\\ud800": 1}', JSON, 422, "body"),
+    "bad customer": (b'{"question": "Why?", "customer_id": "a b"}', JSON, 422, "customer_id"),
+    "customer with a newline": (b'{"question": "Why?", "customer_id": "a\\n"}', JSON, 422, "customer_id"),
+    "NUL": (b'{"question": "a\\u0000b"}', JSON, 422, "question"),
+    "lone surrogate": (b'{"question": "canary-7f3a \\ud83d"}', JSON, 422, "question"),
+    "not JSON": (b'{"question": "canary-7f3a', JSON, 400, "body"),
+    "invalid UTF-8": (b'{"question": "canary-7f3a \xff"}', JSON, 400, "body"),
+    "deep": (b'{"question": ' + b"[" * 30_000, JSON, 400, "body"),
+    "no content type": (b'{"question": "canary-7f3a"}', {}, 415, "Content-Type"),
+    "wrong content type": (
+        b'{"question": "canary-7f3a"}',
+        {"content-type": "text/plain"},
+        415,
+        "Content-Type",
+    ),
+    "1 MB": (json.dumps({"question": "a" * 1_000_000}).encode(), JSON, 413, "body"),
+}
+
+
+def check_problem(response: httpx.Response, status: int) -> dict[str, Any]:
+    problem = response.json()
+    assert response.status_code == problem["status"] == status
+    assert response.headers["content-type"] == "application/problem+json"
+    assert problem["request_id"] == response.headers["x-request-id"]
+    assert problem["instance"] == response.request.url.path
+    assert problem["type"]
+    assert problem["title"]
+    return problem
+
+
+@pytest.mark.parametrize(("content", "headers", "status", "named"), REFUSED.values(), ids=list(REFUSED))
+async def test_ask_refuses_bad_bodies(
+    client: httpx.AsyncClient,
+    model: ScriptedModel,
+    caplog: pytest.LogCaptureFixture,
+    content: bytes,
+    headers: dict[str, str],
+    status: int,
+    named: str,
+) -> None:
+    """A bad body gets a problem that names the field, costs no model call, and leaves no text of it in the log."""
+    caplog.set_level(logging.DEBUG, logger="support_agent")
+    response = await client.post("/ask", content=content, headers=headers)
+    problem = check_problem(response, status)
+    assert named in problem["detail"]
+    if named != CANARY:
+        assert CANARY not in response.text
+    assert CANARY not in caplog.text
+    assert model.calls == []
+
+
+@pytest.mark.parametrize(
+    ("query", "named"),
+    [
+        ("", "question"),
+        ("question=", "question"),
+        ("question=%20", "question"),
+        ("question=%00", "question"),
+        ("question=" + "a" * 4001, "question"),
+        ("question=Why&other=1", "other"),
+        ("question=%ff", "query"),
+    ],
+)
+async def test_stream_refuses_bad_questions(
+    client: httpx.AsyncClient, model: ScriptedModel, query: str, named: str
+) -> None:
+    """A bad query gets a problem that names the field, before a stream begins."""
+    problem = check_problem(await client.get(f"/stream?{query}"), 422)
+    assert named in problem["detail"]
+    assert model.calls == []
+
+
+async def test_each_refused_field_is_listed(client: httpx.AsyncClient) -> None:
+    """A body with two faults names both."""
+    response = await client.post("/ask", json={"question": "", "customer_id": "a b"})
+    assert [error["field"] for error in check_problem(response, 422)["errors"]] == ["question", "customer_id"]
+
+
+async def test_4000_characters_are_enough_and_trimmed(client: httpx.AsyncClient, model: ScriptedModel) -> None:
+    """A question of exactly 4,000 characters beside white space is asked as it is, trimmed."""
+    response = await client.post("/ask", json={"question": "  " + "é" * 4000 + "\n"})
+    assert response.status_code == 200
+    assert model.of("answer")[0].prompt[-1] == ("user", "é" * 4000)
+
+
+async def test_a_body_of_unknown_length_is_cut_at_the_limit(client: httpx.AsyncClient, model: ScriptedModel) -> None:
+    """A chunked body is refused as soon as it is larger than the limit."""
+
+    async def endless() -> AsyncGenerator[bytes]:
+        for _ in range(200):
+            yield b"a" * 1000
+
+    response = await client.post("/ask", content=endless(), headers=JSON)
+    check_problem(response, 413)
+    assert model.calls == []
+
+
+async def test_unknown_paths_and_methods_are_problems(client: httpx.AsyncClient) -> None:
+    """404 and 405 look like every other error."""
+    assert check_problem(await client.get("/nothing"), 404)["type"] == "not-found"
+    assert check_problem(await client.get("/ask"), 405)["type"] == "method-not-allowed"
+
+
+@pytest.mark.parametrize("offered", ["mine-1", "a.b_c-D9"])
+async def test_a_sane_request_id_is_kept(client: httpx.AsyncClient, offered: str) -> None:
+    """The client's own request id comes back."""
+    response = await client.get("/health", headers={"X-Request-ID": offered})
+    assert response.headers["x-request-id"] == offered
+
+
+@pytest.mark.parametrize("offered", ["", "a b", "x" * 129, "é", "<script>"])
+async def test_other_request_ids_are_replaced(client: httpx.AsyncClient, offered: str) -> None:
+    """An id that could break a log line is replaced by one of ours."""
+    response = await client.get("/health", headers={b"X-Request-ID": offered.encode()})
+    assert len(response.headers["x-request-id"]) == 32

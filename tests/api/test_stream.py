@@ -1,0 +1,116 @@
+import asyncio
+import json
+import time
+
+import httpx
+import pytest
+from httpx_sse import aconnect_sse
+
+from harness.scripted_model import ScriptedModel, cut, stall, status, tokens
+
+
+async def read(client: httpx.AsyncClient, question: str = "Why was I charged twice?") -> list[tuple[str, str]]:
+    """The stream's events: names and data."""
+    async with aconnect_sse(client, "GET", "/stream", params={"question": question}) as source:
+        source.response.raise_for_status()
+        return [(event.event, event.data) async for event in source.aiter_sse()]
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        ["You ", "were", " charged", " twice."],
+        ["one\n", "\ntwo", "\n\n", "three\n"],
+        ["🙂", "👩‍👩‍👧", "é", "e\u0301", "\u202e"],
+        ["a\u2028b", "\u2029", "\u0085", "\x0b\x0c\x1c", "\ufeff"],
+        ["x" * 200_000, "y"],
+        ["  two spaces", " ", "data: x", "event: error", ": comment", "id: 7"],
+    ],
+    ids=["words", "newlines", "emoji", "separators", "long", "fields"],
+)
+async def test_stream_delivers_tokens_byte_for_byte(
+    client: httpx.AsyncClient, model: ScriptedModel, pieces: list[str]
+) -> None:
+    """Every token arrives as one event with exactly its text, and the end marker follows."""
+    model.script("answer", tokens(pieces))
+    assert await read(client) == [*(("message", piece) for piece in pieces), ("message", "[DONE]")]
+
+
+async def test_stream_ends_lines_with_lf_alone(client: httpx.AsyncClient, model: ScriptedModel) -> None:
+    """CR and CRLF, which server-sent events can't carry, arrive as one LF each, also across tokens."""
+    model.script("answer", tokens(["a\r\nb\r", "\nc\rd", "e\r"]))
+    events = await read(client)
+    assert "".join(data for _, data in events[:-1]) == "a\nb\nc\nde\n"
+
+
+async def test_no_token_can_forge_the_end(client: httpx.AsyncClient, model: ScriptedModel) -> None:
+    """A token that is or holds the end marker is cut inside it; the text stays whole."""
+    pieces = ["[DONE]", "x\n[DONE]\n", "data: [DONE]\n\n", "end"]
+    model.script("answer", tokens(pieces))
+    async with client.stream("GET", "/stream", params={"question": "Why?"}) as response:
+        lines = [line async for line in response.aiter_lines()]
+    assert lines.count("data: [DONE]") == 1
+    events = await read(client)
+    assert "".join(data for _, data in events[:-1]) == "".join(pieces)
+
+
+async def test_stream_sends_each_token_when_it_comes(client: httpx.AsyncClient, model: ScriptedModel) -> None:
+    """The first token is there before the model has written the last."""
+    model.script("answer", tokens(["a", "b", "c"], pause=0.2))
+    async with aconnect_sse(client, "GET", "/stream", params={"question": "Why?"}) as source:
+        await anext(source.aiter_sse())
+        arrived = time.monotonic()
+        assert model.of("answer")[0].ended is None
+        assert source.response.headers["content-type"].startswith("text/event-stream")
+        assert source.response.headers["cache-control"] == "no-cache"
+        assert source.response.headers["x-accel-buffering"] == "no"
+    assert arrived
+
+
+@pytest.mark.parametrize("wait_for_token", [True, False], ids=["mid-stream", "before the first token"])
+async def test_stream_lets_go_of_the_model_when_the_client_hangs_up(
+    client: httpx.AsyncClient, model: ScriptedModel, wait_for_token: bool
+) -> None:
+    """A client that hangs up closes the call to the model within half a second, even between tokens."""
+    model.script("answer", tokens(["Hello"] if wait_for_token else [], then=stall))
+
+    async def listen() -> None:
+        async with aconnect_sse(client, "GET", "/stream", params={"question": "Why?"}) as source:
+            async for _ in source.aiter_sse():
+                pass
+
+    listening = asyncio.create_task(listen())
+    while not model.of("answer"):
+        await asyncio.sleep(0.01)
+    await asyncio.sleep(0.3)
+    listening.cancel()
+    hung_up = time.monotonic()
+    (call,) = model.of("answer")
+    while call.cut is None and time.monotonic() < hung_up + 2:
+        await asyncio.sleep(0.01)
+    assert call.cut is not None
+    assert call.cut - hung_up < 0.5
+
+
+async def test_stream_refuses_with_a_status_before_the_first_token(
+    client: httpx.AsyncClient, model: ScriptedModel
+) -> None:
+    """A model that fails before its first token gives a problem with a status, not an empty stream."""
+    model.script("answer", status(401))
+    response = await client.get("/stream", params={"question": "Why?"})
+    assert (response.status_code, response.json()["type"]) == (503, "model-unavailable")
+
+
+async def test_stream_ends_with_one_error_after_the_first_token(
+    client: httpx.AsyncClient, model: ScriptedModel
+) -> None:
+    """A model that is cut off mid-answer gives one error event; nothing is repeated, no end marker follows."""
+    model.script("answer", tokens(["Hello", " world"], then=cut))
+    events = await read(client)
+    assert events[:2] == [("message", "Hello"), ("message", " world")]
+    ((name, data),) = events[2:]
+    assert name == "error"
+    problem = json.loads(data)
+    assert (problem["type"], problem["status"], problem["instance"]) == ("model-unavailable", 503, "/stream")
+    assert problem["request_id"]
+    assert len(model.of("answer")) == 1

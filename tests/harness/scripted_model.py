@@ -1,0 +1,254 @@
+"""A server that speaks OpenAI's protocol and says what a test tells it to, rightly or wrongly."""
+
+import asyncio
+import base64
+import json
+import re
+import struct
+import time
+import zlib
+from collections import deque
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from starlette.types import Receive, Scope, Send
+
+from harness.serving import serving
+
+Kind = Literal["classify", "answer", "embeddings", "other"]
+
+
+@dataclass
+class Call:
+    """A request that the server got."""
+
+    kind: Kind
+    body: dict[str, Any]
+    authorization: str
+    began: float
+    ended: float | None = None
+    cut: float | None = None
+    """When the client hung up before it had the whole reply."""
+
+    @property
+    def prompt(self) -> list[tuple[str, str]]:
+        """Roles and texts."""
+        return [(message["role"], message["content"]) for message in self.body["messages"]]
+
+    @property
+    def system(self) -> str:
+        """The system prompt."""
+        return self.prompt[0][1]
+
+
+Reply = Callable[[Call, Send], Awaitable[None]]
+
+
+class ScriptedModel:
+    """Says "billing" and "Hello, world." unless told otherwise; embeddings are hashed words."""
+
+    def __init__(self) -> None:
+        self.url = ""
+        self.calls: list[Call] = []
+        self._scripts: dict[str, deque[Reply]] = {
+            "classify": deque([label("billing")]),
+            "answer": deque([tokens(["Hello", ", ", "world", "."])]),
+            "embeddings": deque([embedded(64)]),
+            "other": deque([status(404)]),
+        }
+
+    def script(self, kind: Kind, *replies: Reply) -> None:
+        """Give the replies to the next calls of a kind; the last one is repeated."""
+        self._scripts[kind] = deque(replies)
+
+    def of(self, kind: Kind) -> list[Call]:
+        """The calls of a kind so far."""
+        return [call for call in self.calls if call.kind == kind]
+
+    def forget(self) -> None:
+        """Drop the calls so far."""
+        self.calls.clear()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        content, more = b"", True
+        while more:
+            message = await receive()
+            content += message.get("body", b"")
+            more = message.get("more_body", False)
+        headers = {name.decode(): value.decode() for name, value in scope["headers"]}
+        call = Call(_kind(scope["path"], content), _json(content), headers.get("authorization", ""), time.monotonic())
+        self.calls.append(call)
+        replies = self._scripts[call.kind]
+        reply = replies.popleft() if len(replies) > 1 else replies[0]
+        working = asyncio.ensure_future(reply(call, send))
+        gone = asyncio.create_task(_gone(receive))
+        await asyncio.wait((working, gone), return_when=asyncio.FIRST_COMPLETED)
+        if working.done():
+            call.ended = time.monotonic()
+        else:
+            call.cut = time.monotonic()
+            working.cancel()
+        gone.cancel()
+        results = await asyncio.gather(working, gone, return_exceptions=True)
+        if isinstance(results[0], _Cut):
+            raise results[0]
+
+
+class _Cut(Exception):
+    """Closes the connection without an end of the body."""
+
+
+@asynccontextmanager
+async def scripted_model() -> AsyncGenerator[ScriptedModel]:
+    """Serve a scripted model."""
+    model = ScriptedModel()
+    async with serving(model, lifespan=False) as url:
+        model.url = f"{url}/v1"
+        yield model
+
+
+def label(word: str, *, used: int = 50) -> Reply:
+    """A whole reply."""
+    usage = {"prompt_tokens": used - 1, "completion_tokens": 1, "total_tokens": used}
+    message = {"role": "assistant", "content": word}
+    choice = {"index": 0, "message": message, "finish_reason": "stop"}
+    return body(json.dumps(_completion("chat.completion", [choice], usage)), "application/json")
+
+
+def tokens(
+    pieces: Iterable[str], *, used: int = 300, pause: float = 0, end: bool = True, then: Reply | None = None
+) -> Reply:
+    """A streamed reply, with usage; `then` may spoil its end."""
+    pieces = list(pieces)
+
+    async def reply(call: Call, send: Send) -> None:
+        await _start(send, 200, "text/event-stream")
+        await _event(send, _chunk({"role": "assistant", "content": ""}))
+        for piece in pieces:
+            await _event(send, _chunk({"content": piece}))
+            if pause:
+                await asyncio.sleep(pause)
+        if then:
+            await then(call, send)
+        if end:
+            await _event(send, _chunk({}, finish="stop"))
+            usage = {"prompt_tokens": used - 7, "completion_tokens": 7, "total_tokens": used}
+            await _event(send, json.dumps(_completion("chat.completion.chunk", [], usage)))
+            await _event(send, "[DONE]")
+        await send({"type": "http.response.body"})
+
+    return reply
+
+
+def status(code: int, headers: dict[str, str] | None = None, error: str = "sk-secret-in-an-error") -> Reply:
+    """An error in OpenAI's shape."""
+    content = json.dumps({"error": {"message": error, "type": "scripted", "param": None, "code": None}})
+    return body(content, "application/json", code, headers)
+
+
+def body(content: str, kind: str, code: int = 200, headers: dict[str, str] | None = None) -> Reply:
+    """Any whole body."""
+
+    async def reply(_: Call, send: Send) -> None:
+        await _start(send, code, kind, headers)
+        await send({"type": "http.response.body", "body": content.encode()})
+
+    return reply
+
+
+html = body("<html><body>Bad gateway</body></html>", "text/html")
+
+
+async def cut(_: Call, send: Send) -> None:
+    """Close the connection."""
+    await asyncio.sleep(0.05)  # so that what was sent arrives
+    raise _Cut
+
+
+async def stall(_: Call, send: Send) -> None:
+    """Say nothing (more) for as long as a test may last."""
+    await asyncio.sleep(30)
+
+
+async def broken_chunk(_: Call, send: Send) -> None:
+    """Send a chunk that is no JSON."""
+    await _event(send, '{"choices": [{"delta"')
+
+
+def after(seconds: float, reply: Reply) -> Reply:
+    """Reply later."""
+
+    async def later(call: Call, send: Send) -> None:
+        await asyncio.sleep(seconds)
+        await reply(call, send)
+
+    return later
+
+
+def embedded(dimensions: int) -> Reply:
+    """Vectors of hashed words, as base64 if asked for."""
+
+    async def reply(call: Call, send: Send) -> None:
+        texts: list[str] = call.body["input"]
+        vectors = [_vector(text, dimensions, call.body.get("encoding_format")) for text in texts]
+        data = [{"object": "embedding", "index": index, "embedding": vector} for index, vector in enumerate(vectors)]
+        usage = {"prompt_tokens": 1, "total_tokens": 1}
+        content = json.dumps({"object": "list", "data": data, "model": "scripted", "usage": usage})
+        await body(content, "application/json")(call, send)
+
+    return reply
+
+
+def _vector(text: str, dimensions: int, encoding: str | None) -> list[float] | str:
+    vector = [0.01] * dimensions
+    for word in re.findall(r"[a-z]{4,}", text.lower()):
+        vector[zlib.crc32(word[:6].encode()) % dimensions] += 1.0
+    length = sum(value * value for value in vector) ** 0.5
+    vector = [value / length for value in vector]
+    return base64.b64encode(struct.pack(f"<{dimensions}f", *vector)).decode() if encoding == "base64" else vector
+
+
+def _kind(path: str, content: bytes) -> Kind:
+    if path.endswith("/embeddings"):
+        return "embeddings"
+    if not path.endswith("/chat/completions"):
+        return "other"
+    return "classify" if "Classify" in json.loads(content)["messages"][0]["content"] else "answer"
+
+
+def _json(content: bytes) -> dict[str, Any]:
+    return json.loads(content) if content else {}
+
+
+def _chunk(delta: dict[str, str], finish: str | None = None) -> str:
+    choice = {"index": 0, "delta": delta, "finish_reason": finish}
+    return json.dumps(_completion("chat.completion.chunk", [choice], None))
+
+
+def _completion(kind: str, choices: list[Any], usage: dict[str, int] | None) -> dict[str, Any]:
+    return {
+        "id": "c-1",
+        "object": kind,
+        "created": 1,
+        "model": "scripted",
+        "choices": choices,
+        "usage": usage,
+    }
+
+
+async def _start(send: Send, code: int, kind: str, headers: dict[str, str] | None = None) -> None:
+    pairs = {"content-type": kind, **(headers or {})}
+    encoded = [(name.encode(), value.encode()) for name, value in pairs.items()]
+    await send({"type": "http.response.start", "status": code, "headers": encoded})
+
+
+async def _event(send: Send, data: str) -> None:
+    await send({"type": "http.response.body", "body": f"data: {data}\n\n".encode(), "more_body": True})
+
+
+async def _gone(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
