@@ -3,7 +3,7 @@
 import asyncio
 import socket
 from collections.abc import AsyncGenerator, Generator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any
 
 import uvicorn
@@ -31,7 +31,12 @@ async def serving(app: Any, *, lifespan: bool = True) -> AsyncGenerator[str]:
         timeout_graceful_shutdown=1,
     )
     server = _Server(config)
-    task = asyncio.create_task(server.serve(sockets=[listener]))
+
+    async def serve() -> None:
+        with suppress(SystemExit):  # uvicorn's word for a failed start
+            await server.serve(sockets=[listener])
+
+    task = asyncio.create_task(serve())
     try:
         while not server.started:
             if task.done():

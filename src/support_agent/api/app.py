@@ -5,7 +5,7 @@ from fastapi import FastAPI
 from support_agent import __version__
 from support_agent.api import errors
 from support_agent.api.lifespan import lifespan_for
-from support_agent.api.middleware import BodyLimitMiddleware, RequestMiddleware
+from support_agent.api.middleware import BodyLimitMiddleware, RequestMiddleware, StartMiddleware
 from support_agent.api.routes import ask, health, stream
 from support_agent.api.settings import ServiceSettings
 
@@ -29,7 +29,8 @@ def create_app(settings: ServiceSettings | None = None) -> FastAPI:
         lifespan=lifespan_for(settings),
     )
     app.add_middleware(BodyLimitMiddleware, limit=settings.max_body)
-    app.add_middleware(RequestMiddleware)  # the last added is the outermost
+    app.add_middleware(RequestMiddleware)
+    app.add_middleware(StartMiddleware)  # the last added is the outermost
     errors.install(app)
     for route in (ask, stream, health):
         app.include_router(route.router)

@@ -1,5 +1,6 @@
 """Opens what lives as long as the service, and closes it in reverse, also after a failed start."""
 
+import logging
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TypedDict
@@ -21,6 +22,7 @@ def lifespan_for(settings: ServiceSettings) -> Callable[[FastAPI], AbstractAsync
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncGenerator[State]:
+        logging.getLogger("uvicorn.access").disabled = True  # it writes query strings, and so what customers ask
         async with open_agent(settings) as agent:
             yield State(agent=agent)
 

@@ -1,9 +1,8 @@
-"""What happens to every request: it gets an id, a log line, and a problem where the service has a defect."""
+"""What happens to every request: an id, a log line, a limit, and a problem where the service has a defect."""
 
 import logging
+import sys
 import time
-import traceback
-from typing import cast
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
@@ -11,6 +10,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from support_agent.api.errors import defect_response
 from support_agent.api.request_id import HEADER, choose_request_id, request_id
+from support_agent.graph.errors import StartError, kind_and_place
 
 _log = logging.getLogger(__name__)
 
@@ -44,7 +44,7 @@ class RequestMiddleware:
         try:
             await self._app(scope, receive, send_named)
         except Exception as error:  # noqa: BLE001 - every request ends with an answer
-            _log_defect(error)
+            _log.error(kind_and_place(error))
             if not status:
                 await defect_response(scope["path"])(scope, receive, send_named)
         finally:
@@ -52,6 +52,25 @@ class RequestMiddleware:
             milliseconds = (time.monotonic() - began) * 1000
             _log.info("%s %s %d %.0f ms %s", scope["method"], route, status, milliseconds, chosen)
             request_id.reset(token)
+
+
+class StartMiddleware:
+    """Says in one line why the service does not start, where Starlette would send a traceback."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection, or the service's start and end."""
+
+        async def send_plainly(message: Message) -> None:
+            if message["type"] in ("lifespan.startup.failed", "lifespan.shutdown.failed"):
+                error = sys.exc_info()[1]
+                reason = str(error) if isinstance(error, StartError) else kind_and_place(error)
+                message = {**message, "message": reason}
+            await send(message)
+
+        await self._app(scope, receive, send_plainly if scope["type"] == "lifespan" else send)
 
 
 class BodyLimitMiddleware:
@@ -81,13 +100,3 @@ class BodyLimitMiddleware:
             raise HTTPException(413)
 
         await self._app(scope, receive_some, send)
-
-
-def _log_defect(error: Exception) -> None:
-    if isinstance(error, ExceptionGroup):
-        group = cast("ExceptionGroup[Exception]", error)
-        _log_defect(group.exceptions[0])
-        return
-    # Its text may quote a customer or a secret: only its kind and place are kept.
-    frame = traceback.extract_tb(error.__traceback__)[-1]
-    _log.error("%s at %s:%s", type(error).__name__, frame.filename, frame.lineno)

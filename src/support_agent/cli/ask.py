@@ -48,4 +48,4 @@ async def _stream(settings: AgentSettings, question: str) -> None:
             elif isinstance(event, Done):
                 lines = [f"category  {event.category}"]
                 lines += [f"source    {source.id}  {source.title}" for source in event.sources]
-                Console(highlight=False).print(Text("\n\n" + "\n".join(lines), style="dim"))
+                Console(highlight=False).print(Text("\n\n" + "\n".join(lines), style="dim"), soft_wrap=True)

@@ -15,7 +15,8 @@ Every message may be shown to whoever caused it: none holds a secret, a URL of o
 exception's text.
 """
 
-from typing import ClassVar
+import traceback
+from typing import ClassVar, cast
 
 
 class SupportAgentError(Exception):
@@ -73,3 +74,12 @@ class InternalError(RunError):
 
     def __init__(self) -> None:
         super().__init__("Something went wrong on our side.")
+
+
+def kind_and_place(error: BaseException | None) -> str:
+    """Describe a defect for the log: its type and where it was raised, since its text may quote a customer."""
+    frames = traceback.extract_tb(error.__traceback__) if error else []
+    while isinstance(error, BaseExceptionGroup):
+        error = cast("BaseExceptionGroup[BaseException]", error).exceptions[0]
+        frames = traceback.extract_tb(error.__traceback__) or frames
+    return f"{type(error).__name__} at {frames[-1].filename}:{frames[-1].lineno}"

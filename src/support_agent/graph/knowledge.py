@@ -29,7 +29,7 @@ COMPANY_FILE = "company.yaml"
 PASSAGES = 5
 """Articles that an answer may rest on."""
 
-_BATCH = 32  # articles embedded in one request
+_BATCH = 16  # articles embedded in one request
 _INDEXES = ("indexes",)  # namespace of the record that an index is whole, one a version
 _LOCK = 0x5A17_A6E7  # any number; names our advisory lock among the database's
 _LOCK_DEADLINE = 300.0  # seconds to wait for another replica's indexing
@@ -189,8 +189,13 @@ async def _forget_old(store: BaseStore, version: str) -> None:
 
 
 def _put(version: str, article: Article) -> PutOp:
-    value = {"title": article.title, "text": article.text, "meaning": f"{article.title}\n\n{article.text}"}
+    value = {"title": article.title, "text": article.text, "meaning": meaning(article)}
     return PutOp(_namespace(version), article.id, value)
+
+
+def meaning(article: Article) -> str:
+    """Return what of an article is embedded."""
+    return f"{article.title}\n\n{article.text}"
 
 
 def _namespace(version: str) -> tuple[str, ...]:

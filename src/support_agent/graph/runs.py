@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import traceback
 import uuid
 from collections.abc import AsyncIterator
 from types import TracebackType
@@ -11,7 +10,14 @@ from typing import Self
 from langchain_core.messages import HumanMessage
 
 from support_agent.graph.builder import AgentGraph
-from support_agent.graph.errors import InternalError, KnowledgeUnavailable, ModelError, ModelTimeout, RunError
+from support_agent.graph.errors import (
+    InternalError,
+    KnowledgeUnavailable,
+    ModelError,
+    ModelTimeout,
+    RunError,
+    kind_and_place,
+)
 from support_agent.graph.events import Done, Event, Failed, RunStarted, Source
 from support_agent.graph.state import AgentContext, AgentState
 
@@ -56,9 +62,7 @@ class Run:
         except TimeoutError:
             ending = self._failed(ModelTimeout(f"no answer in {budget:g} s"))
         except Exception as error:  # noqa: BLE001 - a run always ends with an event
-            frame = traceback.extract_tb(error.__traceback__)[-1]
-            # Its text may quote a customer or a secret: only its kind and place are kept.
-            _log.error("run %s: %s at %s:%s", self.id, type(error).__name__, frame.filename, frame.lineno)
+            _log.error("run %s: %s", self.id, kind_and_place(error))
             ending = Failed(InternalError())
         self._events.put_nowait(ending)
 

@@ -1,0 +1,118 @@
+import logging
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+
+import httpx
+import pytest
+from fastapi import FastAPI
+
+from conftest import MakeSettings, Serve
+from harness.scripted_model import ScriptedModel
+from harness.serving import serving
+from support_agent.api.app import create_app
+from support_agent.graph.agent import SupportAgent
+
+CANARY = "canary-7f3a"
+
+
+@pytest.fixture
+async def broken(make_settings: MakeSettings) -> AsyncGenerator[httpx.AsyncClient]:
+    """A client of a service with a route that raises."""
+    app: FastAPI = create_app(make_settings())
+
+    @app.get("/broken")
+    async def raises() -> None:
+        raise RuntimeError(CANARY)
+
+    @app.get("/group")
+    async def raises_a_group() -> None:
+        raise ExceptionGroup(CANARY, [RuntimeError(CANARY)])
+
+    async with serving(app) as url, httpx.AsyncClient(base_url=url) as http:
+        yield http
+
+
+@pytest.mark.parametrize("path", ["/broken", "/group"])
+async def test_a_defect_is_a_problem_without_its_text(
+    broken: httpx.AsyncClient, caplog: pytest.LogCaptureFixture, path: str
+) -> None:
+    """An unexpected exception gives 500; its text reaches neither client nor log, its kind and place the log."""
+    response = await broken.get(path)
+    assert (response.status_code, response.json()["type"]) == (500, "internal")
+    assert response.headers["content-type"] == "application/problem+json"
+    assert response.headers["x-request-id"] == response.json()["request_id"]
+    assert CANARY not in response.text + caplog.text
+    assert "RuntimeError at " in caplog.text
+
+
+async def test_a_defect_in_a_node_is_a_problem_without_its_text(
+    client: httpx.AsyncClient, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that meets a defect ends as every other: with one problem."""
+
+    def raises(*_: object) -> None:
+        raise RuntimeError(CANARY)
+
+    monkeypatch.setattr("support_agent.graph.nodes.answer.answer_prompt", raises)
+    response = await client.post("/ask", json={"question": "Why?"})
+    assert (response.status_code, response.json()["type"]) == (500, "internal")
+    assert CANARY not in response.text + caplog.text
+    assert "RuntimeError at " in caplog.text
+
+
+async def test_requests_are_logged_by_their_shape(client: httpx.AsyncClient, caplog: pytest.LogCaptureFixture) -> None:
+    """The log has method, route, status and request id of each request, and nothing of what it asked."""
+    caplog.set_level(logging.DEBUG)
+    await client.get("/stream", params={"question": CANARY}, headers={"X-Request-ID": "mine"})
+    await client.post("/ask", json={"question": CANARY})
+    await client.get(f"/{CANARY}")
+    ours = [record.getMessage() for record in caplog.records if record.name.startswith(("support_agent", "uvicorn"))]
+    assert any(line.startswith("GET /stream 200 ") and line.endswith(" mine") for line in ours)
+    assert any(line.startswith("POST /ask 200 ") for line in ours)
+    assert any(line.startswith("GET (no route) 404 ") for line in ours)
+    assert CANARY not in "\n".join(ours)
+
+
+async def test_a_failed_start_says_why_in_one_line(
+    serve: Serve, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A start that fails logs one line: what to change, or the kind and place of a defect."""
+    with pytest.raises(RuntimeError, match="did not start"):
+        async with serve(SUPPORT_KNOWLEDGE="nowhere"):
+            pass
+    assert "SUPPORT_KNOWLEDGE: no articles (*.md) in the folder 'nowhere'" in caplog.text
+
+    @asynccontextmanager
+    async def raises(_: object) -> AsyncGenerator[SupportAgent]:
+        raise RuntimeError(CANARY)
+        yield
+
+    monkeypatch.setattr("support_agent.api.lifespan.open_agent", raises)
+    with pytest.raises(RuntimeError, match="did not start"):
+        async with serve():
+            pass
+    assert "RuntimeError at " in caplog.text
+    assert CANARY not in caplog.text
+    assert "Traceback" not in caplog.text
+
+
+async def test_the_documentation_describes_every_route_with_examples(
+    client: httpx.AsyncClient, model: ScriptedModel
+) -> None:
+    """/docs is served, and the OpenAPI document has examples and the problems of each operation."""
+    assert (await client.get("/docs")).status_code == 200
+    document = (await client.get("/openapi.json")).json()
+    assert set(document["paths"]) == {"/ask", "/stream", "/health"}
+    request = document["components"]["schemas"]["AskRequest"]["properties"]["question"]
+    assert request["examples"] == ["I was charged twice, can I have my money back?"]
+    assert request["maxLength"] == 4000
+    for status in ("400", "413", "415", "422", "500", "503", "504"):
+        assert "application/problem+json" in document["paths"]["/ask"]["post"]["responses"][status]["content"]
+    assert model.calls == []
+
+
+async def test_health_asks_nobody(client: httpx.AsyncClient, model: ScriptedModel) -> None:
+    """GET /health says that the process lives and its version, and costs no call."""
+    response = await client.get("/health")
+    assert response.json() == {"status": "healthy", "version": "0.1.0"}
+    assert model.calls == []
