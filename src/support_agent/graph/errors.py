@@ -78,7 +78,7 @@ class InternalError(RunError):
 
 def kind_and_place(error: BaseException | None) -> str:
     """Describe a defect for the log: its type and where it was raised, since its text may quote a customer."""
-    frames = traceback.extract_tb(error.__traceback__) if error else []
+    frames = traceback.extract_tb(error.__traceback__ if error else None)
     while isinstance(error, BaseExceptionGroup):
         error = cast("BaseExceptionGroup[BaseException]", error).exceptions[0]
         frames = traceback.extract_tb(error.__traceback__) or frames

@@ -108,7 +108,7 @@ What comes in the welcome package?""",
 EXAMPLES: tuple[tuple[str, Category], ...] = tuple(
     (question, category) for category, questions in _QUESTIONS.items() for question in questions.splitlines()
 )
-"""One a topic of a help centre, about 1,500 tokens: enough that even the nearest of them names the category."""
+"""One for each topic of a help centre, under 2,000 tokens: enough that even the nearest of them names the category."""
 
 ANSWER = """\
 You are the customer-support assistant of {company}. Answer the customer's question from the help-centre
