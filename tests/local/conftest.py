@@ -1,0 +1,48 @@
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from support_agent.local.model import start_model
+from support_agent.local.process import Service
+from support_agent.local.redis import start_redis
+from support_agent.local.vectors import Vectors
+
+
+@pytest.fixture(scope="session")
+def model_service() -> Iterator[Service]:
+    """The offline model, one for all tests; it keeps nothing of a request."""
+    with start_model() as service:
+        service.wait()
+        yield service
+
+
+@pytest.fixture(scope="session")
+def redis_service() -> Iterator[Service]:
+    with start_redis() as service:
+        service.wait()
+        yield service
+
+
+@pytest.fixture(scope="session")
+def redis_url(redis_service: Service) -> str:
+    """The URL of a real Redis, one for all tests."""
+    return redis_service.url
+
+
+@pytest.fixture(scope="session")
+def vectors() -> Iterator[Vectors]:
+    """The embeddings without the shipped vectors."""
+    vectors = Vectors(Path("/nonexistent"))
+    yield vectors
+    vectors.close()
+
+
+@pytest.fixture(autouse=True)
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where the services that a test starts make their directories; a kept log goes with it."""
+    directory = tmp_path / "temporary"
+    directory.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(directory))
+    return directory

@@ -1,0 +1,122 @@
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from support_agent.local import keeper
+
+# The keeper has one thread; a test has more, of which Python warns when it forks.
+pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+
+SLEEP = ["sleep", "60"]
+
+
+@pytest.fixture(autouse=True)
+def signals_as_before() -> Iterator[None]:
+    numbers = (signal.SIGTERM, signal.SIGCHLD)
+    before = [signal.getsignal(number) for number in numbers]
+    yield
+    signal.set_wakeup_fd(-1)
+    for number, handler in zip(numbers, before, strict=True):
+        signal.signal(number, handler)
+
+
+@pytest.fixture
+def pipe() -> Iterator[tuple[int, Callable[[bytes], None]]]:
+    """The read end, and what writes a last word and closes the write end."""
+    read, write = os.pipe()
+    closed = threading.Event()
+
+    def close(last: bytes) -> None:
+        if last:
+            os.write(write, last)
+        os.close(write)
+        closed.set()
+
+    yield read, close
+    os.close(read)
+    if not closed.is_set():
+        os.close(write)
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    directory = tmp_path / "service"
+    directory.mkdir()
+    (directory / "log").touch()
+    return directory
+
+
+def later(action: Callable[[], None]) -> None:
+    threading.Timer(0.3, action).start()
+
+
+def test_a_closed_pipe_ends_the_command_and_removes_the_directory(
+    pipe: tuple[int, Callable[[bytes], None]], directory: Path
+) -> None:
+    """A parent that is gone before its keeper is ready leaves nothing."""
+    read, close = pipe
+    close(b"")
+    assert keeper.keep(str(directory), SLEEP, read) == 0
+    assert not directory.exists()
+
+
+def test_a_byte_ends_the_command_and_keeps_the_directory(
+    pipe: tuple[int, Callable[[bytes], None]], directory: Path
+) -> None:
+    """A parent that found the service wanting gets to see its log."""
+    read, close = pipe
+    later(lambda: close(b"k"))
+    assert keeper.keep(str(directory), SLEEP, read) == 0
+    assert (directory / "log").exists()
+
+
+def test_sigterm_ends_the_command_and_removes_the_directory(
+    pipe: tuple[int, Callable[[bytes], None]], directory: Path
+) -> None:
+    """A keeper that is asked to end takes all that it keeps along."""
+    later(lambda: os.kill(os.getpid(), signal.SIGTERM))
+    assert keeper.keep(str(directory), SLEEP, pipe[0]) == 0
+    assert not directory.exists()
+
+
+@pytest.mark.parametrize(("script", "code"), [("exit 3", 3), ("kill -9 $$", 128 + 9)])
+def test_a_command_that_ends_by_itself_leaves_its_code_and_its_directory(
+    pipe: tuple[int, Callable[[bytes], None]], directory: Path, script: str, code: int
+) -> None:
+    """The keeper exits as a shell would, and does not remove the log."""
+    assert keeper.keep(str(directory), ["sh", "-c", script], pipe[0]) == code
+    assert (directory / "log").exists()
+
+
+def test_a_command_that_ignores_sigterm_is_killed(
+    pipe: tuple[int, Callable[[bytes], None]], directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After the grace a command is ended by force."""
+    monkeypatch.setattr(keeper, "GRACE", 0.2)
+    read, close = pipe
+    later(lambda: close(b""))
+    began = time.monotonic()
+    keeper.keep(str(directory), ["sh", "-c", "trap '' TERM; while :; do sleep 0.05; done"], read)
+    assert 0.4 < time.monotonic() - began < 5
+
+
+def test_elsewhere_than_on_linux_the_keeper_does_without_a_death_signal(
+    pipe: tuple[int, Callable[[bytes], None]], directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A platform without PR_SET_PDEATHSIG is served all the same."""
+    monkeypatch.setattr(sys, "platform", "darwin")
+    assert keeper.keep(str(directory), ["true"], pipe[0]) == 0
+
+
+def test_the_script_ends_when_its_standard_input_does(directory: Path) -> None:
+    """Run as a program, the keeper watches its standard input."""
+    command = [sys.executable, "-I", "-S", keeper.__file__, str(directory), *SLEEP]
+    subprocess.run(command, stdin=subprocess.DEVNULL, check=True, timeout=10)
+    assert not directory.exists()

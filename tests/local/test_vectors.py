@@ -1,0 +1,144 @@
+import asyncio
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from support_agent.local import model, vectors
+from support_agent.local.answering import OFF_TOPIC
+from support_agent.local.vectors import LONGEST, Kind, Vectors, load, name_of, ship
+
+TEXTS: list[tuple[str, Kind]] = [("When are you open?", "query"), ("We are open on Mondays.", "passage")]
+
+
+def nearness(one: vectors.Vector, other: vectors.Vector) -> float:
+    return float(one @ other / np.linalg.norm(one) / np.linalg.norm(other))
+
+
+def test_a_shipped_vector_is_the_computed_one(tmp_path: Path, vectors: Vectors) -> None:
+    """What is shipped is as good as what it saves, but for float16."""
+    file = tmp_path / "vectors.npz"
+    assert ship(TEXTS, file) == (0, 2)
+    shipped = load(file)
+    for text, kind in TEXTS:
+        np.testing.assert_allclose(shipped[name_of(text, kind)], vectors.compute(text, kind), atol=1e-3)
+
+
+def test_shipping_computes_only_what_is_new_and_drops_what_is_not_wanted(tmp_path: Path) -> None:
+    """A text is computed once, and a stale one does not stay."""
+    file = tmp_path / "vectors.npz"
+    ship(TEXTS, file)
+    before = load(file)[name_of(*TEXTS[0])]
+    assert ship([TEXTS[0], ("Are you closed?", "query")], file) == (1, 1)
+    after = load(file)
+    assert set(after) == {name_of(*TEXTS[0]), name_of("Are you closed?", "query")}
+    np.testing.assert_array_equal(after[name_of(*TEXTS[0])], before)
+
+
+async def test_shipped_vectors_are_not_computed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A known text costs no inference."""
+    file = tmp_path / "vectors.npz"
+    ship(TEXTS, file)
+    knowing = Vectors(file)
+    monkeypatch.setattr(knowing, "compute", None)
+    assert (await knowing.of([TEXTS[0][0]], TEXTS[0][1])).shape == (1, 384)
+    knowing.close()
+
+
+@pytest.mark.parametrize("content", [None, b"", b"PK\x03\x04 not a zip file", b"\x93NUMPY nothing"])
+def test_a_missing_or_broken_file_of_vectors_is_no_vectors(tmp_path: Path, content: bytes | None) -> None:
+    """Shipped vectors only save time, so nothing depends on them."""
+    file = tmp_path / "vectors.npz"
+    if content is not None:
+        file.write_bytes(content)
+    assert load(file) == {}
+
+
+@pytest.mark.parametrize(
+    "arrays",
+    [
+        {"names": np.zeros((1, 32), np.uint8)},
+        {"names": np.zeros((2, 32), np.uint8), "vectors": np.zeros((1, 384), np.float16)},
+        {"names": np.array([object()]), "vectors": np.zeros((1, 384), np.float16)},
+    ],
+)
+def test_a_file_of_something_else_is_no_vectors(tmp_path: Path, arrays: dict[str, np.ndarray]) -> None:
+    """A file that lacks a part, or could run code when it is read, is left alone."""
+    file = tmp_path / "vectors.npz"
+    np.savez(file, **arrays)  # pyright: ignore[reportArgumentType] - its stub takes the names for flags
+    assert load(file) == {}
+
+
+def test_remember_ships_what_the_service_will_embed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of an article also its sentences are shipped, behind its title as answers embed them."""
+    file = tmp_path / "vectors.npz"
+    monkeypatch.setattr(vectors, "SHIPPED", file)
+    monkeypatch.setattr(vectors, "EVERYDAY", ())
+    monkeypatch.setattr("support_agent.local.answering.OFF_TOPIC", OFF_TOPIC[:1])
+    texts = tmp_path / "texts.jsonl"
+    texts.write_text('"When are you open?"\n\n"Opening hours\\n\\nMondays. Tuesdays too."\n')
+    model.main(["--remember", str(texts)])
+    expected: list[tuple[str, Kind]] = [
+        (OFF_TOPIC[0], "query"),
+        ("When are you open?", "query"),
+        ("Opening hours\n\nMondays. Tuesdays too.", "passage"),
+        ("Opening hours: Mondays.", "passage"),
+        ("Opening hours: Tuesdays too.", "passage"),
+    ]
+    assert set(load(file)) == {name_of(text, kind) for text, kind in expected}
+    assert capsys.readouterr().out == "0 vectors kept, 5 computed\n"
+
+
+async def test_the_memory_of_vectors_is_bounded(tmp_path: Path) -> None:
+    """What was not asked for longest is forgotten first."""
+    forgetful = Vectors(tmp_path / "none.npz", remembered=2)
+    for text in ("one", "two", "one", "three"):
+        await forgetful.of([text], "query")
+    assert list(forgetful._remembered) == [name_of("one", "query"), name_of("three", "query")]
+    forgetful.close()
+
+
+async def test_the_same_text_is_computed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Requests that meet over a text share its inference, and one that repeats it gets it twice."""
+    thrifty = Vectors(tmp_path / "none.npz")
+    thrifty._cores = 1
+    computed: list[str] = []
+    compute = thrifty.compute
+
+    def counting(text: str, kind: Kind) -> vectors.Vector:
+        computed.append(text)
+        return compute(text, kind)
+
+    monkeypatch.setattr(thrifty, "compute", counting)
+    await asyncio.gather(*(thrifty.of(["one", "two", "one"], "query") for _ in range(3)))
+    assert sorted(set(computed)) == ["one", "two"]
+    assert len(computed) <= 2 + thrifty._inference._max_workers  # two workers may take it up together
+    thrifty.close()
+
+
+def test_a_prefix_tells_a_question_from_an_answer(vectors: Vectors) -> None:
+    """The same text has one vector as a query and another as a passage."""
+    query, passage = (vectors.compute("Can I pay by card?", kind) for kind in ("query", "passage"))
+    assert 0.5 < nearness(query, passage) < 0.999
+
+
+async def test_centred_vectors_tell_texts_apart_better(vectors: Vectors) -> None:
+    """Without what all texts share, unlike texts are far from each other, and the vectors are unit vectors."""
+    unlike = ["When are you open?", "The upload of my file fails."]
+    plain = await vectors.of(unlike, "query")
+    centred = await vectors.centred(unlike, "query")
+    np.testing.assert_allclose(np.linalg.norm(centred, axis=1), 1, atol=1e-5)
+    assert nearness(*centred) < 0.5 < nearness(*plain)
+
+
+def test_a_nul_does_not_end_a_text(vectors: Vectors) -> None:
+    """What stands behind a NUL counts."""
+    assert nearness(vectors.compute("a\0 refund", "query"), vectors.compute("a", "query")) < 0.97
+
+
+def test_a_long_text_is_cut(vectors: Vectors) -> None:
+    """No text takes longer than one of LONGEST characters."""
+    long = "refund " * 10_000
+    np.testing.assert_array_equal(vectors.compute(long, "query"), vectors.compute(long[:LONGEST], "query"))
