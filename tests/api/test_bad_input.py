@@ -25,6 +25,7 @@ REFUSED: dict[str, tuple[bytes, dict[str, str], int, str]] = {
     "unknown field with a surrogate": (b'{"question": "Why?", "\\ud800": 1}', JSON, 422, "body"),
     "bad customer": (b'{"question": "Why?", "customer_id": "a b"}', JSON, 422, "customer_id"),
     "customer with a newline": (b'{"question": "Why?", "customer_id": "a\\n"}', JSON, 422, "customer_id"),
+    "fillers": ('{"question": "\u3164\u115f"}'.encode(), JSON, 422, "question: must not be blank"),
     "NUL": (b'{"question": "a\\u0000b"}', JSON, 422, "question"),
     "lone surrogate": (b'{"question": "canary-7f3a \\ud83d"}', JSON, 422, "question"),
     "not JSON": (b'{"question": "canary-7f3a', JSON, 400, "body"),
@@ -82,7 +83,7 @@ async def test_ask_refuses_bad_bodies(
         ("question=%00", "question"),
         ("question=" + "a" * 4001, "question"),
         ("question=Why&other=1", "other"),
-        ("question=%ff", "query"),
+        ("question=%ff", "question"),
     ],
 )
 async def test_stream_refuses_bad_questions(
@@ -137,3 +138,18 @@ async def test_other_request_ids_are_replaced(client: httpx.AsyncClient, offered
     """An id that could break a log line is replaced by one of ours."""
     response = await client.get("/health", headers={b"X-Request-ID": offered.encode()})
     assert len(response.headers["x-request-id"]) == 32
+
+
+async def test_no_redirect_follows_the_host_header(client: httpx.AsyncClient) -> None:
+    """A trailing slash is another path, not a way to wherever the Host header says."""
+    check_problem(await client.post("/ask/", json={"question": "Why?"}, headers={"host": "evil.example"}), 404)
+
+
+async def test_the_instance_is_a_uri_reference(client: httpx.AsyncClient) -> None:
+    """A path with odd characters is quoted."""
+    assert (await client.get("/x%20y")).json()["instance"] == "/x%20y"
+
+
+async def test_health_answers_head(client: httpx.AsyncClient) -> None:
+    """Load balancers ask for the head alone."""
+    assert (await client.head("/health")).status_code == 200

@@ -1,3 +1,4 @@
+import json
 import logging
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -108,6 +109,7 @@ async def test_the_documentation_describes_every_route_with_examples(
     assert request["maxLength"] == 4000
     for status in ("400", "413", "415", "422", "500", "503", "504"):
         assert "application/problem+json" in document["paths"]["/ask"]["post"]["responses"][status]["content"]
+    assert "$ref" not in json.dumps(document["paths"]["/ask"]["post"]["responses"]["422"])
     assert model.calls == []
 
 

@@ -106,12 +106,33 @@ def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]
 
 
 def test_ask_streams_an_answer_with_its_category_and_sources() -> None:
-    """`support-agent ask` answers from the articles and names them."""
-    result = run("ask", "I was charged twice, can I have my money back?")
+    """`support-agent ask` answers from the articles and names them, whatever proxy or setting of `serve` there is."""
+    surroundings = {
+        "http_proxy": "http://127.0.0.1:1",
+        "OPENAI_PROXY": "http://127.0.0.1:1",
+        "SUPPORT_MAX_BODY": "9999",
+    }
+    result = run("ask", "I was charged twice, can I have my money back?", **surroundings)
     assert result.returncode == 0, result.stderr
     assert "30 days" in result.stdout
     assert "category  billing" in result.stdout
     assert "duplicate-charge" in result.stdout
+
+
+def test_a_full_disk_is_one_line() -> None:
+    """An answer that can't be written is no traceback."""
+    with Path("/dev/full").open("w") as full:
+        result = subprocess.run(
+            [COMMAND, "ask", "When are you open?"],
+            cwd=REPOSITORY,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    assert result.returncode == 1
+    assert result.stderr.startswith("support-agent: No space left on device")
 
 
 @pytest.mark.parametrize(

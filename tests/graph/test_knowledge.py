@@ -14,7 +14,14 @@ MALFORMED = {
     "no front matter": ("Text.\n", 1, "front matter"),
     "front matter without an end": ("---\nid: bad\n", 1, "front matter"),
     "not YAML": ("---\nid: bad\ntitle: [a\ncategory: billing\n---\nText.\n", 4, "YAML"),
-    "control character": ("---\nid: \x07bad\n---\nText.\n", 2, "YAML"),
+    "control character": ("---\nid: bad\ntitle: \x07\n---\nText.\n", 3, "YAML"),
+    "bad line after U+2028": ("---\nid: bad\ntitle: 'a\u2028b'\ncategory: sales\n---\nText.\n", 4, "must be one of"),
+    "alias of itself": (
+        "---\nid: bad\ntitle: &a {b: {c: *a}}\ncategory: billing\n---\nText.\n",
+        3,
+        "title.b: must be text",
+    ),
+    "NUL": ("---\nid: bad\ntitle: Bad\ncategory: billing\n---\nText.\n\0\n", 7, "NUL"),
     "a list": ("---\n- id\n---\nText.\n", 2, "name: text"),
     "no title": ("---\nid: bad\ncategory: billing\n---\nText.\n", 2, "title is missing"),
     "empty title": ("---\nid: bad\ntitle:\ncategory: billing\n---\nText.\n", 3, "title: must be text"),
@@ -96,21 +103,23 @@ def test_a_folder_without_articles_is_named(tmp_path: Path) -> None:
 
 
 def test_the_version_follows_the_content(articles: Path) -> None:
-    """Another word, contact or embedding model is another version; the same content is the same one."""
+    """Another word, contact, model or number of dimensions is another version; the same content is the same one."""
     library = load_library(articles)
-    versions = {library.version("e5"), library.version("text-embedding-3-small")}
+    versions = {library.version("e5", 8), library.version("e5", 9)}
+    versions.add(library.version("text-embedding-3-small", 8))
     path = articles / "careers.md"
     path.write_text(path.read_text().replace("listed", "shown"))
-    versions.add(load_library(articles).version("e5"))
+    versions.add(load_library(articles).version("e5", 8))
     (articles / "company.yaml").write_text(COMPANY.replace("help@", "hello@"))
-    versions.add(load_library(articles).version("e5"))
-    assert len(versions) == 4
-    assert load_library(articles).version("e5") == load_library(articles).version("e5")
+    versions.add(load_library(articles).version("e5", 8))
+    assert len(versions) == 5
+    assert load_library(articles).version("e5", 8) == load_library(articles).version("e5", 8)
 
 
-def test_windows_line_ends_are_read(articles: Path) -> None:
-    """An article written on Windows is an article."""
-    (articles / "good.md").write_bytes(GOOD.replace("\n", "\r\n").encode())
+def test_an_article_from_windows_is_read(articles: Path) -> None:
+    """CRLF and a byte-order mark are no faults, and an editor's hidden files are no articles."""
+    (articles / "good.md").write_bytes(GOOD.replace("\n", "\r\n").encode("utf-8-sig"))
+    (articles / ".#good.md").symlink_to("nowhere")
     library = load_library(articles)
     assert next(article.text for article in library.articles if article.id == "good") == "Text."
 

@@ -81,13 +81,13 @@ async def test_a_restart_does_not_index_again(
     assert embedded_articles(model) == 6
 
 
-async def test_a_new_version_replaces_all_but_the_last(
+async def test_a_new_version_replaces_all_but_those_last_in_use(
     make_settings: MakeSettings, articles: Path, database_url: str
 ) -> None:
-    """Replicas of the last release keep their articles; what is older is dropped."""
+    """Replicas of earlier releases keep their articles; what was not in use for longest is dropped."""
     settings = make_settings(DATABASE_URL=database_url)
     path = articles / "careers.md"
-    for number in range(4):
+    for number in range(6):
         path.write_text(path.read_text() + f"\nVersion {number}.\n")
         async with open_models(settings) as models, open_knowledge(settings, models) as knowledge:
             passages = await knowledge.search("open positions careers")
@@ -95,8 +95,32 @@ async def test_a_new_version_replaces_all_but_the_last(
     with psycopg.connect(database_url) as connection:
         rows = connection.execute("SELECT prefix, count(*) FROM store GROUP BY prefix ORDER BY prefix").fetchall()
         vectors = connection.execute("SELECT count(*) FROM store_vectors").fetchone()
-    assert [count for _, count in rows] == [6, 6, 2]
-    assert vectors == (12,)
+    assert [count for _, count in rows] == [6, 6, 6, 6, 4]
+    assert vectors == (24,)
+
+
+async def test_an_index_in_use_outlives_newer_ones(
+    make_settings: MakeSettings, articles: Path, database_url: str
+) -> None:
+    """A start on an old version, as after a roll-back, counts as use; one that is lost all the same is an error."""
+    settings = make_settings(DATABASE_URL=database_url)
+    path = articles / "careers.md"
+    first = path.read_text()
+    async with open_models(settings) as models, open_knowledge(settings, models):
+        pass
+    for number in range(3):
+        path.write_text(f"{first}\nVersion {number}.\n")
+        await start(make_settings, database_url)
+    path.write_text(first)
+    async with open_models(settings) as models, open_knowledge(settings, models) as old:
+        for number in range(3, 6):
+            path.write_text(f"{first}\nVersion {number}.\n")
+            await start(make_settings, database_url)
+        assert await old.search("open positions careers")
+        path.write_text(f"{first}\nVersion 6.\n")
+        await start(make_settings, database_url)
+        with pytest.raises(KnowledgeUnavailable):
+            await old.search("open positions careers")
 
 
 async def test_a_start_waits_for_the_replica_that_indexes(
@@ -120,21 +144,27 @@ async def start(make_settings: MakeSettings, url: str) -> None:
 
 
 async def test_vectors_of_another_length_are_explained(
-    make_settings: MakeSettings, model: ScriptedModel, articles: Path, database_url: str
+    make_settings: MakeSettings, model: ScriptedModel, database_url: str
 ) -> None:
     """A database that was filled with another embedding model is named as the trouble."""
     await start(make_settings, database_url)
     model.script("embeddings", embedded(32))
-    path = articles / "careers.md"
-    path.write_text(path.read_text() + "More.\n")
     with pytest.raises(KnowledgeError, match="DATABASE_URL: it holds vectors of another length"):
         await start(make_settings, database_url)
 
 
-async def test_an_unreachable_postgres_is_explained(make_settings: MakeSettings) -> None:
+@pytest.mark.parametrize(
+    ("url", "trouble"),
+    [
+        ("postgresql://me:secret@127.0.0.1:1/db", "Postgres can't be reached"),
+        ("postgresql://me:secret@[::1", "is not an address"),
+        ("postgresql://me:secret@127.0.0.1/db?nothing=1", "is not an address"),
+    ],
+)
+async def test_an_unreachable_postgres_is_explained(make_settings: MakeSettings, url: str, trouble: str) -> None:
     """The error names the variable and never quotes its password."""
-    with pytest.raises(KnowledgeError, match="DATABASE_URL: Postgres can't be reached") as caught:
-        await start(make_settings, "postgresql://me:secret@127.0.0.1:1/db")
+    with pytest.raises(KnowledgeError, match=f"DATABASE_URL: {trouble}") as caught:
+        await start(make_settings, url)
     assert "secret" not in str(caught.value)
 
 

@@ -143,6 +143,24 @@ def tokens(
     return reply
 
 
+def stream_of(pieces: list[str], usages: list[Any]) -> Reply:
+    """A streamed reply with a total of tokens beside each piece, as some servers count."""
+
+    async def reply(_: Call, send: Send) -> None:
+        await _start(send, 200, "text/event-stream")
+        for piece, total in zip(pieces, usages, strict=True):
+            choice = {"index": 0, "delta": {"content": piece}, "finish_reason": None}
+            usage = None if total is None else {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": total}
+            await _event(send, json.dumps(_completion("chat.completion.chunk", [choice], None) | {"usage": None}))
+            if usage:
+                await _event(send, json.dumps(_completion("chat.completion.chunk", [], usage)))
+        await _event(send, _chunk({}, finish="stop"))
+        await _event(send, "[DONE]")
+        await send({"type": "http.response.body"})
+
+    return reply
+
+
 def status(code: int, headers: dict[str, str] | None = None, error: str = "sk-secret-in-an-error") -> Reply:
     """An error in OpenAI's shape."""
     content = json.dumps({"error": {"message": error, "type": "scripted", "param": None, "code": None}})
@@ -176,6 +194,13 @@ async def stall(_: Call, send: Send) -> None:
 async def broken_chunk(_: Call, send: Send) -> None:
     """Send a chunk that is no JSON."""
     await _event(send, '{"choices": [{"delta"')
+
+
+async def broken_usage(_: Call, send: Send) -> None:
+    """End the answer, then count its tokens in halves."""
+    await _event(send, _chunk({}, finish="stop"))
+    usage: Any = {"prompt_tokens": 1, "completion_tokens": 2.5, "total_tokens": 3.5}
+    await _event(send, json.dumps(_completion("chat.completion.chunk", [], usage)))
 
 
 def after(seconds: float, reply: Reply) -> Reply:

@@ -2,6 +2,7 @@ import time
 
 import pytest
 
+from support_agent.local.server import pieces
 from support_agent.local.text import sentences
 
 
@@ -35,3 +36,9 @@ def test_odd_text_costs_no_time(text: str) -> None:
     began = time.process_time()
     sentences(text)
     assert time.process_time() - began < 1
+
+
+def test_white_space_alone_is_one_token() -> None:
+    """A prompt of nothing but spaces is counted at once, not by trying every place for a word."""
+    assert pieces(" " * 300_000) == [" " * 300_000]
+    assert pieces(" a  b ") == [" a", "  b", " "]

@@ -21,12 +21,13 @@ def create_app(settings: ServiceSettings | None = None) -> FastAPI:
     Without `settings` they are read from the environment, so that uvicorn can call it: `uvicorn --factory
     support_agent.api.app:create_app`. Nothing is opened before its lifespan starts.
     """
-    settings = (settings or ServiceSettings.load()).require()
+    settings = (settings or ServiceSettings.load()).require(redis=True)
     app = FastAPI(
         title="Support Agent API",
         description=_DESCRIPTION,
         version=__version__,
         lifespan=lifespan_for(settings),
+        redirect_slashes=False,  # a redirect would send the client wherever its own Host header says
     )
     app.add_middleware(BodyLimitMiddleware, limit=settings.max_body)
     app.add_middleware(RequestMiddleware)

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
+from urllib.parse import quote
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -32,7 +33,7 @@ _RUN_ERRORS: Mapping[type[RunError], tuple[int, str, str]] = {
     InternalError: (500, "internal", "Something went wrong on our side"),
 }
 _HTTP_ERRORS: Mapping[int, tuple[str, str, str]] = {
-    400: ("malformed-request", "The request can't be read", "The body must be JSON, in UTF-8."),
+    400: ("malformed-request", "The request can't be read", "body: must be JSON, in UTF-8."),
     404: ("not-found", "There is nothing here", "There is no such resource; see /docs for those there are."),
     405: ("method-not-allowed", "Not this method", "The resource does not know this method; see Allow."),
     413: ("too-large", "The request is too large", "The body is larger than this service accepts."),
@@ -82,7 +83,9 @@ def defect_response(instance: str) -> Response:
 
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """Return OpenAPI's `responses` for problems with these statuses."""
-    content = {MEDIA_TYPE: {"schema": Problem.model_json_schema(ref_template="#/components/schemas/{model}")}}
+    schema = Problem.model_json_schema()
+    schema["properties"]["errors"]["items"] = schema.pop("$defs")["FieldError"]
+    content = {MEDIA_TYPE: {"schema": schema}}
     return {status: {"description": HTTPStatus(status).phrase, "content": content} for status in statuses}
 
 
@@ -90,11 +93,14 @@ def _refusal(request: Request, error: RequestValidationError) -> Problem:
     path = request.url.path
     first = error.errors()[0]
     if first["type"] == "json_invalid":
-        place = f"body: not valid JSON at character {first['loc'][-1]}"
-        return _problem(400, *_HTTP_ERRORS[400][:2], f"{place}. {_HTTP_ERRORS[400][2]}", path)
+        place = f"body: not valid JSON at character {first['loc'][-1]}."
+        return _problem(400, *_HTTP_ERRORS[400][:2], place, path)
     if tuple(first["loc"]) == ("body",) and first["type"] != "missing" and not _is_json(request):
         return _http_problem(415, path)
-    fields = [FieldError(field=_field(item["loc"]), message=item["msg"]) for item in error.errors()]
+    fields = [
+        FieldError(field=_field(item["loc"]), message=item["msg"].removeprefix("Value error, "))
+        for item in error.errors()
+    ]
     detail = "; ".join(f"{field.field}: {field.message}" for field in fields)
     return _problem(422, "invalid-request", "The request is not valid", detail, path, fields)
 
@@ -125,12 +131,11 @@ def _problem(
         title=title,
         status=status,
         detail=detail,
-        instance=instance,
+        instance=quote(instance),
         request_id=request_id.get(),
         errors=list(errors),
     )
 
 
 def _response(problem: Problem, headers: Mapping[str, str] | None = None) -> Response:
-    content = problem.model_dump_json(exclude=None if problem.errors else {"errors"})
-    return Response(content, problem.status, headers, MEDIA_TYPE)
+    return Response(problem.model_dump_json(), problem.status, headers, MEDIA_TYPE)

@@ -22,8 +22,14 @@ def lifespan_for(settings: ServiceSettings) -> Callable[[FastAPI], AbstractAsync
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncGenerator[State]:
-        logging.getLogger("uvicorn.access").disabled = True  # it writes query strings, and so what customers ask
+        # uvicorn writes query strings, and so what customers ask; its other logger does for WebSockets.
+        logging.getLogger("uvicorn.access").disabled = True
+        logging.getLogger("uvicorn.error").addFilter(_without_paths)
         async with open_agent(settings) as agent:
             yield State(agent=agent)
 
     return lifespan
+
+
+def _without_paths(record: logging.LogRecord) -> bool:
+    return '"WebSocket %s"' not in str(record.msg)

@@ -1,8 +1,8 @@
 """What requests and responses hold."""
 
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
 
 from support_agent.graph.events import Done
 from support_agent.graph.state import Category, Question
@@ -82,4 +82,9 @@ class Problem(BaseModel):
     detail: str = Field(examples=["question: String should have at most 4000 characters"])
     instance: str = Field(description="The path that was asked for.", examples=["/ask"])
     request_id: str = Field(description="As in the header X-Request-ID; quote it to support.")
-    errors: list[FieldError] = Field(default=[], description="Each field that was refused.")
+    errors: list[FieldError] = Field(default=[], description="Each field that was refused, if any was.")
+
+    @model_serializer(mode="wrap")
+    def _without_no_errors(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        content: dict[str, Any] = serialize(self)
+        return content if self.errors else {name: value for name, value in content.items() if name != "errors"}

@@ -10,7 +10,3 @@ class ServiceSettings(AgentSettings):
 
     max_body: int = Field(default=65_536, ge=1024, alias="SUPPORT_MAX_BODY")
     """Bytes of a request's body."""
-
-    def missing(self) -> list[str]:
-        """Names of the variables without which the service can't run."""
-        return [*super().missing(), *([] if self.redis_url else ["REDIS_URL"])]

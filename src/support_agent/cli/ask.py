@@ -8,6 +8,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from support_agent.api.settings import ServiceSettings
 from support_agent.cli.embedded import embedded
 from support_agent.graph.errors import SettingsError
 from support_agent.graph.settings import AgentSettings
@@ -15,11 +16,11 @@ from support_agent.graph.settings import AgentSettings
 
 def ask(question: Annotated[str, typer.Argument(help="What a customer wants to know.")]) -> None:
     """Ask one question and stream the answer, then its category and sources."""
-    settings = AgentSettings.load()
+    settings = ServiceSettings.load()
     with embedded(settings, redis=False) as started:
         checked = _checked(question)
         started.wait()
-        asyncio.run(_stream(AgentSettings.load(), checked))
+        asyncio.run(_stream(ServiceSettings.load(), checked))
 
 
 def _checked(question: str) -> str:
@@ -31,7 +32,8 @@ def _checked(question: str) -> str:
     try:
         return TypeAdapter[str](Question).validate_python(question)
     except ValidationError as error:
-        raise SettingsError(f"question: {error.errors(include_input=False)[0]['msg']}") from None
+        message = error.errors(include_input=False)[0]["msg"].removeprefix("Value error, ")
+        raise SettingsError(f"question: {message}") from None
 
 
 async def _stream(settings: AgentSettings, question: str) -> None:

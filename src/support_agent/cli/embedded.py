@@ -24,6 +24,8 @@ class Embedded:
         if self.redis:
             os.environ["REDIS_URL"] = self.redis.wait()
         if self.model:
+            for name in ("NO_PROXY", "no_proxy"):
+                os.environ[name] = ",".join(filter(None, (os.environ.get(name), "127.0.0.1")))
             os.environ["OPENAI_BASE_URL"] = self.model.wait()
             os.environ["OPENAI_API_KEY"] = self.model.secret
 

@@ -1,6 +1,7 @@
 """The command line: `support-agent COMMAND`."""
 
 import sys
+from io import TextIOWrapper
 
 import typer
 
@@ -22,8 +23,16 @@ app.command()(ask)
 
 def main() -> None:
     """Run a command; what went wrong is said in one line on standard error."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal that lacks a sign shows a question mark
     try:
         app()
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except OSError as error:
+        print(f"support-agent: {error.strerror or type(error).__name__}", file=sys.stderr)
+        sys.exit(1)
     except (SupportAgentError, LocalServiceError) as error:
         print(f"support-agent: {error}", file=sys.stderr)
         sys.exit(1)

@@ -20,7 +20,7 @@ from langgraph.store.postgres.base import PostgresIndexConfig
 from psycopg.rows import DictRow, dict_row
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
-from support_agent.graph.errors import KnowledgeError, KnowledgeUnavailable, ModelError
+from support_agent.graph.errors import KnowledgeError, KnowledgeUnavailable, ModelError, ModelUnavailable
 from support_agent.graph.models import Models
 from support_agent.graph.settings import AgentSettings
 from support_agent.graph.state import CATEGORIES, Category, Passage
@@ -33,6 +33,7 @@ _BATCH = 16  # articles embedded in one request
 _INDEXES = ("indexes",)  # namespace of the record that an index is whole, one a version
 _LOCK = 0x5A17_A6E7  # any number; names our advisory lock among the database's
 _LOCK_DEADLINE = 300.0  # seconds to wait for another replica's indexing
+_KEPT = 3  # indexes of earlier versions
 _POSTGRES_TIMEOUT = 5  # seconds for a connection
 _FRONT_MATTER = re.compile(r"---\r?\n(.*?\n)---[ \t]*(?:\r?\n|\Z)", re.DOTALL)
 _ID = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
@@ -61,9 +62,9 @@ class Library:
     """Where a customer reaches a person, for each category."""
     articles: tuple[Article, ...]
 
-    def version(self, embedding_model: str) -> str:
-        """Twelve hexadecimal digits that change with any article, contact or embedding model."""
-        content = json.dumps([asdict(self), embedding_model], sort_keys=True)
+    def version(self, embedding_model: str, dims: int) -> str:
+        """Twelve hexadecimal digits that change with any article, contact, embedding model or its dimensions."""
+        content = json.dumps([asdict(self), embedding_model, dims], sort_keys=True)
         return hashlib.sha256(content.encode()).hexdigest()[:12]
 
 
@@ -82,6 +83,8 @@ class Knowledge:
             items = await self._store.asearch(_namespace(self.version), query=question, limit=PASSAGES)
         except (psycopg.Error, PoolTimeout) as error:
             raise KnowledgeUnavailable(type(error).__name__) from error
+        if not items:
+            raise KnowledgeUnavailable(f"the index {self.version} is gone; a restart makes it anew")
         return [Passage(id=item.key, title=item.value["title"], text=item.value["text"]) for item in items]
 
 
@@ -92,16 +95,17 @@ async def open_knowledge(settings: AgentSettings, models: Models) -> AsyncGenera
     Raises KnowledgeError where an article is malformed, or the database or the embedding model fails.
     """
     library = load_library(settings.knowledge)
-    version = library.version(settings.embedding_model)
     async with AsyncExitStack() as stack:
         try:
+            index, dims = await _index_config(models)
+            version = library.version(settings.embedding_model, dims)
             if settings.database_url is None:
-                store = InMemoryStore(index=await _index_config(models))
+                store = InMemoryStore(index=index)
                 await _index(store, library, version)
             else:
                 url = settings.database_url.get_secret_value()
                 async with _alone(url):
-                    store = await stack.enter_async_context(_open_postgres(url, models))
+                    store = await stack.enter_async_context(_open_postgres(url, index))
                     await store.setup()
                     await _index(store, library, version)
         except ModelError as error:
@@ -114,14 +118,22 @@ async def open_knowledge(settings: AgentSettings, models: Models) -> AsyncGenera
         yield Knowledge(library, store, version)
 
 
-async def _index_config(models: Models) -> IndexConfig:
+async def _index_config(models: Models) -> tuple[IndexConfig, int]:
+    """Return how to index, and how many dimensions the embedding model has."""
     dims = len((await models.embed(["How many dimensions?"]))[0])
-    return IndexConfig(dims=dims, embed=models.embed, fields=["meaning"])
+
+    async def embed(texts: Sequence[str]) -> list[list[float]]:
+        vectors = await models.embed(texts)
+        if any(len(vector) != dims for vector in vectors):
+            raise ModelUnavailable("vectors of another length")
+        return vectors
+
+    return IndexConfig(dims=dims, embed=embed, fields=["meaning"]), dims
 
 
 @asynccontextmanager
-async def _open_postgres(url: str, models: Models) -> AsyncGenerator[AsyncPostgresStore]:
-    index = PostgresIndexConfig(**await _index_config(models))
+async def _open_postgres(url: str, in_memory: IndexConfig) -> AsyncGenerator[AsyncPostgresStore]:
+    index = PostgresIndexConfig(**in_memory)
     # halfvec: an index over `vector` ends at 2,000 dimensions, fewer than some models have.
     index["ann_index_config"] = {"kind": "hnsw", "vector_type": "halfvec"}
     async with AsyncConnectionPool[psycopg.AsyncConnection[DictRow]](
@@ -161,13 +173,17 @@ def _postgres_trouble(error: Exception) -> str:
         return "its user may not create tables, or the extension `vector`"
     if isinstance(error, psycopg.errors.DataException):
         return "it holds vectors of another length than SUPPORT_EMBEDDING_MODEL's; use an empty database"
+    if isinstance(error, psycopg.ProgrammingError) and error.sqlstate is None:
+        return "is not an address that Postgres understands"
     if isinstance(error, psycopg.OperationalError | PoolTimeout):
         return "Postgres can't be reached or refused the login"
     return f"Postgres refused to store the articles ({type(error).__name__})"
 
 
 async def _index(store: BaseStore, library: Library, version: str) -> None:
-    if await store.aget(_INDEXES, version):
+    index = await store.aget(_INDEXES, version)
+    if index:
+        await store.aput(_INDEXES, version, index.value, index=False)  # in use, so not old
         return
     began = time.monotonic()
     puts = [_put(version, article) for article in library.articles]
@@ -179,10 +195,10 @@ async def _index(store: BaseStore, library: Library, version: str) -> None:
 
 
 async def _forget_old(store: BaseStore, version: str) -> None:
-    """Drop all older indexes but the newest, which replicas of the last release may still read."""
+    """Drop all indexes but those that were last in use, which replicas of earlier releases may still read."""
     indexes = await store.asearch(_INDEXES, limit=1000)
-    older = sorted((index for index in indexes if index.key != version), key=lambda index: index.created_at)
-    for index in older[:-1]:
+    older = sorted((index for index in indexes if index.key != version), key=lambda index: index.updated_at)
+    for index in older[:-_KEPT]:
         articles = await store.asearch(_namespace(index.key), limit=index.value["articles"])
         await store.abatch([PutOp(_namespace(index.key), article.key, None) for article in articles])
         await store.adelete(_INDEXES, index.key)
@@ -204,20 +220,21 @@ def _namespace(version: str) -> tuple[str, ...]:
 
 def load_library(folder: Path) -> Library:
     """Read company.yaml and every `*.md` of `folder`; raises KnowledgeError naming file and line."""
-    paths = sorted(folder.glob("*.md"))
+    paths = sorted(path for path in folder.glob("*.md") if not path.name.startswith("."))
     if not paths:
         raise KnowledgeError(f"SUPPORT_KNOWLEDGE: no articles (*.md) in the folder {str(folder)!r}")
     articles: dict[str, Article] = {}
     for path in paths:
-        article = _load_article(path)
+        article, id_line = _load_article(path)
         if article.id in articles:
-            raise KnowledgeError(f"{path}:2: the id {article.id!r} is taken by another article")
+            raise KnowledgeError(f"{path}:{id_line}: the id {article.id!r} is taken by another article")
         articles[article.id] = article
     company, contacts = _load_company(folder / COMPANY_FILE)
     return Library(company, contacts, tuple(articles.values()))
 
 
-def _load_article(path: Path) -> Article:
+def _load_article(path: Path) -> tuple[Article, int]:
+    """Return the article, and the line that its id stands in."""
     source = _read(path)
     match = _FRONT_MATTER.match(source)
     if match is None:
@@ -233,7 +250,7 @@ def _load_article(path: Path) -> Article:
     if not text:
         line = source[: match.end()].count("\n") + 1
         raise KnowledgeError(f"{path}:{line}: an article needs text after its front matter")
-    return Article(article_id, fields["title"][0], category, text)
+    return Article(article_id, fields["title"][0], category, text), id_line
 
 
 def _load_company(path: Path) -> tuple[str, dict[Category, str]]:
@@ -248,10 +265,18 @@ def _read(path: Path) -> str:
     except OSError as error:
         raise KnowledgeError(f"{path}: can't be read ({error.strerror})") from error
     try:
-        return content.decode()
+        text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise KnowledgeError(f"{path}:{line}: not valid UTF-8") from error
+    if "\0" in text:
+        raise KnowledgeError(f"{path}:{_line(text, text.index(chr(0)), 1)}: must not hold NUL characters")
+    return text
+
+
+def _line(source: str, position: int, first_line: int) -> int:
+    # YAML also counts U+0085, U+2028 and U+2029 as line ends, which no editor does.
+    return first_line + source.count("\n", 0, position)
 
 
 def _fields(path: Path, source: str, first_line: int, names: Sequence[str]) -> dict[str, tuple[str, int]]:
@@ -260,12 +285,15 @@ def _fields(path: Path, source: str, first_line: int, names: Sequence[str]) -> d
         node = yaml.compose(source, yaml.SafeLoader)
     except yaml.YAMLError as error:
         mark = error.problem_mark if isinstance(error, yaml.MarkedYAMLError) else None
-        line = first_line + (mark.line if mark else 0)
-        raise KnowledgeError(f"{path}:{line}: not valid YAML") from error
+        position = mark.index if mark else getattr(error, "position", 0)
+        raise KnowledgeError(f"{path}:{_line(source, position, first_line)}: not valid YAML") from error
     if not isinstance(node, yaml.MappingNode):
         raise KnowledgeError(f"{path}:{first_line}: must be lines of `name: text`")
     fields: dict[str, tuple[str, int]] = {}
-    for name, value, line in _scalars(path, node, first_line):
+    for name, value, position in _scalars(node, ""):
+        line = _line(source, position, first_line)
+        if value is None:
+            raise KnowledgeError(f"{path}:{line}: {name}: must be text")
         if name not in names or name in fields:
             trouble = "stands here twice" if name in fields else f"must be one of {', '.join(names)}"
             raise KnowledgeError(f"{path}:{line}: {name}: {trouble}")
@@ -276,15 +304,14 @@ def _fields(path: Path, source: str, first_line: int, names: Sequence[str]) -> d
     return fields
 
 
-def _scalars(
-    path: Path, mapping: yaml.MappingNode, first_line: int, prefix: str = ""
-) -> Iterator[tuple[str, str, int]]:
+def _scalars(mapping: yaml.MappingNode, prefix: str) -> Iterator[tuple[str, str | None, int]]:
+    """Yield each field's name, its text or None where it has none, and its position."""
     pairs: list[tuple[yaml.Node, yaml.Node]] = mapping.value
     for key, value in pairs:
-        name, line = f"{prefix}{key.value}", first_line + key.start_mark.line
-        if isinstance(value, yaml.MappingNode):
-            yield from _scalars(path, value, first_line, f"{name}.")
+        name, position = f"{prefix}{key.value}", key.start_mark.index
+        if isinstance(value, yaml.MappingNode) and not prefix:  # an alias could make it endless
+            yield from _scalars(value, f"{name}.")
         elif isinstance(value, yaml.ScalarNode) and str(value.value).strip():
-            yield name, str(value.value), line
+            yield name, str(value.value), position
         else:
-            raise KnowledgeError(f"{path}:{line}: {name}: must be text")
+            yield name, None, position

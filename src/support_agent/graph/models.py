@@ -5,9 +5,11 @@ Every call to the model's server goes through `_persist`, the one place that ret
 
 import asyncio
 import logging
+import warnings
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from math import isfinite
 from typing import Self, TypeVar, cast
 
 import openai
@@ -24,6 +26,7 @@ ATTEMPTS = 3
 """Times that one model is asked for one thing: the first, and two retries."""
 
 _LABEL_TOKENS = 5  # a one-word label, whatever the tokenizer
+_MOST_TOKENS = 10_000_000  # more than any request costs
 _LONGEST_PAUSE = 5.0  # seconds; a server that asks us to stay away for longer counts as down
 _PASSING_STATUSES = frozenset({408, 409, 429})  # and all from 500 on
 
@@ -41,7 +44,7 @@ class Budget:
     first_token: float
     """Until an attempt's first token; also the longest silence between two tokens."""
     total: float
-    """For the whole turn, retries and fallback included."""
+    """For the whole turn, retries and fallback included; a model that has a fallback gets half of it."""
 
     @classmethod
     def of(cls, total: float) -> Self:
@@ -64,8 +67,15 @@ class Models:
         return await _persist(lambda: self.classifier.ainvoke(list(prompt)))
 
     async def embed(self, texts: Sequence[str]) -> list[list[float]]:
-        """Return one vector a text."""
-        return await _persist(lambda: self.embeddings.aembed_documents(list(texts)))
+        """Return one vector a text, all of one length."""
+
+        async def vectors() -> list[list[float]]:
+            found = await self.embeddings.aembed_documents(list(texts))
+            if len(found) != len(texts) or not all(any(vector) and isfinite(sum(vector)) for vector in found):
+                raise ModelUnavailable("rubbish vectors")
+            return found
+
+        return await _persist(vectors)
 
     async def answer(self, prompt: Sequence[BaseMessage]) -> AsyncGenerator[AIMessageChunk]:
         """Yield the answer's chunks.
@@ -74,6 +84,7 @@ class Models:
         token nothing is repeated.
         """
         begun, stream = await self._begin(prompt)
+        finished = False
         try:
             for chunk in begun:
                 yield chunk
@@ -84,7 +95,8 @@ class Models:
             if not finished:
                 raise ModelUnavailable("cut mid-stream")
         except Exception as error:
-            raise _translate(error) from error
+            if not finished:  # else only the usage is missing
+                raise _translate(error) from error
         finally:
             await stream.aclose()
 
@@ -92,9 +104,10 @@ class Models:
         *preferred, last = self.answerers
         for model in preferred:
             try:
-                return await _persist(lambda model=model: self._first_token(model, prompt))
-            except ModelError as error:
-                _log.warning("asking the fallback model: %s", error.reason)
+                async with asyncio.timeout(self.budget.total / 2):
+                    return await _persist(lambda model=model: self._first_token(model, prompt))
+            except (ModelError, TimeoutError) as error:
+                _log.warning("asking the fallback model: %s", _translate(error).reason)
         return await _persist(lambda: self._first_token(last, prompt))
 
     async def _first_token(self, model: ChatOpenAI, prompt: Sequence[BaseMessage]) -> "_Begun":
@@ -122,7 +135,9 @@ async def open_models(settings: AgentSettings) -> AsyncGenerator[Models]:
     budget = Budget.of(settings.answer_timeout)
     timeout = openai.Timeout(budget.first_token, connect=budget.connect)
     key = settings.openai_api_key or SecretStr("not-needed")
-    async with openai.DefaultAioHttpClient(timeout=timeout) as client:
+    # Pydantic quotes what it finds odd in a reply, and a reply may quote a customer.
+    warnings.filterwarnings("ignore", "Pydantic serializer warnings", UserWarning)
+    async with openai.DefaultAioHttpClient(timeout=timeout, follow_redirects=False) as client:
 
         def chat(model: str, *, label: bool = False) -> ChatOpenAI:
             return ChatOpenAI(
@@ -137,6 +152,8 @@ async def open_models(settings: AgentSettings) -> AsyncGenerator[Models]:
                 stream_usage=True,
                 stream_chunk_timeout=budget.first_token,
                 use_responses_api=False,
+                openai_proxy="",  # the client above has what the environment says of proxies
+                http_socket_options=(),  # the client above has its own
                 http_async_client=client,
                 tags=["nostream"] if label else None,
             )
@@ -151,6 +168,7 @@ async def open_models(settings: AgentSettings) -> AsyncGenerator[Models]:
                 base_url=settings.openai_base_url,
                 timeout=timeout,
                 max_retries=0,
+                openai_proxy="",
                 check_embedding_ctx_length=False,  # else tokens are sent, which only OpenAI understands
                 http_async_client=client,
             ),
@@ -207,5 +225,6 @@ def _is_last(chunk: AIMessageChunk) -> bool:
 
 
 def tokens(message: AIMessage) -> int:
-    """Return the tokens that the server counted for a message or chunk; 0 where it said nothing."""
-    return message.usage_metadata["total_tokens"] if message.usage_metadata else 0
+    """Return the tokens that the server counted for a message or chunk; 0 where it said nothing sensible."""
+    total = message.usage_metadata["total_tokens"] if message.usage_metadata else 0
+    return int(total) if 0 <= total <= _MOST_TOKENS else 0

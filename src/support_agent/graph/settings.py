@@ -1,12 +1,13 @@
 """What the agent can be told through the environment (and a `.env` file)."""
 
 import os
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal, Self
 
 from dotenv import dotenv_values
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, HttpUrl, SecretStr, TypeAdapter, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from support_agent.graph.errors import SettingsError
@@ -52,8 +53,17 @@ class AgentSettings(BaseSettings):
     @field_validator("openai_base_url")
     @classmethod
     def _http_url(cls, value: str | None) -> str | None:
-        if value is not None and not value.startswith(("http://", "https://")):
-            raise ValueError("must start with http:// or https://")
+        try:
+            TypeAdapter(HttpUrl).validate_python(value or "http://unset")
+        except ValidationError:
+            raise ValueError("must be an address that starts with http:// or https://") from None
+        return value
+
+    @field_validator("openai_api_key")
+    @classmethod
+    def _printable(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not re.fullmatch(r"[!-~]+", value.get_secret_value()):
+            raise ValueError("must be printable ASCII without white space")
         return value
 
     @field_validator("database_url")
@@ -71,13 +81,12 @@ class AgentSettings(BaseSettings):
         """Whether a model's server is configured."""
         return self.openai_api_key is not None or self.openai_base_url is not None
 
-    def missing(self) -> list[str]:
-        """Names of the variables without which the agent can't run."""
-        return [] if self.has_model else ["OPENAI_API_KEY or OPENAI_BASE_URL"]
-
-    def require(self) -> Self:
+    def require(self, *, redis: bool = False) -> Self:
         """Return these settings if they suffice to run, else raise SettingsError naming what is missing."""
-        if missing := self.missing():
+        missing = [] if self.has_model else ["OPENAI_API_KEY or OPENAI_BASE_URL"]
+        if redis and self.redis_url is None:
+            missing.append("REDIS_URL")
+        if missing:
             raise SettingsError(f"missing in the environment: {', '.join(missing)}")
         return self
 
@@ -92,7 +101,8 @@ class AgentSettings(BaseSettings):
             return cls()
         except ValidationError as error:
             first = error.errors(include_input=False, include_url=False)[0]
-            raise SettingsError(f"{first['loc'][0]}: {first['msg']}") from None
+            message = first["msg"].removeprefix("Value error, ")
+            raise SettingsError(f"{first['loc'][0]}: {message}") from None
 
 
 def _with_scheme(value: SecretStr | None, *schemes: str) -> SecretStr | None:

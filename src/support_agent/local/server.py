@@ -158,7 +158,7 @@ class Completion:
 
 def pieces(text: str) -> list[str]:
     """Return the tokens of a text: its words, each with its white space, so that joined they are it."""
-    return re.findall(r"\s*\S+(?:\s+$)?", text)
+    return re.findall(r"\s*\S+|\s+$", text)
 
 
 def _coded(vector: Vector, encoding: Encoding) -> str | list[float]:

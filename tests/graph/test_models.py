@@ -1,0 +1,120 @@
+"""Servers that answer, but not as they should."""
+
+import json
+from typing import Any
+
+import httpx
+import pytest
+from starlette.types import Send
+
+from conftest import Serve
+from harness.scripted_model import (
+    Call,
+    Kind,
+    Reply,
+    ScriptedModel,
+    body,
+    broken_usage,
+    stall,
+    status,
+    stream_of,
+    tokens,
+)
+from support_agent.graph.nodes import answer as answer_node
+
+QUESTION = {"question": "Why was I charged twice?"}
+
+
+@pytest.mark.parametrize("reply", [stall, status(429, {"retry-after": "2"}), tokens([], then=stall)])
+async def test_the_fallback_has_time_when_the_answer_model_is_slow(
+    serve: Serve, model: ScriptedModel, reply: Reply
+) -> None:
+    """A model that has a fallback may use half of the turn's time."""
+
+    async def by_model(call: Call, send: Send) -> None:
+        await (tokens(["From the fallback"]) if call.body["model"] == "plan-b" else reply)(call, send)
+
+    model.script("answer", by_model)
+    variables = {"SUPPORT_FALLBACK_MODEL": "plan-b", "SUPPORT_ANSWER_TIMEOUT": 3}
+    async with serve(**variables) as url, httpx.AsyncClient(base_url=url, timeout=10) as client:
+        answer = (await client.post("/ask", json=QUESTION)).json()
+    assert answer["answer"] == "From the fallback"
+
+
+@pytest.mark.parametrize(
+    ("pieces", "answer"),
+    [
+        (["a\ud83d", "\ude00b"], "a\U0001f600b"),
+        (["a\ud83d\ude00b"], "a\U0001f600b"),
+        (["a\ud800b"], "a\ufffdb"),
+        (["a\ud800"], "a\ufffd"),
+        (["\ude00", "é"], "\ufffdé"),
+    ],
+)
+async def test_half_characters_are_joined_or_replaced(
+    client: httpx.AsyncClient, model: ScriptedModel, pieces: list[str], answer: str
+) -> None:
+    """A character that the server cut in two is whole again; half a one does not tear the stream."""
+    model.script("answer", tokens(pieces))
+    assert (await client.post("/ask", json=QUESTION)).json()["answer"] == answer
+    streamed = await client.get("/stream", params=QUESTION)
+    assert "".join(line.removeprefix("data: ") for line in streamed.text.split("\n")) == f"{answer}[DONE]"
+
+
+@pytest.mark.parametrize(
+    ("usages", "used"),
+    [([110, 111, 112], 112), ([None], 0), ([-5], 0), ([2 * 10**30], 0)],
+    ids=["running", "missing", "negative", "absurd"],
+)
+async def test_usage_is_what_a_server_says_last_if_it_makes_sense(
+    client: httpx.AsyncClient, model: ScriptedModel, usages: list[Any], used: int
+) -> None:
+    """A running count is not added up, and a senseless one costs neither the answer nor the sum."""
+    model.script("answer", stream_of(["Hello"] * len(usages), usages))
+    response = await client.post("/ask", json=QUESTION)
+    assert response.status_code == 200
+    assert response.json()["tokens_used"] == 50 + used
+
+
+async def test_a_fault_after_the_whole_answer_costs_its_usage_alone(
+    client: httpx.AsyncClient, model: ScriptedModel
+) -> None:
+    """An answer that a customer has read to its end is not taken back."""
+    model.script("answer", tokens(["Hello"], end=False, then=broken_usage))
+    response = await client.post("/ask", json=QUESTION)
+    assert (response.json()["answer"], response.json()["tokens_used"]) == ("Hello", 50)
+
+
+@pytest.mark.parametrize(
+    "vectors", [[[0.5] * 32], [[]], [[0.0] * 64], [["a"] * 64], [[1e999] * 64], []], ids=lambda v: str(v)[:20]
+)
+async def test_rubbish_vectors_make_the_model_unavailable(
+    client: httpx.AsyncClient, model: ScriptedModel, vectors: list[Any]
+) -> None:
+    """Vectors of another length, empty, zero or no numbers at all find no article by chance."""
+    data = [{"object": "embedding", "index": 0, "embedding": vector} for vector in vectors]
+    usage = {"prompt_tokens": 1, "total_tokens": 1}
+    content = json.dumps({"object": "list", "data": data, "model": "m", "usage": usage})
+    model.script("embeddings", body(content, "application/json"))
+    response = await client.post("/ask", json=QUESTION)
+    assert (response.status_code, response.json()["type"]) == (503, "model-unavailable")
+
+
+@pytest.mark.parametrize("kind", ["classify", "answer", "embeddings"])
+async def test_a_redirect_is_not_followed(client: httpx.AsyncClient, model: ScriptedModel, kind: Kind) -> None:
+    """What a customer asks goes nowhere but to the server that is configured."""
+    model.script(kind, body("", "text/plain", 307, {"location": f"{model.url}/elsewhere"}))
+    response = await client.post("/ask", json=QUESTION)
+    assert response.status_code == 503
+    assert len(model.of(kind)) == 1
+    assert model.of("other") == []
+
+
+async def test_an_endless_answer_is_cut_off(
+    client: httpx.AsyncClient, model: ScriptedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server that never stops is not listened to for ever."""
+    monkeypatch.setattr(answer_node, "LONGEST", 1000)
+    model.script("answer", tokens(["x" * 100] * 100, pause=0.01))
+    response = await client.post("/ask", json=QUESTION)
+    assert (response.status_code, response.json()["type"]) == (503, "model-unavailable")
