@@ -1,18 +1,21 @@
 """Real parts for every test: a scripted model server, a folder of articles, the service on a socket."""
 
 import os
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from redis.asyncio import Redis
 
 from harness.scripted_model import ScriptedModel, scripted_model
 from harness.serving import serving
 from support_agent.api.app import create_app
 from support_agent.api.settings import ServiceSettings
+from support_agent.local.process import Service
+from support_agent.local.redis import start_redis
 
 REPOSITORY = Path(__file__).parent.parent
 
@@ -66,24 +69,45 @@ def articles(tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def redis_service() -> Generator[Service]:
+    with start_redis() as service:
+        service.wait()
+        yield service
+
+
+@pytest.fixture(scope="session")
+def redis_url(redis_service: Service) -> str:
+    """The URL of a real Redis, one for all tests."""
+    return redis_service.url
+
+
 @pytest.fixture
 async def model() -> AsyncGenerator[ScriptedModel]:
     async with scripted_model() as scripted:
         yield scripted
 
 
+@pytest.fixture
+async def redis(redis_url: str) -> AsyncGenerator[Redis]:
+    """The Redis of the service, empty."""
+    async with Redis.from_url(redis_url) as client:
+        await client.flushdb()
+        yield client
+
+
 MakeSettings = Callable[..., ServiceSettings]
 
 
 @pytest.fixture
-def make_settings(model: ScriptedModel, articles: Path) -> MakeSettings:
+def make_settings(model: ScriptedModel, articles: Path, redis_url: str) -> MakeSettings:
     """Settings for the scripted model and the small articles; keywords are environment variables."""
 
     def make(**variables: Any) -> ServiceSettings:
         defaults: dict[str, Any] = {
             "OPENAI_BASE_URL": model.url,
             "OPENAI_API_KEY": "sk-test-canary",
-            "REDIS_URL": "redis://127.0.0.1:1/0",
+            "REDIS_URL": redis_url,
             "SUPPORT_KNOWLEDGE": articles,
         }
         return ServiceSettings(**(defaults | variables))

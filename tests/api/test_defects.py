@@ -103,7 +103,17 @@ async def test_the_documentation_describes_every_route_with_examples(
     """/docs is served, and the OpenAPI document has examples and the problems of each operation."""
     assert (await client.get("/docs")).status_code == 200
     document = (await client.get("/openapi.json")).json()
-    assert set(document["paths"]) == {"/ask", "/stream", "/health"}
+    assert set(document["paths"]) == {
+        "/ask",
+        "/stream",
+        "/chat",
+        "/chat/stream",
+        "/runs/{run_id}",
+        "/runs/{run_id}/stream",
+        "/sessions/{session_id}",
+        "/health",
+        "/ready",
+    }
     request = document["components"]["schemas"]["AskRequest"]["properties"]["question"]
     assert request["examples"] == ["I was charged twice, can I have my money back?"]
     assert request["maxLength"] == 4000

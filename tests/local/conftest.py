@@ -6,7 +6,6 @@ import pytest
 
 from support_agent.local.model import start_model
 from support_agent.local.process import Service
-from support_agent.local.redis import start_redis
 from support_agent.local.vectors import Vectors
 
 
@@ -16,19 +15,6 @@ def model_service() -> Iterator[Service]:
     with start_model() as service:
         service.wait()
         yield service
-
-
-@pytest.fixture(scope="session")
-def redis_service() -> Iterator[Service]:
-    with start_redis() as service:
-        service.wait()
-        yield service
-
-
-@pytest.fixture(scope="session")
-def redis_url(redis_service: Service) -> str:
-    """The URL of a real Redis, one for all tests."""
-    return redis_service.url
 
 
 @pytest.fixture(scope="session")

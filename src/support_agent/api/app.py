@@ -6,7 +6,7 @@ from support_agent import __version__
 from support_agent.api import errors
 from support_agent.api.lifespan import lifespan_for
 from support_agent.api.middleware import BodyLimitMiddleware, RequestMiddleware, StartMiddleware
-from support_agent.api.routes import ask, health, stream
+from support_agent.api.routes import ask, chat, health, runs, sessions, stream, websocket
 from support_agent.api.settings import ServiceSettings
 
 _DESCRIPTION = """\
@@ -33,6 +33,6 @@ def create_app(settings: ServiceSettings | None = None) -> FastAPI:
     app.add_middleware(RequestMiddleware)
     app.add_middleware(StartMiddleware)  # the last added is the outermost
     errors.install(app)
-    for route in (ask, stream, health):
+    for route in (ask, stream, chat, websocket, runs, sessions, health):
         app.include_router(route.router)
     return app

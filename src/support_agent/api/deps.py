@@ -2,18 +2,34 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine
+from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar
 from urllib.parse import unquote_to_bytes
 
-from fastapi import Depends, Query, Request
+from fastapi import Depends, Header, HTTPException, Path, Query, Request
 from fastapi.exceptions import RequestValidationError
+from starlette.requests import HTTPConnection
 
+from support_agent.api.drain import Drain
 from support_agent.api.errors import ClientGone
-from support_agent.api.schemas import StreamQuery
+from support_agent.api.schemas import ChatRequest, SessionId, StreamQuery
+from support_agent.api.settings import ServiceSettings
+from support_agent.api.sse import Numbered
 from support_agent.graph.agent import SupportAgent
-from support_agent.graph.events import Event, Failed, Token
+from support_agent.graph.errors import RUN_ERRORS
+from support_agent.graph.events import Failed, Token
+from support_agent.graph.runs import Followed
+from support_agent.graph.state import AgentContext
 
 _T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Who calls."""
+
+    tenant: str
+    """Whose sessions and runs these are."""
 
 
 class Connection:
@@ -45,8 +61,21 @@ class Connection:
             pass
 
 
-async def _agent(request: Request) -> SupportAgent:
-    return request.state.agent
+async def principal(connection: HTTPConnection) -> Principal:  # noqa: ARG001 - what will name the caller
+    """Name the caller; as yet there is one, the anonymous."""
+    return Principal("anonymous")
+
+
+async def _agent(connection: HTTPConnection) -> SupportAgent:
+    return connection.state.agent
+
+
+async def _drain(connection: HTTPConnection) -> Drain:
+    return connection.state.drain
+
+
+async def _settings(connection: HTTPConnection) -> ServiceSettings:
+    return connection.state.settings
 
 
 async def _connection(request: Request) -> Connection:
@@ -55,6 +84,9 @@ async def _connection(request: Request) -> Connection:
 
 AgentDep = Annotated[SupportAgent, Depends(_agent)]
 ConnectionDep = Annotated[Connection, Depends(_connection)]
+DrainDep = Annotated[Drain, Depends(_drain)]
+SettingsDep = Annotated[ServiceSettings, Depends(_settings)]
+PrincipalDep = Annotated[Principal, Depends(principal)]
 
 
 async def _question(request: Request, query: Annotated[StreamQuery, Query()]) -> str:
@@ -67,29 +99,79 @@ async def _question(request: Request, query: Annotated[StreamQuery, Query()]) ->
 
 
 async def _answering(
-    question: Annotated[str, Depends(_question)], agent: AgentDep, connection: ConnectionDep
-) -> AsyncGenerator[AsyncIterator[Event]]:
+    question: Annotated[str, Depends(_question)], agent: AgentDep, caller: PrincipalDep, connection: ConnectionDep
+) -> AsyncGenerator[AsyncIterator[Numbered]]:
     """Start a run and wait for its first token, so that a failure before it has a status of its own."""
-    async with agent.stream(question) as run:
-        events = aiter(run)
+    async with agent.stream(question, AgentContext(tenant=caller.tenant)) as run:
+        events = run.follow()
         first = await connection.while_open(_first_token(events))
         yield _chain(first, events)
 
 
-async def _first_token(events: AsyncIterator[Event]) -> Event:
-    async for event in events:
+async def _first_token(events: AsyncIterator[Numbered]) -> Numbered:
+    async for n, event in events:
         if isinstance(event, Failed):
-            raise event.error
+            raise RUN_ERRORS[event.error]
         if isinstance(event, Token):
-            return event
+            return n, event
     raise AssertionError("a run without an answer fails")
 
 
-async def _chain(first: Event, rest: AsyncIterator[Event]) -> AsyncIterator[Event]:
+async def _chain(first: Numbered, rest: AsyncIterator[Numbered]) -> AsyncIterator[Numbered]:
     yield first
-    async for event in rest:
-        yield event
+    async for numbered in rest:
+        yield numbered
 
 
-AnsweringDep = Annotated[AsyncIterator[Event], Depends(_answering)]
+AnsweringDep = Annotated[AsyncIterator[Numbered], Depends(_answering)]
 """The events of a run from its first token on; the run ends with the connection."""
+
+IdempotencyKey = Annotated[
+    str | None,
+    Header(min_length=1, max_length=255, description="The same key and body give the same run, also at once."),
+]
+
+
+async def _turn(
+    body: ChatRequest,
+    agent: AgentDep,
+    caller: PrincipalDep,
+    connection: ConnectionDep,
+    idempotency_key: IdempotencyKey = None,
+) -> Followed:
+    """Start a turn; what refuses it has a status of its own."""
+    context = AgentContext(tenant=caller.tenant, customer_id=body.customer_id)
+    starting = agent.sessions.chat(body.message, body.session_id, context, idempotency_key)
+    return await connection.while_open(starting)
+
+
+TurnDep = Annotated[Followed, Depends(_turn)]
+"""A turn that has begun, here or elsewhere."""
+
+RunId = Annotated[str, Path(pattern=r"^[0-9a-f-]{36}$", examples=["7f0c3a4e-3c55-4a53-9f0e-0f6f0e9f6a11"])]
+SessionPath = Annotated[SessionId, Path()]
+
+
+async def _found_run(run_id: RunId, agent: AgentDep, caller: PrincipalDep) -> Followed:
+    run = await agent.sessions.find(run_id, caller.tenant)
+    if run is None:
+        raise HTTPException(404)
+    return run
+
+
+FoundRunDep = Annotated[Followed, Depends(_found_run)]
+"""A turn of the caller's."""
+
+
+async def _last_event(run_id: RunId, last_event_id: Annotated[str | None, Header()] = None) -> int:
+    if not last_event_id:
+        return 0
+    name, _, number = last_event_id.rpartition(":")
+    if name != run_id or not number.isdecimal() or len(number) > 9:
+        error = {"type": "last_event_id", "loc": ("header", "Last-Event-ID"), "msg": "must be <run_id>:<n> of this run"}
+        raise RequestValidationError([error])
+    return int(number)
+
+
+LastEventDep = Annotated[int, Depends(_last_event)]
+"""How many of a run's events the client has."""

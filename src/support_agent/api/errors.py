@@ -7,18 +7,14 @@ from urllib.parse import quote
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from support_agent.api.request_id import request_id
 from support_agent.api.schemas import FieldError, Problem
-from support_agent.graph.errors import (
-    InternalError,
-    KnowledgeUnavailable,
-    ModelTimeout,
-    ModelUnavailable,
-    RunError,
-)
+from support_agent.graph import errors
+from support_agent.graph.errors import RUN_ERRORS, InternalError, RunError
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -26,11 +22,17 @@ _RETRY_AFTER = {"Retry-After": "5"}  # seconds; what is down now may be back the
 _CLIENT_GONE = 499  # nginx's status for a client that hung up; nobody receives it, the log shows it
 
 # Where an error meets its status: the one place for a run's errors, and the one for HTTP's own.
-_RUN_ERRORS: Mapping[type[RunError], tuple[int, str, str]] = {
-    ModelUnavailable: (503, "model-unavailable", "The model is not available"),
-    ModelTimeout: (504, "model-timeout", "The model took too long"),
-    KnowledgeUnavailable: (503, "knowledge-unavailable", "The articles can't be searched"),
-    InternalError: (500, "internal", "Something went wrong on our side"),
+_RUN_ERRORS: Mapping[type[RunError], tuple[int, str]] = {
+    errors.ModelUnavailable: (503, "The model is not available"),
+    errors.ModelTimeout: (504, "The model took too long"),
+    errors.KnowledgeUnavailable: (503, "The articles can't be searched"),
+    errors.MemoryUnavailable: (503, "Conversations are not available"),
+    errors.SessionBusy: (409, "The conversation is busy"),
+    errors.IdempotencyMismatch: (422, "The key was used before"),
+    errors.Cancelled: (409, "The run was cancelled"),
+    errors.Interrupted: (503, "The run was interrupted"),
+    errors.ShuttingDown: (503, "The service is shutting down"),
+    errors.InternalError: (500, "Something went wrong on our side"),
 }
 _HTTP_ERRORS: Mapping[int, tuple[str, str, str]] = {
     400: ("malformed-request", "The request can't be read", "body: must be JSON, in UTF-8."),
@@ -54,7 +56,7 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(RunError)
     async def _(request: Request, error: RunError) -> Response:
-        problem = problem_of(error, request.url.path)
+        problem = problem_of(error.code, request.url.path)
         return _response(problem, _RETRY_AFTER if problem.status in (503, 504) else None)
 
     @app.exception_handler(RequestValidationError)
@@ -70,15 +72,22 @@ def install(app: FastAPI) -> None:
         return Response(status_code=_CLIENT_GONE)
 
 
-def problem_of(error: RunError, instance: str) -> Problem:
+def problem_of(code: str, instance: str) -> Problem:
     """Describe why a run ended without an answer."""
-    status, kind, title = _RUN_ERRORS[type(error)]
-    return _problem(status, kind, title, str(error), instance)
+    kind = RUN_ERRORS[code]
+    status, title = _RUN_ERRORS[kind]
+    return _problem(status, code, title, kind.message, instance)
+
+
+def invalid_message(error: ValidationError, instance: str) -> Problem:
+    """Describe what is wrong with a message that came by WebSocket."""
+    fields = [FieldError(field=_field(("message", *item["loc"])), message=item["msg"]) for item in error.errors()]
+    return _invalid(fields, instance)
 
 
 def defect_response(instance: str) -> Response:
     """Answer a request that met a defect of ours."""
-    return _response(problem_of(InternalError(), instance))
+    return _response(problem_of(InternalError.code, instance))
 
 
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
@@ -101,8 +110,12 @@ def _refusal(request: Request, error: RequestValidationError) -> Problem:
         FieldError(field=_field(item["loc"]), message=item["msg"].removeprefix("Value error, "))
         for item in error.errors()
     ]
+    return _invalid(fields, path)
+
+
+def _invalid(fields: Sequence[FieldError], instance: str) -> Problem:
     detail = "; ".join(f"{field.field}: {field.message}" for field in fields)
-    return _problem(422, "invalid-request", "The request is not valid", detail, path, fields)
+    return _problem(422, "invalid-request", "The request is not valid", detail, instance, fields)
 
 
 def _field(location: Sequence[str | int]) -> str:

@@ -7,6 +7,7 @@ from typing import TypedDict
 
 from fastapi import FastAPI
 
+from support_agent.api.drain import Drain, draining
 from support_agent.api.settings import ServiceSettings
 from support_agent.graph.agent import SupportAgent, open_agent
 
@@ -15,6 +16,8 @@ class State(TypedDict):
     """What requests find in `request.state`."""
 
     agent: SupportAgent
+    drain: Drain
+    settings: ServiceSettings
 
 
 def lifespan_for(settings: ServiceSettings) -> Callable[[FastAPI], AbstractAsyncContextManager[State]]:
@@ -25,8 +28,8 @@ def lifespan_for(settings: ServiceSettings) -> Callable[[FastAPI], AbstractAsync
         # uvicorn writes query strings, and so what customers ask; its other logger does for WebSockets.
         logging.getLogger("uvicorn.access").disabled = True
         logging.getLogger("uvicorn.error").addFilter(_without_paths)
-        async with open_agent(settings) as agent:
-            yield State(agent=agent)
+        async with open_agent(settings) as agent, draining(agent) as drain:
+            yield State(agent=agent, drain=drain, settings=settings)
 
     return lifespan
 

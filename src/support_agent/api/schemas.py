@@ -1,15 +1,18 @@
 """What requests and responses hold."""
 
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
 
 from support_agent.graph.events import Done
-from support_agent.graph.state import Category, Question
+from support_agent.graph.state import SESSION_ID, Category, Question
 
 _EXAMPLE = "I was charged twice, can I have my money back?"
 
 CustomerId = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,128}$", examples=["customer-42"])]
+
+
+SessionId = Annotated[str, Field(pattern=SESSION_ID, examples=["visit-2041"])]
 
 
 class AskRequest(BaseModel):
@@ -57,6 +60,58 @@ class AskResponse(BaseModel):
             cached=False,
             run_id=done.run_id,
         )
+
+
+class ChatRequest(BaseModel):
+    """A message in a conversation."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, hide_input_in_errors=True)
+
+    message: Annotated[
+        Question,
+        Field(description="1 to 4,000 characters after trimming.", examples=["Does that apply to annual plans?"]),
+    ]
+    session_id: Annotated[SessionId | None, Field(description="The conversation; without one, a new one begins.")] = (
+        None
+    )
+    customer_id: Annotated[CustomerId | None, Field(description="Your own name for the customer who asks.")] = None
+
+
+class ChatResponse(AskResponse):
+    """The whole answer, and where the conversation stands."""
+
+    session_id: str = Field(description="Send it with the next message.")
+    messages_in_history: int = Field(description="Messages that the session remembers, this turn's included.")
+
+    @classmethod
+    def of(cls, done: Done) -> Self:
+        """Render a turn's result."""
+        return cls(
+            **AskResponse.of(done).model_dump(),
+            session_id=str(done.session_id),
+            messages_in_history=done.messages_in_history,
+        )
+
+
+class MessageOut(BaseModel):
+    """One message of a conversation."""
+
+    role: Literal["user", "assistant"]
+    content: str
+
+
+class SessionResponse(BaseModel):
+    """What a session remembers."""
+
+    session_id: str
+    messages: list[MessageOut]
+    expires_in: int = Field(description="Seconds until it is forgotten, unless another turn comes.")
+
+
+class ReadyResponse(BaseModel):
+    """Whether the service takes new work."""
+
+    status: Literal["ready", "draining", "memory-unavailable"]
 
 
 class HealthResponse(BaseModel):

@@ -6,6 +6,7 @@ from io import TextIOWrapper
 import typer
 
 from support_agent.cli.ask import ask
+from support_agent.cli.chat import chat
 from support_agent.cli.serve import serve
 from support_agent.graph.errors import SupportAgentError
 from support_agent.local.process import LocalServiceError
@@ -19,6 +20,7 @@ app = typer.Typer(
 )
 app.command()(serve)
 app.command()(ask)
+app.command()(chat)
 
 
 def main() -> None:

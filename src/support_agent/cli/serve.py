@@ -15,7 +15,7 @@ from support_agent.cli.embedded import Embedded, embedded
 from support_agent.graph.errors import SettingsError
 
 _APPLICATION = "support_agent.api.app"
-_GRACE = 9  # seconds that open requests have to end
+_GRACE = 1  # seconds that open requests have to end, once the application has drained
 
 
 def serve(
@@ -45,6 +45,8 @@ def serve(
             access_log=False,  # it holds query strings, and so what customers ask
             log_config=_log_config(),
             timeout_graceful_shutdown=_GRACE,
+            ws_max_size=settings.max_body,
+            ws_per_message_deflate=False,  # a small frame could unpack to a large one
         )
 
 

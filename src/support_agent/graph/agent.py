@@ -1,60 +1,100 @@
-"""The agent as others use it: ask a question, or follow its run."""
+"""The agent as others use it: ask a question, follow its run, or talk in a session."""
 
 import asyncio
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from contextlib import AsyncExitStack, asynccontextmanager
 
 from support_agent.graph.builder import AgentGraph, build_graph
+from support_agent.graph.errors import RUN_ERRORS, SettingsError, ShuttingDown
 from support_agent.graph.events import Done, Failed
 from support_agent.graph.knowledge import open_knowledge
+from support_agent.graph.memory import Memory, open_redis
 from support_agent.graph.models import open_models
-from support_agent.graph.runs import Run
+from support_agent.graph.runs import Followed, Run
+from support_agent.graph.sessions import Sessions, open_sessions
 from support_agent.graph.settings import AgentSettings
 from support_agent.graph.state import AgentContext
 
 
-@dataclass(frozen=True, slots=True)
 class SupportAgent:
     """Answers customers' questions; made by open_agent."""
 
-    graph: AgentGraph
-    timeout: float
-    """Seconds that a whole turn may take."""
-    _running: set[asyncio.Task[None]] = field(default_factory=set[asyncio.Task[None]])
+    def __init__(self, graph: AgentGraph, sessions: Sessions | None, timeout: float) -> None:
+        self._graph = graph
+        self._sessions = sessions
+        self._timeout = timeout
+        self._running: set[Run] = set()
+        self._draining = False
+
+    @property
+    def sessions(self) -> Sessions:
+        """The conversations; raises SettingsError where there is no Redis for them."""
+        if self._sessions is None:
+            raise SettingsError("missing in the environment: REDIS_URL")
+        return self._sessions
 
     def stream(self, question: str, context: AgentContext | None = None) -> Run:
-        """Start a run and return it; iterate it for the events of support_agent.graph.events."""
-        run = Run(self.graph, question, context or AgentContext(), self.timeout)
-        self._running.add(run.task)
-        run.task.add_done_callback(self._running.discard)
+        """Start a run that belongs to no session, and return it; raises ShuttingDown."""
+        if self._draining:
+            raise ShuttingDown
+        run = Run(self._graph, question, context or AgentContext(), self._timeout).start()
+        self._running.add(run)
+        run.when_ended(lambda: self._running.discard(run))
         return run
 
     async def ask(self, question: str, context: AgentContext | None = None) -> Done:
         """Return the whole answer; raises RunError."""
         async with self.stream(question, context) as run:
-            async for event in run:
-                if isinstance(event, Failed):
-                    raise event.error
-                if isinstance(event, Done):
-                    return event
-        raise AssertionError("a run ends with Done or Failed")
+            return await whole_answer(run)
 
-    async def aclose(self) -> None:
-        """Cancel the runs that are still under way, and wait until they have let go of the model."""
-        running = tuple(self._running)
-        for task in running:
-            task.cancel()
-        await asyncio.gather(*running, return_exceptions=True)
+    async def drain(self, seconds: float) -> None:
+        """Start no more runs; end those that are not done after `seconds` with ShuttingDown."""
+        self._draining = True
+        draining = [self._drain_runs(seconds)]
+        if self._sessions:
+            draining.append(self._sessions.drain(seconds))
+        await asyncio.gather(*draining)
+
+    async def _drain_runs(self, seconds: float) -> None:
+        runs = tuple(self._running)
+        if not runs:
+            return
+        ending = [asyncio.create_task(run.ended()) for run in runs]
+        _, late = await asyncio.wait(ending, timeout=seconds)
+        if late:
+            for run in runs:
+                run.cancel(ShuttingDown)
+            await asyncio.wait(late)
+
+
+async def whole_answer(run: Followed) -> Done:
+    """Follow a run to its end and return the answer; raises RunError."""
+    async for _, event in run.follow():
+        if isinstance(event, Failed):
+            raise RUN_ERRORS[event.error]
+        if isinstance(event, Done):
+            return event
+    raise AssertionError("a run ends with Done or Failed")
 
 
 @asynccontextmanager
 async def open_agent(settings: AgentSettings) -> AsyncGenerator[SupportAgent]:
-    """Connect to the model and the articles, indexing them if need be; raises StartError."""
+    """Connect to the model, the articles and the memory; raises StartError.
+
+    The articles are indexed if need be. Without a REDIS_URL there are no sessions.
+    """
     settings.require()
-    async with open_models(settings) as models, open_knowledge(settings, models) as knowledge:
-        agent = SupportAgent(build_graph(models, knowledge), settings.answer_timeout)
-        try:
-            yield agent
-        finally:
-            await agent.aclose()
+    most = settings.session_messages
+    async with AsyncExitStack() as stack:
+        models = await stack.enter_async_context(open_models(settings))
+        knowledge = await stack.enter_async_context(open_knowledge(settings, models))
+        sessions = None
+        if settings.redis_url is not None:
+            redis = await stack.enter_async_context(open_redis(settings))
+            memory = Memory(redis, settings.session_ttl)
+            graph = build_graph(models, knowledge, most_messages=most, checkpointer=memory.checkpointer)
+            sessions = await stack.enter_async_context(open_sessions(redis, memory, graph, settings))
+        graph = build_graph(models, knowledge, most_messages=most)
+        agent = SupportAgent(graph, sessions, settings.answer_timeout)
+        stack.push_async_callback(agent.drain, 0)
+        yield agent

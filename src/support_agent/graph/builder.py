@@ -2,6 +2,7 @@
 
 from functools import partial
 
+from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.graph import END, START, StateGraph
 from langgraph.graph.state import CompiledStateGraph
 
@@ -15,14 +16,23 @@ from support_agent.graph.state import AgentContext, AgentInput, AgentState
 AgentGraph = CompiledStateGraph[AgentState, AgentContext, AgentInput, AgentState]
 
 
-def build_graph(models: Models, knowledge: Knowledge) -> AgentGraph:
-    """START to `classify` and `retrieve` side by side, then `answer`, then END."""
+def build_graph(
+    models: Models,
+    knowledge: Knowledge,
+    *,
+    most_messages: int,
+    checkpointer: BaseCheckpointSaver[str] | None = None,
+) -> AgentGraph:
+    """START to `classify` and `retrieve` side by side, then `answer`, then END.
+
+    With a checkpointer it remembers the last `most_messages` messages of each thread.
+    """
     graph = StateGraph(AgentState, AgentContext, input_schema=AgentInput)
     graph.add_node("classify", partial(classify, models=models))
     graph.add_node("retrieve", partial(retrieve, knowledge=knowledge))
-    graph.add_node("answer", partial(answer, models=models, knowledge=knowledge))
+    graph.add_node("answer", partial(answer, models=models, knowledge=knowledge, most_messages=most_messages))
     graph.add_edge(START, "classify")
     graph.add_edge(START, "retrieve")
     graph.add_edge(["classify", "retrieve"], "answer")
     graph.add_edge("answer", END)
-    return graph.compile(name="support-agent")
+    return graph.compile(checkpointer, name="support-agent")

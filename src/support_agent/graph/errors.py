@@ -9,6 +9,12 @@
         │   ├── ModelUnavailable it refused, failed or answered rubbish
         │   └── ModelTimeout     it did not answer within its time budget
         ├── KnowledgeUnavailable the articles can't be searched
+        ├── MemoryUnavailable    conversations can't be read or stored
+        ├── SessionBusy          the session already has a run
+        ├── IdempotencyMismatch  a key came again with another body
+        ├── Cancelled            by its caller, or because nobody read it
+        ├── Interrupted          the replica that executed it is gone
+        ├── ShuttingDown         the service is shutting down
         └── InternalError        a defect of ours
 
 Every message may be shown to whoever caused it: none holds a secret, a URL of ours or another
@@ -36,44 +42,107 @@ class KnowledgeError(StartError):
 
 
 class RunError(SupportAgentError):
-    """A run ended without an answer."""
+    """A run ended without an answer; `reason`, never another exception's text, is for operators."""
+
+    code: ClassVar[str]
+    """Names the error for programs."""
+    message: ClassVar[str]
+
+    def __init__(self, reason: str = "") -> None:
+        super().__init__(self.message)
+        self.reason = reason
 
 
 class ModelError(RunError):
-    """The model gave no answer; `reason`, a status or an exception's type, is for operators."""
-
-    message: ClassVar[str]
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(self.message)
-        self.reason = reason
+    """The model gave no answer."""
 
 
 class ModelUnavailable(ModelError):
     """The model refused, failed or answered rubbish, after retries and the fallback."""
 
+    code = "model-unavailable"
     message = "The model is not available at the moment; try again shortly."
 
 
 class ModelTimeout(ModelError):
     """The model did not answer within its time budget."""
 
+    code = "model-timeout"
     message = "The model took too long to answer; try again shortly."
 
 
 class KnowledgeUnavailable(RunError):
-    """The articles can't be searched; `reason` is for operators."""
+    """The articles can't be searched."""
 
-    def __init__(self, reason: str) -> None:
-        super().__init__("The help articles can't be searched at the moment; try again shortly.")
-        self.reason = reason
+    code = "knowledge-unavailable"
+    message = "The help articles can't be searched at the moment; try again shortly."
+
+
+class MemoryUnavailable(RunError):
+    """Conversations can't be read or stored."""
+
+    code = "memory-unavailable"
+    message = "Conversations are not available at the moment; try again shortly."
+
+
+class Cancelled(RunError):
+    """The run was cancelled, by its caller or because nobody read it."""
+
+    code = "cancelled"
+    message = "The run was cancelled."
+
+
+class Interrupted(RunError):
+    """The replica that executed the run is gone."""
+
+    code = "interrupted"
+    message = "The run was interrupted and will not go on; ask again."
+
+
+class ShuttingDown(RunError):
+    """The service is shutting down."""
+
+    code = "shutting-down"
+    message = "The service is restarting; ask again in a moment."
 
 
 class InternalError(RunError):
     """A defect of ours ended the run."""
 
-    def __init__(self) -> None:
-        super().__init__("Something went wrong on our side.")
+    code = "internal"
+    message = "Something went wrong on our side."
+
+
+class SessionBusy(RunError):
+    """The session already has a run."""
+
+    code = "session-busy"
+    message = "This conversation is still being answered; wait for its answer, or cancel it."
+
+
+class IdempotencyMismatch(RunError):
+    """An idempotency key came again with another body."""
+
+    code = "idempotency-mismatch"
+    message = "This Idempotency-Key was used with another body; use a new key for a new message."
+
+
+RUN_ERRORS: dict[str, type[RunError]] = {
+    kind.code: kind
+    for kind in (
+        ModelUnavailable,
+        ModelTimeout,
+        KnowledgeUnavailable,
+        MemoryUnavailable,
+        Cancelled,
+        Interrupted,
+        ShuttingDown,
+        InternalError,
+        SessionBusy,
+        IdempotencyMismatch,
+    )
+}
+"""Every error that can end a run, by its code."""
 
 
 def kind_and_place(error: BaseException | None) -> str:

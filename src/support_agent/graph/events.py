@@ -5,8 +5,10 @@ Exactly one of the last two ends every run.
 """
 
 from dataclasses import dataclass
+from typing import Annotated, Literal
 
-from support_agent.graph.errors import RunError
+from pydantic import Field, TypeAdapter
+
 from support_agent.graph.state import Category
 
 
@@ -23,6 +25,9 @@ class RunStarted:
     """The run exists and can be named."""
 
     run_id: str
+    session_id: str | None = None
+    """None where the question belongs to no conversation."""
+    event: Literal["run"] = "run"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +35,7 @@ class CategoryFound:
     """The classifier has spoken."""
 
     category: Category
+    event: Literal["category"] = "category"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +43,7 @@ class SourcesFound:
     """The articles are found, best first."""
 
     sources: tuple[Source, ...]
+    event: Literal["sources"] = "sources"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +51,7 @@ class Token:
     """A piece of the answer; the pieces joined are the answer."""
 
     text: str
+    event: Literal["token"] = "token"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,16 +64,25 @@ class Done:
     sources: tuple[Source, ...]
     tokens_used: int
     """Tokens of both model calls together, as the model's server counts them."""
+    session_id: str | None = None
+    messages_in_history: int = 0
+    """Messages that the session remembers, this turn's two included."""
+    event: Literal["done"] = "done"
 
 
 @dataclass(frozen=True, slots=True)
 class Failed:
     """The run ended without a whole answer."""
 
-    error: RunError
+    error: str
+    """The `code` of a RunError."""
+    event: Literal["error"] = "error"
 
 
 NodeEvent = CategoryFound | SourcesFound | Token
 """What nodes emit while the graph runs."""
 
 Event = RunStarted | NodeEvent | Done | Failed
+
+events_json = TypeAdapter[Event](Annotated[Event, Field(discriminator="event")])
+"""Events as JSON, as a run's log keeps them."""

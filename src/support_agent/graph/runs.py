@@ -1,40 +1,117 @@
 """Runs: one execution of the graph, each in a task of its own."""
 
 import asyncio
+import contextlib
 import logging
+import time
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
 
 from langchain_core.messages import HumanMessage
+from langchain_core.runnables import RunnableConfig
+from langgraph.types import Durability
+from redis.asyncio.lock import Lock
+from redis.exceptions import LockError, RedisError
 
 from support_agent.graph.builder import AgentGraph
 from support_agent.graph.errors import (
+    Cancelled,
     InternalError,
-    KnowledgeUnavailable,
-    ModelError,
+    MemoryUnavailable,
     ModelTimeout,
     RunError,
     kind_and_place,
 )
 from support_agent.graph.events import Done, Event, Failed, RunStarted, Source
+from support_agent.graph.memory import thread_id
+from support_agent.graph.run_log import RunLog
 from support_agent.graph.state import AgentContext, AgentState
 
+_BATCH = 0.05  # seconds that events wait for others on their way to the log
+_INSIST = 0.1  # seconds after which a run is cancelled again
+
 _log = logging.getLogger(__name__)
+
+
+class Followed(Protocol):
+    """A run that can be read, wherever it is executed."""
+
+    @property
+    def id(self) -> str:
+        """Names the run."""
+        ...
+
+    def follow(self, after: int = 0) -> AsyncIterator[tuple[int, Event]]:
+        """Yield the events after the `after`-th, as they come, with their numbers; Done or Failed ends them."""
+        ...
 
 
 class Run:
     """One execution of the graph, in its own task, outside the request that asked for it.
 
-    Iterating yields its events; exactly one Done or Failed ends them. Used as a context manager, it is
+    Any number of readers can follow it, from its first event or a later one. Used as a context manager, it is
     cancelled on leaving, and with it its calls to the model, unless it has ended by itself.
     """
 
+    _durability: Durability | None = None
+
     def __init__(self, graph: AgentGraph, question: str, context: AgentContext, budget: float) -> None:
         self.id = str(uuid.uuid4())
-        self._events: asyncio.Queue[Event] = asyncio.Queue()
-        self.task = asyncio.create_task(self._execute(graph, question, context, budget))
+        self.readers = 0
+        self.unread_since = time.monotonic()
+        self._graph = graph
+        self._question = question
+        self._context = context
+        self._budget = budget
+        self._events: list[Event] = []
+        self._more = asyncio.Event()
+        self._end: type[RunError] = Cancelled
+        self._ending = False
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> Self:
+        """Begin to execute."""
+        self._emit(self._first())
+        self._task = asyncio.create_task(self._execute())
+        return self
+
+    async def follow(self, after: int = 0) -> AsyncIterator[tuple[int, Event]]:
+        """Yield the events after the `after`-th, as they come, with their numbers; Done or Failed ends them."""
+        self.readers += 1
+        try:
+            while True:
+                more = self._more
+                while after < len(self._events):
+                    event = self._events[after]
+                    after += 1
+                    yield after, event
+                    if isinstance(event, Done | Failed):
+                        return
+                await more.wait()
+        finally:
+            self.readers -= 1
+            self.unread_since = time.monotonic()
+
+    def cancel(self, end: type[RunError] = Cancelled) -> None:
+        """End the run with this error, unless it has ended."""
+        if self._task and not self._ending:
+            self._end = end
+            self._task.cancel()
+            # A cancellation can get lost in asyncio.wait_for (Python 3.11), which redis-py uses.
+            asyncio.get_running_loop().call_later(_INSIST, self.cancel, end)
+
+    def when_ended(self, callback: Callable[[], object]) -> None:
+        """Call `callback` once the run has ended."""
+        if self._task:
+            self._task.add_done_callback(lambda _: callback())
+
+    async def ended(self) -> None:
+        """Wait until the run has ended and let go of all that it held."""
+        if self._task:
+            await asyncio.wait([self._task])
 
     async def __aenter__(self) -> Self:
         return self
@@ -43,39 +120,46 @@ class Run:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         # Not awaited: a request that is being cancelled may not wait, and the task cleans up by itself.
-        self.task.cancel()
+        self.cancel()
 
-    async def __aiter__(self) -> AsyncIterator[Event]:
-        while True:
-            event = await self._events.get()
-            yield event
-            if isinstance(event, Done | Failed):
-                return
+    def _first(self) -> RunStarted:
+        return RunStarted(self.id)
 
-    async def _execute(self, graph: AgentGraph, question: str, context: AgentContext, budget: float) -> None:
-        self._events.put_nowait(RunStarted(self.id))
+    def _emit(self, event: Event) -> None:
+        self._events.append(event)
+        more, self._more = self._more, asyncio.Event()
+        more.set()
+
+    async def _execute(self) -> None:
         try:
-            async with asyncio.timeout(budget):
-                ending = await self._drive(graph, question, context)
+            async with asyncio.timeout(self._budget):
+                ending: Done | Failed = await self._drive()
         except RunError as error:
             ending = self._failed(error)
+        except RedisError as error:
+            ending = self._failed(MemoryUnavailable(type(error).__name__))
         except TimeoutError:
-            ending = self._failed(ModelTimeout(f"no answer in {budget:g} s"))
+            ending = self._failed(ModelTimeout(f"no answer in {self._budget:g} s"))
+        except asyncio.CancelledError:
+            ending = Failed(self._end.code)
         except Exception as error:  # noqa: BLE001 - a run always ends with an event
             _log.error("run %s: %s", self.id, kind_and_place(error))
-            ending = Failed(InternalError())
-        self._events.put_nowait(ending)
+            ending = Failed(InternalError.code)
+        self._ending = True
+        await self._finish(ending)
 
-    async def _drive(self, graph: AgentGraph, question: str, context: AgentContext) -> Done:
+    async def _drive(self) -> Done:
         state: AgentState | None = None
-        async for part in graph.astream(
-            {"messages": [HumanMessage(question)]},
-            context=context,
+        async for part in self._graph.astream(
+            {"messages": [HumanMessage(self._question, id=str(uuid.uuid4()))]},
+            self._config(),
+            context=self._context,
             stream_mode=["custom", "values"],
             version="v2",
+            durability=self._durability,
         ):
             if part["type"] == "custom":
-                self._events.put_nowait(part["data"])
+                self._emit(part["data"])
             elif part["type"] == "values":
                 state = part["data"]
         if state is None:
@@ -86,9 +170,128 @@ class Run:
             category=state["category"],
             sources=tuple(Source(passage["id"], passage["title"]) for passage in state["passages"]),
             tokens_used=state["tokens_used"],
+            messages_in_history=len(state["messages"]),
         )
 
+    def _config(self) -> RunnableConfig:
+        return {}
+
+    async def _finish(self, ending: Done | Failed) -> None:
+        self._emit(ending)
+
     def _failed(self, error: RunError) -> Failed:
-        reason = error.reason if isinstance(error, ModelError | KnowledgeUnavailable) else ""
-        _log.warning("run %s: %s: %s", self.id, type(error).__name__, reason)
-        return Failed(error)
+        _log.warning("run %s: %s: %s", self.id, error.code, error.reason)
+        return Failed(error.code)
+
+
+class Turn(Run):
+    """A run that belongs to a session: it is logged, and the session is its own while it lasts.
+
+    The turn is stored, the session free and the log written before the last event reaches a reader.
+    """
+
+    _durability = "exit"
+
+    def __init__(
+        self,
+        graph: AgentGraph,
+        question: str,
+        context: AgentContext,
+        budget: float,
+        *,
+        session_id: str,
+        log: RunLog,
+    ) -> None:
+        super().__init__(graph, question, context, budget)
+        self.session_id = session_id
+        self.tenant = context.tenant
+        self.thread = thread_id(context.tenant, session_id)
+        self.began = False
+        self._log = log
+        self._logged = 1
+        self._lock: Lock | None = None
+        self._unlogged = asyncio.Event()
+        self._closing = asyncio.Event()
+        self._logging: asyncio.Task[None] | None = None
+
+    async def begin(self, lock: Lock, ended: Callable[[], object]) -> None:
+        """Write the log's first event and begin to execute, to call `ended` in the end; raises MemoryUnavailable."""
+        self._lock = lock
+        try:
+            await self._log.begin(self.id, self.tenant, self._first())
+        except BaseException:
+            await self._release()
+            raise
+        self.began = True
+        self._logging = asyncio.create_task(self._keep_log())
+        self.start()
+        self.when_ended(ended)
+
+    def refuse(self, error: type[RunError]) -> None:
+        """End a turn that could not begin, for those who follow it already."""
+        self._emit(Failed(error.code))
+
+    async def renew(self) -> None:
+        """Keep the session for this turn; a turn that has lost it is ended, since another may have it."""
+        if self._lock is None:
+            return
+        try:
+            await self._lock.reacquire()
+        except LockError:
+            self.cancel(MemoryUnavailable)
+        except RedisError as error:
+            raise MemoryUnavailable(type(error).__name__) from error
+
+    async def _release(self) -> None:
+        lock, self._lock = self._lock, None
+        if lock:
+            with contextlib.suppress(LockError, RedisError):  # else it expires
+                await lock.release()
+
+    def _first(self) -> RunStarted:
+        return RunStarted(self.id, self.session_id)
+
+    def _config(self) -> RunnableConfig:
+        return {"configurable": {"thread_id": self.thread}}
+
+    def _emit(self, event: Event) -> None:
+        super()._emit(event)
+        self._unlogged.set()
+
+    async def _keep_log(self) -> None:
+        # It ends by itself: a cancelled write could lose what it wrote.
+        pause = _BATCH
+        while True:
+            await self._unlogged.wait()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(pause):
+                    await self._closing.wait()
+            if self._closing.is_set():
+                return
+            self._unlogged.clear()
+            try:
+                await self._write_log()
+                pause = _BATCH
+            except MemoryUnavailable:
+                pause = 1.0  # the turn itself will find out, when it is stored
+                self._unlogged.set()
+
+    async def _write_log(self, *last: Event) -> None:
+        events = [*self._events[self._logged :], *last]
+        if events:
+            await self._log.append(self.id, self._logged, events)
+            self._logged += len(events)
+
+    async def _finish(self, ending: Done | Failed) -> None:
+        if isinstance(ending, Done):
+            ending = replace(ending, session_id=self.session_id)
+        self._closing.set()
+        self._unlogged.set()
+        if self._logging:
+            await asyncio.wait([self._logging])
+        await self._release()
+        try:
+            await self._write_log(ending)
+        except MemoryUnavailable as error:
+            _log.warning("run %s: its log is not whole: %s", self.id, type(error).__name__)
+        self._emit(ending)

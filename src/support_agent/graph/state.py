@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Annotated, Literal, TypedDict, get_args
 
 from langchain_core.messages import AnyMessage
+from langgraph.channels import UntrackedValue
 from langgraph.graph.message import add_messages
 from pydantic import AfterValidator, StringConstraints
 
@@ -31,13 +32,13 @@ class AgentInput(TypedDict):
 
 
 class AgentState(AgentInput):
-    """What the nodes share."""
+    """What the nodes share; of it, a session remembers the messages alone."""
 
-    category: Category
+    category: Annotated[Category, UntrackedValue]
     """Which desk the question belongs to."""
-    passages: list[Passage]
+    passages: Annotated[list[Passage], UntrackedValue]
     """The articles nearest to the question, best first."""
-    tokens_used: int
+    tokens_used: Annotated[int, UntrackedValue]
     """Tokens that this run has cost so far, both model calls together."""
 
 
@@ -49,6 +50,8 @@ StateUpdate = dict[str, object]
 class AgentContext:
     """Facts of one run that are not part of the conversation."""
 
+    tenant: str = "anonymous"
+    """Who calls; what one tenant says, no other can see."""
     customer_id: str | None = None
     """The caller's name for the customer who asks."""
 
@@ -63,6 +66,9 @@ def _meaningful(text: str) -> str:
         raise ValueError("must not be blank")
     return text
 
+
+SESSION_ID = r"^[A-Za-z0-9_.-]{1,128}$"
+"""What a session's id may look like."""
 
 Question = Annotated[
     str,

@@ -2,7 +2,7 @@
 
 from fastapi import APIRouter
 
-from support_agent.api.deps import AgentDep, ConnectionDep
+from support_agent.api.deps import AgentDep, ConnectionDep, PrincipalDep
 from support_agent.api.errors import documented
 from support_agent.api.schemas import AskRequest, AskResponse
 from support_agent.graph.state import AgentContext
@@ -11,7 +11,7 @@ router = APIRouter(tags=["questions"])
 
 
 @router.post("/ask", responses=documented(400, 413, 415, 422, 500, 503, 504))
-async def ask(body: AskRequest, agent: AgentDep, connection: ConnectionDep) -> AskResponse:
+async def ask(body: AskRequest, agent: AgentDep, caller: PrincipalDep, connection: ConnectionDep) -> AskResponse:
     """Answer one question from the help articles; it belongs to no conversation."""
-    context = AgentContext(customer_id=body.customer_id)
+    context = AgentContext(tenant=caller.tenant, customer_id=body.customer_id)
     return AskResponse.of(await connection.while_open(agent.ask(body.question, context)))

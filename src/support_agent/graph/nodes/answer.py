@@ -1,9 +1,10 @@
 """Write the answer from the passages."""
 
-from collections.abc import AsyncIterator
+import uuid
+from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
 
-from langchain_core.messages import AIMessage, AIMessageChunk
+from langchain_core.messages import AIMessage, AIMessageChunk, AnyMessage, HumanMessage, RemoveMessage
 from langgraph.runtime import Runtime
 
 from support_agent.graph.errors import ModelUnavailable
@@ -18,11 +19,12 @@ LONGEST = 1_000_000
 
 
 async def answer(
-    state: AgentState, runtime: Runtime[AgentContext], *, models: Models, knowledge: Knowledge
+    state: AgentState, runtime: Runtime[AgentContext], *, models: Models, knowledge: Knowledge, most_messages: int
 ) -> StateUpdate:
-    """Stream the answer model's reply."""
+    """Stream the answer model's reply, and let go of the oldest turns."""
     contact = knowledge.contacts[state["category"]]
-    prompt = answer_prompt(knowledge.company, contact, state["passages"], state["messages"])
+    messages = state["messages"]
+    prompt = answer_prompt(knowledge.company, contact, state["passages"], messages)
     answered = ""
     used = 0
     async with aclosing(models.answer(prompt)) as chunks:
@@ -33,7 +35,8 @@ async def answer(
                 runtime.stream_writer(Token(text))
             if len(answered) > LONGEST:
                 raise ModelUnavailable("an endless answer")
-    return {"messages": [AIMessage(answered)], "tokens_used": state["tokens_used"] + used}
+    reply = AIMessage(answered, id=str(uuid.uuid4()))
+    return {"messages": [*_outdated(messages, most_messages - 1), reply], "tokens_used": state["tokens_used"] + used}
 
 
 async def _whole_characters(chunks: AsyncIterator[AIMessageChunk]) -> AsyncIterator[tuple[str, int]]:
@@ -49,3 +52,11 @@ async def _whole_characters(chunks: AsyncIterator[AIMessageChunk]) -> AsyncItera
 
 def _utf8(text: str) -> str:
     return text if text.isascii() else text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def _outdated(messages: Sequence[AnyMessage], most: int) -> list[RemoveMessage]:
+    """Return what removes all but the last `most` messages, and the rest of a turn that this cuts."""
+    drop = max(0, len(messages) - most)
+    while drop < len(messages) and not isinstance(messages[drop], HumanMessage):
+        drop += 1
+    return [RemoveMessage(id=str(message.id)) for message in messages[:drop]]

@@ -1,0 +1,123 @@
+"""How the service ends: it takes no new work, and lets what it has come to an end."""
+
+import asyncio
+import signal
+import threading
+from collections.abc import AsyncGenerator, Callable, Generator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from types import FrameType
+from typing import Any
+
+from support_agent.graph.agent import SupportAgent
+from support_agent.graph.errors import ShuttingDown
+from support_agent.graph.events import Done, Event, Failed
+from support_agent.graph.runs import Followed, Turn
+
+GRACE = 8.0
+"""Seconds that runs have to end by themselves."""
+
+_FLUSH = 0.5  # seconds that WebSockets have to say goodbye
+
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+_Handler = Callable[[int, FrameType | None], Any] | int | None
+
+
+class Drain:
+    """Where the service stands between serving and its end."""
+
+    def __init__(self) -> None:
+        self.begun = asyncio.Event()
+        """No new work."""
+        self.over = asyncio.Event()
+        """Every run of ours has ended; streams that follow others' end now."""
+        self.quiet = asyncio.Event()
+        """No WebSocket is open."""
+        self.quiet.set()
+        self._sockets = 0
+
+    @contextmanager
+    def socket(self) -> Generator[None]:
+        """Count a WebSocket as open."""
+        self._sockets += 1
+        self.quiet.clear()
+        try:
+            yield
+        finally:
+            self._sockets -= 1
+            if not self._sockets:
+                self.quiet.set()
+
+    async def follow(self, run: Followed, after: int = 0) -> AsyncGenerator[tuple[int, Event]]:
+        """Follow a run, also another replica's, until it ends or we do."""
+        if isinstance(run, Turn):  # which we end ourselves
+            async for n, event in run.follow(after):
+                yield n, event
+            return
+        over = asyncio.create_task(self.over.wait())
+        coming: asyncio.Future[tuple[int, Event]] | None = None
+        events = run.follow(after)
+        try:
+            while True:
+                coming = asyncio.ensure_future(anext(events))
+                await asyncio.wait((coming, over), return_when=asyncio.FIRST_COMPLETED)
+                if not coming.done():
+                    yield after + 1, Failed(ShuttingDown.code)
+                    return
+                after, event = coming.result()
+                yield after, event
+                if isinstance(event, Done | Failed):
+                    return
+        finally:
+            over.cancel()
+            if coming:
+                coming.cancel()
+
+
+@asynccontextmanager
+async def draining(agent: SupportAgent) -> AsyncGenerator[Drain]:
+    """Drain on SIGTERM or SIGINT, and only then hand the signal on to the server; a second one is handed on at once.
+
+    The server would close its listeners at once, and with them the door to /ready.
+    """
+    drain = Drain()
+    loop = asyncio.get_running_loop()
+    tasks: set[asyncio.Task[None]] = set()
+    if threading.current_thread() is not threading.main_thread():
+        yield drain
+        return
+    servers: dict[int, _Handler] = {number: signal.getsignal(number) for number in _SIGNALS}
+
+    async def end(number: int, frame: FrameType | None) -> None:
+        await agent.drain(GRACE)
+        drain.over.set()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_FLUSH):
+                await drain.quiet.wait()
+        _hand_on(servers[number], number, frame)
+
+    def begin(number: int, frame: FrameType | None) -> None:
+        if drain.begun.is_set():
+            _hand_on(servers[number], number, frame)
+        else:
+            drain.begun.set()
+            task = asyncio.create_task(end(number, frame))
+            tasks.add(task)
+            task.add_done_callback(tasks.discard)
+
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        loop.call_soon_threadsafe(begin, number, frame)
+
+    for number in _SIGNALS:
+        signal.signal(number, on_signal)
+    try:
+        yield drain
+    finally:
+        for number, handler in servers.items():
+            signal.signal(number, handler)
+
+
+def _hand_on(handler: _Handler, number: int, frame: FrameType | None) -> None:
+    if callable(handler):
+        handler(number, frame)

@@ -1,0 +1,43 @@
+"""POST /chat and POST /chat/stream: a message in a conversation."""
+
+from collections.abc import AsyncIterator
+
+from fastapi import APIRouter
+from fastapi.sse import EventSourceResponse, ServerSentEvent
+
+from support_agent.api.deps import ConnectionDep, DrainDep, IdempotencyKey, TurnDep
+from support_agent.api.errors import ClientGone, documented
+from support_agent.api.schemas import ChatResponse
+from support_agent.api.sse import typed
+from support_agent.graph.agent import whole_answer
+from support_agent.graph.runs import Turn
+
+router = APIRouter(tags=["conversations"])
+
+_REFUSALS = documented(400, 409, 413, 415, 422, 500, 503, 504)
+
+
+@router.post("/chat", responses=_REFUSALS)
+async def chat(turn: TurnDep, connection: ConnectionDep, idempotency_key: IdempotencyKey = None) -> ChatResponse:
+    """Answer a message, knowing the conversation before it.
+
+    Without a `session_id` a new conversation begins. Hanging up cancels the turn, unless an `Idempotency-Key`
+    lets the same client ask for it again.
+    """
+    try:
+        return ChatResponse.of(await connection.while_open(whole_answer(turn)))
+    except ClientGone:
+        if isinstance(turn, Turn) and idempotency_key is None:
+            turn.cancel()
+        raise
+
+
+@router.post("/chat/stream", response_class=EventSourceResponse, responses=_REFUSALS)
+async def chat_stream(turn: TurnDep, connection: ConnectionDep, drain: DrainDep) -> AsyncIterator[ServerSentEvent]:
+    """Stream a turn's typed events: `run`, `category` and `sources`, `token` …, then `done` or `error`.
+
+    A client that is cut off comes back with `GET /runs/{run_id}/stream` and the last id it saw; a turn that nobody
+    reads for 10 seconds is cancelled.
+    """
+    async for event in typed(turn.id, drain.follow(turn), connection.path):
+        yield event

@@ -1,0 +1,28 @@
+"""GET /runs/{run_id}/stream and DELETE /runs/{run_id}: come back to a turn, or end it."""
+
+from collections.abc import AsyncIterator
+
+from fastapi import APIRouter, HTTPException
+from fastapi.sse import EventSourceResponse, ServerSentEvent
+
+from support_agent.api.deps import AgentDep, ConnectionDep, DrainDep, FoundRunDep, LastEventDep, PrincipalDep, RunId
+from support_agent.api.errors import documented
+from support_agent.api.sse import typed
+
+router = APIRouter(prefix="/runs", tags=["conversations"])
+
+
+@router.get("/{run_id}/stream", response_class=EventSourceResponse, responses=documented(404, 422, 500, 503))
+async def run_stream(
+    run: FoundRunDep, last_event: LastEventDep, connection: ConnectionDep, drain: DrainDep
+) -> AsyncIterator[ServerSentEvent]:
+    """Stream a turn's typed events after `Last-Event-ID`, or from its first, on whatever replica."""
+    async for event in typed(run.id, drain.follow(run, last_event), connection.path):
+        yield event
+
+
+@router.delete("/{run_id}", status_code=202, responses=documented(404, 422, 500, 503))
+async def cancel_run(run_id: RunId, agent: AgentDep, caller: PrincipalDep) -> None:
+    """End a turn; its readers get an `error` event of type `cancelled`, and the session forgets the message."""
+    if not await agent.sessions.cancel(run_id, caller.tenant):
+        raise HTTPException(404)

@@ -1,0 +1,275 @@
+"""WS /chat: a conversation over one connection, in two forms.
+
+Text: a message in, the answer's tokens out, then `[DONE]`; what can't be answered closes the connection.
+`support.v1`: `{"message": …}` or `{"type": "cancel"}` in, the typed events out as `{"id", "event", "data"}`.
+
+Close codes: 1001 the service shuts down, 1003 a binary frame, 1008 a message that can't be accepted, or too many,
+1009 one that is too large, 1011 no answer (text form). The turn ends with the connection.
+"""
+
+import asyncio
+import contextlib
+import json
+import uuid
+from typing import Annotated, Literal, Protocol
+
+from fastapi import APIRouter, Query, WebSocket, WebSocketDisconnect
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from starlette.websockets import WebSocketState
+
+from support_agent.api.deps import AgentDep, DrainDep, PrincipalDep, SettingsDep
+from support_agent.api.errors import invalid_message, problem_of
+from support_agent.api.schemas import SessionId
+from support_agent.api.sse import DONE, payload, unfailing, unforgeable
+from support_agent.graph.errors import RunError, SessionBusy, ShuttingDown
+from support_agent.graph.events import Done, Event, Failed, Token
+from support_agent.graph.runs import Followed, Turn
+from support_agent.graph.sessions import Sessions
+from support_agent.graph.state import AgentContext, Question
+
+PROTOCOL = "support.v1"
+
+_WAITING = 8  # messages that may wait for their turn, or be refused during one
+
+GOING_AWAY, UNSUPPORTED, POLICY, TOO_LARGE, NO_ANSWER = 1001, 1003, 1008, 1009, 1011
+
+router = APIRouter()
+
+
+@router.websocket("/chat")
+async def websocket_chat(
+    websocket: WebSocket,
+    agent: AgentDep,
+    caller: PrincipalDep,
+    drain: DrainDep,
+    settings: SettingsDep,
+    session_id: Annotated[SessionId | None, Query()] = None,
+) -> None:
+    """Serve one connection until either side ends it."""
+    is_typed = PROTOCOL in websocket.scope["subprotocols"]
+    await websocket.accept(PROTOCOL if is_typed else None)
+    form = TypedForm(websocket) if is_typed else TextForm(websocket)
+    conversation = Conversation(
+        websocket,
+        form,
+        agent.sessions,
+        AgentContext(tenant=caller.tenant),
+        session_id=session_id or uuid.uuid4().hex,
+        most_bytes=settings.max_body,
+    )
+    with drain.socket():
+        code = await conversation.converse(drain.begun)
+        if code is not None and websocket.application_state is WebSocketState.CONNECTED:
+            with contextlib.suppress(WebSocketDisconnect, RuntimeError):  # the client may have left meanwhile
+                await websocket.close(code, form.reason)
+
+
+class Form(Protocol):
+    """How messages and events look on the wire."""
+
+    reason: str
+    """Said when the connection is closed."""
+
+    async def read(self, text: str) -> str | None:
+        """Return the customer's message, or None for a wish to cancel; raises ValueError after saying why not."""
+        ...
+
+    async def send(self, run_id: str, n: int, event: Event) -> None:
+        """Send an event of a run."""
+        ...
+
+    async def refuse(self, code: str) -> int | None:
+        """Say why there is no run; return the code to close with, if any."""
+        ...
+
+
+class TextForm:
+    """A message in, tokens out, then `[DONE]`."""
+
+    def __init__(self, websocket: WebSocket) -> None:
+        self._websocket = websocket
+        self.reason = ""
+
+    async def read(self, text: str) -> str | None:
+        """Return the message; raises ValueError."""
+        self.reason = "invalid-request"
+        message = _question.validate_python(text)
+        self.reason = ""
+        return message
+
+    async def send(self, run_id: str, n: int, event: Event) -> None:  # noqa: ARG002 - the text form names no run
+        """Send what a reader of text can use."""
+        if isinstance(event, Token):
+            for piece in unforgeable(event.text):
+                await self._websocket.send_text(piece)
+        elif isinstance(event, Done):
+            await self._websocket.send_text(DONE)
+
+    async def refuse(self, code: str) -> int | None:
+        """Close: text has no word for an error that an answer could not forge."""
+        self.reason = code
+        return NO_ANSWER
+
+
+class TypedForm:
+    """JSON in, typed events out."""
+
+    def __init__(self, websocket: WebSocket) -> None:
+        self._websocket = websocket
+        self._path = websocket.url.path
+        self.reason = ""
+
+    async def read(self, text: str) -> str | None:
+        """Return the message, or None for a wish to cancel; raises ValueError after an `error` event."""
+        try:
+            frame = json.loads(text)
+        except (ValueError, RecursionError):
+            frame = None
+        try:
+            if isinstance(frame, dict) and "type" in frame:
+                _Cancel.model_validate(frame)
+                return None
+            return _Message.model_validate(frame).message
+        except ValidationError as error:
+            await self._say(None, "error", invalid_message(error, self._path).model_dump())
+            raise
+
+    async def send(self, run_id: str, n: int, event: Event) -> None:
+        """Send an event of a run."""
+        data = payload(event, self._path)
+        plain = data.model_dump() if isinstance(data, BaseModel) else data
+        if isinstance(plain, list):
+            plain = [source.model_dump() for source in plain]
+        await self._say(f"{run_id}:{n}", event.event, plain)
+
+    async def refuse(self, code: str) -> int | None:
+        """Send an `error` event that belongs to no run; the connection stays."""
+        await self._say(None, "error", problem_of(code, self._path).model_dump())
+        return None
+
+    async def _say(self, event_id: str | None, event: str, data: object) -> None:
+        await self._websocket.send_text(json.dumps({"id": event_id, "event": event, "data": data}))
+
+
+class Conversation:
+    """One connection: a reader that never stops, and one turn at a time."""
+
+    def __init__(
+        self,
+        websocket: WebSocket,
+        form: Form,
+        sessions: Sessions,
+        context: AgentContext,
+        *,
+        session_id: str,
+        most_bytes: int,
+    ) -> None:
+        self._websocket = websocket
+        self._form = form
+        self._sessions = sessions
+        self._context = context
+        self._session_id = session_id
+        self._most_bytes = most_bytes
+        self._waiting: asyncio.Queue[str] = asyncio.Queue(_WAITING)
+        self._busy = False
+        self._refused = 0
+        self._turn: Turn | None = None
+
+    async def converse(self, ending: asyncio.Event) -> int | None:
+        """Return the code to close with, or None where the client has left."""
+        tasks = [asyncio.create_task(self._read()), asyncio.create_task(self._answer(ending))]
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            if self._turn:
+                self._turn.cancel()
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        try:
+            return done.pop().result()
+        except (WebSocketDisconnect, RuntimeError):  # it left while we were sending
+            return None
+
+    async def _read(self) -> int | None:
+        while (frame := await self._websocket.receive())["type"] != "websocket.disconnect":
+            code = await self._take(frame.get("text"))
+            if code is not None:
+                return code
+        return None
+
+    async def _take(self, text: str | None) -> int | None:
+        if text is None:
+            return UNSUPPORTED
+        if len(text.encode()) > self._most_bytes:
+            return TOO_LARGE
+        try:
+            message = await self._form.read(text)
+        except ValueError:
+            return POLICY if isinstance(self._form, TextForm) or self._too_many() else None
+        if message is None:
+            if self._turn:
+                self._turn.cancel()
+        elif isinstance(self._form, TypedForm) and self._busy:
+            if self._too_many():
+                return POLICY
+            await self._form.refuse(SessionBusy.code)
+        elif self._waiting.full():
+            self._form.reason = "too many messages"
+            return POLICY
+        else:
+            self._busy = True
+            self._waiting.put_nowait(message)
+        return None
+
+    def _too_many(self) -> bool:
+        self._refused += 1
+        self._form.reason = "too many messages"
+        return self._refused > _WAITING
+
+    async def _answer(self, ending: asyncio.Event) -> int | None:
+        while (message := await self._next(ending)) is not None:
+            try:
+                run = await self._sessions.chat(message, self._session_id, self._context)
+            except RunError as error:
+                code = await self._form.refuse(error.code)
+            else:
+                self._turn = run if isinstance(run, Turn) else None
+                code = await self._follow(run)
+                self._turn = None
+            self._busy = False
+            self._refused = 0
+            if code is not None:
+                return code
+        return GOING_AWAY
+
+    async def _follow(self, run: Followed) -> int | None:
+        async for n, event in unfailing(run.follow()):
+            await self._form.send(run.id, n, event)
+            if isinstance(event, Failed) and isinstance(self._form, TextForm):
+                return GOING_AWAY if event.error == ShuttingDown.code else await self._form.refuse(event.error)
+        return None
+
+    async def _next(self, ending: asyncio.Event) -> str | None:
+        """Return the next message, or None once the service drains."""
+        waiting = asyncio.create_task(self._waiting.get())
+        ended = asyncio.create_task(ending.wait())
+        try:
+            await asyncio.wait((waiting, ended), return_when=asyncio.FIRST_COMPLETED)
+            return waiting.result() if waiting.done() and not ending.is_set() else None
+        finally:
+            waiting.cancel()
+            ended.cancel()
+
+
+class _Message(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, hide_input_in_errors=True)
+    message: Question
+
+
+class _Cancel(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, hide_input_in_errors=True)
+    type: Literal["cancel"]
+
+
+_question = TypeAdapter[str](Question)

@@ -1,0 +1,137 @@
+"""A run's events in Redis, so that any replica can serve a client that comes back.
+
+`run:<id>` is a stream with one entry an event: entry `0-n` is the run's n-th event, and the first also names the
+owner. `run:<id>:alive` exists while a replica executes the run, and holds `cancel` once its caller wants it to end;
+`run:<id>:read` exists while a client reads it from another replica. All of them expire by themselves.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Sequence
+from typing import Any, cast
+
+from redis.asyncio import Redis
+from redis.asyncio.client import Pipeline
+from redis.exceptions import ResponseError
+
+from support_agent.graph.errors import Interrupted, MemoryUnavailable
+from support_agent.graph.events import Done, Event, Failed, events_json
+from support_agent.graph.memory import memory_errors
+
+ALIVE = 10
+"""Seconds after which a replica that says nothing counts as gone."""
+
+_READING = 5  # seconds that a look at a run counts as reading it
+_LOOK = 0.1  # seconds between two looks for new events
+_CANCEL = b"cancel"
+
+
+class RunLog:
+    """The logs of all runs; every method raises MemoryUnavailable where Redis can't be reached."""
+
+    def __init__(self, redis: Redis, ttl: int) -> None:
+        self._redis = redis
+        self._ttl = ttl
+
+    async def begin(self, run_id: str, owner: str, first: Event) -> None:
+        """Write the first event, and who may read the run."""
+        pipe = self._redis.pipeline(transaction=True)
+        pipe.xadd(_stream(run_id), {"event": events_json.dump_json(first), "owner": owner}, id="0-1")
+        pipe.expire(_stream(run_id), self._ttl)
+        self.keep_alive(pipe, run_id)
+        with memory_errors():
+            await pipe.execute()
+
+    def keep_alive(self, pipe: Pipeline, run_id: str) -> None:
+        """Say in `pipe` that a replica executes the run, or is about to."""
+        pipe.set(_alive(run_id), "run", ex=ALIVE)
+
+    async def append(self, run_id: str, after: int, events: Sequence[Event]) -> None:
+        """Write the events that follow the `after`-th; the last one, if it ends the run, ends its life too."""
+        pipe = self._redis.pipeline(transaction=True)
+        for n, event in enumerate(events, after + 1):
+            pipe.xadd(_stream(run_id), {"event": events_json.dump_json(event)}, id=f"0-{n}")
+        pipe.expire(_stream(run_id), self._ttl)
+        if isinstance(events[-1], Done | Failed):
+            pipe.delete(_alive(run_id))
+        with memory_errors():
+            await pipe.execute()
+
+    async def owner(self, run_id: str) -> str | None:
+        """Return who may read and cancel the run; None where there is no such run."""
+        with memory_errors():
+            entries = cast("list[Any]", await self._redis.xrange(_stream(run_id), count=1))
+        return entries[0][1][b"owner"].decode() if entries else None
+
+    async def follow(self, run_id: str, after: int) -> AsyncIterator[tuple[int, Event]]:
+        """Yield the events after the `after`-th, as they come, with their numbers.
+
+        A run whose replica is gone ends with one Failed, the same for every reader.
+        """
+        looks = 0
+        while True:
+            alive = await self._look_alive(run_id) if looks % 10 == 0 else True
+            entries = await self._read(run_id, after)
+            for n, event in entries:
+                after = n
+                yield n, event
+                if isinstance(event, Done | Failed):
+                    return
+            if not alive and not entries:
+                await self._end_orphan(run_id, after)
+            else:
+                await asyncio.sleep(_LOOK)
+                looks += 1
+
+    async def cancel(self, run_id: str) -> None:
+        """Ask whoever executes the run to end it."""
+        with memory_errors():
+            await self._redis.set(_alive(run_id), _CANCEL, xx=True, keepttl=True)
+
+    async def beat(self, run_ids: Iterable[str], *, refresh: bool) -> dict[str, tuple[bool, bool]]:
+        """Keep runs alive; return for each whether it shall end, and whether somebody reads it elsewhere."""
+        run_ids = list(run_ids)
+        keys = [key for run_id in run_ids for key in (_alive(run_id), _read(run_id))]
+        pipe = self._redis.pipeline(transaction=False)
+        pipe.mget(keys)
+        if refresh:
+            for run_id in run_ids:
+                pipe.expire(_alive(run_id), ALIVE)
+        with memory_errors():
+            values = (await pipe.execute())[0]
+        states = zip(values[::2], values[1::2], strict=True)
+        return {
+            run_id: (alive == _CANCEL, read is not None) for run_id, (alive, read) in zip(run_ids, states, strict=True)
+        }
+
+    async def _look_alive(self, run_id: str) -> bool:
+        pipe = self._redis.pipeline(transaction=False)
+        pipe.exists(_alive(run_id))
+        pipe.set(_read(run_id), 1, ex=_READING)
+        with memory_errors():
+            return bool((await pipe.execute())[0])
+
+    async def _read(self, run_id: str, after: int) -> list[tuple[int, Event]]:
+        with memory_errors():
+            entries = cast("list[Any]", await self._redis.xrange(_stream(run_id), min=f"(0-{after}"))
+        return [(int(name.split(b"-")[1]), events_json.validate_json(fields[b"event"])) for name, fields in entries]
+
+    async def _end_orphan(self, run_id: str, after: int) -> None:
+        with memory_errors():
+            try:
+                await self.append(run_id, after, [Failed(Interrupted.code)])
+            except MemoryUnavailable as error:
+                if not isinstance(error.__cause__, ResponseError):
+                    raise
+                # another reader was first, or the run was only slow: its events are there now
+
+
+def _stream(run_id: str) -> str:
+    return f"run:{run_id}"
+
+
+def _alive(run_id: str) -> str:
+    return f"run:{run_id}:alive"
+
+
+def _read(run_id: str) -> str:
+    return f"run:{run_id}:read"

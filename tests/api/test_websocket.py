@@ -1,0 +1,219 @@
+import asyncio
+import json
+from collections.abc import AsyncGenerator
+from typing import Any
+
+import pytest
+from redis.asyncio import Redis
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.typing import Subprotocol
+
+from conftest import Serve
+from harness.scripted_model import ScriptedModel, cut, stall, status, tokens
+
+TYPED = [Subprotocol("support.v1")]
+
+
+@pytest.fixture
+async def address(redis: Redis, serve: Serve, model: ScriptedModel) -> AsyncGenerator[str]:
+    """Where to connect to the service."""
+    async with serve() as url:
+        model.forget()
+        yield url.replace("http://", "ws://") + "/chat"
+
+
+async def until_done(socket: ClientConnection) -> list[str]:
+    frames = [str(await socket.recv())]
+    while frames[-1] != "[DONE]":
+        frames.append(str(await socket.recv()))
+    return frames
+
+
+async def events_until_end(socket: ClientConnection) -> list[dict[str, Any]]:
+    events: list[dict[str, Any]] = [json.loads(await socket.recv())]
+    while events[-1]["event"] not in ("done", "error"):
+        events.append(json.loads(await socket.recv()))
+    return events
+
+
+async def code_of(socket: ClientConnection) -> int | None:
+    with pytest.raises(ConnectionClosed):
+        while True:
+            await socket.recv()
+    return socket.close_code
+
+
+async def test_text_in_tokens_out_then_the_end_marker(address: str, model: ScriptedModel) -> None:
+    """The text form sends each token as it is, then [DONE]; a new connection to the session remembers it."""
+    pieces = ["a\r\n", "\u2028", "🙂", " ", "b"]
+    model.script("answer", tokens(pieces))
+    async with connect(f"{address}?session_id=s-1") as socket:
+        assert socket.subprotocol is None
+        await socket.send("First?")
+        assert await until_done(socket) == [*pieces, "[DONE]"]
+        await socket.send("Second?")
+        await until_done(socket)
+    async with connect(f"{address}?session_id=s-1") as socket:
+        await socket.send("Third?")
+        await until_done(socket)
+    assert [text for role, text in model.of("answer")[-1].prompt if role == "user"] == ["First?", "Second?", "Third?"]
+
+
+async def test_no_token_can_forge_the_end_of_text(address: str, model: ScriptedModel) -> None:
+    """A token that is the end marker arrives in two pieces."""
+    model.script("answer", tokens(["[DONE]", "x"]))
+    async with connect(address) as socket:
+        await socket.send("Hello?")
+        assert await until_done(socket) == ["[DO", "NE]", "x", "[DONE]"]
+
+
+async def test_messages_sent_early_are_answered_in_order(address: str, model: ScriptedModel) -> None:
+    """In the text form a message may come before the last one is answered."""
+    model.script("answer", tokens(["x"], pause=0.1))
+    async with connect(address) as socket:
+        for number in range(5):
+            await socket.send(f"Message {number}")
+        for _ in range(5):
+            assert await until_done(socket) == ["x", "[DONE]"]
+    assert [call.prompt[-1][1] for call in model.of("answer")] == [f"Message {number}" for number in range(5)]
+
+
+async def test_typed_events_over_a_websocket(address: str, model: ScriptedModel) -> None:
+    """With support.v1 every event is JSON with id, event and data, as the stream over HTTP has them."""
+    async with connect(address, subprotocols=TYPED) as socket:
+        assert socket.subprotocol == "support.v1"
+        for count in (2, 4):
+            await socket.send(json.dumps({"message": "Hello?"}))
+            events = await events_until_end(socket)
+            run = events[0]["data"]
+            assert [event["id"] for event in events] == [f"{run['run_id']}:{n}" for n in range(1, len(events) + 1)]
+            assert [event["event"] for event in events[3:]] == ["token"] * 4 + ["done"]
+            assert events[-1]["data"]["answer"] == "Hello, world."
+            assert events[-1]["data"]["messages_in_history"] == count
+    assert len(model.of("answer")) == 2
+
+
+async def test_a_typed_answer_can_be_cancelled(address: str, model: ScriptedModel) -> None:
+    """A cancel ends the answer with one error event, and the connection goes on."""
+    model.script("answer", tokens(["Hello"], then=stall), tokens(["Again"]))
+    async with connect(address, subprotocols=TYPED) as socket:
+        await socket.send(json.dumps({"message": "Hello?"}))
+        while json.loads(await socket.recv())["event"] != "token":
+            pass
+        await socket.send(json.dumps({"type": "cancel"}))
+        assert json.loads(await socket.recv())["data"]["type"] == "cancelled"
+        await socket.send(json.dumps({"message": "Hello again?"}))
+        assert (await events_until_end(socket))[-1]["data"]["answer"] == "Again"
+    assert model.of("answer")[-1].prompt[1:] == [("user", "Hello again?")]
+
+
+@pytest.mark.parametrize(
+    ("frame", "named"),
+    [
+        ("{", "message"),
+        ("[]", "message"),
+        ("[" * 50_000, "message"),
+        ("{}", "message"),
+        ('{"message": " "}', "message"),
+        ('{"message": 7}', "message"),
+        ('{"message": "\\ud800"}', "message"),
+        ('{"message": "Hello?", "more": 1}', "more"),
+        ('{"type": "end"}', "type"),
+        ('{"type": "cancel", "message": "Hello?"}', "message"),
+    ],
+)
+async def test_a_bad_frame_is_a_typed_error(address: str, model: ScriptedModel, frame: str, named: str) -> None:
+    """What is no message gets an error event that names the fault, and the connection goes on."""
+    async with connect(address, subprotocols=TYPED) as socket:
+        await socket.send(frame)
+        error = json.loads(await socket.recv())
+        assert (error["event"], error["id"], error["data"]["type"]) == ("error", None, "invalid-request")
+        assert named in error["data"]["detail"]
+        assert model.calls == []
+        await socket.send(json.dumps({"message": "Hello?"}))
+        assert (await events_until_end(socket))[-1]["event"] == "done"
+
+
+@pytest.mark.parametrize("subprotocols", [None, TYPED], ids=["text", "typed"])
+@pytest.mark.parametrize(
+    ("frame", "code"),
+    [(b"binary", 1003), ("x" * 65_537, 1009), (" ", 1008), ("\0", 1008), ("x" * 4001, 1008)],
+    ids=["binary", "too large", "blank", "NUL", "too long"],
+)
+async def test_a_frame_that_cannot_be_accepted_closes_the_connection(
+    address: str, frame: str | bytes, code: int, subprotocols: list[Subprotocol] | None
+) -> None:
+    """A close code says why: 1003 binary, 1009 too large, 1008 a bad message where text has no word for it."""
+    if subprotocols and code == 1008:
+        pytest.skip("the typed form has an error event for it")
+    async with connect(address, subprotocols=subprotocols) as socket:
+        await socket.send(frame)
+        assert await code_of(socket) == code
+
+
+@pytest.mark.parametrize("subprotocols", [None, TYPED], ids=["text", "typed"])
+async def test_a_flood_closes_the_connection(
+    address: str, model: ScriptedModel, subprotocols: list[Subprotocol] | None
+) -> None:
+    """200 messages during one answer end with 1008, and with the answer's call to the model."""
+    model.script("answer", tokens(["Hello"], then=stall))
+    async with connect(address, subprotocols=subprotocols) as socket:
+        for number in range(200):
+            try:
+                await socket.send(json.dumps({"message": f"Message {number}"}) if subprotocols else f"{number}")
+            except ConnectionClosed:
+                break
+        assert await code_of(socket) == 1008
+    await asyncio.sleep(0.3)
+    assert len(model.of("answer")) <= 1
+
+
+@pytest.mark.parametrize("subprotocols", [None, TYPED], ids=["text", "typed"])
+async def test_a_client_that_leaves_ends_its_answer(
+    address: str, redis: Redis, model: ScriptedModel, subprotocols: list[Subprotocol] | None
+) -> None:
+    """A connection that closes closes the call to the model within half a second, and frees the session."""
+    model.script("answer", tokens(["Hello"], then=stall))
+    async with connect(address, subprotocols=subprotocols) as socket:
+        await socket.send(json.dumps({"message": "Hello?"}) if subprotocols else "Hello?")
+        while not model.of("answer"):
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.2)
+    await asyncio.sleep(0.5)
+    assert model.of("answer")[0].cut
+    assert await redis.keys("session:*") == []
+
+
+@pytest.mark.parametrize("fault", [status(401), tokens(["Half"], then=cut)], ids=["refused", "cut"])
+async def test_a_model_that_fails(address: str, model: ScriptedModel, fault: Any) -> None:
+    """The typed form says so in one error event; the text form, which has no word for it, closes with 1011."""
+    model.script("answer", fault)
+    async with connect(address, subprotocols=TYPED) as socket:
+        await socket.send(json.dumps({"message": "Hello?"}))
+        error = (await events_until_end(socket))[-1]
+        assert (error["event"], error["data"]["type"]) == ("error", "model-unavailable")
+    async with connect(address) as socket:
+        await socket.send("Hello?")
+        assert await code_of(socket) == 1011
+        assert socket.close_reason == "model-unavailable"
+
+
+async def test_a_busy_session_is_an_error(address: str, model: ScriptedModel) -> None:
+    """A second connection to a session that is being answered is told so."""
+    model.script("answer", tokens(["Hello"], then=stall))
+    async with (
+        connect(f"{address}?session_id=s-1") as first,
+        connect(f"{address}?session_id=s-1", subprotocols=TYPED) as second,
+    ):
+        await first.send("Hello?")
+        await first.recv()
+        await second.send(json.dumps({"message": "Hello?"}))
+        assert json.loads(await second.recv())["data"]["type"] == "session-busy"
+
+
+async def test_a_bad_session_id_is_refused_before_the_connection(address: str) -> None:
+    """A name that no session may have is refused with the handshake."""
+    with pytest.raises(InvalidStatus):
+        async with connect(f"{address}?session_id=a%20b"):
+            pass

@@ -1,0 +1,95 @@
+import asyncio
+import os
+import signal
+import subprocess
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from test_serve import COMMAND, run
+
+from conftest import REPOSITORY
+from harness.scripted_model import ScriptedModel, stall, tokens
+
+
+def test_chat_remembers_what_was_said() -> None:
+    """A conversation in the terminal goes on over several messages, with categories and sources."""
+    result = subprocess.run(
+        [COMMAND, "chat", "--session", "visit-1"],
+        cwd=REPOSITORY,
+        input="What are your opening hours?\n \nAnd on public holidays?\n",
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    assert "session visit-1" in result.stdout
+    assert "source    opening-hours" in result.stdout
+    assert result.stdout.count("\ncategory  ") == 2
+    assert "source    public-holidays" in result.stdout
+    assert "question: " in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+async def test_ctrl_c_stops_the_answer_and_not_the_conversation(
+    model: ScriptedModel, redis_url: str, articles: Path
+) -> None:
+    """After Ctrl-C the next message is answered, without the one that was stopped; --session shows the history."""
+    environment = {
+        **os.environ,
+        "OPENAI_BASE_URL": model.url,
+        "REDIS_URL": redis_url,
+        "SUPPORT_KNOWLEDGE": str(articles),
+    }
+    model.script("answer", tokens(["Half"], then=stall), tokens(["Whole"]))
+    async with talking(environment) as process:
+        await type_line(process, "First?")
+        while not model.of("answer"):
+            await asyncio.sleep(0.05)
+        await asyncio.sleep(0.3)
+        process.send_signal(signal.SIGINT)
+        await type_line(process, "Second?")
+        output, _ = await asyncio.wait_for(process.communicate(b""), 30)
+    text = output.decode()
+    assert "(stopped)" in text
+    assert "Whole" in text
+    assert process.returncode == 0
+    assert model.of("answer")[0].cut
+    assert model.of("answer")[1].prompt[1:] == [("user", "Second?")]
+    async with talking(environment) as process:
+        output, _ = await asyncio.wait_for(process.communicate(b""), 30)
+    assert "> Second?\n  Whole" in output.decode()
+
+
+@asynccontextmanager
+async def talking(environment: dict[str, str]) -> AsyncGenerator[asyncio.subprocess.Process]:
+    process = await asyncio.create_subprocess_exec(
+        COMMAND,
+        "chat",
+        "--session",
+        "visit-2",
+        env=environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
+async def type_line(process: asyncio.subprocess.Process, line: str) -> None:
+    assert process.stdin is not None
+    process.stdin.write(f"{line}\n".encode())
+    await process.stdin.drain()
+
+
+def test_chat_refuses_a_bad_session() -> None:
+    """A name that no session may have is refused in one line."""
+    result = run("chat", "--session", "a b")
+    assert result.returncode == 1
+    assert result.stderr.startswith("support-agent: --session: must be")

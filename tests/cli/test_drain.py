@@ -1,0 +1,188 @@
+"""The service's end, as an operator sees it: a process of its own gets a signal while clients are connected."""
+
+import asyncio
+import json
+import os
+import random
+import signal
+import subprocess
+import time
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+from httpx_sse import ServerSentEvent, aconnect_sse
+from redis.asyncio import Redis
+from test_serve import COMMAND, free_port
+from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed
+from websockets.typing import Subprotocol
+
+from harness.scripted_model import ScriptedModel, stall, tokens
+
+
+@asynccontextmanager
+async def replica(
+    model: ScriptedModel, redis_url: str, articles: Path, **variables: str
+) -> AsyncGenerator[tuple[subprocess.Popen[bytes], str]]:
+    """Run the service in a process of its own."""
+    port = free_port()
+    environment = {
+        **os.environ,
+        "OPENAI_BASE_URL": model.url,
+        "REDIS_URL": redis_url,
+        "SUPPORT_KNOWLEDGE": str(articles),
+        **variables,
+    }
+    with Path("output").open("wb") as output:
+        process = subprocess.Popen(
+            [COMMAND, "serve", "--port", str(port)], env=environment, stdout=output, stderr=subprocess.STDOUT
+        )
+    url = f"http://127.0.0.1:{port}"
+    try:
+        async with httpx.AsyncClient() as client:
+            while True:
+                try:
+                    await client.get(f"{url}/health")
+                    break
+                except httpx.TransportError:
+                    assert process.poll() is None, Path("output").read_text()
+                    await asyncio.sleep(0.1)
+        yield process, url
+    finally:
+        process.kill()
+        process.wait()
+
+
+async def follow(client: httpx.AsyncClient, path: str, events: list[ServerSentEvent]) -> None:
+    async with aconnect_sse(client, "POST", path, json={"message": "Hello?"}) as source:
+        async for event in source.aiter_sse():
+            events.append(event)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize(("half", "sockets"), [(5, 2), (50, 20)])
+async def test_sigterm_ends_every_stream_with_its_last_event(
+    model: ScriptedModel, redis: Redis, redis_url: str, articles: Path, half: int, sockets: int
+) -> None:
+    """Streams that can finish do; others end with `shutting-down`, WebSockets with 1001; then the process exits 0."""
+    async with replica(model, redis_url, articles) as (process, url):
+        async with httpx.AsyncClient(base_url=url, timeout=30, limits=httpx.Limits(max_connections=200)) as client:
+            quick: list[list[ServerSentEvent]] = [[] for _ in range(half)]
+            slow: list[list[ServerSentEvent]] = [[] for _ in range(half)]
+            model.script("answer", tokens(["word "] * 20, pause=0.15))
+            streams = [asyncio.create_task(follow(client, "/chat/stream", events)) for events in quick]
+            while len(model.of("answer")) < half:
+                await asyncio.sleep(0.05)
+            model.script("answer", tokens(["Hello"], then=stall))
+            streams += [asyncio.create_task(follow(client, "/chat/stream", events)) for events in slow]
+            plain = asyncio.create_task(client.get("/stream", params={"question": "Hello?"}))
+            address = url.replace("http", "ws") + "/chat"
+            idles = [await connect(address) for _ in range(sockets - 1)]
+            busy = await connect(address, subprotocols=[Subprotocol("support.v1")])
+            await busy.send(json.dumps({"message": "Hello?"}))
+            while len(model.of("answer")) < 2 * half + 2:
+                await asyncio.sleep(0.05)
+            await asyncio.sleep(0.3)
+            process.send_signal(signal.SIGTERM)
+            began = time.monotonic()
+            await asyncio.sleep(0.3)
+            ready = await client.get("/ready")
+            assert (ready.status_code, ready.json()) == (503, {"status": "draining"})
+            refused = await client.post("/chat", json={"message": "Hello?"})
+            assert (refused.status_code, refused.json()["type"]) == (503, "shutting-down")
+            assert refused.headers["retry-after"]
+            assert (await client.post("/ask", json={"question": "Hello?"})).status_code == 503
+            for idle in idles:
+                with pytest.raises(ConnectionClosed):
+                    await idle.recv()
+                assert idle.close_code == 1001
+            await asyncio.gather(*streams)
+            assert [events[-1].event for events in quick] == ["done"] * half
+            assert [events[-1].json()["type"] for events in slow] == ["shutting-down"] * half
+            assert "event: error" in (await plain).text
+            last = ""
+            with pytest.raises(ConnectionClosed):
+                while True:
+                    last = str(await busy.recv())
+            assert json.loads(last)["data"]["type"] == "shutting-down"
+            assert busy.close_code == 1001
+            assert await asyncio.to_thread(process.wait, 9 - (time.monotonic() - began)) == 0
+    assert "Traceback" not in Path("output").read_text()
+    assert await redis.keys("session:*") == []
+
+
+@pytest.mark.soak
+async def test_a_killed_replica_ends_its_runs_for_their_readers(
+    model: ScriptedModel, redis: Redis, redis_url: str, articles: Path
+) -> None:
+    """After kill -9 a run's readers elsewhere get one error event, and its session is free within 15 seconds."""
+    model.script("answer", tokens(["Hello"], then=stall))
+    async with (
+        replica(model, redis_url, articles) as (process, url),
+        replica(model, redis_url, articles) as (_, other),
+        httpx.AsyncClient(timeout=30) as client,
+    ):
+        body = {"message": "Hello?", "session_id": "s-1"}
+        async with aconnect_sse(client, "POST", f"{url}/chat/stream", json=body) as source:
+            stream = source.aiter_sse()
+            events = [await anext(stream) for _ in range(4)]
+            await asyncio.sleep(0.3)
+            process.kill()
+            killed = time.monotonic()
+        path = f"{other}/runs/{events[0].json()['run_id']}/stream"
+
+        async def rest() -> list[tuple[str, str]]:
+            headers = {"Last-Event-ID": events[-1].id}
+            async with aconnect_sse(client, "GET", path, headers=headers) as source:
+                return [(event.id, event.event) async for event in source.aiter_sse()]
+
+        first, second = await asyncio.gather(rest(), rest())
+        assert first == second
+        assert [name for _, name in first] == ["error"]
+        model.script("answer", tokens(["Again"]))
+        while (response := await client.post(f"{other}/chat", json=body)).status_code == 409:
+            assert time.monotonic() - killed < 15
+            await asyncio.sleep(0.2)
+        assert response.json()["messages_in_history"] == 2
+
+
+@pytest.mark.soak
+async def test_streams_outlive_the_replica_that_answered_them(
+    model: ScriptedModel, redis: Redis, redis_url: str, articles: Path
+) -> None:
+    """100 streams cut at random points, their replica killed once it has answered, join elsewhere to the whole."""
+    model.script("answer", tokens([f"{number} " for number in range(20)], pause=0.01))
+    chance = random.Random(11)  # noqa: S311 - where a test cuts need not be secret
+    async with replica(model, redis_url, articles) as (_, other), httpx.AsyncClient(timeout=30) as client:
+        for _ in range(10):
+            async with replica(model, redis_url, articles) as (process, url):
+                cut = await asyncio.gather(*(begin(client, url, chance.randrange(1, 24)) for _ in range(10)))
+                for events in cut:
+                    await resume(client, url, [events[0]])
+                process.kill()
+                process.wait()
+            for events in cut:
+                joined = await resume(client, other, events)
+                assert joined == await resume(client, other, joined[:1])
+                assert joined[-1][1] == "done"
+
+
+async def begin(client: httpx.AsyncClient, url: str, stop: int) -> list[tuple[str, str, str]]:
+    events: list[tuple[str, str, str]] = []
+    async with aconnect_sse(client, "POST", f"{url}/chat/stream", json={"message": "Hello?"}) as source:
+        async for event in source.aiter_sse():
+            events.append((event.id, event.event, event.data))
+            if len(events) == stop:
+                break
+    return events
+
+
+async def resume(client: httpx.AsyncClient, url: str, events: list[tuple[str, str, str]]) -> list[tuple[str, str, str]]:
+    run_id = json.loads(events[0][2])["run_id"]
+    headers = {"Last-Event-ID": events[-1][0]}
+    async with aconnect_sse(client, "GET", f"{url}/runs/{run_id}/stream", headers=headers) as source:
+        rest = [(event.id, event.event, event.data) async for event in source.aiter_sse()]
+    return events + rest
