@@ -159,6 +159,7 @@ async def test_a_busy_session_refuses_other_messages(
     assert await redis.keys("session:*") == []
 
 
+@pytest.mark.soak
 async def test_messages_can_wait_for_their_turn(redis: Redis, serve: Serve, model: ScriptedModel) -> None:
     """With SUPPORT_BUSY_SESSION=wait, 50 messages at once are answered one after the other, in order."""
     model.script("answer", echo)
@@ -277,7 +278,7 @@ async def test_a_refused_turn_does_not_use_up_its_key(replicas: list[httpx.Async
     assert (await replicas[1].post("/chat", json=body, headers=headers)).status_code == 200
 
 
-@pytest.mark.parametrize("count", [20, pytest.param(100, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("count", [5, pytest.param(100, marks=pytest.mark.soak)])
 @pytest.mark.parametrize("path", ["/chat", "/chat/stream"])
 @pytest.mark.parametrize("reply", [stall, tokens(["Hello"], then=stall)], ids=["before", "after"])
 async def test_a_client_that_leaves_holds_nothing(
