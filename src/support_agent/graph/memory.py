@@ -135,5 +135,5 @@ def memory_errors() -> Generator[None]:
 
 
 def _key(thread: str) -> str:
-    # A shallow saver keeps all of a thread in one key; its own deletion searches an index for it.
+    # The saver keeps all of a thread in one key, but has no public name for it; its own deletion needs an index.
     return AsyncShallowRedisSaver._make_shallow_redis_checkpoint_key(thread, "")  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
