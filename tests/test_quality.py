@@ -9,7 +9,7 @@ import pytest
 import yaml
 from pydantic import SecretStr
 
-from conftest import REPOSITORY
+from conftest import REPOSITORY, Report
 from support_agent.graph.agent import SupportAgent, open_agent
 from support_agent.graph.events import Done
 from support_agent.graph.prompts import EXAMPLES
@@ -60,9 +60,7 @@ def test_the_questions_are_thirty_a_category_and_none_is_in_a_prompt() -> None:
     assert not [case["question"] for case in cases() if case["question"].lower() in known]
 
 
-async def test_offline_most_categories_and_sources_are_right(
-    offline_model: Service, capsys: pytest.CaptureFixture[str]
-) -> None:
+async def test_offline_most_categories_and_sources_are_right(offline_model: Service, report: Report) -> None:
     """At least 85 % of the questions get their category, and at least 85 % have the right article as a source."""
     asked = cases()
     async with open_agent(settings_for(offline_model)) as agent:
@@ -71,8 +69,7 @@ async def test_offline_most_categories_and_sources_are_right(
     categories = sum(case["category"] == done.category for case, done in pairs) / len(pairs)
     found = [{source.id for source in done.sources} for done in answers]
     sources = sum(bool(ids & set(case["articles"])) for ids, case in zip(found, asked, strict=True)) / len(pairs)
-    with capsys.disabled():
-        print(f"\noffline model, {len(pairs)} questions: category {categories:.1%}, source {sources:.1%}")
+    report(f"offline model, {len(pairs)} questions: category {categories:.1%}, source {sources:.1%}")
     assert categories >= LEAST
     assert sources >= LEAST
 

@@ -10,7 +10,7 @@ from support_agent.graph.events import Done, Failed
 from support_agent.graph.knowledge import open_knowledge
 from support_agent.graph.memory import Memory, open_redis
 from support_agent.graph.models import open_models
-from support_agent.graph.runs import Followed, Run
+from support_agent.graph.runs import Followed, Run, end_runs
 from support_agent.graph.sessions import Sessions, open_sessions
 from support_agent.graph.settings import AgentSettings
 from support_agent.graph.state import AgentContext
@@ -50,21 +50,10 @@ class SupportAgent:
     async def drain(self, seconds: float) -> None:
         """Start no more runs; end those that are not done after `seconds` with ShuttingDown."""
         self._draining = True
-        draining = [self._drain_runs(seconds)]
+        draining = [end_runs(tuple(self._running), seconds)]
         if self._sessions:
             draining.append(self._sessions.drain(seconds))
         await asyncio.gather(*draining)
-
-    async def _drain_runs(self, seconds: float) -> None:
-        runs = tuple(self._running)
-        if not runs:
-            return
-        ending = [asyncio.create_task(run.ended()) for run in runs]
-        _, late = await asyncio.wait(ending, timeout=seconds)
-        if late:
-            for run in runs:
-                run.cancel(ShuttingDown)
-            await asyncio.wait(late)
 
 
 async def whole_answer(run: Followed) -> Done:

@@ -5,7 +5,7 @@ import contextlib
 import logging
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
 from types import TracebackType
 from typing import Protocol, Self
@@ -23,6 +23,7 @@ from support_agent.graph.errors import (
     MemoryUnavailable,
     ModelTimeout,
     RunError,
+    ShuttingDown,
     kind_and_place,
 )
 from support_agent.graph.events import Done, Event, Failed, RunStarted, Source
@@ -295,3 +296,15 @@ class Turn(Run):
         except MemoryUnavailable as error:
             _log.warning("run %s: its log is not whole: %s", self.id, type(error).__name__)
         self._emit(ending)
+
+
+async def end_runs(runs: Sequence[Run], seconds: float) -> None:
+    """Wait until runs have ended; end those that are not done after `seconds` with ShuttingDown."""
+    if not runs:
+        return
+    ending = [asyncio.create_task(run.ended()) for run in runs]
+    _, late = await asyncio.wait(ending, timeout=seconds)
+    if late:
+        for run in runs:
+            run.cancel(ShuttingDown)
+        await asyncio.wait(late)

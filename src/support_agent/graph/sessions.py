@@ -27,7 +27,7 @@ from support_agent.graph.errors import (
 from support_agent.graph.events import Event
 from support_agent.graph.memory import History, Memory, memory_errors, thread_id
 from support_agent.graph.run_log import ALIVE, RunLog
-from support_agent.graph.runs import Followed, Turn
+from support_agent.graph.runs import Followed, Turn, end_runs
 from support_agent.graph.settings import AgentSettings
 from support_agent.graph.state import AgentContext
 
@@ -142,15 +142,7 @@ class Sessions:
     async def drain(self, seconds: float) -> None:
         """Start no more turns; end those that are not done after `seconds` with ShuttingDown."""
         self._draining = True
-        turns = [turn for turn in self._turns.values() if turn.began]
-        if not turns:
-            return
-        ending = [asyncio.create_task(turn.ended()) for turn in turns]
-        _, late = await asyncio.wait(ending, timeout=seconds)
-        if late:
-            for turn in turns:
-                turn.cancel(ShuttingDown)
-            await asyncio.wait(late)
+        await end_runs([turn for turn in self._turns.values() if turn.began], seconds)
 
     async def _claim(self, claim: str, run_id: str, body: str) -> str | None:
         """Take an idempotency key for this run; return the run that has it already, if any."""
