@@ -48,6 +48,7 @@ contacts:
 FIGURE = "figure"
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Run the tests under load one after the other, whatever the number of processes."""
     for item in items:

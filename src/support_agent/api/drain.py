@@ -13,7 +13,7 @@ from support_agent.graph.errors import ShuttingDown
 from support_agent.graph.events import Done, Event, Failed
 from support_agent.graph.runs import Followed, Turn
 
-GRACE = 8.0
+GRACE = 7.0
 """Seconds that runs have to end by themselves."""
 
 _FLUSH = 0.5  # seconds that WebSockets have to say goodbye
