@@ -4,6 +4,7 @@ import time
 import uuid
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
 from typing import Annotated, Any
 
 import httpx
@@ -14,6 +15,7 @@ from redis.asyncio import Redis
 from starlette.types import Send
 
 from conftest import MakeSettings, Serve
+from harness.own_redis import own_redis
 from harness.scripted_model import Call, ScriptedModel, cut, stall, status, tokens
 from harness.serving import serving
 from support_agent.api.app import create_app
@@ -396,6 +398,32 @@ async def test_without_redis_questions_are_answered_and_sessions_refused(serve: 
         assert time.monotonic() - began < 5
         ready = await client.get("/ready")
         assert (ready.status_code, ready.json()) == (503, {"status": "memory-unavailable"})
+
+
+async def test_a_redis_that_freezes_or_dies_is_used_again_once_it_is_back(
+    tmp_path: Path, serve: Serve, model: ScriptedModel
+) -> None:
+    """Conversations are refused within a second each, questions are answered; nobody has to restart the service."""
+    with own_redis(tmp_path) as own:
+        async with several(serve, 1, REDIS_URL=own.url) as (client,):
+            for lose, restore in ((own.freeze, own.thaw), (own.kill, own.start)):
+                chats = [client.post("/chat", json={"message": "Hello?"}) for _ in range(5)]  # on several connections
+                assert [response.status_code for response in await asyncio.gather(*chats)] == [200] * 5
+                lose()
+                for method, path, body in (
+                    ("POST", "/chat", {"message": "Hello?"}),
+                    ("POST", "/chat/stream", {"message": "Hello?"}),
+                    ("GET", "/sessions/s-1", None),
+                    ("DELETE", "/sessions/s-1", None),
+                ):
+                    began = time.monotonic()
+                    response = await client.request(method, path, json=body)
+                    assert (response.status_code, response.json()["type"]) == (503, "memory-unavailable")
+                    assert time.monotonic() - began < 1.5  # the second that is promised, and a busy machine's share
+                assert (await client.post("/ask", json={"question": "Hello?"})).status_code == 200
+                restore()
+                response = await client.post("/chat", json={"message": "Hello?"})
+                assert response.status_code == 200
 
 
 async def test_ready_says_that_the_service_takes_work(replicas: list[httpx.AsyncClient]) -> None:

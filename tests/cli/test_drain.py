@@ -15,12 +15,13 @@ import httpx
 import pytest
 from httpx_sse import ServerSentEvent, aconnect_sse
 from redis.asyncio import Redis
-from test_serve import COMMAND, free_port
+from test_serve import COMMAND
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 from websockets.typing import Subprotocol
 
 from harness.scripted_model import ScriptedModel, stall, tokens
+from support_agent.local.process import free_port
 
 
 @asynccontextmanager

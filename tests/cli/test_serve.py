@@ -16,14 +16,9 @@ import psutil
 import pytest
 
 from conftest import REPOSITORY
+from support_agent.local.process import free_port
 
 COMMAND = Path(sys.executable).with_name("support-agent")
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 @contextmanager

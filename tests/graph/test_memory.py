@@ -1,0 +1,28 @@
+"""What the agent makes of the Redis it is given."""
+
+from pathlib import Path
+
+import pytest
+
+from conftest import MakeSettings
+from harness.own_redis import own_redis
+from support_agent.graph.errors import SettingsError
+from support_agent.graph.memory import open_redis
+
+
+async def test_a_redis_without_the_modules_is_named(make_settings: MakeSettings, tmp_path: Path) -> None:
+    """The start ends with what is missing, and which Redis has it."""
+    with own_redis(tmp_path, modules=False) as plain, pytest.raises(SettingsError) as error:
+        async with open_redis(make_settings(REDIS_URL=plain.url)):
+            pass
+    assert str(error.value) == "REDIS_URL: this Redis lacks RedisJSON and RediSearch; Redis 8 has both, Redis Stack too"
+
+
+@pytest.mark.parametrize("login", ["", ":wrong@", "who:wrong@"])
+async def test_a_wrong_password_is_named(make_settings: MakeSettings, redis_url: str, login: str) -> None:
+    """A Redis that refuses the login stops the start, without the password in the message."""
+    address = redis_url.rpartition("@")[2]
+    with pytest.raises(SettingsError) as error:
+        async with open_redis(make_settings(REDIS_URL=f"redis://{login}{address}")):
+            pass
+    assert str(error.value) == "REDIS_URL: Redis refused the login"
