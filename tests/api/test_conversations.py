@@ -422,8 +422,10 @@ async def test_a_redis_that_freezes_or_dies_is_used_again_once_it_is_back(
                     assert time.monotonic() - began < 1.5  # the second that is promised, and a busy machine's share
                 assert (await client.post("/ask", json={"question": "Hello?"})).status_code == 200
                 restore()
-                response = await client.post("/chat", json={"message": "Hello?"})
-                assert response.status_code == 200
+                deadline = time.monotonic() + 10
+                while (await client.post("/chat", json={"message": "Hello?"})).status_code != 200:
+                    assert time.monotonic() < deadline
+                    await asyncio.sleep(0.1)
 
 
 async def test_ready_says_that_the_service_takes_work(replicas: list[httpx.AsyncClient]) -> None:

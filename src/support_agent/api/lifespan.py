@@ -10,6 +10,7 @@ from fastapi import FastAPI
 from support_agent.api.drain import Drain, draining
 from support_agent.api.settings import ServiceSettings
 from support_agent.graph.agent import SupportAgent, open_agent
+from support_agent.graph.redis import open_redis
 
 
 class State(TypedDict):
@@ -28,7 +29,7 @@ def lifespan_for(settings: ServiceSettings) -> Callable[[FastAPI], AbstractAsync
         # uvicorn writes query strings, and so what customers ask; its other logger does for WebSockets.
         logging.getLogger("uvicorn.access").disabled = True
         logging.getLogger("uvicorn.error").addFilter(_without_paths)
-        async with open_agent(settings) as agent, draining(agent) as drain:
+        async with open_redis(settings) as redis, open_agent(settings, redis) as agent, draining(agent) as drain:
             yield State(agent=agent, drain=drain, settings=settings)
 
     return lifespan

@@ -26,6 +26,7 @@ def chat(session: Annotated[str | None, typer.Option(help="Go on with this conve
     with embedded(settings, redis=True) as started:
         # Imported while the local services start, since it takes seconds.
         from support_agent.graph.agent import open_agent
+        from support_agent.graph.redis import open_redis
         from support_agent.graph.state import SESSION_ID
 
         if session is not None and not re.fullmatch(SESSION_ID, session):
@@ -35,7 +36,8 @@ def chat(session: Annotated[str | None, typer.Option(help="Go on with this conve
         with asyncio.Runner() as runner:
             stack = AsyncExitStack()
             try:
-                agent = runner.run(stack.enter_async_context(open_agent(settings)))
+                redis = runner.run(stack.enter_async_context(open_redis(settings)))
+                agent = runner.run(stack.enter_async_context(open_agent(settings, redis)))
                 _converse(runner, agent, session or uuid.uuid4().hex)
             finally:
                 runner.run(stack.aclose())

@@ -4,11 +4,13 @@ import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
 
+from redis.asyncio import Redis
+
 from support_agent.graph.builder import AgentGraph, build_graph
-from support_agent.graph.errors import RUN_ERRORS, SettingsError, ShuttingDown
+from support_agent.graph.errors import RUN_ERRORS, ShuttingDown
 from support_agent.graph.events import Done, Failed
 from support_agent.graph.knowledge import open_knowledge
-from support_agent.graph.memory import Memory, open_redis
+from support_agent.graph.memory import Memory
 from support_agent.graph.models import open_models
 from support_agent.graph.runs import Followed, Run, end_runs
 from support_agent.graph.sessions import Sessions, open_sessions
@@ -28,9 +30,9 @@ class SupportAgent:
 
     @property
     def sessions(self) -> Sessions:
-        """The conversations; raises SettingsError where there is no Redis for them."""
+        """The conversations; raises AssertionError where the agent was opened without a Redis."""
         if self._sessions is None:
-            raise SettingsError("missing in the environment: REDIS_URL")
+            raise AssertionError("the agent was opened without a Redis")
         return self._sessions
 
     def stream(self, question: str, context: AgentContext | None = None) -> Run:
@@ -67,10 +69,10 @@ async def whole_answer(run: Followed) -> Done:
 
 
 @asynccontextmanager
-async def open_agent(settings: AgentSettings) -> AsyncGenerator[SupportAgent]:
-    """Connect to the model, the articles and the memory; raises StartError.
+async def open_agent(settings: AgentSettings, redis: Redis | None = None) -> AsyncGenerator[SupportAgent]:
+    """Connect to the model and the articles, which are indexed if need be; raises StartError.
 
-    The articles are indexed if need be. Without a REDIS_URL there are no sessions.
+    Sessions are kept in `redis`; without it there are none.
     """
     settings.require()
     most = settings.session_messages
@@ -78,8 +80,7 @@ async def open_agent(settings: AgentSettings) -> AsyncGenerator[SupportAgent]:
         models = await stack.enter_async_context(open_models(settings))
         knowledge = await stack.enter_async_context(open_knowledge(settings, models))
         sessions = None
-        if settings.redis_url is not None:
-            redis = await stack.enter_async_context(open_redis(settings))
+        if redis is not None:
             memory = Memory(redis, settings.session_ttl)
             graph = build_graph(models, knowledge, most_messages=most, checkpointer=memory.checkpointer)
             sessions = await stack.enter_async_context(open_sessions(redis, memory, graph, settings))

@@ -1,30 +1,19 @@
 """Conversations in Redis: what a session remembers, and forgetting it."""
 
 import hashlib
-import logging
-from collections.abc import AsyncGenerator, Generator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 from langchain_core.messages import AIMessage, AnyMessage
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import ChannelVersions, Checkpoint, CheckpointMetadata
 from langgraph.checkpoint.redis.ashallow import AsyncShallowRedisSaver
-from redis.asyncio import BlockingConnectionPool, Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-from redis.exceptions import AuthenticationError, RedisError
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
 
-from support_agent.graph.errors import MemoryUnavailable, SettingsError
-from support_agent.graph.settings import AgentSettings
-
-_CONNECT_TIMEOUT = 0.25  # seconds
-_TIMEOUT = 0.4  # seconds, of one attempt of two: a frozen Redis costs less than a second
-_CONNECTIONS = 512
-_COMMANDS = {"JSON.SET": "RedisJSON", "FT.CREATE": "RediSearch"}
-
-_log = logging.getLogger(__name__)
+from support_agent.graph.errors import MemoryUnavailable
 
 
 def thread_id(tenant: str, session_id: str) -> str:
@@ -85,44 +74,6 @@ class Memory:
         """Drop a session; return whether there was one."""
         with memory_errors():
             return await self._redis.delete(_key(thread)) > 0
-
-
-@asynccontextmanager
-async def open_redis(settings: AgentSettings) -> AsyncGenerator[Redis]:
-    """Make the pool of connections that all share; raises SettingsError where that Redis lacks a module.
-
-    A Redis that can't be reached does not stop the start: it is used as soon as it is there.
-    """
-    if settings.redis_url is None:
-        raise SettingsError("missing in the environment: REDIS_URL")
-    pool = BlockingConnectionPool.from_url(
-        settings.redis_url.get_secret_value(),
-        max_connections=_CONNECTIONS,
-        timeout=_TIMEOUT,
-        socket_connect_timeout=_CONNECT_TIMEOUT,
-        socket_timeout=_TIMEOUT,
-        retry=Retry(NoBackoff(), 1),
-    )
-    redis = Redis(connection_pool=pool)
-    try:
-        await _check_modules(redis)
-        yield redis
-    finally:
-        await redis.aclose()
-        await pool.disconnect()
-
-
-async def _check_modules(redis: Redis) -> None:
-    try:
-        known = cast("list[object]", await redis.execute_command("COMMAND INFO", *_COMMANDS))
-    except AuthenticationError as error:
-        raise SettingsError("REDIS_URL: Redis refused the login") from error
-    except RedisError as error:
-        _log.warning("REDIS_URL: Redis can't be reached (%s); conversations wait for it", type(error).__name__)
-        return
-    missing = [module for module, command in zip(_COMMANDS.values(), known, strict=True) if command is None]
-    if missing:
-        raise SettingsError(f"REDIS_URL: this Redis lacks {' and '.join(missing)}; Redis 8 has both, Redis Stack too")
 
 
 @contextmanager

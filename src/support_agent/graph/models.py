@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from math import isfinite
-from typing import Self, TypeVar, cast
+from typing import Generic, Self, TypeVar, cast
 
 import openai
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
@@ -19,6 +19,7 @@ from pydantic import SecretStr
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_attempt
 from tenacity.wait import wait_random_exponential
 
+from support_agent.graph.breaker import Breaker, BreakerOpen
 from support_agent.graph.errors import ModelError, ModelTimeout, ModelUnavailable
 from support_agent.graph.settings import AgentSettings
 
@@ -29,10 +30,14 @@ _LABEL_TOKENS = 5  # a one-word label, whatever the tokenizer
 _MOST_TOKENS = 10_000_000  # more than any request costs
 _LONGEST_PAUSE = 5.0  # seconds; a server that asks us to stay away for longer counts as down
 _PASSING_STATUSES = frozenset({408, 409, 429})  # and all from 500 on
+_CALLERS_FAULTS = frozenset({400, 413, 422})  # what a customer wrote may be the reason
+_BREAKER_THRESHOLD = 5  # attempts
+_BREAKER_PAUSE = 5.0  # seconds
 
 _log = logging.getLogger(__name__)
 _backoff = wait_random_exponential(multiplier=0.25, max=2)
 _T = TypeVar("_T")
+_M = TypeVar("_M", ChatOpenAI, OpenAIEmbeddings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,29 +58,38 @@ class Budget:
 
 
 @dataclass(frozen=True, slots=True)
+class Endpoint(Generic[_M]):
+    """A model, and the breaker that leaves it alone while it is down."""
+
+    model: _M
+    breaker: Breaker
+
+
+@dataclass(frozen=True, slots=True)
 class Models:
     """The models that the graph asks; every method raises ModelUnavailable or ModelTimeout."""
 
-    classifier: ChatOpenAI
-    answerers: tuple[ChatOpenAI, ...]
+    classifier: Endpoint[ChatOpenAI]
+    answerers: tuple[Endpoint[ChatOpenAI], ...]
     """The answer model, then the fallback if there is one."""
-    embeddings: OpenAIEmbeddings
+    embeddings: Endpoint[OpenAIEmbeddings]
     budget: Budget
 
     async def classify(self, prompt: Sequence[BaseMessage]) -> AIMessage:
         """Return the classifier's reply."""
-        return await _persist(lambda: self.classifier.ainvoke(list(prompt)))
+        model = self.classifier.model
+        return await _persist(self.classifier.breaker, lambda: model.ainvoke(list(prompt)))
 
     async def embed(self, texts: Sequence[str]) -> list[list[float]]:
         """Return one vector a text, all of one length."""
 
         async def vectors() -> list[list[float]]:
-            found = await self.embeddings.aembed_documents(list(texts))
+            found = await self.embeddings.model.aembed_documents(list(texts))
             if len(found) != len(texts) or not all(any(vector) and isfinite(sum(vector)) for vector in found):
                 raise ModelUnavailable("rubbish vectors")
             return found
 
-        return await _persist(vectors)
+        return await _persist(self.embeddings.breaker, vectors)
 
     async def answer(self, prompt: Sequence[BaseMessage]) -> AsyncGenerator[AIMessageChunk]:
         """Yield the answer's chunks.
@@ -102,13 +116,16 @@ class Models:
 
     async def _begin(self, prompt: Sequence[BaseMessage]) -> "_Begun":
         *preferred, last = self.answerers
-        for model in preferred:
+        for endpoint in preferred:
             try:
                 async with asyncio.timeout(self.budget.total / 2):
-                    return await _persist(lambda model=model: self._first_token(model, prompt))
+                    return await self._ask(endpoint, prompt)
             except (ModelError, TimeoutError) as error:
-                _log.warning("asking the fallback model: %s", _translate(error).reason)
-        return await _persist(lambda: self._first_token(last, prompt))
+                _log.debug("asking the fallback model: %s", _translate(error).reason)
+        return await self._ask(last, prompt)
+
+    async def _ask(self, endpoint: Endpoint[ChatOpenAI], prompt: Sequence[BaseMessage]) -> "_Begun":
+        return await _persist(endpoint.breaker, lambda: self._first_token(endpoint.model, prompt))
 
     async def _first_token(self, model: ChatOpenAI, prompt: Sequence[BaseMessage]) -> "_Begun":
         # LangChain declares an iterator; it is the generator that must be closed.
@@ -160,30 +177,38 @@ async def open_models(settings: AgentSettings) -> AsyncGenerator[Models]:
 
         names = [settings.answer_model, settings.fallback_model]
         yield Models(
-            classifier=chat(settings.classify_model, label=True),
-            answerers=tuple(chat(name) for name in names if name),
-            embeddings=OpenAIEmbeddings(
-                model=settings.embedding_model,
-                api_key=key,
-                base_url=settings.openai_base_url,
-                timeout=timeout,
-                max_retries=0,
-                openai_proxy="",
-                check_embedding_ctx_length=False,  # else tokens are sent, which only OpenAI understands
-                http_async_client=client,
+            classifier=_guard(settings.classify_model, chat(settings.classify_model, label=True)),
+            answerers=tuple(_guard(name, chat(name)) for name in names if name),
+            embeddings=_guard(
+                settings.embedding_model,
+                OpenAIEmbeddings(
+                    model=settings.embedding_model,
+                    api_key=key,
+                    base_url=settings.openai_base_url,
+                    timeout=timeout,
+                    max_retries=0,
+                    openai_proxy="",
+                    check_embedding_ctx_length=False,  # else tokens are sent, which only OpenAI understands
+                    http_async_client=client,
+                ),
             ),
             budget=budget,
         )
 
 
-async def _persist(call: Callable[[], Awaitable[_T]]) -> _T:
-    """Await `call()` up to ATTEMPTS times while its errors may pass; raises ModelError."""
+def _guard(name: str, model: _M) -> Endpoint[_M]:
+    return Endpoint(model, Breaker(f"model {name}", _is_down, threshold=_BREAKER_THRESHOLD, pause=_BREAKER_PAUSE))
+
+
+async def _persist(breaker: Breaker, call: Callable[[], Awaitable[_T]]) -> _T:
+    """Await `call()` up to ATTEMPTS times while its errors may pass and the breaker lets it; raises ModelError."""
     retrying = AsyncRetrying(
         stop=stop_after_attempt(ATTEMPTS), wait=_pause, retry=retry_if_exception(_may_pass), reraise=True
     )
 
     async def attempt() -> _T:  # tenacity awaits coroutine functions alone
-        return await call()
+        with breaker:
+            return await call()
 
     try:
         return await retrying(attempt)
@@ -201,7 +226,14 @@ def _may_pass(error: BaseException) -> bool:
         if error.code == "insufficient_quota" or (_retry_after(error) or 0) > _LONGEST_PAUSE:
             return False
         return error.status_code in _PASSING_STATUSES or error.status_code >= 500
-    return isinstance(error, Exception)
+    return isinstance(error, Exception) and not isinstance(error, BreakerOpen)
+
+
+def _is_down(error: Exception) -> bool:
+    """Whether an error speaks of the model's server, rather than of what it was asked."""
+    if isinstance(error, openai.APIStatusError):
+        return error.status_code not in _CALLERS_FAULTS
+    return not isinstance(error, ModelError)
 
 
 def _retry_after(error: BaseException) -> float | None:

@@ -7,7 +7,7 @@ import pytest
 from conftest import MakeSettings
 from harness.own_redis import own_redis
 from support_agent.graph.errors import SettingsError
-from support_agent.graph.memory import open_redis
+from support_agent.graph.redis import open_redis
 
 
 async def test_a_redis_without_the_modules_is_named(make_settings: MakeSettings, tmp_path: Path) -> None:
