@@ -138,6 +138,7 @@ def make_settings(model: ScriptedModel, articles: Path, redis_url: str) -> MakeS
             "OPENAI_API_KEY": "sk-test-canary",
             "REDIS_URL": redis_url,
             "SUPPORT_KNOWLEDGE": articles,
+            "SUPPORT_RATE_LIMIT": "",
         }
         return ServiceSettings(**(defaults | variables))
 

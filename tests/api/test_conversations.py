@@ -19,7 +19,8 @@ from harness.own_redis import own_redis
 from harness.scripted_model import Call, ScriptedModel, cut, stall, status, tokens
 from harness.serving import serving
 from support_agent.api.app import create_app
-from support_agent.api.deps import Principal, principal
+from support_agent.api.auth import Principal
+from support_agent.api.deps import principal
 
 
 @pytest.fixture

@@ -218,6 +218,9 @@ async def test_a_busy_session_is_an_error(address: str, model: ScriptedModel) ->
 
 async def test_a_bad_session_id_is_refused_before_the_connection(address: str) -> None:
     """A name that no session may have is refused with the handshake."""
-    with pytest.raises(InvalidStatus):
+    with pytest.raises(InvalidStatus) as refused:
         async with connect(f"{address}?session_id=a%20b"):
             pass
+    problem = json.loads(refused.value.response.body)
+    assert (problem["status"], problem["errors"][0]["field"]) == (422, "session_id")
+    assert refused.value.response.headers["X-Request-ID"] == problem["request_id"]

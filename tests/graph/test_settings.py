@@ -23,6 +23,16 @@ from support_agent.graph.errors import SettingsError
         ("OPENAI_API_KEY", "sk-secret-dsn\n", "printable"),
         ("DATABASE_URL", "mysql://secret-dsn", "postgresql://"),
         ("REDIS_URL", "localhost:secret-dsn", "redis://"),
+        ("SUPPORT_API_KEYS", "web:secret-dsn", "NAME:SHA256"),
+        ("SUPPORT_API_KEYS", f"web:{'A' * 64}", "NAME:SHA256"),
+        ("SUPPORT_API_KEYS", f"anonymous:{'a' * 64}", "another name"),
+        ("SUPPORT_RATE_LIMIT", "many", "10/minute"),
+        ("SUPPORT_RATE_LIMIT", "0/minute", "10/minute"),
+        ("SUPPORT_CACHE_TTL", "-1", "greater than or equal to 0"),
+        ("SUPPORT_ALLOWED_ORIGINS", "*", "https://www.example.com"),
+        ("SUPPORT_ALLOWED_ORIGINS", "https://a.example/path", "https://www.example.com"),
+        ("SUPPORT_TRUSTED_PROXIES", "10.0.0.1/8", "10.0.0.0/8"),
+        ("SUPPORT_TRUSTED_PROXIES", "*", "10.0.0.0/8"),
     ],
 )
 def test_a_bad_setting_is_named(monkeypatch: pytest.MonkeyPatch, name: str, value: str, named: str) -> None:
@@ -54,6 +64,10 @@ def test_the_application_names_what_is_missing(monkeypatch: pytest.MonkeyPatch, 
     with pytest.raises(SettingsError, match="missing in the environment: REDIS_URL"):
         create_app()
     monkeypatch.setenv("REDIS_URL", "redis://127.0.0.1:1/0")
+    if environment == "production":
+        with pytest.raises(SettingsError, match=r"SUPPORT_API_KEYS: .* SUPPORT_ALLOW_ANONYMOUS=true"):
+            create_app()
+        monkeypatch.setenv("SUPPORT_ALLOW_ANONYMOUS", "true")
     assert create_app().title == "Support Agent API"
 
 
@@ -63,13 +77,24 @@ def test_the_example_file_holds_every_setting_with_its_default() -> None:
     pairs = dict(line.removeprefix("# ").split("=", 1) for line in lines if re.match(r"# [A-Z_]+=", line))
     fields = {str(field.alias): field.default for field in ServiceSettings.model_fields.values()}
     assert pairs.keys() == fields.keys()
-    unset = {name for name, default in fields.items() if default is None}
-    assert {name: value for name, value in pairs.items() if name not in unset} == {
-        name: str(default) for name, default in fields.items() if name not in unset
+    assert {name: value for name, value in pairs.items() if fields[name] not in (None, ())} == {
+        name: str(default).replace("False", "false") for name, default in fields.items() if default not in (None, ())
     }
 
 
 def test_an_empty_variable_counts_as_unset(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a compose file leaves empty has its default."""
     monkeypatch.setenv("SUPPORT_ANSWER_MODEL", "")
-    assert ServiceSettings.load().answer_model == "gpt-4o"
+    monkeypatch.setenv("SUPPORT_API_KEYS", "")
+    settings = ServiceSettings.load()
+    assert (settings.answer_model, settings.api_keys, str(settings.rate_limit)) == ("gpt-4o", (), "10 per 1 minute")
+
+
+def test_an_empty_rate_limit_turns_it_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The one variable that says something when it is empty, also in a `.env` file."""
+    Path(".env").write_text("SUPPORT_RATE_LIMIT=\n")
+    assert ServiceSettings.load().rate_limit is None
+    monkeypatch.setenv("SUPPORT_RATE_LIMIT", "5/second")
+    assert str(ServiceSettings.load().rate_limit) == "5 per 1 second"
+    monkeypatch.setenv("SUPPORT_RATE_LIMIT", "")
+    assert ServiceSettings.load().rate_limit is None

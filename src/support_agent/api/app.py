@@ -1,11 +1,12 @@
 """The service as an ASGI application."""
 
 from fastapi import FastAPI
+from starlette.middleware.cors import CORSMiddleware
 
 from support_agent import __version__
 from support_agent.api import errors
 from support_agent.api.lifespan import lifespan_for
-from support_agent.api.middleware import BodyLimitMiddleware, RequestMiddleware, StartMiddleware
+from support_agent.api.middleware import BodyLimitMiddleware, DefectMiddleware, RequestMiddleware, StartMiddleware
 from support_agent.api.routes import ask, chat, health, runs, sessions, stream, websocket
 from support_agent.api.settings import ServiceSettings
 
@@ -14,6 +15,9 @@ Answers customers' questions from the company's own help articles.
 
 Every response carries `X-Request-ID`; errors are `application/problem+json` (RFC 9457)."""
 
+_ASKED_HEADERS = ["Authorization", "Cache-Control", "Idempotency-Key", "Last-Event-ID", "X-API-Key", "X-Request-ID"]
+_TOLD_HEADERS = ["RateLimit", "RateLimit-Policy", "Retry-After", "X-Cache", "X-Request-ID"]
+
 
 def create_app(settings: ServiceSettings | None = None) -> FastAPI:
     """Build the application; raises SettingsError where the environment does not suffice.
@@ -21,7 +25,7 @@ def create_app(settings: ServiceSettings | None = None) -> FastAPI:
     Without `settings` they are read from the environment, so that uvicorn can call it: `uvicorn --factory
     support_agent.api.app:create_app`. Nothing is opened before its lifespan starts.
     """
-    settings = (settings or ServiceSettings.load()).require(redis=True)
+    settings = (settings or ServiceSettings.load()).require_service()
     app = FastAPI(
         title="Support Agent API",
         description=_DESCRIPTION,
@@ -30,6 +34,14 @@ def create_app(settings: ServiceSettings | None = None) -> FastAPI:
         redirect_slashes=False,  # a redirect would send the client wherever its own Host header says
     )
     app.add_middleware(BodyLimitMiddleware, limit=settings.max_body)
+    app.add_middleware(DefectMiddleware)
+    app.add_middleware(
+        CORSMiddleware,
+        allow_origins=settings.allowed_origins,
+        allow_methods=["GET", "POST", "DELETE"],
+        allow_headers=_ASKED_HEADERS,
+        expose_headers=_TOLD_HEADERS,
+    )
     app.add_middleware(RequestMiddleware)
     app.add_middleware(StartMiddleware)  # the last added is the outermost
     errors.install(app)

@@ -2,16 +2,22 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine
-from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar
 from urllib.parse import unquote_to_bytes
 
-from fastapi import Depends, Header, HTTPException, Path, Query, Request
+from fastapi import Depends, Header, HTTPException, Path, Query, Request, Security
 from fastapi.exceptions import RequestValidationError
+from fastapi.openapi.models import APIKey
+from fastapi.openapi.models import HTTPBearer as HTTPBearerModel
+from fastapi.openapi.models import SecurityBase as SecurityBaseModel
+from fastapi.security.base import SecurityBase
 from starlette.requests import HTTPConnection
+from starlette.websockets import WebSocket
 
+from support_agent.api.auth import ANONYMOUS, Principal, identify
 from support_agent.api.drain import Drain
 from support_agent.api.errors import ClientGone
+from support_agent.api.rate_limit import Allowance, RateLimited, RateLimiter, client_address
 from support_agent.api.schemas import ChatRequest, SessionId, StreamQuery
 from support_agent.api.settings import ServiceSettings
 from support_agent.api.sse import Numbered
@@ -22,14 +28,6 @@ from support_agent.graph.runs import Followed
 from support_agent.graph.state import AgentContext
 
 _T = TypeVar("_T")
-
-
-@dataclass(frozen=True, slots=True)
-class Principal:
-    """Who calls."""
-
-    tenant: str
-    """Whose sessions and runs these are."""
 
 
 class Connection:
@@ -61,9 +59,39 @@ class Connection:
             pass
 
 
-async def principal(connection: HTTPConnection) -> Principal:  # noqa: ARG001 - what will name the caller
-    """Name the caller; as yet there is one, the anonymous."""
-    return Principal("anonymous")
+class _KeyScheme(SecurityBase):
+    """How OpenAPI describes keys; `principal` reads them."""
+
+    def __init__(self, name: str, model: SecurityBaseModel) -> None:
+        self.scheme_name = name
+        self.model = model
+
+    async def __call__(self) -> None:
+        """Read nothing."""
+
+
+_BEARER = _KeyScheme("bearer", HTTPBearerModel())
+_HEADER = _KeyScheme("header", APIKey.model_validate({"in": "header", "name": "X-API-Key"}))
+
+
+async def _settings(connection: HTTPConnection) -> ServiceSettings:
+    return connection.state.settings
+
+
+SettingsDep = Annotated[ServiceSettings, Depends(_settings)]
+
+
+async def principal(
+    connection: HTTPConnection,
+    settings: SettingsDep,
+    bearer: Annotated[None, Security(_BEARER)],  # noqa: ARG001 - for OpenAPI
+    header: Annotated[None, Security(_HEADER)],  # noqa: ARG001 - for OpenAPI
+) -> Principal:
+    """Name the caller; raises 401 where there are keys and the request has none of them."""
+    caller = identify(settings.api_keys, connection.headers)
+    if caller is None:
+        raise HTTPException(401, headers={"WWW-Authenticate": "Bearer"})
+    return caller
 
 
 async def _agent(connection: HTTPConnection) -> SupportAgent:
@@ -74,10 +102,6 @@ async def _drain(connection: HTTPConnection) -> Drain:
     return connection.state.drain
 
 
-async def _settings(connection: HTTPConnection) -> ServiceSettings:
-    return connection.state.settings
-
-
 async def _connection(request: Request) -> Connection:
     return Connection(request)
 
@@ -85,8 +109,55 @@ async def _connection(request: Request) -> Connection:
 AgentDep = Annotated[SupportAgent, Depends(_agent)]
 ConnectionDep = Annotated[Connection, Depends(_connection)]
 DrainDep = Annotated[Drain, Depends(_drain)]
-SettingsDep = Annotated[ServiceSettings, Depends(_settings)]
 PrincipalDep = Annotated[Principal, Depends(principal)]
+
+
+class Meter:
+    """Counts what one caller asks."""
+
+    def __init__(self, limiter: RateLimiter | None, caller: str) -> None:
+        self._limiter = limiter
+        self._caller = caller
+
+    async def take(self) -> Allowance | None:
+        """Count one request; raises RateLimited."""
+        return await self._limiter.take(self._caller) if self._limiter else None
+
+
+async def _meter(connection: HTTPConnection, caller: PrincipalDep, settings: SettingsDep) -> Meter:
+    if caller.tenant != ANONYMOUS:
+        return Meter(connection.state.limiter, f"key:{caller.tenant}")
+    return Meter(connection.state.limiter, f"address:{client_address(connection, settings.trusted_proxies)}")
+
+
+MeterDep = Annotated[Meter, Depends(_meter)]
+
+
+async def _limited(request: Request, meter: MeterDep) -> None:
+    try:
+        allowance = await meter.take()
+    except RateLimited as error:
+        request.state.headers.update(error.allowance.headers)
+        raise
+    if allowance:
+        request.state.headers.update(allowance.headers)
+
+
+LIMITED = Depends(_limited)
+"""For routes whose requests count."""
+
+
+async def _same_origin(websocket: WebSocket, settings: SettingsDep) -> None:
+    """Refuse a page of a foreign origin, which would use its visitor's address or cookies."""
+    origin = websocket.headers.get("origin")
+    own = f"{websocket.headers.get('host')}"
+    if origin is None or origin in settings.allowed_origins or origin in (f"http://{own}", f"https://{own}"):
+        return
+    raise HTTPException(403)
+
+
+SAME_ORIGIN = Depends(_same_origin)
+"""For WebSockets, which browsers open to any origin."""
 
 
 async def _question(request: Request, query: Annotated[StreamQuery, Query()]) -> str:

@@ -6,11 +6,14 @@ from typing import Any
 from urllib.parse import quote
 
 from fastapi import FastAPI, Request
-from fastapi.exceptions import RequestValidationError
+from fastapi.exceptions import RequestValidationError, WebSocketRequestValidationError
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
+from starlette.requests import HTTPConnection
 from starlette.responses import Response
+from starlette.websockets import WebSocket
 
+from support_agent.api.rate_limit import RateLimited
 from support_agent.api.request_id import request_id
 from support_agent.api.schemas import FieldError, Problem
 from support_agent.graph import errors
@@ -35,15 +38,19 @@ _RUN_ERRORS: Mapping[type[RunError], tuple[int, str]] = {
     errors.InternalError: (500, "Something went wrong on our side"),
 }
 _HTTP_ERRORS: Mapping[int, tuple[str, str, str]] = {
+    401: ("unauthorized", "No such key", "Send a valid key as `Authorization: Bearer KEY` or `X-API-Key: KEY`."),
+    403: ("origin-refused", "Not from this origin", "Pages of this origin may not connect."),
     400: ("malformed-request", "The request can't be read", "body: must be JSON, in UTF-8."),
     404: ("not-found", "There is nothing here", "There is no such resource; see /docs for those there are."),
     405: ("method-not-allowed", "Not this method", "The resource does not know this method; see Allow."),
+    408: ("request-timeout", "The request took too long", "The body did not arrive in time."),
     413: ("too-large", "The request is too large", "The body is larger than this service accepts."),
     415: (
         "unsupported-media-type",
         "The body must be JSON",
         "Send the header Content-Type: application/json.",
     ),
+    431: ("headers-too-large", "The headers are too large", "Headers and address exceed what this service accepts."),
 }
 
 
@@ -52,20 +59,32 @@ class ClientGone(Exception):
 
 
 def install(app: FastAPI) -> None:
-    """Make `app` render its errors as problems; RequestMiddleware renders those that nobody expected."""
+    """Make `app` render its errors as problems; DefectMiddleware renders those that nobody expected."""
 
     @app.exception_handler(RunError)
     async def _(request: Request, error: RunError) -> Response:
         problem = problem_of(error.code, request.url.path)
         return _response(problem, _RETRY_AFTER if problem.status in (503, 504) else None)
 
+    @app.exception_handler(RateLimited)
+    async def _(request: Request, error: RateLimited) -> Response:
+        problem = rate_limit_problem(error, request.url.path)
+        return _response(problem, {"Retry-After": str(error.allowance.reset)})
+
     @app.exception_handler(RequestValidationError)
     async def _(request: Request, error: RequestValidationError) -> Response:
         return _response(_refusal(request, error))
 
     @app.exception_handler(HTTPException)
-    async def _(request: Request, error: HTTPException) -> Response:
-        return _response(_http_problem(error.status_code, request.url.path), error.headers)
+    async def _(request: HTTPConnection, error: HTTPException) -> Response:
+        response = _response(_http_problem(error.status_code, request.url.path), error.headers)
+        if isinstance(request, WebSocket):
+            await request.send_denial_response(response)
+        return response
+
+    @app.exception_handler(WebSocketRequestValidationError)
+    async def _(websocket: WebSocket, error: WebSocketRequestValidationError) -> None:
+        await websocket.send_denial_response(_response(_invalid(_fields(error), websocket.url.path)))
 
     @app.exception_handler(ClientGone)
     async def _(request: Request, error: ClientGone) -> Response:  # noqa: ARG001 - a handler's signature
@@ -83,6 +102,16 @@ def invalid_message(error: ValidationError, instance: str) -> Problem:
     """Describe what is wrong with a message that came by WebSocket."""
     fields = [FieldError(field=_field(("message", *item["loc"])), message=item["msg"]) for item in error.errors()]
     return _invalid(fields, instance)
+
+
+def rate_limit_problem(error: RateLimited, instance: str) -> Problem:
+    """Describe that a caller has to wait."""
+    return _problem(429, "rate-limited", "Too many requests", str(error), instance)
+
+
+def problem_response(status: int, instance: str) -> Response:
+    """Answer a request that is refused before anything of it is read."""
+    return _response(_http_problem(status, instance))
 
 
 def defect_response(instance: str) -> Response:
@@ -106,11 +135,14 @@ def _refusal(request: Request, error: RequestValidationError) -> Problem:
         return _problem(400, *_HTTP_ERRORS[400][:2], place, path)
     if tuple(first["loc"]) == ("body",) and first["type"] != "missing" and not _is_json(request):
         return _http_problem(415, path)
-    fields = [
+    return _invalid(_fields(error), path)
+
+
+def _fields(error: RequestValidationError | WebSocketRequestValidationError) -> list[FieldError]:
+    return [
         FieldError(field=_field(item["loc"]), message=item["msg"].removeprefix("Value error, "))
         for item in error.errors()
     ]
-    return _invalid(fields, path)
 
 
 def _invalid(fields: Sequence[FieldError], instance: str) -> Problem:

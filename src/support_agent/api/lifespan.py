@@ -8,6 +8,7 @@ from typing import TypedDict
 from fastapi import FastAPI
 
 from support_agent.api.drain import Drain, draining
+from support_agent.api.rate_limit import RateLimiter
 from support_agent.api.settings import ServiceSettings
 from support_agent.graph.agent import SupportAgent, open_agent
 from support_agent.graph.redis import open_redis
@@ -18,6 +19,7 @@ class State(TypedDict):
 
     agent: SupportAgent
     drain: Drain
+    limiter: RateLimiter | None
     settings: ServiceSettings
 
 
@@ -30,7 +32,8 @@ def lifespan_for(settings: ServiceSettings) -> Callable[[FastAPI], AbstractAsync
         logging.getLogger("uvicorn.access").disabled = True
         logging.getLogger("uvicorn.error").addFilter(_without_paths)
         async with open_redis(settings) as redis, open_agent(settings, redis) as agent, draining(agent) as drain:
-            yield State(agent=agent, drain=drain, settings=settings)
+            limiter = RateLimiter(redis, settings.rate_limit) if settings.rate_limit else None
+            yield State(agent=agent, drain=drain, limiter=limiter, settings=settings)
 
     return lifespan
 

@@ -1,24 +1,46 @@
-"""What happens to every request: an id, a log line, a limit, and a problem where the service has a defect."""
+"""What happens to every request: an id, a log line, limits, and a problem where the service has a defect."""
 
+import asyncio
 import logging
 import sys
 import time
+from collections.abc import Mapping
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from support_agent.api.errors import defect_response
+from support_agent.api.errors import defect_response, problem_response
 from support_agent.api.request_id import HEADER, choose_request_id, request_id
 from support_agent.graph.errors import StartError, kind_and_place
+
+MAX_HEADERS = 16_384
+"""Bytes of a request's headers and address."""
+
+BODY_TIMEOUT = 10.0
+"""Seconds that a request's body may take to arrive."""
+
+_SECURITY = {
+    "Cache-Control": "no-store",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+}
+_POLICY = "default-src 'none'; frame-ancestors 'none'"
+_DOCS_POLICY = (  # what FastAPI's page of the API loads
+    "default-src 'self'; script-src 'self' 'unsafe-inline' https://cdn.jsdelivr.net;"
+    " style-src 'self' 'unsafe-inline' https://cdn.jsdelivr.net; img-src 'self' data: https://fastapi.tiangolo.com;"
+    " frame-ancestors 'none'"
+)
 
 _log = logging.getLogger(__name__)
 
 
 class RequestMiddleware:
-    """Names, logs and guards each HTTP request.
+    """Names and logs each request and WebSocket, bounds its headers, and adds the headers of every answer.
 
-    The log holds the request's shape alone: its method, route, status, duration and id.
+    The log holds the request's shape alone: its method, route, status, duration and id. What a handler puts into
+    `state.headers` is sent too, whatever becomes of the request.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -26,32 +48,74 @@ class RequestMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
-        if scope["type"] != "http":
+        if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
         chosen = choose_request_id(Headers(scope=scope).get(HEADER))
         token = request_id.set(chosen)
+        headers: dict[str, str] = {HEADER: chosen}
+        scope.setdefault("state", {})["headers"] = headers
         status = 0
         began = time.monotonic()
 
         async def send_named(message: Message) -> None:
             nonlocal status
-            if message["type"] == "http.response.start":
+            if message["type"] in ("http.response.start", "websocket.http.response.start"):
                 status = message["status"]
-                MutableHeaders(scope=message)[HEADER] = chosen
+                _add(MutableHeaders(scope=message), headers, scope["path"])
+            elif message["type"] == "websocket.close":
+                status = message["code"]
             await send(message)
 
         try:
-            await self._app(scope, receive, send_named)
-        except Exception as error:  # noqa: BLE001 - every request ends with an answer
-            _log.error(kind_and_place(error))
-            if not status:
-                await defect_response(scope["path"])(scope, receive, send_named)
+            if _size(scope) > MAX_HEADERS:
+                await problem_response(431, scope["path"])(scope, receive, send_named)
+            else:
+                await self._app(scope, receive, send_named)
         finally:
             route = getattr(scope.get("route"), "path", "(no route)")
             milliseconds = (time.monotonic() - began) * 1000
-            _log.info("%s %s %d %.0f ms %s", scope["method"], route, status, milliseconds, chosen)
+            _log.info("%s %s %d %.0f ms %s", scope.get("method", "WS"), route, status, milliseconds, chosen)
             request_id.reset(token)
+
+
+def _size(scope: Scope) -> int:
+    return len(scope["raw_path"]) + len(scope["query_string"]) + sum(len(k) + len(v) for k, v in scope["headers"])
+
+
+def _add(answer: MutableHeaders, headers: Mapping[str, str], path: str) -> None:
+    for name, value in headers.items():
+        answer[name] = value
+    for name, value in _SECURITY.items():
+        answer.setdefault(name, value)
+    answer.setdefault("Content-Security-Policy", _DOCS_POLICY if path == "/docs" else _POLICY)
+
+
+class DefectMiddleware:
+    """Answers with a problem where the service has a defect, and logs its kind and place."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection."""
+        begun = False
+
+        async def send_noting(message: Message) -> None:
+            nonlocal begun
+            begun = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_noting)
+        except Exception as error:
+            if scope["type"] not in ("http", "websocket"):
+                raise
+            _log.error(kind_and_place(error))
+            if scope["type"] == "websocket":
+                await send({"type": "websocket.close", "code": 1011})
+            elif not begun:
+                await defect_response(scope["path"])(scope, receive, send)
 
 
 class StartMiddleware:
@@ -74,9 +138,9 @@ class StartMiddleware:
 
 
 class BodyLimitMiddleware:
-    """Refuses bodies of more than `limit` bytes with 413, as a problem, which FastAPI's own limit can't.
+    """Refuses bodies of more than `limit` bytes with 413, and those that take too long with 408, as problems.
 
-    A body that declares its length is refused unread.
+    FastAPI's own limit can't answer with problems. A body that declares its length is refused unread.
     """
 
     def __init__(self, app: ASGIApp, limit: int) -> None:
@@ -90,12 +154,22 @@ class BodyLimitMiddleware:
         if seen <= self._limit:
             seen = 0
 
+        whole = scope["type"] != "http"
+        give_up = time.monotonic() + BODY_TIMEOUT
+
         async def receive_some() -> Message:
-            nonlocal seen
+            nonlocal seen, whole
+            if whole:
+                return await receive()
             if seen <= self._limit:
-                message = await receive()
+                try:
+                    async with asyncio.timeout(give_up - time.monotonic()):
+                        message = await receive()
+                except TimeoutError:
+                    raise HTTPException(408) from None
                 seen += len(message.get("body", b""))
                 if seen <= self._limit:
+                    whole = not message.get("more_body", False)
                     return message
             raise HTTPException(413)
 

@@ -7,6 +7,7 @@ import typer
 
 from support_agent.cli.ask import ask
 from support_agent.cli.chat import chat
+from support_agent.cli.key import key
 from support_agent.cli.serve import serve
 from support_agent.graph.errors import SupportAgentError
 from support_agent.local.process import LocalServiceError
@@ -21,6 +22,7 @@ app = typer.Typer(
 app.command()(serve)
 app.command()(ask)
 app.command()(chat)
+app.command()(key)
 
 
 def main() -> None:

@@ -33,7 +33,7 @@ def serve(
 
         import_module(_APPLICATION)
         started.wait()
-        ServiceSettings.load().require(redis=True)
+        ServiceSettings.load().require_service()
         _say(settings, started, f"http://{host}:{port}")
         uvicorn.run(
             f"{_APPLICATION}:create_app",

@@ -2,9 +2,8 @@
 
 import os
 import re
-from collections.abc import Iterable
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 from dotenv import dotenv_values
 from pydantic import Field, HttpUrl, SecretStr, TypeAdapter, ValidationError, field_validator
@@ -26,6 +25,9 @@ class AgentSettings(BaseSettings):
         populate_by_name=True,
         hide_input_in_errors=True,
     )
+
+    may_be_empty: ClassVar[frozenset[str]] = frozenset()
+    """Variables that say something when they are empty; others count as unset then."""
 
     openai_api_key: SecretStr | None = Field(default=None, alias="OPENAI_API_KEY")
     """Key of the model's server."""
@@ -100,11 +102,13 @@ class AgentSettings(BaseSettings):
     def load(cls) -> Self:
         """Read the environment; raises SettingsError naming the first variable that is unknown or bad."""
         names = {str(field.alias) for field in cls.model_fields.values()}
-        for name in _support_names():
-            if name not in names:
+        configured = {**dotenv_values(_ENV_FILE, interpolate=False), **os.environ}
+        for name in sorted(configured):
+            if name.upper().startswith("SUPPORT_") and name not in names:
                 raise SettingsError(f"{name}: there is no such setting; see .env.example for those there are")
+        empty: dict[str, Any] = {name: "" for name in cls.may_be_empty if configured.get(name) == ""}
         try:
-            return cls()
+            return cls(**empty)
         except ValidationError as error:
             first = error.errors(include_input=False, include_url=False)[0]
             message = first["msg"].removeprefix("Value error, ")
@@ -115,8 +119,3 @@ def _with_scheme(value: SecretStr | None, *schemes: str) -> SecretStr | None:
     if value is not None and not value.get_secret_value().startswith(schemes):
         raise ValueError(f"must start with {' or '.join(schemes)}")
     return value
-
-
-def _support_names() -> Iterable[str]:
-    names = {*os.environ, *dotenv_values(_ENV_FILE, interpolate=False)}
-    return sorted(name for name in names if name.upper().startswith("SUPPORT_"))

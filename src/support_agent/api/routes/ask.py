@@ -2,15 +2,15 @@
 
 from fastapi import APIRouter
 
-from support_agent.api.deps import AgentDep, ConnectionDep, PrincipalDep
+from support_agent.api.deps import LIMITED, AgentDep, ConnectionDep, PrincipalDep
 from support_agent.api.errors import documented
 from support_agent.api.schemas import AskRequest, AskResponse
 from support_agent.graph.state import AgentContext
 
-router = APIRouter(tags=["questions"])
+router = APIRouter(tags=["questions"], dependencies=[LIMITED])
 
 
-@router.post("/ask", responses=documented(400, 413, 415, 422, 500, 503, 504))
+@router.post("/ask", responses=documented(400, 401, 408, 413, 415, 422, 429, 500, 503, 504))
 async def ask(body: AskRequest, agent: AgentDep, caller: PrincipalDep, connection: ConnectionDep) -> AskResponse:
     """Answer one question from the help articles; it belongs to no conversation."""
     context = AgentContext(tenant=caller.tenant, customer_id=body.customer_id)

@@ -5,16 +5,16 @@ from collections.abc import AsyncIterator
 from fastapi import APIRouter
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
-from support_agent.api.deps import ConnectionDep, DrainDep, IdempotencyKey, TurnDep
+from support_agent.api.deps import LIMITED, ConnectionDep, DrainDep, IdempotencyKey, TurnDep
 from support_agent.api.errors import ClientGone, documented
 from support_agent.api.schemas import ChatResponse
 from support_agent.api.sse import typed
 from support_agent.graph.agent import whole_answer
 from support_agent.graph.runs import Turn
 
-router = APIRouter(tags=["conversations"])
+router = APIRouter(tags=["conversations"], dependencies=[LIMITED])
 
-_REFUSALS = documented(400, 409, 413, 415, 422, 500, 503, 504)
+_REFUSALS = documented(400, 401, 408, 409, 413, 415, 422, 429, 500, 503, 504)
 
 
 @router.post("/chat", responses=_REFUSALS)

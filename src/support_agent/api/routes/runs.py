@@ -12,7 +12,7 @@ from support_agent.api.sse import typed
 router = APIRouter(prefix="/runs", tags=["conversations"])
 
 
-@router.get("/{run_id}/stream", response_class=EventSourceResponse, responses=documented(404, 422, 500, 503))
+@router.get("/{run_id}/stream", response_class=EventSourceResponse, responses=documented(401, 404, 422, 500, 503))
 async def run_stream(
     run: FoundRunDep, last_event: LastEventDep, connection: ConnectionDep, drain: DrainDep
 ) -> AsyncIterator[ServerSentEvent]:
@@ -21,7 +21,7 @@ async def run_stream(
         yield event
 
 
-@router.delete("/{run_id}", status_code=202, responses=documented(404, 422, 500, 503))
+@router.delete("/{run_id}", status_code=202, responses=documented(401, 404, 422, 500, 503))
 async def cancel_run(run_id: RunId, agent: AgentDep, caller: PrincipalDep) -> None:
     """End a turn; its readers get an `error` event of type `cancelled`, and the session forgets the message."""
     if not await agent.sessions.cancel(run_id, caller.tenant):

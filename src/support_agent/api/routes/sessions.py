@@ -10,7 +10,7 @@ from support_agent.api.schemas import MessageOut, SessionResponse
 router = APIRouter(prefix="/sessions", tags=["conversations"])
 
 
-@router.get("/{session_id}", responses=documented(404, 422, 500, 503))
+@router.get("/{session_id}", responses=documented(401, 404, 422, 500, 503))
 async def read_session(session_id: SessionPath, agent: AgentDep, caller: PrincipalDep) -> SessionResponse:
     """Return a conversation's messages, oldest first."""
     history = await agent.sessions.history(session_id, caller.tenant)
@@ -23,7 +23,7 @@ async def read_session(session_id: SessionPath, agent: AgentDep, caller: Princip
     return SessionResponse(session_id=session_id, messages=messages, expires_in=history.expires_in)
 
 
-@router.delete("/{session_id}", status_code=204, responses=documented(404, 409, 422, 500, 503))
+@router.delete("/{session_id}", status_code=204, responses=documented(401, 404, 409, 422, 500, 503))
 async def forget_session(session_id: SessionPath, agent: AgentDep, caller: PrincipalDep) -> None:
     """Forget a conversation."""
     if not await agent.sessions.forget(session_id, caller.tenant):

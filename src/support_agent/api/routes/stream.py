@@ -5,14 +5,14 @@ from collections.abc import AsyncIterator
 from fastapi import APIRouter
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
-from support_agent.api.deps import AnsweringDep, ConnectionDep
+from support_agent.api.deps import LIMITED, AnsweringDep, ConnectionDep
 from support_agent.api.errors import documented
 from support_agent.api.sse import plain
 
-router = APIRouter(tags=["questions"])
+router = APIRouter(tags=["questions"], dependencies=[LIMITED])
 
 
-@router.get("/stream", response_class=EventSourceResponse, responses=documented(422, 500, 503, 504))
+@router.get("/stream", response_class=EventSourceResponse, responses=documented(401, 422, 429, 500, 503, 504))
 async def stream(answering: AnsweringDep, connection: ConnectionDep) -> AsyncIterator[ServerSentEvent]:
     """Stream the answer: `data: <text>` for each token, then `data: [DONE]`.
 

@@ -4,7 +4,7 @@ Text: a message in, the answer's tokens out, then `[DONE]`; what can't be answer
 `support.v1`: `{"message": …}` or `{"type": "cancel"}` in, the typed events out as `{"id", "event", "data"}`.
 
 Close codes: 1001 the service shuts down, 1003 a binary frame, 1008 a message that can't be accepted, or too many,
-1009 one that is too large, 1011 no answer (text form). The turn ends with the connection.
+1009 one that is too large, 1011 no answer, 1013 too many requests (both text form). The turn ends with the connection.
 """
 
 import asyncio
@@ -17,9 +17,10 @@ from fastapi import APIRouter, Query, WebSocket, WebSocketDisconnect
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from starlette.websockets import WebSocketState
 
-from support_agent.api.deps import AgentDep, DrainDep, PrincipalDep, SettingsDep
-from support_agent.api.errors import invalid_message, problem_of
-from support_agent.api.schemas import SessionId
+from support_agent.api.deps import SAME_ORIGIN, AgentDep, DrainDep, Meter, MeterDep, PrincipalDep, SettingsDep
+from support_agent.api.errors import invalid_message, problem_of, rate_limit_problem
+from support_agent.api.rate_limit import RateLimited
+from support_agent.api.schemas import Problem, SessionId
 from support_agent.api.sse import DONE, payload, unfailing, unforgeable
 from support_agent.graph.errors import RunError, SessionBusy, ShuttingDown
 from support_agent.graph.events import Done, Event, Failed, Token
@@ -31,16 +32,17 @@ PROTOCOL = "support.v1"
 
 _WAITING = 8  # messages that may wait for their turn, or be refused during one
 
-GOING_AWAY, UNSUPPORTED, POLICY, TOO_LARGE, NO_ANSWER = 1001, 1003, 1008, 1009, 1011
+GOING_AWAY, UNSUPPORTED, POLICY, TOO_LARGE, NO_ANSWER, TRY_LATER = 1001, 1003, 1008, 1009, 1011, 1013
 
 router = APIRouter()
 
 
-@router.websocket("/chat")
+@router.websocket("/chat", dependencies=[SAME_ORIGIN])
 async def websocket_chat(
     websocket: WebSocket,
     agent: AgentDep,
     caller: PrincipalDep,
+    meter: MeterDep,
     drain: DrainDep,
     settings: SettingsDep,
     session_id: Annotated[SessionId | None, Query()] = None,
@@ -54,6 +56,7 @@ async def websocket_chat(
         form,
         agent.sessions,
         AgentContext(tenant=caller.tenant),
+        meter,
         session_id=session_id or uuid.uuid4().hex,
         most_bytes=settings.max_body,
     )
@@ -78,8 +81,8 @@ class Form(Protocol):
         """Send an event of a run."""
         ...
 
-    async def refuse(self, code: str) -> int | None:
-        """Say why there is no run; return the code to close with, if any."""
+    async def refuse(self, problem: Problem) -> int | None:
+        """Say why there is no answer; return the code to close with, if any."""
         ...
 
 
@@ -105,10 +108,10 @@ class TextForm:
         elif isinstance(event, Done):
             await self._websocket.send_text(DONE)
 
-    async def refuse(self, code: str) -> int | None:
+    async def refuse(self, problem: Problem) -> int | None:
         """Close: text has no word for an error that an answer could not forge."""
-        self.reason = code
-        return NO_ANSWER
+        self.reason = problem.type
+        return TRY_LATER if problem.status == 429 else NO_ANSWER
 
 
 class TypedForm:
@@ -142,9 +145,9 @@ class TypedForm:
             plain = [source.model_dump() for source in plain]
         await self._say(f"{run_id}:{n}", event.event, plain)
 
-    async def refuse(self, code: str) -> int | None:
+    async def refuse(self, problem: Problem) -> int | None:
         """Send an `error` event that belongs to no run; the connection stays."""
-        await self._say(None, "error", problem_of(code, self._path).model_dump())
+        await self._say(None, "error", problem.model_dump())
         return None
 
     async def _say(self, event_id: str | None, event: str, data: object) -> None:
@@ -160,6 +163,7 @@ class Conversation:
         form: Form,
         sessions: Sessions,
         context: AgentContext,
+        meter: Meter,
         *,
         session_id: str,
         most_bytes: int,
@@ -168,6 +172,8 @@ class Conversation:
         self._form = form
         self._sessions = sessions
         self._context = context
+        self._meter = meter
+        self._path = websocket.url.path
         self._session_id = session_id
         self._most_bytes = most_bytes
         self._waiting: asyncio.Queue[str] = asyncio.Queue(_WAITING)
@@ -213,7 +219,7 @@ class Conversation:
         elif isinstance(self._form, TypedForm) and self._busy:
             if self._too_many():
                 return POLICY
-            await self._form.refuse(SessionBusy.code)
+            await self._form.refuse(problem_of(SessionBusy.code, self._path))
         elif self._waiting.full():
             self._form.reason = "too many messages"
             return POLICY
@@ -230,9 +236,12 @@ class Conversation:
     async def _answer(self, ending: asyncio.Event) -> int | None:
         while (message := await self._next(ending)) is not None:
             try:
+                await self._meter.take()
                 run = await self._sessions.chat(message, self._session_id, self._context)
+            except RateLimited as error:
+                code = await self._form.refuse(rate_limit_problem(error, self._path))
             except RunError as error:
-                code = await self._form.refuse(error.code)
+                code = await self._form.refuse(problem_of(error.code, self._path))
             else:
                 self._turn = run if isinstance(run, Turn) else None
                 code = await self._follow(run)
@@ -247,7 +256,9 @@ class Conversation:
         async for n, event in unfailing(run.follow()):
             await self._form.send(run.id, n, event)
             if isinstance(event, Failed) and isinstance(self._form, TextForm):
-                return GOING_AWAY if event.error == ShuttingDown.code else await self._form.refuse(event.error)
+                if event.error == ShuttingDown.code:
+                    return GOING_AWAY
+                return await self._form.refuse(problem_of(event.error, self._path))
         return None
 
     async def _next(self, ending: asyncio.Event) -> str | None:

@@ -1,0 +1,151 @@
+"""Who may call, and what each caller sees."""
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator
+from typing import Any
+
+import httpx
+import pytest
+from redis.asyncio import Redis
+from websockets.asyncio.client import connect
+from websockets.exceptions import InvalidStatus
+
+from conftest import Serve
+from harness.scripted_model import ScriptedModel
+from support_agent.api.auth import digest, new_key
+
+KEYS = {name: new_key() for name in ("web", "web, rotated", "partner")}
+CONFIGURED = ",".join(f"{name.partition(',')[0]}:{digest(key).hex()}" for name, key in KEYS.items())
+QUESTION = {"question": "Why was I charged twice?"}
+
+
+def bearer(name: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {KEYS[name]}"}
+
+
+@pytest.fixture
+async def guarded(serve: Serve, redis: Redis) -> AsyncGenerator[httpx.AsyncClient]:
+    """A client, as yet without a key, of a service that has keys."""
+    async with serve(SUPPORT_API_KEYS=CONFIGURED) as url, httpx.AsyncClient(base_url=url, timeout=20) as client:
+        yield client
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"Authorization": "Bearer"},
+        {"Authorization": "Bearer sa_wrong"},
+        {"Authorization": f"Basic {KEYS['web']}"},
+        {"Authorization": f"Bearer {KEYS['web'][:-1]}"},
+        {"Authorization": f"Bearer {KEYS['web']}x"},
+        {"Authorization": f"Bearer {digest(KEYS['web']).hex()}"},
+        {"X-API-Key": "sa_wrong"},
+        {"X-API-Key": "é"},
+    ],
+)
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("POST", "/ask", QUESTION),
+        ("GET", "/stream?question=Hello", None),
+        ("POST", "/chat", {"message": "Hello?"}),
+        ("POST", "/chat/stream", {"message": "Hello?"}),
+        ("GET", "/sessions/s-1", None),
+        ("DELETE", "/sessions/s-1", None),
+        ("GET", "/runs/7f0c3a4e-3c55-4a53-9f0e-0f6f0e9f6a11/stream", None),
+        ("DELETE", "/runs/7f0c3a4e-3c55-4a53-9f0e-0f6f0e9f6a11", None),
+    ],
+)
+async def test_a_request_without_a_valid_key_is_refused(
+    guarded: httpx.AsyncClient, model: ScriptedModel, headers: dict[str, str], method: str, path: str, body: Any
+) -> None:
+    """401 says how to send a key, whatever else is in the request; nothing is asked of the model."""
+    model.forget()
+    raw = {name.encode(): value.encode() for name, value in headers.items()}
+    response = await guarded.request(method, path, json=body, headers=raw)
+    assert (response.status_code, response.json()["type"]) == (401, "unauthorized")
+    assert response.headers["WWW-Authenticate"] == "Bearer"
+    assert model.calls == []
+
+
+async def test_a_key_is_sent_in_either_header(guarded: httpx.AsyncClient) -> None:
+    """As a bearer token or as X-API-Key; probes and the documentation need none."""
+    for headers in (bearer("web"), {"X-API-Key": KEYS["partner"]}, {"authorization": f"bearer  {KEYS['web']}"}):
+        assert (await guarded.post("/ask", json=QUESTION, headers=headers)).status_code == 200
+    for path in ("/health", "/ready", "/docs", "/openapi.json"):
+        assert (await guarded.get(path)).status_code == 200
+
+
+async def test_keys_of_one_name_share_sessions_and_others_do_not(guarded: httpx.AsyncClient) -> None:
+    """A rotated key keeps its conversations; another tenant's do not exist for it."""
+    opened = await guarded.post("/chat", json={"message": "Hello?", "session_id": "s-1"}, headers=bearer("web"))
+    run = opened.json()["run_id"]
+    for name, status in (("web, rotated", 200), ("partner", 404)):
+        assert (await guarded.get("/sessions/s-1", headers=bearer(name))).status_code == status
+        assert (await guarded.get(f"/runs/{run}/stream", headers=bearer(name))).status_code == status
+
+
+async def test_a_websocket_needs_a_key_too(guarded: httpx.AsyncClient) -> None:
+    """Without one it is refused with a problem before it is accepted."""
+    address = str(guarded.base_url).replace("http", "ws") + "/chat"
+    with pytest.raises(InvalidStatus) as refused:
+        async with connect(address):
+            pass
+    assert refused.value.response.status_code == 401
+    problem = json.loads(refused.value.response.body)
+    assert problem["type"] == "unauthorized"
+    assert refused.value.response.headers["X-Request-ID"] == problem["request_id"]
+    async with connect(address, additional_headers=bearer("web")) as socket:
+        await socket.send("Hello?")
+        assert await asyncio.wait_for(socket.recv(), 5) == "Hello"
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        "https://evil.example",
+        "null",
+        "",
+        "https://www.shop.example.evil.example",
+        "https://evil-www.shop.example",
+        "https://www.shop.example:8443",
+        "http://www.shop.example",
+        "https://WWW.shop.example",
+        "https://www.shop.example/",
+        "https://www.shop.example, https://evil.example",
+        "https://{host}.evil.example",
+        "ftp://{host}",
+    ],
+)
+async def test_a_foreign_origin_is_refused(serve: Serve, origin: str) -> None:
+    """A WebSocket is refused before it is accepted; another request gets no leave to be read."""
+    async with serve(SUPPORT_ALLOWED_ORIGINS="https://www.shop.example") as url, httpx.AsyncClient() as client:
+        headers = {"Origin": origin.format(host=url.removeprefix("http://"))}
+        with pytest.raises(InvalidStatus) as refused:
+            async with connect(url.replace("http", "ws") + "/chat", additional_headers=headers):
+                pass
+        assert refused.value.response.status_code == 403
+        response = await client.post(f"{url}/ask", json=QUESTION, headers=headers)
+        assert "access-control-allow-origin" not in response.headers
+        preflight = {**headers, "Access-Control-Request-Method": "POST"}
+        assert (await client.options(f"{url}/ask", headers=preflight)).status_code == 400
+
+
+async def test_a_named_origin_and_our_own_are_let_in(serve: Serve) -> None:
+    """Exactly the configured origins, and the pages that the service serves itself."""
+    async with serve(SUPPORT_ALLOWED_ORIGINS="https://a.example,https://www.shop.example") as url:
+        for origin in ("https://www.shop.example", url, url.replace("http", "https")):
+            async with connect(url.replace("http", "ws") + "/chat", additional_headers={"Origin": origin}) as socket:
+                await socket.send("Hello?")
+                assert await asyncio.wait_for(socket.recv(), 5) == "Hello"
+        async with httpx.AsyncClient() as client:
+            headers = {"Origin": "https://www.shop.example"}
+            for response in (
+                await client.post(f"{url}/ask", json=QUESTION, headers=headers),
+                await client.post(f"{url}/ask", content="{", headers=headers),
+                await client.options(f"{url}/ask", headers={**headers, "Access-Control-Request-Method": "POST"}),
+            ):
+                assert response.headers["access-control-allow-origin"] == "https://www.shop.example"
+                assert response.headers["x-request-id"]
