@@ -1,4 +1,5 @@
 import asyncio
+import json
 import random
 import time
 import uuid
@@ -21,6 +22,7 @@ from harness.serving import serving
 from support_agent.api.app import create_app
 from support_agent.api.auth import Principal
 from support_agent.api.deps import principal
+from support_agent.graph import sessions
 
 
 @pytest.fixture
@@ -115,7 +117,12 @@ async def test_nothing_is_left_once_all_has_expired(redis: Redis, serve: Serve, 
         assert len((await client.get("/sessions/s-1")).json()["messages"]) == 6
         await asyncio.sleep(2.5)
         assert (await client.get("/sessions/s-1")).status_code == 404
-    assert await redis.keys("*") == []
+    left = await redis.keys("*")
+    assert all([0 < await redis.ttl(key) <= 10 for key in left])  # logs and records outlive a short session a little
+    deadline = time.monotonic() + 11
+    while await redis.keys("*"):
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.2)
 
 
 @pytest.mark.parametrize(
@@ -433,3 +440,109 @@ async def test_ready_says_that_the_service_takes_work(replicas: list[httpx.Async
     """GET /ready is 200 while all is well."""
     response = await replicas[0].get("/ready")
     assert (response.status_code, response.json()) == (200, {"status": "ready"})
+
+
+@pytest.mark.parametrize("delay", [0.0, 0.002, 0.005, 0.01, 0.02, 0.05])
+async def test_a_client_that_leaves_at_once_holds_nothing(
+    redis: Redis, serve: Serve, model: ScriptedModel, delay: float
+) -> None:
+    """Whatever the service was doing when POST /chat was cut, a second later nothing of it is left."""
+    model.script("answer", tokens(["Hello"], then=stall))
+    body = b'{"message": "Hello?"}'
+    async with several(serve, 1) as (client,):
+
+        async def leave() -> None:
+            _, writer = await asyncio.open_connection(client.base_url.host, client.base_url.port)
+            headers = f"Host: a\r\nContent-Type: application/json\r\nContent-Length: {len(body)}"
+            writer.write(f"POST /chat HTTP/1.1\r\n{headers}\r\n\r\n".encode() + body)
+            await asyncio.sleep(delay)
+            writer.close()
+
+        await asyncio.gather(*(leave() for _ in range(10)))
+        await asyncio.sleep(1)
+        assert await redis.keys("session:*") == []
+        assert [call for call in model.of("answer") if call.cut is None] == []
+
+
+async def test_a_turn_that_waited_long_is_answered(
+    redis: Redis, serve: Serve, model: ScriptedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The time that a turn waits for its session does not count as time that nobody reads it."""
+    monkeypatch.setattr(sessions, "UNREAD", 0.5)
+    model.script("answer", tokens(["Hello"] * 5, pause=0.3))
+    async with several(serve, 1, SUPPORT_BUSY_SESSION="wait") as (client,):
+        message = {"message": "Hello?", "session_id": "s-1"}
+        answers = await asyncio.gather(*(client.post("/chat", json=message) for _ in range(3)))
+    assert [answer.status_code for answer in answers] == [200, 200, 200]
+
+
+async def test_a_stream_read_to_its_end_is_not_resumed(replicas: list[httpx.AsyncClient]) -> None:
+    """204 after the last event, 422 after one that never was, on the replica that knows; the log stays as it is."""
+    events = await events_of(replicas[0], "POST", "/chat/stream", json={"message": "Hello?"})
+    run, _, last = events[-1].id.partition(":")
+    for client in replicas:
+        answer = await client.get(f"/runs/{run}/stream", headers={"Last-Event-ID": f"{run}:{last}"})
+        assert (answer.status_code, answer.content) == (204, b"")
+        beyond = {"Last-Event-ID": f"{run}:{int(last) + 99}"}
+        assert plainly(await events_of(client, "GET", f"/runs/{run}/stream", headers=beyond)) == plainly(events[-1:])
+        assert plainly(await events_of(client, "GET", f"/runs/{run}/stream")) == plainly(events)
+
+
+async def test_an_event_that_a_running_turn_has_not_sent_can_not_be_resumed_after(
+    replicas: list[httpx.AsyncClient], model: ScriptedModel
+) -> None:
+    """Nobody waits for ever after an event that will never come."""
+    model.script("answer", tokens(["Hello"], then=stall))
+    async with aconnect_sse(replicas[0], "POST", "/chat/stream", json={"message": "Hello?"}) as source:
+        run = (await anext(source.aiter_sse())).id.partition(":")[0]
+        answer = await replicas[0].get(f"/runs/{run}/stream", headers={"Last-Event-ID": f"{run}:99"})
+        assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, "Last-Event-ID")
+
+
+async def test_a_mismatch_leaves_the_key_with_its_run(replicas: list[httpx.AsyncClient], model: ScriptedModel) -> None:
+    """A key that came with another message still stands for the first."""
+    headers = {"Idempotency-Key": "k-1"}
+    answers = [
+        await client.post("/chat", json={"message": message}, headers=headers)
+        for client in replicas
+        for message in ("One?", "Two?", "One?")
+    ]
+    assert [answer.status_code for answer in answers] == [200, 422, 200] * 2
+    assert len({answer.json()["run_id"] for answer in answers if answer.status_code == 200}) == 1
+    assert len(model.of("answer")) == 1
+
+
+async def test_a_key_whose_turn_was_refused_is_refused_alike(
+    replicas: list[httpx.AsyncClient], model: ScriptedModel
+) -> None:
+    """All who sent the key hear at once that the session is busy, on every replica; later the key can be used."""
+    message = {"message": "Hello?", "session_id": "s-1"}
+    model.script("answer", tokens(["Hello"] * 4, pause=0.5), tokens(["Hello"]))
+    busy = asyncio.create_task(replicas[0].post("/chat", json={"message": "First?", "session_id": "s-1"}))
+    while not model.of("answer"):
+        await asyncio.sleep(0.01)
+    headers = {"Idempotency-Key": "k-1"}
+    answers = await asyncio.gather(
+        *(replicas[number % 2].post("/chat", json=message, headers=headers) for number in range(20))
+    )
+    assert [answer.json()["type"] for answer in answers] == ["session-busy"] * 20
+    assert not busy.done()
+    assert (await busy).status_code == 200
+    assert (await replicas[1].post("/chat", json=message, headers=headers)).status_code == 200
+
+
+async def test_a_key_whose_replica_died_before_the_turn_began_is_free(
+    replicas: list[httpx.AsyncClient], redis: Redis, model: ScriptedModel
+) -> None:
+    """A record of a run that never was stands in nobody's way."""
+    headers = {"Idempotency-Key": "k-1"}
+    await replicas[0].post("/chat", json={"message": "Hello?"}, headers=headers)
+    (claim,) = await redis.keys("idempotency:*")
+    held = json.loads(await redis.get(claim) or "")
+    await redis.set(claim, json.dumps([str(uuid.uuid4()), held[1]]))
+    answers = await asyncio.gather(
+        *(client.post("/chat", json={"message": "Hello?"}, headers=headers) for client in replicas)
+    )
+    assert [answer.status_code for answer in answers] == [200, 200]
+    assert answers[0].json() == answers[1].json()
+    assert len(model.of("answer")) == 2

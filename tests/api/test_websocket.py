@@ -224,3 +224,18 @@ async def test_a_bad_session_id_is_refused_before_the_connection(address: str) -
     problem = json.loads(refused.value.response.body)
     assert (problem["status"], problem["errors"][0]["field"]) == (422, "session_id")
     assert refused.value.response.headers["X-Request-ID"] == problem["request_id"]
+
+
+async def test_a_message_can_be_cancelled_before_its_turn_has_begun(
+    address: str, redis: Redis, model: ScriptedModel
+) -> None:
+    """A wish to cancel that follows its message at once is not lost, and leaves no trace."""
+    async with connect(f"{address}?session_id=s-1", subprotocols=TYPED) as socket:
+        for _ in range(20):
+            await socket.send(json.dumps({"message": "Hello?"}))
+            await socket.send(json.dumps({"type": "cancel"}))
+            events = await events_until_end(socket)
+            assert (events[-1]["event"], events[-1]["data"]["type"]) == ("error", "cancelled")
+            assert events[-1]["data"]["request_id"]
+    assert await redis.keys("session:*") == []
+    assert not [call for call in model.of("answer") if call.ended is None and call.cut is None]

@@ -62,6 +62,28 @@ async def test_ctrl_c_stops_the_answer_and_not_the_conversation(
     assert "> Second?\n  Whole" in output.decode()
 
 
+async def test_sigterm_ends_an_answer_quietly(model: ScriptedModel, redis_url: str, articles: Path) -> None:
+    """The program ends with 0 and without a traceback; the model is let go."""
+    environment = {
+        **os.environ,
+        "OPENAI_BASE_URL": model.url,
+        "REDIS_URL": redis_url,
+        "SUPPORT_KNOWLEDGE": str(articles),
+    }
+    model.script("answer", tokens(["\x1b[2JHalf"], then=stall))
+    async with talking(environment) as process:
+        await type_line(process, "First?")
+        while not model.of("answer"):
+            await asyncio.sleep(0.05)
+        await asyncio.sleep(0.3)
+        process.send_signal(signal.SIGTERM)
+        output, _ = await asyncio.wait_for(process.communicate(), 30)
+    assert process.returncode == 0
+    assert "Traceback" not in output.decode()
+    assert "> [2JHalf" in output.decode()
+    assert model.of("answer")[0].cut
+
+
 @asynccontextmanager
 async def talking(environment: dict[str, str]) -> AsyncGenerator[asyncio.subprocess.Process]:
     process = await asyncio.create_subprocess_exec(

@@ -7,7 +7,7 @@ import random
 import signal
 import subprocess
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -35,6 +35,7 @@ async def replica(
         "OPENAI_BASE_URL": model.url,
         "REDIS_URL": redis_url,
         "SUPPORT_KNOWLEDGE": str(articles),
+        "SUPPORT_RATE_LIMIT": "",
         **variables,
     }
     with Path("output").open("wb") as output:
@@ -57,8 +58,17 @@ async def replica(
         process.wait()
 
 
-async def follow(client: httpx.AsyncClient, path: str, events: list[ServerSentEvent]) -> None:
-    async with aconnect_sse(client, "POST", path, json={"message": "Hello?"}) as source:
+async def until(condition: Callable[[], bool], seconds: float = 30) -> None:
+    """Wait for what must happen."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.05)
+
+
+async def follow(client: httpx.AsyncClient, path: str, events: list[ServerSentEvent], method: str = "POST") -> None:
+    body = {"message": "Hello?"} if method == "POST" else None
+    async with aconnect_sse(client, method, path, json=body) as source:
         async for event in source.aiter_sse():
             events.append(event)
 
@@ -75,8 +85,7 @@ async def test_sigterm_ends_every_stream_with_its_last_event(
             slow: list[list[ServerSentEvent]] = [[] for _ in range(half)]
             model.script("answer", tokens(["word "] * 20, pause=0.15))
             streams = [asyncio.create_task(follow(client, "/chat/stream", events)) for events in quick]
-            while len(model.of("answer")) < half:
-                await asyncio.sleep(0.05)
+            await until(lambda: len(model.of("answer")) >= half)
             model.script("answer", tokens(["Hello"], then=stall))
             streams += [asyncio.create_task(follow(client, "/chat/stream", events)) for events in slow]
             plain = asyncio.create_task(client.get("/stream", params={"question": "Hello?"}))
@@ -84,8 +93,7 @@ async def test_sigterm_ends_every_stream_with_its_last_event(
             idles = [await connect(address) for _ in range(sockets - 1)]
             busy = await connect(address, subprotocols=[Subprotocol("support.v1")])
             await busy.send(json.dumps({"message": "Hello?"}))
-            while len(model.of("answer")) < 2 * half + 2:
-                await asyncio.sleep(0.05)
+            await until(lambda: len(model.of("answer")) >= 2 * half + 2)
             await asyncio.sleep(0.3)
             process.send_signal(signal.SIGTERM)
             began = time.monotonic()
@@ -187,3 +195,32 @@ async def resume(client: httpx.AsyncClient, url: str, events: list[tuple[str, st
     async with aconnect_sse(client, "GET", f"{url}/runs/{run_id}/stream", headers=headers) as source:
         rest = [(event.id, event.event, event.data) async for event in source.aiter_sse()]
     return events + rest
+
+
+@pytest.mark.soak
+async def test_readers_of_another_replicas_turn_are_told_when_theirs_goes(
+    model: ScriptedModel, redis: Redis, redis_url: str, articles: Path
+) -> None:
+    """POST /chat gets a problem, a stream an error without an id, so that it goes on elsewhere where it stood."""
+    model.script("answer", tokens(["Hello"], then=stall))
+    headers = {"Idempotency-Key": "k-1"}
+    message = {"message": "Hello?"}
+    async with replica(model, redis_url, articles) as (_, one), replica(model, redis_url, articles) as (process, other):
+        async with httpx.AsyncClient(timeout=30) as client:
+            first = asyncio.create_task(client.post(f"{one}/chat", json=message, headers=headers))
+            await until(lambda: bool(model.of("answer")))
+            await asyncio.sleep(0.5)
+            second = asyncio.create_task(client.post(f"{other}/chat", json=message, headers=headers))
+            events: list[ServerSentEvent] = []
+            run = str(await redis.keys("run:*:alive")).split(":")[1]
+            reading = asyncio.create_task(follow(client, f"{other}/runs/{run}/stream", events, method="GET"))
+            await asyncio.sleep(1)
+            process.send_signal(signal.SIGTERM)
+            refused = await second
+            await reading
+            assert (refused.status_code, refused.json()["type"]) == (503, "shutting-down")
+            assert (events[-1].event, events[-1].json()["type"]) == ("error", "shutting-down")
+            assert not any(event.id.endswith(f":{len(events)}") for event in events)
+            assert await asyncio.to_thread(process.wait, 5) == 0
+            assert not first.done()
+            first.cancel()

@@ -8,6 +8,8 @@ from typing import Any
 
 import uvicorn
 
+from support_agent.api.protocols import OPTIONS
+
 
 class _Server(uvicorn.Server):
     @contextmanager
@@ -27,7 +29,7 @@ async def serving(app: Any, *, lifespan: bool = True) -> AsyncGenerator[str]:
         app,
         lifespan="on" if lifespan else "off",
         log_config=None,
-        access_log=False,
+        **OPTIONS,
         timeout_graceful_shutdown=1,
     )
     server = _Server(config)

@@ -16,7 +16,7 @@ from starlette.websockets import WebSocket
 
 from support_agent.api.auth import ANONYMOUS, Principal, identify
 from support_agent.api.drain import Drain
-from support_agent.api.errors import ClientGone
+from support_agent.api.errors import ClientGone, NothingMore
 from support_agent.api.rate_limit import Allowance, RateLimited, RateLimiter, client_address
 from support_agent.api.schemas import ChatRequest, SessionId, StreamQuery
 from support_agent.api.settings import ServiceSettings
@@ -24,7 +24,7 @@ from support_agent.api.sse import Numbered
 from support_agent.graph.agent import SupportAgent
 from support_agent.graph.errors import RUN_ERRORS
 from support_agent.graph.events import Failed, Token
-from support_agent.graph.runs import Followed
+from support_agent.graph.runs import Followed, Turn
 from support_agent.graph.state import AgentContext
 
 _T = TypeVar("_T")
@@ -211,9 +211,15 @@ async def _turn(
     idempotency_key: IdempotencyKey = None,
 ) -> Followed:
     """Start a turn; what refuses it has a status of its own."""
-    context = AgentContext(tenant=caller.tenant, customer_id=body.customer_id)
-    starting = agent.sessions.chat(body.message, body.session_id, context, idempotency_key)
-    return await connection.while_open(starting)
+    turn = agent.sessions.turn(
+        body.message, body.session_id, AgentContext(tenant=caller.tenant, customer_id=body.customer_id)
+    )
+    try:
+        return await connection.while_open(agent.sessions.begin(turn, idempotency_key))
+    except BaseException:
+        if idempotency_key is None:
+            turn.cancel()
+        raise
 
 
 TurnDep = Annotated[Followed, Depends(_turn)]
@@ -234,13 +240,16 @@ FoundRunDep = Annotated[Followed, Depends(_found_run)]
 """A turn of the caller's."""
 
 
-async def _last_event(run_id: RunId, last_event_id: Annotated[str | None, Header()] = None) -> int:
+async def _last_event(run_id: RunId, run: FoundRunDep, last_event_id: Annotated[str | None, Header()] = None) -> int:
     if not last_event_id:
         return 0
     name, _, number = last_event_id.rpartition(":")
-    if name != run_id or not number.isdecimal() or len(number) > 9:
+    is_ours = name == run_id and number.isdecimal() and number.isascii() and len(number) <= 9
+    if not is_ours or (isinstance(run, Turn) and run.lacks(int(number))):
         error = {"type": "last_event_id", "loc": ("header", "Last-Event-ID"), "msg": "must be <run_id>:<n> of this run"}
         raise RequestValidationError([error])
+    if await run.is_read(int(number)):
+        raise NothingMore
     return int(number)
 
 

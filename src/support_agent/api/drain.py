@@ -3,6 +3,7 @@
 import asyncio
 import signal
 import threading
+import time
 from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from types import FrameType
@@ -24,6 +25,33 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _Handler = Callable[[int, FrameType | None], Any] | int | None
 
 
+class Crowd:
+    """Those who do something at the moment."""
+
+    def __init__(self) -> None:
+        self.gone = asyncio.Event()
+        self.gone.set()
+        self._count = 0
+
+    @contextmanager
+    def one(self) -> Generator[None]:
+        """Be one of them."""
+        self._count += 1
+        self.gone.clear()
+        try:
+            yield
+        finally:
+            self._count -= 1
+            if not self._count:
+                self.gone.set()
+
+    async def leave(self, seconds: float) -> None:
+        """Wait until none is left, for `seconds` at most."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self.gone.wait()
+
+
 class Drain:
     """Where the service stands between serving and its end."""
 
@@ -32,43 +60,32 @@ class Drain:
         """No new work."""
         self.over = asyncio.Event()
         """Every run of ours has ended; streams that follow others' end now."""
-        self.quiet = asyncio.Event()
-        """No WebSocket is open."""
-        self.quiet.set()
-        self._sockets = 0
-
-    @contextmanager
-    def socket(self) -> Generator[None]:
-        """Count a WebSocket as open."""
-        self._sockets += 1
-        self.quiet.clear()
-        try:
-            yield
-        finally:
-            self._sockets -= 1
-            if not self._sockets:
-                self.quiet.set()
+        self.sockets = Crowd()
+        """The open WebSockets."""
+        self.followers = Crowd()
+        """Those who follow others' runs."""
 
     async def follow(self, run: Followed, after: int = 0) -> AsyncGenerator[tuple[int, Event]]:
-        """Follow a run, also another replica's, until it ends or we do."""
+        """Follow a run, also another replica's, until it ends or we do, which is an event without a number."""
         if isinstance(run, Turn):  # which we end ourselves
-            async for n, event in run.follow(after):
-                yield n, event
+            async for numbered in run.follow(after):
+                yield numbered
             return
         over = asyncio.create_task(self.over.wait())
         coming: asyncio.Future[tuple[int, Event]] | None = None
         events = run.follow(after)
         try:
-            while True:
-                coming = asyncio.ensure_future(anext(events))
-                await asyncio.wait((coming, over), return_when=asyncio.FIRST_COMPLETED)
-                if not coming.done():
-                    yield after + 1, Failed(ShuttingDown.code)
-                    return
-                after, event = coming.result()
-                yield after, event
-                if isinstance(event, Done | Failed):
-                    return
+            with self.followers.one():
+                while True:
+                    coming = asyncio.ensure_future(anext(events))
+                    await asyncio.wait((coming, over), return_when=asyncio.FIRST_COMPLETED)
+                    if not coming.done():
+                        yield 0, Failed(ShuttingDown.code)
+                        return
+                    n, event = coming.result()
+                    yield n, event
+                    if isinstance(event, Done | Failed):
+                        return
         finally:
             over.cancel()
             if coming:
@@ -90,11 +107,11 @@ async def draining(agent: SupportAgent) -> AsyncGenerator[Drain]:
     servers: dict[int, _Handler] = {number: signal.getsignal(number) for number in _SIGNALS}
 
     async def end(number: int, frame: FrameType | None) -> None:
+        began = time.monotonic()
         await agent.drain(GRACE)
+        await drain.followers.leave(GRACE - (time.monotonic() - began))
         drain.over.set()
-        with suppress(TimeoutError):
-            async with asyncio.timeout(_FLUSH):
-                await drain.quiet.wait()
+        await drain.sockets.leave(_FLUSH)
         _hand_on(servers[number], number, frame)
 
     def begin(number: int, frame: FrameType | None) -> None:

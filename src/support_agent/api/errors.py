@@ -58,6 +58,10 @@ class ClientGone(Exception):
     """The client hung up before it was answered."""
 
 
+class NothingMore(Exception):
+    """The client has read all of a run: 204, after which an EventSource does not come back."""
+
+
 def install(app: FastAPI) -> None:
     """Make `app` render its errors as problems; DefectMiddleware renders those that nobody expected."""
 
@@ -90,6 +94,10 @@ def install(app: FastAPI) -> None:
     async def _(request: Request, error: ClientGone) -> Response:  # noqa: ARG001 - a handler's signature
         return Response(status_code=_CLIENT_GONE)
 
+    @app.exception_handler(NothingMore)
+    async def _(request: Request, error: NothingMore) -> Response:  # noqa: ARG001 - a handler's signature
+        return Response(status_code=204)
+
 
 def problem_of(code: str, instance: str) -> Problem:
     """Describe why a run ended without an answer."""
@@ -100,8 +108,7 @@ def problem_of(code: str, instance: str) -> Problem:
 
 def invalid_message(error: ValidationError, instance: str) -> Problem:
     """Describe what is wrong with a message that came by WebSocket."""
-    fields = [FieldError(field=_field(("message", *item["loc"])), message=item["msg"]) for item in error.errors()]
-    return _invalid(fields, instance)
+    return _invalid(_fields(error), instance)
 
 
 def rate_limit_problem(error: RateLimited, instance: str) -> Problem:
@@ -138,7 +145,7 @@ def _refusal(request: Request, error: RequestValidationError) -> Problem:
     return _invalid(_fields(error), path)
 
 
-def _fields(error: RequestValidationError | WebSocketRequestValidationError) -> list[FieldError]:
+def _fields(error: RequestValidationError | WebSocketRequestValidationError | ValidationError) -> list[FieldError]:
     return [
         FieldError(field=_field(item["loc"]), message=item["msg"].removeprefix("Value error, "))
         for item in error.errors()
@@ -151,7 +158,7 @@ def _invalid(fields: Sequence[FieldError], instance: str) -> Problem:
 
 
 def _field(location: Sequence[str | int]) -> str:
-    where, *names = location
+    where, *names = location or ("message",)
     # The client may have made up the name, so it is kept short and plain.
     name = ".".join(map(str, names)) or str(where)
     return name.encode("ascii", "backslashreplace").decode()[:64]

@@ -30,7 +30,7 @@ def lifespan_for(settings: ServiceSettings) -> Callable[[FastAPI], AbstractAsync
     async def lifespan(_: FastAPI) -> AsyncGenerator[State]:
         # uvicorn writes query strings, and so what customers ask; its other logger does for WebSockets.
         logging.getLogger("uvicorn.access").disabled = True
-        logging.getLogger("uvicorn.error").addFilter(_without_paths)
+        logging.getLogger("uvicorn.error").addFilter(_without_clients_words)
         async with open_redis(settings) as redis, open_agent(settings, redis) as agent, draining(agent) as drain:
             limiter = RateLimiter(redis, settings.rate_limit) if settings.rate_limit else None
             yield State(agent=agent, drain=drain, limiter=limiter, settings=settings)
@@ -38,5 +38,5 @@ def lifespan_for(settings: ServiceSettings) -> Callable[[FastAPI], AbstractAsync
     return lifespan
 
 
-def _without_paths(record: logging.LogRecord) -> bool:
-    return '"WebSocket %s"' not in str(record.msg)
+def _without_clients_words(record: logging.LogRecord) -> bool:
+    return '"WebSocket %s"' not in str(record.msg) and not str(record.msg).startswith("Invalid UTF-8")

@@ -2,7 +2,7 @@
 
 Plain: `data: <text>` a token … · `data: [DONE]`, or `event: error` with a problem.
 Typed: `run` · `category` and `sources` (in either order) · `token` … · `done` or `error`, each with the id
-`<run_id>:<n>` and JSON data.
+`<run_id>:<n>` and JSON data. An `error` without an id speaks of this stream alone: the run may go on elsewhere.
 """
 
 import re
@@ -53,17 +53,21 @@ async def plain(events: AsyncIterator[Numbered], instance: str) -> AsyncIterator
 async def typed(run_id: str, events: AsyncIterator[Numbered], instance: str) -> AsyncIterator[ServerSentEvent]:
     """Render a run's events for a client that can come back with the last id it saw."""
     async for n, event in unfailing(events):
-        yield ServerSentEvent(id=f"{run_id}:{n}", event=event.event, data=payload(event, instance))
+        yield ServerSentEvent(id=event_id(run_id, n), event=event.event, data=payload(event, instance))
+
+
+def event_id(run_id: str, n: int) -> str | None:
+    """Name a run's event; None for one that is no part of it, such as that it can't be read here at the moment."""
+    return f"{run_id}:{n}" if n else None
 
 
 async def unfailing(events: AsyncIterator[Numbered]) -> AsyncIterator[Numbered]:
     """End events that can't be read further with an event, as a stream that has begun must."""
-    n = 0
     try:
-        async for n, event in events:
-            yield n, event
+        async for numbered in events:
+            yield numbered
     except RunError as error:
-        yield n + 1, Failed(error.code)
+        yield 0, Failed(error.code)
 
 
 def payload(event: Event, instance: str) -> BaseModel | dict[str, Any] | list[SourceOut]:

@@ -2,9 +2,11 @@
 
 import asyncio
 import re
+import signal
 import sys
 import uuid
-from contextlib import AsyncExitStack
+from collections.abc import Generator
+from contextlib import AsyncExitStack, contextmanager
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -54,27 +56,53 @@ def _converse(runner: asyncio.Runner, agent: "SupportAgent", session: str) -> No
     while True:
         try:
             message = input("> ")
-        except (EOFError, KeyboardInterrupt):
+        except EOFError:
             console.print()
             return
+        except KeyboardInterrupt:
+            console.print()
+            continue
         try:
-            runner.run(_answer(agent, session, checked(message)))
+            if not runner.run(_answer(agent, session, checked(message))):
+                return
         except KeyboardInterrupt:
             console.print(Text("\n(stopped)", style="dim"))
         except (RunError, SettingsError) as error:
             print(f"\n{error}", file=sys.stderr)
 
 
-async def _answer(agent: "SupportAgent", session: str, message: str) -> None:
-    from support_agent.graph.runs import Turn
+async def _answer(agent: "SupportAgent", session: str, message: str) -> bool:
+    """Stream an answer; return whether the conversation goes on, which SIGTERM ends."""
     from support_agent.graph.state import AgentContext
 
-    run = await agent.sessions.chat(message, session, AgentContext())
+    turn = agent.sessions.turn(message, session, AgentContext())
+    with _cancelled_by_sigterm() as terminated:
+        try:
+            run = await agent.sessions.begin(turn)
+            async for _, event in run.follow():
+                write_event(event)
+        except asyncio.CancelledError:
+            turn.cancel()
+            await turn.ended()
+            if not terminated.is_set():
+                raise
+    return not terminated.is_set()
+
+
+@contextmanager
+def _cancelled_by_sigterm() -> Generator[asyncio.Event]:
+    """Cancel this task on SIGTERM, where an exception out of nowhere would leave it half-way."""
+    loop, task, terminated = asyncio.get_running_loop(), asyncio.current_task(), asyncio.Event()
+
+    def terminate() -> None:
+        terminated.set()
+        if task:
+            task.cancel()
+
+    before = signal.getsignal(signal.SIGTERM)
+    loop.add_signal_handler(signal.SIGTERM, terminate)
     try:
-        async for _, event in run.follow():
-            write_event(event)
-    except asyncio.CancelledError:
-        if isinstance(run, Turn):
-            run.cancel()
-            await run.ended()
-        raise
+        yield terminated
+    finally:
+        loop.remove_signal_handler(signal.SIGTERM)
+        signal.signal(signal.SIGTERM, before)

@@ -27,9 +27,9 @@ app.command()(key)
 
 def main() -> None:
     """Run a command; what went wrong is said in one line on standard error."""
-    for stream in (sys.stdout, sys.stderr):
+    for stream in (sys.stdin, sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
-            stream.reconfigure(errors="replace")  # a terminal that lacks a sign shows a question mark
+            stream.reconfigure(errors="replace")  # what a terminal or a pipe can't encode is a question mark
     try:
         app()
     except KeyboardInterrupt:

@@ -1,5 +1,6 @@
 """What the commands that ask have in common: checking a question, and writing its answer."""
 
+import re
 import sys
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,9 @@ from support_agent.graph.errors import RUN_ERRORS, SettingsError
 
 if TYPE_CHECKING:
     from support_agent.graph.events import Event
+
+
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # an answer must not command the terminal
 
 
 def checked(question: str) -> str:
@@ -30,7 +34,7 @@ def write_event(event: "Event") -> None:
     from support_agent.graph.events import Done, Failed, Token
 
     if isinstance(event, Token):
-        sys.stdout.write(event.text)
+        sys.stdout.write(_CONTROLS.sub("", event.text))
         sys.stdout.flush()
     elif isinstance(event, Failed):
         raise RUN_ERRORS[event.error]

@@ -31,6 +31,8 @@ def serve(
         # Imported while the local services start, since it takes seconds.
         import uvicorn
 
+        from support_agent.api.protocols import OPTIONS
+
         import_module(_APPLICATION)
         started.wait()
         ServiceSettings.load().require_service()
@@ -42,11 +44,10 @@ def serve(
             port=port,
             workers=workers,
             reload=reload,
-            access_log=False,  # it holds query strings, and so what customers ask
             log_config=_log_config(),
             timeout_graceful_shutdown=_GRACE,
             ws_max_size=settings.max_body,
-            ws_per_message_deflate=False,  # a small frame could unpack to a large one
+            **OPTIONS,
         )
 
 

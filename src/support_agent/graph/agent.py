@@ -1,18 +1,18 @@
 """The agent as others use it: ask a question, follow its run, or talk in a session."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from redis.asyncio import Redis
 
 from support_agent.graph.builder import AgentGraph, build_graph
 from support_agent.graph.errors import RUN_ERRORS, ShuttingDown
-from support_agent.graph.events import Done, Failed
+from support_agent.graph.events import Done, Event, Failed
 from support_agent.graph.knowledge import open_knowledge
 from support_agent.graph.memory import Memory
 from support_agent.graph.models import open_models
-from support_agent.graph.runs import Followed, Run, end_runs
+from support_agent.graph.runs import Run, end_runs
 from support_agent.graph.sessions import Sessions, open_sessions
 from support_agent.graph.settings import AgentSettings
 from support_agent.graph.state import AgentContext
@@ -47,7 +47,7 @@ class SupportAgent:
     async def ask(self, question: str, context: AgentContext | None = None) -> Done:
         """Return the whole answer; raises RunError."""
         async with self.stream(question, context) as run:
-            return await whole_answer(run)
+            return await whole_answer(run.follow())
 
     async def drain(self, seconds: float) -> None:
         """Start no more runs; end those that are not done after `seconds` with ShuttingDown."""
@@ -58,9 +58,9 @@ class SupportAgent:
         await asyncio.gather(*draining)
 
 
-async def whole_answer(run: Followed) -> Done:
-    """Follow a run to its end and return the answer; raises RunError."""
-    async for _, event in run.follow():
+async def whole_answer(events: AsyncIterator[tuple[int, Event]]) -> Done:
+    """Follow a run's events to their end and return the answer; raises RunError."""
+    async for _, event in events:
         if isinstance(event, Failed):
             raise RUN_ERRORS[event.error]
         if isinstance(event, Done):

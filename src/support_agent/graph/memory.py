@@ -1,8 +1,9 @@
 """Conversations in Redis: what a session remembers, and forgetting it."""
 
 import hashlib
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,6 +31,14 @@ class History:
     """Seconds until it is forgotten, unless another turn comes."""
 
 
+def _always() -> bool:
+    return True
+
+
+may_store: ContextVar[Callable[[], bool]] = ContextVar("may_store", default=_always)
+"""Asked by the saver before it stores a turn."""
+
+
 class TurnSaver(AsyncShallowRedisSaver):
     """Stores whole turns alone: a turn that failed or was cancelled leaves the session as it was."""
 
@@ -40,9 +49,9 @@ class TurnSaver(AsyncShallowRedisSaver):
         metadata: CheckpointMetadata,
         new_versions: ChannelVersions,
     ) -> RunnableConfig:
-        """Store the session, once its last message is the answer."""
+        """Store the session, once its last message is the answer and unless the turn was cancelled."""
         messages: Sequence[AnyMessage] = checkpoint["channel_values"].get("messages", ())
-        if messages and isinstance(messages[-1], AIMessage):
+        if messages and isinstance(messages[-1], AIMessage) and may_store.get()():
             return await super().aput(config, checkpoint, metadata, new_versions)
         return config
 

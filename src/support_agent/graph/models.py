@@ -72,7 +72,7 @@ class _Chat(ChatOpenAI):
         stop: list[str] | None = None,
         **kwargs: Any,  # noqa: ANN401 - its signature
     ) -> dict[str, Any]:
-        payload = super()._get_request_payload(input_, stop=stop, **kwargs)
+        payload = cast("dict[str, Any]", super()._get_request_payload(input_, stop=stop, **kwargs))
         return {**payload, "messages": [], "extra_body": {"messages": payload["messages"]}}
 
 

@@ -30,13 +30,14 @@ class RunLog:
 
     def __init__(self, redis: Redis, ttl: int) -> None:
         self._redis = redis
-        self._ttl = ttl
+        self.ttl = max(ttl, ALIVE)
+        """Seconds that logs and claims are kept after a run's last sign of life."""
 
     async def begin(self, run_id: str, owner: str, first: Event) -> None:
         """Write the first event, and who may read the run."""
         pipe = self._redis.pipeline(transaction=True)
         pipe.xadd(_stream(run_id), {"event": events_json.dump_json(first), "owner": owner}, id="0-1")
-        pipe.expire(_stream(run_id), self._ttl)
+        pipe.expire(_stream(run_id), self.ttl)
         self.keep_alive(pipe, run_id)
         with memory_errors():
             await pipe.execute()
@@ -45,12 +46,17 @@ class RunLog:
         """Say in `pipe` that a replica executes the run, or is about to."""
         pipe.set(_alive(run_id), "run", ex=ALIVE)
 
+    async def give_up(self, run_id: str) -> None:
+        """Say that a run will not begin."""
+        with memory_errors():
+            await self._redis.delete(_alive(run_id))
+
     async def append(self, run_id: str, after: int, events: Sequence[Event]) -> None:
         """Write the events that follow the `after`-th; the last one, if it ends the run, ends its life too."""
         pipe = self._redis.pipeline(transaction=True)
         for n, event in enumerate(events, after + 1):
             pipe.xadd(_stream(run_id), {"event": events_json.dump_json(event)}, id=f"0-{n}")
-        pipe.expire(_stream(run_id), self._ttl)
+        pipe.expire(_stream(run_id), self.ttl)
         if isinstance(events[-1], Done | Failed):
             pipe.delete(_alive(run_id))
         with memory_errors():
@@ -60,7 +66,23 @@ class RunLog:
         """Return who may read and cancel the run; None where there is no such run."""
         with memory_errors():
             entries = cast("list[Any]", await self._redis.xrange(_stream(run_id), count=1))
-        return entries[0][1][b"owner"].decode() if entries else None
+        return entries[0][1].get(b"owner", b"").decode() or None if entries else None
+
+    async def is_starting(self, run_id: str) -> bool | None:
+        """Return whether the run has yet to begin; None where it never will, or ended before its second event."""
+        pipe = self._redis.pipeline(transaction=True)
+        pipe.xlen(_stream(run_id))
+        pipe.exists(_alive(run_id))
+        with memory_errors():
+            events, alive = await pipe.execute()
+        if events > 1:
+            return False
+        return events == 0 if alive else None
+
+    async def is_read(self, run_id: str, after: int) -> bool:
+        """Whether the run ended with its `after`-th event."""
+        last = await self._last(run_id)
+        return last is not None and isinstance(last[1], Done | Failed) and last[0] == after
 
     async def follow(self, run_id: str, after: int) -> AsyncIterator[tuple[int, Event]]:
         """Yield the events after the `after`-th, as they come, with their numbers.
@@ -76,26 +98,37 @@ class RunLog:
                 yield n, event
                 if isinstance(event, Done | Failed):
                     return
-            if not alive and not entries:
-                await self._end_orphan(run_id, after)
-            else:
+            if alive or entries:
                 await asyncio.sleep(_LOOK)
                 looks += 1
+                continue
+            last = await self._last(run_id)
+            if last is None:  # expired
+                yield 0, Failed(Interrupted.code)
+                return
+            if isinstance(last[1], Done | Failed):  # the reader has seen more than there ever was
+                yield last
+                return
+            await self._end_orphan(run_id, max(after, last[0]))
 
     async def cancel(self, run_id: str) -> None:
         """Ask whoever executes the run to end it."""
         with memory_errors():
             await self._redis.set(_alive(run_id), _CANCEL, xx=True, keepttl=True)
 
-    async def beat(self, run_ids: Iterable[str], *, refresh: bool) -> dict[str, tuple[bool, bool]]:
-        """Keep runs alive; return for each whether it shall end, and whether somebody reads it elsewhere."""
-        run_ids = list(run_ids)
+    async def beat(
+        self, run_ids: Sequence[str], claims: Iterable[str], *, refresh: bool
+    ) -> dict[str, tuple[bool, bool]]:
+        """Keep runs and claims alive; return for each run whether it shall end, and whether it is read elsewhere."""
         keys = [key for run_id in run_ids for key in (_alive(run_id), _read(run_id))]
         pipe = self._redis.pipeline(transaction=False)
         pipe.mget(keys)
         if refresh:
             for run_id in run_ids:
                 pipe.expire(_alive(run_id), ALIVE)
+                pipe.expire(_stream(run_id), self.ttl)
+            for claim in claims:
+                pipe.expire(claim, self.ttl)
         with memory_errors():
             values = (await pipe.execute())[0]
         states = zip(values[::2], values[1::2], strict=True)
@@ -113,7 +146,12 @@ class RunLog:
     async def _read(self, run_id: str, after: int) -> list[tuple[int, Event]]:
         with memory_errors():
             entries = cast("list[Any]", await self._redis.xrange(_stream(run_id), min=f"(0-{after}"))
-        return [(int(name.split(b"-")[1]), events_json.validate_json(fields[b"event"])) for name, fields in entries]
+        return [_numbered(*entry) for entry in entries]
+
+    async def _last(self, run_id: str) -> tuple[int, Event] | None:
+        with memory_errors():
+            entries = cast("list[Any]", await self._redis.xrevrange(_stream(run_id), count=1))
+        return _numbered(*entries[0]) if entries else None
 
     async def _end_orphan(self, run_id: str, after: int) -> None:
         with memory_errors():
@@ -123,6 +161,10 @@ class RunLog:
                 if not isinstance(error.__cause__, ResponseError):
                     raise
                 # another reader was first, or the run was only slow: its events are there now
+
+
+def _numbered(name: bytes, fields: dict[bytes, bytes]) -> tuple[int, Event]:
+    return int(name.split(b"-")[1]), events_json.validate_json(fields[b"event"])
 
 
 def _stream(run_id: str) -> str:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 import logging
 import time
 import uuid
@@ -27,7 +28,7 @@ from support_agent.graph.errors import (
     kind_and_place,
 )
 from support_agent.graph.events import Done, Event, Failed, RunStarted, Source
-from support_agent.graph.memory import thread_id
+from support_agent.graph.memory import may_store, thread_id
 from support_agent.graph.run_log import RunLog
 from support_agent.graph.state import AgentContext, AgentState
 
@@ -47,6 +48,10 @@ class Followed(Protocol):
 
     def follow(self, after: int = 0) -> AsyncIterator[tuple[int, Event]]:
         """Yield the events after the `after`-th, as they come, with their numbers; Done or Failed ends them."""
+        ...
+
+    async def is_read(self, after: int) -> bool:
+        """Whether nothing follows the `after`-th event."""
         ...
 
 
@@ -69,12 +74,15 @@ class Run:
         self._budget = budget
         self._events: list[Event] = []
         self._more = asyncio.Event()
-        self._end: type[RunError] = Cancelled
-        self._ending = False
+        self._over = asyncio.Event()
+        self._wish: type[RunError] | None = None
+        self._kept = False
+        self._driving: asyncio.Task[Done] | None = None
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> Self:
         """Begin to execute."""
+        self.unread_since = time.monotonic()
         self._emit(self._first())
         self._task = asyncio.create_task(self._execute())
         return self
@@ -97,12 +105,15 @@ class Run:
             self.unread_since = time.monotonic()
 
     def cancel(self, end: type[RunError] = Cancelled) -> None:
-        """End the run with this error, unless it has ended."""
-        if self._task and not self._ending:
-            self._end = end
-            self._task.cancel()
-            # A cancellation can get lost in asyncio.wait_for (Python 3.11), which redis-py uses.
-            asyncio.get_running_loop().call_later(_INSIST, self.cancel, end)
+        """End the run with this error, unless it has ended or its answer is being stored."""
+        if not self._kept and not self._over.is_set():
+            self._wish = self._wish or end
+            self._insist()
+
+    def keep(self) -> bool:
+        """Return whether the answer may be stored; from here on the run can't be cancelled."""
+        self._kept = self._wish is None
+        return self._kept
 
     def when_ended(self, callback: Callable[[], object]) -> None:
         """Call `callback` once the run has ended."""
@@ -111,8 +122,7 @@ class Run:
 
     async def ended(self) -> None:
         """Wait until the run has ended and let go of all that it held."""
-        if self._task:
-            await asyncio.wait([self._task])
+        await self._over.wait()
 
     async def __aenter__(self) -> Self:
         return self
@@ -131,23 +141,39 @@ class Run:
         more, self._more = self._more, asyncio.Event()
         more.set()
 
+    def _insist(self) -> None:
+        # A cancellation can get lost in asyncio.wait_for (Python 3.11), which redis-py uses.
+        if self._driving and not self._driving.done() and not self._kept:
+            self._driving.cancel()
+            asyncio.get_running_loop().call_later(_INSIST, self._insist)
+
     async def _execute(self) -> None:
-        try:
-            async with asyncio.timeout(self._budget):
-                ending: Done | Failed = await self._drive()
-        except RunError as error:
-            ending = self._failed(error)
-        except RedisError as error:
-            ending = self._failed(MemoryUnavailable(type(error).__name__))
-        except TimeoutError:
-            ending = self._failed(ModelTimeout(f"no answer in {self._budget:g} s"))
-        except asyncio.CancelledError:
-            ending = Failed(self._end.code)
-        except Exception as error:  # noqa: BLE001 - a run always ends with an event
-            _log.error("run %s: %s", self.id, kind_and_place(error))
-            ending = Failed(InternalError.code)
-        self._ending = True
-        await self._finish(ending)
+        # In a task of its own, since one that is cancelled before its first step would end without a word.
+        self._driving = asyncio.create_task(self._drive())
+        if self._wish:
+            self._insist()
+        await asyncio.wait([self._driving], timeout=self._budget)
+        if not self._driving.done():
+            self.cancel(ModelTimeout)
+            await asyncio.wait([self._driving])
+        await self._finish(self._outcome(self._driving))
+        self._over.set()
+
+    def _outcome(self, driving: asyncio.Task[Done]) -> Done | Failed:
+        error = None if driving.cancelled() else driving.exception()
+        if self._wish:
+            return Failed(self._wish.code) if self._wish is not ModelTimeout else self._failed(self._too_late())
+        if isinstance(error, RunError):
+            return self._failed(error)
+        if isinstance(error, RedisError):
+            return self._failed(MemoryUnavailable(type(error).__name__))
+        if error or driving.cancelled():
+            _log.error("run %s: %s", self.id, kind_and_place(error) if error else "cancelled from outside")
+            return Failed(InternalError.code)
+        return driving.result()
+
+    def _too_late(self) -> RunError:
+        return ModelTimeout(f"no answer in {self._budget:g} s")
 
     async def _drive(self) -> Done:
         state: AgentState | None = None
@@ -201,6 +227,7 @@ class Turn(Run):
         budget: float,
         *,
         session_id: str,
+        body: str,
         log: RunLog,
     ) -> None:
         super().__init__(graph, question, context, budget)
@@ -208,6 +235,12 @@ class Turn(Run):
         self.tenant = context.tenant
         self.thread = thread_id(context.tenant, session_id)
         self.began = False
+        self.settled = asyncio.Event()
+        """It has begun, or it has been refused."""
+        self.body = body
+        """Stands for all that was asked."""
+        self.claim: str | None = None
+        """The key in Redis that says which run an idempotency key has begun."""
         self._log = log
         self._logged = 1
         self._lock: Lock | None = None
@@ -224,6 +257,7 @@ class Turn(Run):
             await self._release()
             raise
         self.began = True
+        self.settled.set()
         self._logging = asyncio.create_task(self._keep_log())
         self.start()
         self.when_ended(ended)
@@ -231,6 +265,26 @@ class Turn(Run):
     def refuse(self, error: type[RunError]) -> None:
         """End a turn that could not begin, for those who follow it already."""
         self._emit(Failed(error.code))
+        self._over.set()
+        self.settled.set()
+
+    def lacks(self, after: int) -> bool:
+        """Whether the run has no `after`-th event, as yet."""
+        return after > len(self._events)
+
+    async def is_read(self, after: int) -> bool:
+        """Whether nothing follows the `after`-th event."""
+        return self._over.is_set() and after >= len(self._events)
+
+    @property
+    def claimed(self) -> str:
+        """What the claim holds."""
+        return json.dumps([self.id, self.body])
+
+    @property
+    def wish(self) -> type[RunError] | None:
+        """How the turn shall end before it has begun, if it shall."""
+        return self._wish
 
     async def renew(self) -> None:
         """Keep the session for this turn; a turn that has lost it is ended, since another may have it."""
@@ -251,6 +305,10 @@ class Turn(Run):
 
     def _first(self) -> RunStarted:
         return RunStarted(self.id, self.session_id)
+
+    async def _drive(self) -> Done:
+        may_store.set(self.keep)
+        return await super()._drive()
 
     def _config(self) -> RunnableConfig:
         return {"configurable": {"thread_id": self.thread}}

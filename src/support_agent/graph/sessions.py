@@ -13,7 +13,7 @@ from weakref import WeakValueDictionary
 
 from redis.asyncio import Redis
 from redis.asyncio.lock import Lock
-from redis.exceptions import LockError, RedisError
+from redis.exceptions import LockError
 
 from support_agent.graph.builder import AgentGraph
 from support_agent.graph.errors import (
@@ -25,8 +25,9 @@ from support_agent.graph.errors import (
     ShuttingDown,
 )
 from support_agent.graph.events import Event
+from support_agent.graph.locks import Locks
 from support_agent.graph.memory import History, Memory, memory_errors, thread_id
-from support_agent.graph.run_log import ALIVE, RunLog
+from support_agent.graph.run_log import RunLog
 from support_agent.graph.runs import Followed, Turn, end_runs
 from support_agent.graph.settings import AgentSettings
 from support_agent.graph.state import AgentContext
@@ -37,6 +38,11 @@ UNREAD = 10.0
 _BEAT = 0.25  # seconds between two looks at what other replicas want of our turns
 _REFRESH = 3.0  # seconds between two renewals of what would expire under a turn
 _RETRY = 0.05  # seconds between two attempts to take a session's lock
+_SWAP = """\
+if redis.call('get', KEYS[1]) ~= ARGV[1] then return 0 end
+if ARGV[2] == '' then return redis.call('del', KEYS[1]) end
+redis.call('set', KEYS[1], ARGV[2], 'EX', ARGV[3])
+return 1"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +56,10 @@ class LoggedRun:
         """Yield the events after the `after`-th, as they come, with their numbers; Done or Failed ends them."""
         return self.log.follow(self.id, after)
 
+    async def is_read(self, after: int) -> bool:
+        """Whether nothing follows the `after`-th event."""
+        return await self.log.is_read(self.id, after)
+
 
 class Sessions:
     """The conversations; every method raises MemoryUnavailable where Redis can't be reached."""
@@ -60,49 +70,77 @@ class Sessions:
         self._graph = graph
         self._settings = settings
         self._log = RunLog(redis, settings.session_ttl)
+        self._locks = Locks(redis)
+        self._swapping = redis.register_script(_SWAP)
+        self._given_up: list[Turn] = []
+        self._beginning: set[asyncio.Task[Followed]] = set()
         self._turns: dict[str, Turn] = {}
         self._queues: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._draining = False
         self._closed = asyncio.Event()
 
-    async def chat(
-        self, message: str, session_id: str | None, context: AgentContext, idempotency_key: str | None = None
-    ) -> Followed:
-        """Start a turn, or return the one that the same idempotency key has started.
-
-        Without a session id the session is a new one. Raises SessionBusy while the session has a turn, unless
-        SUPPORT_BUSY_SESSION is `wait`, IdempotencyMismatch where the key came with another message, and
-        ShuttingDown while the service drains.
-        """
-        if self._draining:
-            raise ShuttingDown
-        turn = Turn(
+    def turn(self, message: str, session_id: str | None, context: AgentContext) -> Turn:
+        """Prepare a turn, to be begun; without a session id the session is a new one."""
+        return Turn(
             self._graph,
             message,
             context,
             self._settings.answer_timeout,
             session_id=session_id or uuid.uuid4().hex,
+            body=_digest(message, session_id, context.customer_id),
             log=self._log,
         )
+
+    async def begin(self, turn: Turn, idempotency_key: str | None = None) -> Followed:
+        """Begin a turn, or return the one that the same idempotency key has begun.
+
+        Raises SessionBusy while the session has a turn, unless SUPPORT_BUSY_SESSION is `wait`, IdempotencyMismatch
+        where the key came with another message, and ShuttingDown while the service drains. It goes on when its
+        caller is cancelled: who no longer wants the turn cancels it.
+        """
+        beginning = asyncio.create_task(self._begin(turn, idempotency_key))
+        self._beginning.add(beginning)
+        beginning.add_done_callback(self._has_begun)
+        return await asyncio.shield(beginning)
+
+    def _has_begun(self, beginning: asyncio.Task[Followed]) -> None:
+        self._beginning.discard(beginning)
+        if not beginning.cancelled():
+            beginning.exception()  # nobody may be left to hear of it
+
+    async def _begin(self, turn: Turn, idempotency_key: str | None) -> Followed:
         self._turns[turn.id] = turn
-        claim = None
         try:
-            if idempotency_key is not None:
-                claim = _claim(context.tenant, idempotency_key)
-                body = _digest(message, session_id, context.customer_id)
-                if (earlier := await self._claim(claim, turn.id, body)) is not None:
-                    del self._turns[turn.id]
-                    return self._turns.get(earlier) or LoggedRun(earlier, self._log)
-            lock = await self._take(turn.thread)
+            if self._draining:
+                raise ShuttingDown
+            if idempotency_key is not None and (earlier := await self._claim(turn, idempotency_key)):
+                turn.refuse(Cancelled)
+                self._given_up.append(turn)
+                return earlier
+            lock = await self._take(turn.thread, turn)
             await turn.begin(lock, lambda: self._turns.pop(turn.id, None))
+            if self._draining:
+                turn.cancel(ShuttingDown)
         except BaseException as error:
-            self._turns.pop(turn.id, None)
+            self._given_up.append(turn)
+            if not isinstance(error, MemoryUnavailable):
+                await self._let_go()
             turn.refuse(type(error) if isinstance(error, RunError) else Cancelled)
-            if claim and not turn.began:
-                with contextlib.suppress(RedisError):
-                    await self._redis.delete(claim)
             raise
+        finally:
+            if not turn.began:
+                self._turns.pop(turn.id, None)
         return turn
+
+    async def _let_go(self) -> None:
+        """Free the idempotency keys of turns that did not begin."""
+        with contextlib.suppress(MemoryUnavailable):
+            while self._given_up:
+                turn = self._given_up[-1]
+                if turn.claim is not None:
+                    await self._swap(turn.claim, turn.claimed, "")
+                    await self._log.give_up(turn.id)
+                self._given_up.remove(turn)
 
     async def find(self, run_id: str, tenant: str) -> Followed | None:
         """Return the tenant's turn of this name; None where it has none."""
@@ -140,32 +178,50 @@ class Sessions:
                 await lock.release()
 
     async def drain(self, seconds: float) -> None:
-        """Start no more turns; end those that are not done after `seconds` with ShuttingDown."""
+        """Begin no more turns; end those that are not done after `seconds` with ShuttingDown."""
         self._draining = True
-        await end_runs([turn for turn in self._turns.values() if turn.began], seconds)
+        give_up = time.monotonic() + seconds
+        while turns := [turn for turn in self._turns.values() if turn.began]:
+            await end_runs(turns, max(0.0, give_up - time.monotonic()))
 
-    async def _claim(self, claim: str, run_id: str, body: str) -> str | None:
-        """Take an idempotency key for this run; return the run that has it already, if any."""
-        mine = json.dumps([run_id, body])
+    async def _claim(self, turn: Turn, idempotency_key: str) -> Followed | None:
+        """Take an idempotency key for this turn; return the one that has it already, if any."""
+        turn.claim = f"idempotency:{_digest(turn.tenant, idempotency_key)}"
+        while (earlier := await self._set_claim(turn)) is not None:
+            run_id, body = json.loads(earlier)
+            if body != turn.body:
+                raise IdempotencyMismatch
+            if ours := self._turns.get(run_id):
+                await ours.settled.wait()
+                if ours.began:
+                    return ours
+            starting = await self._log.is_starting(run_id)
+            if starting is False:
+                return LoggedRun(run_id, self._log)
+            if starting is None and await self._swap(str(turn.claim), earlier, turn.claimed):
+                return None
+            await asyncio.sleep(_RETRY)
+        return None
+
+    async def _set_claim(self, turn: Turn) -> str | None:
         pipe = self._redis.pipeline(transaction=True)
-        self._log.keep_alive(pipe, run_id)  # before others can see it, so that none takes it for dead
-        pipe.set(claim, mine, nx=True, get=True, ex=self._settings.session_ttl)
+        self._log.keep_alive(pipe, turn.id)  # before others can see it, so that none takes it for dead
+        pipe.set(str(turn.claim), turn.claimed, nx=True, get=True, ex=self._log.ttl)
         with memory_errors():
             taken = (await pipe.execute())[1]
-        if taken is None:
-            return None
-        earlier, its_body = json.loads(taken)
-        if its_body != body:
-            raise IdempotencyMismatch
-        return earlier
+        # A command that was sent twice finds the key taken, by itself.
+        return None if taken is None or taken.decode() == turn.claimed else taken.decode()
 
-    async def _take(self, thread: str) -> Lock:
-        """Take the session's lock, in order of arrival on this replica."""
-        lock = Lock(self._redis, f"session:{thread}:lock", timeout=ALIVE, thread_local=False)
-        wait = self._settings.busy_session == "wait"
+    async def _swap(self, claim: str, old: str, new: str) -> bool:
         with memory_errors():
-            if not wait:
-                if await lock.acquire(blocking=False):
+            return bool(await self._swapping(keys=[claim], args=[old, new, self._log.ttl]))
+
+    async def _take(self, thread: str, turn: Turn | None = None) -> Lock:
+        """Take the session's lock, in order of arrival on this replica."""
+        name = f"session:{thread}:lock"
+        with memory_errors():
+            if self._settings.busy_session == "reject":
+                if lock := await self._locks.take(name):
                     return lock
                 raise SessionBusy
             queue = self._queues.setdefault(thread, asyncio.Lock())
@@ -174,7 +230,9 @@ class Sessions:
                 while time.monotonic() < give_up:
                     if self._draining:
                         raise ShuttingDown
-                    if await lock.acquire(blocking=False):
+                    if turn and turn.wish:
+                        raise turn.wish
+                    if lock := await self._locks.take(name):
                         return lock
                     await asyncio.sleep(_RETRY)
         raise SessionBusy
@@ -190,13 +248,16 @@ class Sessions:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_BEAT):
                     await self._closed.wait()
+            await self._locks.sweep()
+            await self._let_go()
             turns = dict(self._turns)
             now = time.monotonic()
             refresh = now - refreshed >= _REFRESH
             if not turns:
                 continue
             try:
-                states = await self._log.beat(turns, refresh=refresh)
+                claims = [turn.claim for turn in turns.values() if turn.claim]
+                states = await self._log.beat(list(turns), claims, refresh=refresh)
                 if refresh:
                     refreshed = now
                     await asyncio.gather(*(turn.renew() for turn in turns.values()))
@@ -206,7 +267,7 @@ class Sessions:
                 turn = turns[run_id]
                 if read_elsewhere:
                     turn.unread_since = now
-                unread = turn.readers == 0 and now - turn.unread_since > UNREAD
+                unread = turn.began and turn.readers == 0 and now - turn.unread_since > UNREAD
                 if cancelled or unread:
                     turn.cancel()
 
@@ -224,10 +285,6 @@ async def open_sessions(
         await sessions.drain(0)
         sessions.close()
         await asyncio.wait([keeping])
-
-
-def _claim(tenant: str, key: str) -> str:
-    return f"idempotency:{_digest(tenant, key)}"
 
 
 def _digest(*parts: str | None) -> str:

@@ -49,7 +49,7 @@ class AgentSettings(BaseSettings):
     """The model that embeds articles and questions."""
     answer_timeout: float = Field(default=60, gt=0, le=3600, alias="SUPPORT_ANSWER_TIMEOUT")
     """Seconds for a whole turn, retries and fallback included."""
-    session_ttl: int = Field(default=1800, ge=1, alias="SUPPORT_SESSION_TTL")
+    session_ttl: int = Field(default=1800, ge=1, le=31_536_000, alias="SUPPORT_SESSION_TTL")
     """Seconds that a session is remembered after its last turn."""
     session_messages: int = Field(default=20, ge=2, le=200, alias="SUPPORT_SESSION_MESSAGES")
     """Messages that a session remembers at most."""

@@ -6,7 +6,7 @@ from fastapi import APIRouter
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from support_agent.api.deps import LIMITED, ConnectionDep, DrainDep, IdempotencyKey, TurnDep
-from support_agent.api.errors import ClientGone, documented
+from support_agent.api.errors import documented
 from support_agent.api.schemas import ChatResponse
 from support_agent.api.sse import typed
 from support_agent.graph.agent import whole_answer
@@ -18,15 +18,17 @@ _REFUSALS = documented(400, 401, 408, 409, 413, 415, 422, 429, 500, 503, 504)
 
 
 @router.post("/chat", responses=_REFUSALS)
-async def chat(turn: TurnDep, connection: ConnectionDep, idempotency_key: IdempotencyKey = None) -> ChatResponse:
+async def chat(
+    turn: TurnDep, connection: ConnectionDep, drain: DrainDep, idempotency_key: IdempotencyKey = None
+) -> ChatResponse:
     """Answer a message, knowing the conversation before it.
 
     Without a `session_id` a new conversation begins. Hanging up cancels the turn, unless an `Idempotency-Key`
     lets the same client ask for it again.
     """
     try:
-        return ChatResponse.of(await connection.while_open(whole_answer(turn)))
-    except ClientGone:
+        return ChatResponse.of(await connection.while_open(whole_answer(drain.follow(turn))))
+    except BaseException:
         if isinstance(turn, Turn) and idempotency_key is None:
             turn.cancel()
         raise

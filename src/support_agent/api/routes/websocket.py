@@ -21,7 +21,7 @@ from support_agent.api.deps import SAME_ORIGIN, AgentDep, DrainDep, Meter, Meter
 from support_agent.api.errors import invalid_message, problem_of, rate_limit_problem
 from support_agent.api.rate_limit import RateLimited
 from support_agent.api.schemas import Problem, SessionId
-from support_agent.api.sse import DONE, payload, unfailing, unforgeable
+from support_agent.api.sse import DONE, event_id, payload, unfailing, unforgeable
 from support_agent.graph.errors import RunError, SessionBusy, ShuttingDown
 from support_agent.graph.events import Done, Event, Failed, Token
 from support_agent.graph.runs import Followed, Turn
@@ -60,7 +60,7 @@ async def websocket_chat(
         session_id=session_id or uuid.uuid4().hex,
         most_bytes=settings.max_body,
     )
-    with drain.socket():
+    with drain.sockets.one():
         code = await conversation.converse(drain.begun)
         if code is not None and websocket.application_state is WebSocketState.CONNECTED:
             with contextlib.suppress(WebSocketDisconnect, RuntimeError):  # the client may have left meanwhile
@@ -143,7 +143,7 @@ class TypedForm:
         plain = data.model_dump() if isinstance(data, BaseModel) else data
         if isinstance(plain, list):
             plain = [source.model_dump() for source in plain]
-        await self._say(f"{run_id}:{n}", event.event, plain)
+        await self._say(event_id(run_id, n), event.event, plain)
 
     async def refuse(self, problem: Problem) -> int | None:
         """Send an `error` event that belongs to no run; the connection stays."""
@@ -178,6 +178,7 @@ class Conversation:
         self._most_bytes = most_bytes
         self._waiting: asyncio.Queue[str] = asyncio.Queue(_WAITING)
         self._busy = False
+        self._unwanted = False
         self._refused = 0
         self._turn: Turn | None = None
 
@@ -187,8 +188,6 @@ class Conversation:
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            if self._turn:
-                self._turn.cancel()
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
@@ -216,6 +215,7 @@ class Conversation:
         if message is None:
             if self._turn:
                 self._turn.cancel()
+            self._unwanted = self._busy and not self._turn  # the message is here, its turn is not yet
         elif isinstance(self._form, TypedForm) and self._busy:
             if self._too_many():
                 return POLICY
@@ -235,22 +235,28 @@ class Conversation:
 
     async def _answer(self, ending: asyncio.Event) -> int | None:
         while (message := await self._next(ending)) is not None:
-            try:
-                await self._meter.take()
-                run = await self._sessions.chat(message, self._session_id, self._context)
-            except RateLimited as error:
-                code = await self._form.refuse(rate_limit_problem(error, self._path))
-            except RunError as error:
-                code = await self._form.refuse(problem_of(error.code, self._path))
-            else:
-                self._turn = run if isinstance(run, Turn) else None
-                code = await self._follow(run)
-                self._turn = None
+            code = await self._answer_one(message)
             self._busy = False
             self._refused = 0
             if code is not None:
                 return code
         return GOING_AWAY
+
+    async def _answer_one(self, message: str) -> int | None:
+        turn = self._turn = self._sessions.turn(message, self._session_id, self._context)
+        if self._unwanted:
+            turn.cancel()
+            self._unwanted = False
+        try:
+            await self._meter.take()
+            return await self._follow(await self._sessions.begin(turn))
+        except RateLimited as error:
+            return await self._form.refuse(rate_limit_problem(error, self._path))
+        except RunError as error:
+            return await self._form.refuse(problem_of(error.code, self._path))
+        finally:
+            turn.cancel()
+            self._turn = None
 
     async def _follow(self, run: Followed) -> int | None:
         async for n, event in unfailing(run.follow()):

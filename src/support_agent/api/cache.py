@@ -1,0 +1,305 @@
+"""Answers that are kept for whoever asks the same, and asked of the model once by all who ask at once.
+
+`answer:<key>` holds an answer; the key is a hash of the tenant, of the question as people read it, and of all that
+answers depend on. `answer:<key>:lock` is held by the replica that asks the model, and expires with it. While Redis is
+away nothing is kept, and those who ask at once share an answer on each replica.
+"""
+
+import asyncio
+import contextlib
+import hashlib
+import json
+import logging
+import unicodedata
+import uuid
+from collections import Counter
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Literal
+
+from pydantic import ValidationError
+from redis.asyncio import Redis
+from redis.asyncio.lock import Lock
+from redis.exceptions import LockError, RedisError
+
+from support_agent.graph.agent import SupportAgent
+from support_agent.graph.errors import InternalError, ModelUnavailable, RunError, kind_and_place
+from support_agent.graph.events import CategoryFound, Done, Event, Failed, RunStarted, SourcesFound, Token, events_json
+from support_agent.graph.locks import Locks
+from support_agent.graph.runs import Feed, Run
+from support_agent.graph.state import AgentContext
+
+STATISTICS = "answers"
+"""The hash in Redis that counts hits, misses and coalesced requests."""
+
+_ALIVE = 5  # seconds after which a replica that does not renew its lock counts as gone
+_RENEW = 1.5  # seconds between two renewals
+_LOOK = 0.05  # seconds between two looks at whether another replica has the answer
+
+Outcome = Literal["hit", "miss", "coalesced"]
+
+_log = logging.getLogger(__name__)
+
+
+class Answers:
+    """The answers that are kept, and those under way on this replica."""
+
+    def __init__(self, agent: SupportAgent, redis: Redis, ttl: int) -> None:
+        self.agent = agent
+        self.locks = Locks(redis, _ALIVE)
+        self.flights: dict[str, Flight] = {}
+        self._redis = redis
+        self._ttl = ttl
+        self._counted: Counter[Outcome] = Counter()
+
+    @asynccontextmanager
+    async def answering(
+        self, question: str, context: AgentContext, *, fresh: bool = False
+    ) -> AsyncGenerator["Answering"]:
+        """Come by an answer for as long as the block lasts.
+
+        `fresh` asks the model whatever is kept, and keeps what it says. With a TTL of 0 nothing is kept or shared.
+        """
+        key = f"answer:{_digest(context.tenant, normalised(question), self.agent.version)}"
+        one = Answering(self, Errand(key, question, context), alone=fresh or not self._ttl)
+        try:
+            await one.open()
+            yield one
+        finally:
+            one.close()
+            self._counted[one.outcome] += 1
+
+    async def kept(self, key: str) -> Done | None:
+        """Return the answer that is kept, if any; raises RedisError."""
+        pipe = self._redis.pipeline(transaction=False)
+        pipe.get(key)
+        counted, self._counted = self._counted, Counter()
+        for outcome, count in counted.items():
+            pipe.hincrby(STATISTICS, outcome, count)
+        return _done((await pipe.execute())[0])
+
+    async def look(self, key: str) -> tuple[Done | None, bool]:
+        """Return the answer that is kept, and whether some replica is asking for it; raises RedisError."""
+        kept, asking = await self._redis.mget(key, _lock(key))
+        return _done(kept), asking is not None
+
+    async def keep(self, key: str, done: Done) -> None:
+        """Keep a whole answer."""
+        if done.complete and self._ttl:
+            with contextlib.suppress(RedisError):
+                await self._redis.set(key, events_json.dump_json(done), ex=self._ttl)
+
+
+class Errand:
+    """What shall be asked."""
+
+    def __init__(self, key: str, question: str, context: AgentContext) -> None:
+        self.key = key
+        self.question = question
+        self.context = context
+
+
+class Flight(Feed):
+    """An answer that this replica or another asks for, and all here who want it."""
+
+    def __init__(self, answers: Answers, errand: Errand, *, alone: bool, is_second: bool) -> None:
+        super().__init__()
+        self.asks = False
+        """This replica asks the model."""
+        self.is_second = is_second
+        """One has failed before: when this one fails too, nobody tries again."""
+        self._answers = answers
+        self._errand = errand
+        self._alone = alone
+        self._passengers = 0
+        self._run: Run | None = None
+        self._task = asyncio.create_task(self._fly())
+
+    def enter(self) -> None:
+        """Have one more who wants it."""
+        self._passengers += 1
+
+    def leave(self) -> None:
+        """Have one less; without any it is over."""
+        self._passengers -= 1
+        if not self._passengers:
+            self._forget()
+            if self._run:
+                self._run.cancel()
+
+    async def _fly(self) -> None:
+        try:
+            if self._alone:
+                await self._ask()
+            else:
+                await self._share()
+        except RunError as error:
+            self._land(Failed(error.code))
+        except Exception as error:  # noqa: BLE001 - whoever waits is told
+            _log.error(kind_and_place(error))
+            self._land(Failed(InternalError.code))
+
+    async def _share(self) -> None:
+        try:
+            await self._share_with_replicas()
+        except RedisError:
+            await self._ask()
+
+    async def _share_with_replicas(self) -> None:
+        key = self._errand.key
+        while (lock := await self._answers.locks.take(_lock(key))) is None:
+            if kept := await self._wait():
+                self._replay(kept)
+                return
+            if self.is_second:
+                raise ModelUnavailable("another replica failed too")
+            self.is_second = True
+        try:
+            if kept := await self._answers.kept(key):
+                self._replay(kept)
+            else:
+                await self._ask(lock)
+        finally:
+            with contextlib.suppress(RedisError, LockError):
+                await lock.release()
+
+    async def _wait(self) -> Done | None:
+        """Return another replica's answer; None where it failed."""
+        while self._passengers:
+            kept, is_asked = await self._answers.look(self._errand.key)
+            if kept or not is_asked:
+                return kept
+            await asyncio.sleep(_LOOK)
+        raise ModelUnavailable("nobody waits")
+
+    async def _ask(self, lock: Lock | None = None) -> None:
+        if not self._passengers:
+            return
+        self.asks = True
+        self._run = self._answers.agent.stream(self._errand.question, self._errand.context)
+        landed = asyncio.Event()
+        renewing = asyncio.create_task(_renew(lock, landed)) if lock else None
+        async for _, event in self._run.follow():
+            if isinstance(event, Done):
+                await self._answers.keep(self._errand.key, event)
+            if isinstance(event, Done | Failed):
+                self._land(event)
+            else:
+                self._emit(event)
+        landed.set()
+        if renewing:
+            await asyncio.wait([renewing])
+
+    def _replay(self, done: Done) -> None:
+        for event in _before(done):
+            self._emit(event)
+        self._land(done)
+
+    def _land(self, ending: Done | Failed) -> None:
+        self._forget()
+        self._emit(ending)
+
+    def _forget(self) -> None:
+        if self._answers.flights.get(self._errand.key) is self:
+            del self._answers.flights[self._errand.key]
+
+
+class Answering:
+    """One request's way to its answer."""
+
+    def __init__(self, answers: Answers, errand: Errand, *, alone: bool) -> None:
+        self._answers = answers
+        self._errand = errand
+        self._alone = alone
+        self._kept: Done | None = None
+        self._flight: Flight | None = None
+        self._leads = False
+
+    @property
+    def outcome(self) -> Outcome:
+        """How the answer was come by, once some of it is there."""
+        if self._kept:
+            return "hit"
+        return "miss" if self._leads and self._flight and self._flight.asks else "coalesced"
+
+    async def open(self) -> None:
+        """Look for an answer that is kept, or that others wait for."""
+        if not self._alone and self._errand.key not in self._answers.flights:
+            with contextlib.suppress(RedisError):
+                self._kept = await self._answers.kept(self._errand.key)
+        if not self._kept:
+            self._flight = self._board(is_second=False)
+
+    def close(self) -> None:
+        """Want no answer any more."""
+        if self._flight:
+            self._flight.leave()
+
+    async def follow(self) -> AsyncIterator[tuple[int, Event]]:
+        """Yield the events of the answer, with their numbers; Done or Failed ends them."""
+        if self._kept:
+            done = replace(self._kept, run_id=str(uuid.uuid4()), tokens_used=0)
+            for numbered in enumerate((*_before(done), done), 1):
+                yield numbered
+        while self._flight:
+            begun = False
+            async for number, event in self._flight.follow():
+                if isinstance(event, Failed) and not (begun or self._leads or self._flight.is_second):
+                    break  # another's failure, of which our client has seen nothing
+                begun = begun or isinstance(event, Token)
+                yield number, self._billed(event)
+                if isinstance(event, Done | Failed):
+                    return
+            self._flight.leave()
+            self._flight = self._board(is_second=True)
+
+    def _board(self, *, is_second: bool) -> Flight:
+        flights, key = self._answers.flights, self._errand.key
+        flight = None if self._alone else flights.get(key)
+        if flight is None:
+            self._leads = True
+            flight = Flight(self._answers, self._errand, alone=self._alone, is_second=is_second)
+            if not self._alone:
+                flights[key] = flight
+        flight.enter()
+        return flight
+
+    def _billed(self, event: Event) -> Event:
+        """Put the answer's cost on the bill of the one who asked first."""
+        return replace(event, tokens_used=0) if isinstance(event, Done) and self.outcome != "miss" else event
+
+
+def normalised(question: str) -> str:
+    """Return what questions that people read alike have in common: NFKC, without case, single spaces."""
+    return " ".join(unicodedata.normalize("NFKC", question).casefold().split())
+
+
+async def _renew(lock: Lock, landed: asyncio.Event) -> None:
+    while not landed.is_set():
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_RENEW):
+                await landed.wait()
+                return
+        with contextlib.suppress(RedisError, LockError):
+            await lock.reacquire()
+
+
+def _before(done: Done) -> tuple[Event, ...]:
+    return RunStarted(done.run_id), CategoryFound(done.category), SourcesFound(done.sources), Token(done.answer)
+
+
+def _done(kept: bytes | None) -> Done | None:
+    try:
+        event = events_json.validate_json(kept) if kept else None
+    except ValidationError:  # another version's
+        return None
+    return event if isinstance(event, Done) else None
+
+
+def _lock(key: str) -> str:
+    return f"{key}:lock"
+
+
+def _digest(*parts: str) -> str:
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()

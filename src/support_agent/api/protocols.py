@@ -1,0 +1,101 @@
+"""uvicorn's protocols, with an end to how much and how long a client may talk before a request is there.
+
+uvicorn reads headers without a limit, and answers pings without looking whether the client reads the answers.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+
+from support_agent.api.errors import problem_response
+from support_agent.api.middleware import MAX_HEADERS
+from support_agent.api.request_id import HEADER, choose_request_id, request_id
+
+HEADERS_TIMEOUT = 10.0
+"""Seconds that a request's headers may take to arrive."""
+
+_MOST_UNREAD = 65_536  # bytes of pongs that a client has not read
+
+
+class HttpProtocol(HttpToolsProtocol):
+    """Answers 431 to endless headers and 408 to slow ones, and closes."""
+
+    _head = 0
+    _deadline: asyncio.TimerHandle | None = None
+    _in_head = True
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Begin to wait for a request."""
+        super().connection_made(transport)
+        self._wait()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Wait no longer."""
+        self._stop_waiting()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Read on, unless the headers have become too large."""
+        if self._in_head:
+            self._head += len(data)
+            self._wait()
+        super().data_received(data)
+        if self._in_head and self._head > MAX_HEADERS:
+            self._refuse(431)
+
+    def on_headers_complete(self) -> None:
+        """Leave the rest to uvicorn."""
+        self._in_head = False
+        self._stop_waiting()
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """Be ready for the next request; how long it may stay away is uvicorn's to say."""
+        self._in_head = True
+        self._head = 0
+        super().on_message_complete()
+
+    def _wait(self) -> None:
+        if self._deadline is None:
+            self._deadline = asyncio.get_running_loop().call_later(HEADERS_TIMEOUT, self._refuse, 408)
+
+    def _stop_waiting(self) -> None:
+        if self._deadline:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def _refuse(self, status: int) -> None:
+        if self.transport.is_closing():
+            return
+        token = request_id.set(choose_request_id(None))
+        response = problem_response(status, "/")
+        response.headers[HEADER] = request_id.get()
+        response.headers["Connection"] = "close"
+        request_id.reset(token)
+        lines = [f"HTTP/1.1 {status} Refused".encode(), *(b": ".join(header) for header in response.raw_headers)]
+        self.transport.write(b"\r\n".join(lines) + b"\r\n\r\n" + bytes(response.body))
+        self.transport.close()
+
+
+class WebSocketProtocol(WebSocketsSansIOProtocol):
+    """Leaves a client that sends pings and reads no pongs."""
+
+    def handle_ping(self) -> None:
+        """Answer, if the client reads the answers."""
+        super().handle_ping()
+        if self.transport.get_write_buffer_size() > _MOST_UNREAD:
+            self.transport.abort()
+
+
+OPTIONS: Mapping[str, Any] = {
+    "http": HttpProtocol,
+    "ws": WebSocketProtocol,
+    "ws_per_message_deflate": False,  # a small frame could unpack to a large one
+    "proxy_headers": False,  # the application believes SUPPORT_TRUSTED_PROXIES alone
+    "server_header": False,
+    "access_log": False,  # it holds query strings, and so what customers ask
+}
+"""How uvicorn shall run the service."""

@@ -1,0 +1,108 @@
+"""What the service takes from a client before it knows what the client wants."""
+
+import asyncio
+import base64
+import json
+import os
+import struct
+import time
+
+import httpx
+import pytest
+
+from conftest import Serve
+from harness.scripted_model import ScriptedModel
+from support_agent.api import middleware, protocols
+
+QUESTION = {"question": "Why was I charged twice?"}
+
+
+async def exchange(url: str, *parts: bytes) -> tuple[bytes, dict[str, str]]:
+    """Send parts as they are and return the answer's head and problem, once the server has closed."""
+    host, _, port = url.removeprefix("http://").partition(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    try:
+        for part in parts:
+            writer.write(part)
+            await writer.drain()
+        head, _, body = (await asyncio.wait_for(reader.read(), 10)).partition(b"\r\n\r\n")
+        return head.lower(), json.loads(body)
+    finally:
+        writer.close()
+
+
+async def test_headers_without_an_end_are_refused(serve: Serve) -> None:
+    """431 before they are all there, and while a line of them goes on and on; a large request is refused alike."""
+    async with serve() as url:
+        for endless in (b"X-Many: " + b"a" * 20_000, b"X-Many: a\r\n" * 2000):
+            head, problem = await exchange(url, b"GET /health HTTP/1.1\r\nHost: a\r\n", endless)
+            assert head.startswith(b"http/1.1 431")
+            assert problem["type"] == "headers-too-large"
+            assert f"x-request-id: {problem['request_id']}".encode() in head
+        async with httpx.AsyncClient(base_url=url) as client:
+            response = await client.get("/health", headers={"X-Large": "a" * 17_000})
+            assert (response.status_code, response.json()["type"]) == (431, "headers-too-large")
+            assert (await client.get("/health", headers={"X-Large": "a" * 15_000})).status_code == 200
+
+
+async def test_slow_headers_and_bodies_are_cut(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    """408, and the connection is closed; a client that is only slow between two requests is not meant."""
+    monkeypatch.setattr(protocols, "HEADERS_TIMEOUT", 0.3)
+    monkeypatch.setattr(middleware, "BODY_TIMEOUT", 0.3)
+    async with serve() as url:
+        head, problem = await exchange(url, b"GET /health HTT")
+        assert head.startswith(b"http/1.1 408")
+        assert problem["type"] == "request-timeout"
+        slow = b"POST /ask HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 40\r\n\r\n{"
+        head, problem = await exchange(url, slow)
+        assert head.startswith(b"http/1.1 408")
+        assert problem["type"] == "request-timeout"
+        async with httpx.AsyncClient(base_url=url) as client:
+            for _ in range(2):
+                assert (await client.get("/health")).status_code == 200
+                await asyncio.sleep(0.5)
+
+
+@pytest.mark.parametrize("depth", [100, 900, 30_000])
+async def test_nested_json_is_refused(client: httpx.AsyncClient, model: ScriptedModel, depth: int) -> None:
+    """However deep it is."""
+    body = '{"question": ' + "[" * depth + "]" * depth + "}"
+    response = await client.post("/ask", content=body, headers={"Content-Type": "application/json"})
+    assert response.status_code in (400, 422)
+    assert model.calls == []
+
+
+async def test_every_answer_says_how_it_may_be_used(client: httpx.AsyncClient) -> None:
+    """No answer is kept by a cache, framed, or taken for something else; the page of the API loads what it needs."""
+    for response in (
+        await client.post("/ask", json=QUESTION),
+        await client.get("/stream", params=QUESTION),
+        await client.get("/nowhere"),
+        await client.get("/docs"),
+    ):
+        assert response.headers["x-content-type-options"] == "nosniff"
+        assert response.headers["x-frame-options"] == "DENY"
+        assert "frame-ancestors 'none'" in response.headers["content-security-policy"]
+        assert response.headers["cache-control"] in ("no-store", "no-cache")
+        assert "server" not in response.headers
+    assert "https://cdn.jsdelivr.net" in (await client.get("/docs")).headers["content-security-policy"]
+
+
+async def test_a_client_that_pings_and_reads_nothing_is_left(serve: Serve) -> None:
+    """Pongs that nobody reads do not pile up."""
+    async with serve() as url:
+        host, _, port = url.removeprefix("http://").partition(":")
+        _, writer = await asyncio.open_connection(host, int(port), limit=1024)
+        key = base64.b64encode(os.urandom(16))
+        writer.write(
+            b"GET /chat HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+            b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: " + key + b"\r\n\r\n"
+        )
+        ping = struct.pack("!BB4s", 0x89, 0x80 | 125, b"\0\0\0\0") + b"a" * 125
+        deadline = time.monotonic() + 20
+        with pytest.raises(ConnectionError):
+            while time.monotonic() < deadline:
+                writer.write(ping * 500)
+                await writer.drain()
+                await asyncio.sleep(0)
+        writer.close()
