@@ -139,6 +139,7 @@ def make_settings(model: ScriptedModel, articles: Path, redis_url: str) -> MakeS
             "REDIS_URL": redis_url,
             "SUPPORT_KNOWLEDGE": articles,
             "SUPPORT_RATE_LIMIT": "",
+            "SUPPORT_CACHE_TTL": 0,
         }
         return ServiceSettings(**(defaults | variables))
 

@@ -119,7 +119,13 @@ def label(word: str, *, used: int = 50) -> Reply:
 
 
 def tokens(
-    pieces: Iterable[str], *, used: int = 300, pause: float = 0, end: bool = True, then: Reply | None = None
+    pieces: Iterable[str],
+    *,
+    used: int = 300,
+    pause: float = 0,
+    end: bool = True,
+    finish: str = "stop",
+    then: Reply | None = None,
 ) -> Reply:
     """A streamed reply, with usage; `then` may spoil its end."""
     pieces = list(pieces)
@@ -134,7 +140,7 @@ def tokens(
         if then:
             await then(call, send)
         if end:
-            await _event(send, _chunk({}, finish="stop"))
+            await _event(send, _chunk({}, finish=finish))
             usage = {"prompt_tokens": used - 7, "completion_tokens": 7, "total_tokens": used}
             await _event(send, json.dumps(_completion("chat.completion.chunk", [], usage)))
             await _event(send, "[DONE]")

@@ -24,7 +24,7 @@ from redis.asyncio.lock import Lock
 from redis.exceptions import LockError, RedisError
 
 from support_agent.graph.agent import SupportAgent
-from support_agent.graph.errors import InternalError, ModelUnavailable, RunError, kind_and_place
+from support_agent.graph.errors import Cancelled, InternalError, ModelUnavailable, RunError, kind_and_place
 from support_agent.graph.events import CategoryFound, Done, Event, Failed, RunStarted, SourcesFound, Token, events_json
 from support_agent.graph.locks import Locks
 from support_agent.graph.runs import Feed, Run
@@ -79,10 +79,10 @@ class Answers:
             pipe.hincrby(STATISTICS, outcome, count)
         return _done((await pipe.execute())[0])
 
-    async def look(self, key: str) -> tuple[Done | None, bool]:
-        """Return the answer that is kept, and whether some replica is asking for it; raises RedisError."""
+    async def look(self, key: str) -> tuple[Done | None, bytes | str | None]:
+        """Return the answer that is kept, and what stands for the replica that asks for it; raises RedisError."""
         kept, asking = await self._redis.mget(key, _lock(key))
-        return _done(kept), asking is not None
+        return _done(kept), asking
 
     async def keep(self, key: str, done: Done) -> None:
         """Keep a whole answer."""
@@ -130,75 +130,71 @@ class Flight(Feed):
 
     async def _fly(self) -> None:
         try:
-            if self._alone:
-                await self._ask()
-            else:
-                await self._share()
+            ending = await (self._ask() if self._alone else self._share())
         except RunError as error:
-            self._land(Failed(error.code))
+            ending = Failed(error.code)
         except Exception as error:  # noqa: BLE001 - whoever waits is told
             _log.error(kind_and_place(error))
-            self._land(Failed(InternalError.code))
+            ending = Failed(InternalError.code)
+        self._forget()
+        self._emit(ending)
 
-    async def _share(self) -> None:
+    async def _share(self) -> Done | Failed:
         try:
-            await self._share_with_replicas()
+            return await self._share_with_replicas()
         except RedisError:
-            await self._ask()
+            return await self._ask()
 
-    async def _share_with_replicas(self) -> None:
+    async def _share_with_replicas(self) -> Done | Failed:
         key = self._errand.key
         while (lock := await self._answers.locks.take(_lock(key))) is None:
             if kept := await self._wait():
-                self._replay(kept)
-                return
+                return self._replay(kept)
             if self.is_second:
                 raise ModelUnavailable("another replica failed too")
             self.is_second = True
         try:
             if kept := await self._answers.kept(key):
-                self._replay(kept)
-            else:
-                await self._ask(lock)
+                return self._replay(kept)
+            return await self._ask(lock)
         finally:
             with contextlib.suppress(RedisError, LockError):
                 await lock.release()
 
     async def _wait(self) -> Done | None:
         """Return another replica's answer; None where it failed."""
+        first: bytes | str | None = None
         while self._passengers:
-            kept, is_asked = await self._answers.look(self._errand.key)
-            if kept or not is_asked:
+            kept, asking = await self._answers.look(self._errand.key)
+            first = first or asking
+            if kept or asking is None or asking != first:
                 return kept
             await asyncio.sleep(_LOOK)
-        raise ModelUnavailable("nobody waits")
+        raise Cancelled
 
-    async def _ask(self, lock: Lock | None = None) -> None:
+    async def _ask(self, lock: Lock | None = None) -> Done | Failed:
         if not self._passengers:
-            return
+            raise Cancelled
         self.asks = True
         self._run = self._answers.agent.stream(self._errand.question, self._errand.context)
         landed = asyncio.Event()
         renewing = asyncio.create_task(_renew(lock, landed)) if lock else None
         async for _, event in self._run.follow():
+            if not isinstance(event, Done | Failed):
+                self._emit(event)
+                continue
             if isinstance(event, Done):
                 await self._answers.keep(self._errand.key, event)
-            if isinstance(event, Done | Failed):
-                self._land(event)
-            else:
-                self._emit(event)
-        landed.set()
-        if renewing:
-            await asyncio.wait([renewing])
+            landed.set()
+            if renewing:
+                await asyncio.wait([renewing])
+            return event
+        raise AssertionError("a run ends with Done or Failed")
 
-    def _replay(self, done: Done) -> None:
+    def _replay(self, done: Done) -> Done:
         for event in _before(done):
             self._emit(event)
-        self._land(done)
-
-    def _land(self, ending: Done | Failed) -> None:
-        self._forget()
-        self._emit(ending)
+        return done
 
     def _forget(self) -> None:
         if self._answers.flights.get(self._errand.key) is self:
@@ -289,7 +285,7 @@ def _before(done: Done) -> tuple[Event, ...]:
     return RunStarted(done.run_id), CategoryFound(done.category), SourcesFound(done.sources), Token(done.answer)
 
 
-def _done(kept: bytes | None) -> Done | None:
+def _done(kept: bytes | str | None) -> Done | None:
     try:
         event = events_json.validate_json(kept) if kept else None
     except ValidationError:  # another version's

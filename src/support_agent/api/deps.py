@@ -1,7 +1,7 @@
 """What handlers ask for; the only module of the front door that touches requests."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Coroutine
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Mapping
 from typing import Annotated, Any, TypeVar
 from urllib.parse import unquote_to_bytes
 
@@ -15,6 +15,7 @@ from starlette.requests import HTTPConnection
 from starlette.websockets import WebSocket
 
 from support_agent.api.auth import ANONYMOUS, Principal, identify
+from support_agent.api.cache import Answers
 from support_agent.api.drain import Drain
 from support_agent.api.errors import ClientGone, NothingMore
 from support_agent.api.rate_limit import Allowance, RateLimited, RateLimiter, client_address
@@ -40,6 +41,10 @@ class Connection:
     def path(self) -> str:
         """The path that was asked for."""
         return self._request.url.path
+
+    def tell(self, headers: Mapping[str, str]) -> None:
+        """Have the answer carry headers, whatever becomes of the request."""
+        self._request.state.headers.update(headers)
 
     async def while_open(self, work: Coroutine[Any, Any, _T]) -> _T:
         """Return what `work` returns, or cancel it and raise ClientGone when the client hangs up first."""
@@ -102,10 +107,15 @@ async def _drain(connection: HTTPConnection) -> Drain:
     return connection.state.drain
 
 
+async def _answers(connection: HTTPConnection) -> Answers:
+    return connection.state.answers
+
+
 async def _connection(request: Request) -> Connection:
     return Connection(request)
 
 
+AnswersDep = Annotated[Answers, Depends(_answers)]
 AgentDep = Annotated[SupportAgent, Depends(_agent)]
 ConnectionDep = Annotated[Connection, Depends(_connection)]
 DrainDep = Annotated[Drain, Depends(_drain)]
@@ -133,14 +143,14 @@ async def _meter(connection: HTTPConnection, caller: PrincipalDep, settings: Set
 MeterDep = Annotated[Meter, Depends(_meter)]
 
 
-async def _limited(request: Request, meter: MeterDep) -> None:
+async def _limited(connection: ConnectionDep, meter: MeterDep) -> None:
     try:
         allowance = await meter.take()
     except RateLimited as error:
-        request.state.headers.update(error.allowance.headers)
+        connection.tell(error.allowance.headers)
         raise
     if allowance:
-        request.state.headers.update(allowance.headers)
+        connection.tell(allowance.headers)
 
 
 LIMITED = Depends(_limited)
@@ -169,13 +179,26 @@ async def _question(request: Request, query: Annotated[StreamQuery, Query()]) ->
     return query.question
 
 
+async def _fresh(cache_control: Annotated[str | None, Header()] = None) -> bool:
+    return "no-cache" in (cache_control or "").lower()
+
+
+FreshDep = Annotated[bool, Depends(_fresh)]
+"""Whether the client asks for an answer that was not kept."""
+
+
 async def _answering(
-    question: Annotated[str, Depends(_question)], agent: AgentDep, caller: PrincipalDep, connection: ConnectionDep
+    question: Annotated[str, Depends(_question)],
+    answers: AnswersDep,
+    caller: PrincipalDep,
+    connection: ConnectionDep,
+    fresh: FreshDep,
 ) -> AsyncGenerator[AsyncIterator[Numbered]]:
-    """Start a run and wait for its first token, so that a failure before it has a status of its own."""
-    async with agent.stream(question, AgentContext(tenant=caller.tenant)) as run:
-        events = run.follow()
+    """Come by an answer and wait for its first token, so that a failure before it has a status of its own."""
+    async with answers.answering(question, AgentContext(tenant=caller.tenant), fresh=fresh) as answering:
+        events = answering.follow()
         first = await connection.while_open(_first_token(events))
+        connection.tell({"X-Cache": answering.outcome})
         yield _chain(first, events)
 
 
@@ -195,7 +218,7 @@ async def _chain(first: Numbered, rest: AsyncIterator[Numbered]) -> AsyncIterato
 
 
 AnsweringDep = Annotated[AsyncIterator[Numbered], Depends(_answering)]
-"""The events of a run from its first token on; the run ends with the connection."""
+"""The events of an answer from its first token on; it is let go with the connection."""
 
 IdempotencyKey = Annotated[
     str | None,

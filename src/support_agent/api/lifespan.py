@@ -7,6 +7,7 @@ from typing import TypedDict
 
 from fastapi import FastAPI
 
+from support_agent.api.cache import Answers
 from support_agent.api.drain import Drain, draining
 from support_agent.api.rate_limit import RateLimiter
 from support_agent.api.settings import ServiceSettings
@@ -18,6 +19,7 @@ class State(TypedDict):
     """What requests find in `request.state`."""
 
     agent: SupportAgent
+    answers: Answers
     drain: Drain
     limiter: RateLimiter | None
     settings: ServiceSettings
@@ -33,7 +35,8 @@ def lifespan_for(settings: ServiceSettings) -> Callable[[FastAPI], AbstractAsync
         logging.getLogger("uvicorn.error").addFilter(_without_clients_words)
         async with open_redis(settings) as redis, open_agent(settings, redis) as agent, draining(agent) as drain:
             limiter = RateLimiter(redis, settings.rate_limit) if settings.rate_limit else None
-            yield State(agent=agent, drain=drain, limiter=limiter, settings=settings)
+            answers = Answers(agent, redis, settings.cache_ttl)
+            yield State(agent=agent, answers=answers, drain=drain, limiter=limiter, settings=settings)
 
     return lifespan
 

@@ -50,14 +50,14 @@ class AskResponse(BaseModel):
     run_id: str
 
     @classmethod
-    def of(cls, done: Done) -> Self:
+    def of(cls, done: Done, *, cached: bool = False) -> Self:
         """Render a run's result."""
         return cls(
             answer=done.answer,
             category=done.category,
             tokens_used=done.tokens_used,
             sources=[SourceOut(id=source.id, title=source.title) for source in done.sources],
-            cached=False,
+            cached=cached,
             run_id=done.run_id,
         )
 
@@ -84,10 +84,10 @@ class ChatResponse(AskResponse):
     messages_in_history: int = Field(description="Messages that the session remembers, this turn's included.")
 
     @classmethod
-    def of(cls, done: Done) -> Self:
-        """Render a turn's result."""
+    def of(cls, done: Done, *, cached: bool = False) -> Self:
+        """Render a turn's result, which is never kept."""
         return cls(
-            **AskResponse.of(done).model_dump(),
+            **AskResponse.of(done, cached=cached).model_dump(),
             session_id=str(done.session_id),
             messages_in_history=done.messages_in_history,
         )

@@ -1,6 +1,7 @@
 """The agent as others use it: ask a question, follow its run, or talk in a session."""
 
 import asyncio
+import json
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
@@ -9,9 +10,10 @@ from redis.asyncio import Redis
 from support_agent.graph.builder import AgentGraph, build_graph
 from support_agent.graph.errors import RUN_ERRORS, ShuttingDown
 from support_agent.graph.events import Done, Event, Failed
-from support_agent.graph.knowledge import open_knowledge
+from support_agent.graph.knowledge import Knowledge, open_knowledge
 from support_agent.graph.memory import Memory
 from support_agent.graph.models import open_models
+from support_agent.graph.prompts import PROMPT_VERSION
 from support_agent.graph.runs import Run, end_runs
 from support_agent.graph.sessions import Sessions, open_sessions
 from support_agent.graph.settings import AgentSettings
@@ -21,7 +23,9 @@ from support_agent.graph.state import AgentContext
 class SupportAgent:
     """Answers customers' questions; made by open_agent."""
 
-    def __init__(self, graph: AgentGraph, sessions: Sessions | None, timeout: float) -> None:
+    def __init__(self, graph: AgentGraph, sessions: Sessions | None, timeout: float, version: str) -> None:
+        self.version = version
+        """Stands for all that answers depend on, beside the question: prompts, articles, models."""
         self._graph = graph
         self._sessions = sessions
         self._timeout = timeout
@@ -85,6 +89,20 @@ async def open_agent(settings: AgentSettings, redis: Redis | None = None) -> Asy
             graph = build_graph(models, knowledge, most_messages=most, checkpointer=memory.checkpointer)
             sessions = await stack.enter_async_context(open_sessions(redis, memory, graph, settings))
         graph = build_graph(models, knowledge, most_messages=most)
-        agent = SupportAgent(graph, sessions, settings.answer_timeout)
+        agent = SupportAgent(graph, sessions, settings.answer_timeout, _version(settings, knowledge))
         stack.push_async_callback(agent.drain, 0)
         yield agent
+
+
+def _version(settings: AgentSettings, knowledge: Knowledge) -> str:
+    return json.dumps(
+        [
+            PROMPT_VERSION,
+            knowledge.version,
+            settings.openai_base_url,
+            settings.classify_model,
+            settings.answer_model,
+            settings.fallback_model,
+            settings.embedding_model,
+        ]
+    )

@@ -67,6 +67,8 @@ class Done:
     session_id: str | None = None
     messages_in_history: int = 0
     """Messages that the session remembers, this turn's two included."""
+    complete: bool = True
+    """Whether the model ended the answer itself, and not a limit or a filter."""
     event: Literal["done"] = "done"
 
 

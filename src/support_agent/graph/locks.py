@@ -8,26 +8,25 @@ from redis.asyncio import Redis
 from redis.asyncio.lock import Lock
 from redis.exceptions import LockError, RedisError
 
-from support_agent.graph.run_log import ALIVE
-
 
 class Locks:
     """Takes locks that end with their replica: they expire unless they are renewed."""
 
-    def __init__(self, redis: Redis) -> None:
+    def __init__(self, redis: Redis, alive: float) -> None:
         self._redis = redis
+        self._alive = alive  # seconds that a lock lasts unless it is renewed
         self._doubtful: dict[Lock, tuple[bytes, float]] = {}
 
     async def take(self, name: str) -> Lock | None:
         """Take the lock at once; None where another has it. Raises RedisError."""
-        lock = Lock(self._redis, name, timeout=ALIVE, thread_local=False)
+        lock = Lock(self._redis, name, timeout=self._alive, thread_local=False)
         token = uuid.uuid4().hex.encode()
         lock.local.token = token
         try:
             # A command that was sent twice finds the lock taken, by itself.
             return lock if await lock.acquire(blocking=False, token=token) or await lock.owned() else None
         except RedisError:
-            self._doubtful[lock] = token, time.monotonic() + ALIVE  # Redis may still carry it out
+            self._doubtful[lock] = token, time.monotonic() + self._alive  # Redis may still carry it out
             raise
 
     async def sweep(self) -> None:

@@ -28,6 +28,7 @@ ATTEMPTS = 3
 """Times that one model is asked for one thing: the first, and two retries."""
 
 _LABEL_TOKENS = 5  # a one-word label, whatever the tokenizer
+_ANSWER_TOKENS = 1000  # of an answer, several times what the longest article needs
 _MOST_TOKENS = 10_000_000  # more than any request costs
 _LONGEST_PAUSE = 5.0  # seconds; a server that asks us to stay away for longer counts as down
 _PASSING_STATUSES = frozenset({408, 409, 429})  # and all from 500 on
@@ -121,9 +122,9 @@ class Models:
         try:
             for chunk in begun:
                 yield chunk
-            finished = _is_last(begun[-1])
+            finished = finish_reason(begun[-1]) is not None
             async for chunk in stream:
-                finished = finished or _is_last(chunk)
+                finished = finished or finish_reason(chunk) is not None
                 yield chunk
             if not finished:
                 raise ModelUnavailable("cut mid-stream")
@@ -183,7 +184,7 @@ async def open_models(settings: AgentSettings) -> AsyncGenerator[Models]:
                 temperature=0,
                 timeout=timeout,
                 max_retries=0,  # _persist retries
-                max_completion_tokens=_LABEL_TOKENS if label else None,
+                max_completion_tokens=_LABEL_TOKENS if label else _ANSWER_TOKENS,
                 streaming=not label,
                 stream_usage=True,
                 stream_chunk_timeout=budget.first_token,
@@ -271,8 +272,9 @@ def _translate(error: Exception) -> ModelError:
     return ModelUnavailable(type(error).__name__)
 
 
-def _is_last(chunk: AIMessageChunk) -> bool:
-    return "finish_reason" in chunk.response_metadata
+def finish_reason(chunk: AIMessageChunk) -> str | None:
+    """Return why the answer ends with this chunk; None where it goes on."""
+    return chunk.response_metadata.get("finish_reason")
 
 
 def tokens(message: AIMessage) -> int:

@@ -55,37 +55,14 @@ class Followed(Protocol):
         ...
 
 
-class Run:
-    """One execution of the graph, in its own task, outside the request that asked for it.
+class Feed:
+    """Events as they happen, for any number of readers, who start with the first or a later one."""
 
-    Any number of readers can follow it, from its first event or a later one. Used as a context manager, it is
-    cancelled on leaving, and with it its calls to the model, unless it has ended by itself.
-    """
-
-    _durability: Durability | None = None
-
-    def __init__(self, graph: AgentGraph, question: str, context: AgentContext, budget: float) -> None:
-        self.id = str(uuid.uuid4())
+    def __init__(self) -> None:
         self.readers = 0
         self.unread_since = time.monotonic()
-        self._graph = graph
-        self._question = question
-        self._context = context
-        self._budget = budget
         self._events: list[Event] = []
         self._more = asyncio.Event()
-        self._over = asyncio.Event()
-        self._wish: type[RunError] | None = None
-        self._kept = False
-        self._driving: asyncio.Task[Done] | None = None
-        self._task: asyncio.Task[None] | None = None
-
-    def start(self) -> Self:
-        """Begin to execute."""
-        self.unread_since = time.monotonic()
-        self._emit(self._first())
-        self._task = asyncio.create_task(self._execute())
-        return self
 
     async def follow(self, after: int = 0) -> AsyncIterator[tuple[int, Event]]:
         """Yield the events after the `after`-th, as they come, with their numbers; Done or Failed ends them."""
@@ -103,6 +80,41 @@ class Run:
         finally:
             self.readers -= 1
             self.unread_since = time.monotonic()
+
+    def _emit(self, event: Event) -> None:
+        self._events.append(event)
+        more, self._more = self._more, asyncio.Event()
+        more.set()
+
+
+class Run(Feed):
+    """One execution of the graph, in its own task, outside the request that asked for it.
+
+    Used as a context manager, it is
+    cancelled on leaving, and with it its calls to the model, unless it has ended by itself.
+    """
+
+    _durability: Durability | None = None
+
+    def __init__(self, graph: AgentGraph, question: str, context: AgentContext, budget: float) -> None:
+        super().__init__()
+        self.id = str(uuid.uuid4())
+        self._graph = graph
+        self._question = question
+        self._context = context
+        self._budget = budget
+        self._over = asyncio.Event()
+        self._wish: type[RunError] | None = None
+        self._kept = False
+        self._driving: asyncio.Task[Done] | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> Self:
+        """Begin to execute."""
+        self.unread_since = time.monotonic()
+        self._emit(self._first())
+        self._task = asyncio.create_task(self._execute())
+        return self
 
     def cancel(self, end: type[RunError] = Cancelled) -> None:
         """End the run with this error, unless it has ended or its answer is being stored."""
@@ -135,11 +147,6 @@ class Run:
 
     def _first(self) -> RunStarted:
         return RunStarted(self.id)
-
-    def _emit(self, event: Event) -> None:
-        self._events.append(event)
-        more, self._more = self._more, asyncio.Event()
-        more.set()
 
     def _insist(self) -> None:
         # A cancellation can get lost in asyncio.wait_for (Python 3.11), which redis-py uses.
@@ -198,6 +205,7 @@ class Run:
             sources=tuple(Source(passage["id"], passage["title"]) for passage in state["passages"]),
             tokens_used=state["tokens_used"],
             messages_in_history=len(state["messages"]),
+            complete=state["complete"],
         )
 
     def _config(self) -> RunnableConfig:

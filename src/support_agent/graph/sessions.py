@@ -27,7 +27,7 @@ from support_agent.graph.errors import (
 from support_agent.graph.events import Event
 from support_agent.graph.locks import Locks
 from support_agent.graph.memory import History, Memory, memory_errors, thread_id
-from support_agent.graph.run_log import RunLog
+from support_agent.graph.run_log import ALIVE, RunLog
 from support_agent.graph.runs import Followed, Turn, end_runs
 from support_agent.graph.settings import AgentSettings
 from support_agent.graph.state import AgentContext
@@ -70,7 +70,7 @@ class Sessions:
         self._graph = graph
         self._settings = settings
         self._log = RunLog(redis, settings.session_ttl)
-        self._locks = Locks(redis)
+        self._locks = Locks(redis, ALIVE)
         self._swapping = redis.register_script(_SWAP)
         self._given_up: list[Turn] = []
         self._beginning: set[asyncio.Task[Followed]] = set()

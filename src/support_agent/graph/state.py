@@ -40,6 +40,8 @@ class AgentState(AgentInput):
     """The articles nearest to the question, best first."""
     tokens_used: Annotated[int, UntrackedValue]
     """Tokens that this run has cost so far, both model calls together."""
+    complete: Annotated[bool, UntrackedValue]
+    """Whether the model ended the answer itself, and not a limit or a filter."""
 
 
 StateUpdate = dict[str, object]

@@ -2,16 +2,26 @@
 
 from fastapi import APIRouter
 
-from support_agent.api.deps import LIMITED, AgentDep, ConnectionDep, PrincipalDep
+from support_agent.api.deps import LIMITED, AnswersDep, ConnectionDep, FreshDep, PrincipalDep
 from support_agent.api.errors import documented
 from support_agent.api.schemas import AskRequest, AskResponse
+from support_agent.graph.agent import whole_answer
 from support_agent.graph.state import AgentContext
 
 router = APIRouter(tags=["questions"], dependencies=[LIMITED])
 
 
 @router.post("/ask", responses=documented(400, 401, 408, 413, 415, 422, 429, 500, 503, 504))
-async def ask(body: AskRequest, agent: AgentDep, caller: PrincipalDep, connection: ConnectionDep) -> AskResponse:
-    """Answer one question from the help articles; it belongs to no conversation."""
+async def ask(
+    body: AskRequest, answers: AnswersDep, caller: PrincipalDep, connection: ConnectionDep, fresh: FreshDep
+) -> AskResponse:
+    """Answer one question from the help articles; it belongs to no conversation.
+
+    An answer may be kept from an earlier request, or shared with those who ask the same at once: `X-Cache` says so.
+    `Cache-Control: no-cache` asks for a fresh one.
+    """
     context = AgentContext(tenant=caller.tenant, customer_id=body.customer_id)
-    return AskResponse.of(await connection.while_open(agent.ask(body.question, context)))
+    async with answers.answering(body.question, context, fresh=fresh) as answering:
+        done = await connection.while_open(whole_answer(answering.follow()))
+        connection.tell({"X-Cache": answering.outcome})
+        return AskResponse.of(done, cached=answering.outcome == "hit")

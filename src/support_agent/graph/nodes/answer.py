@@ -10,7 +10,7 @@ from langgraph.runtime import Runtime
 from support_agent.graph.errors import ModelUnavailable
 from support_agent.graph.events import Token
 from support_agent.graph.knowledge import Knowledge
-from support_agent.graph.models import Models, tokens
+from support_agent.graph.models import Models, finish_reason, tokens
 from support_agent.graph.prompts import answer_prompt
 from support_agent.graph.state import AgentContext, AgentState, StateUpdate
 
@@ -27,27 +27,36 @@ async def answer(
     prompt = answer_prompt(knowledge.company, contact, state["passages"], messages)
     answered = ""
     used = 0
+    complete = False
     async with aclosing(models.answer(prompt)) as chunks:
-        async for text, total in _whole_characters(chunks):
+        async for text, total, reason in _whole_characters(chunks):
             used = max(used, total)  # a server may count as it goes
+            complete = complete or reason == "stop"
             if text:
                 answered += text
                 runtime.stream_writer(Token(text))
             if len(answered) > LONGEST:
                 raise ModelUnavailable("an endless answer")
     reply = AIMessage(answered, id=str(uuid.uuid4()))
-    return {"messages": [*_outdated(messages, most_messages - 1), reply], "tokens_used": state["tokens_used"] + used}
+    return {
+        "messages": [*_outdated(messages, most_messages - 1), reply],
+        "tokens_used": state["tokens_used"] + used,
+        "complete": complete,
+    }
 
 
-async def _whole_characters(chunks: AsyncIterator[AIMessageChunk]) -> AsyncIterator[tuple[str, int]]:
-    """Yield each chunk's text and usage; a character that a server cut in two is joined, half a one replaced."""
+async def _whole_characters(chunks: AsyncIterator[AIMessageChunk]) -> AsyncIterator[tuple[str, int, str | None]]:
+    """Yield each chunk's text, usage and reason to end.
+
+    A character that a server cut in two is joined, half a one replaced.
+    """
     held = ""
     async for chunk in chunks:
         text = held + chunk.text
         held = text[-1] if "\ud800" <= text[-1:] <= "\udbff" else ""
-        yield _utf8(text.removesuffix(held)), tokens(chunk)
+        yield _utf8(text.removesuffix(held)), tokens(chunk), finish_reason(chunk)
     if held:
-        yield _utf8(held), 0
+        yield _utf8(held), 0, None
 
 
 def _utf8(text: str) -> str:
