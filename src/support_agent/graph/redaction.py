@@ -1,0 +1,210 @@
+"""Masks e-mail addresses, cards, IBANs, phone numbers and keys in whatever text goes to logs and traces.
+
+Searched is a plain copy of the text: every character as the ASCII one that it looks like, the invisible ones gone.
+Time is linear: no pattern goes over a stretch of text twice, and numbers beyond the first few hundred are masked
+unchecked.
+"""
+
+import itertools
+import logging
+import re
+import unicodedata
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from functools import partial
+from typing import Any, cast
+
+import phonenumbers
+from stdnum import iban, luhn
+
+DROPPED = "[dropped]"
+"""Stands where a text could not be masked."""
+
+_PASSES = 4  # two as a rule: beside a mask, a text may look like an address that did not before
+_LONGEST = 262_144  # characters, four times the longest message; a longer text is dropped
+_CHECKS = 500  # how many candidates of a kind are checked in a text
+_DEEPEST = 32  # levels of a value that are walked
+_MOST = 10_000  # parts of a value that are walked, and characters whose plain form is remembered
+_REGIONS = ("NL", "BE", "FR", "GB", "DE", None)  # of national numbers; between them they accept most of Europe's
+
+# Where a word begins, be it after an escape in a repr or a URL.
+_EDGE = r"(?:(?<![^\W_])|(?<=\\[nrt])|(?<=%[0-9A-F]{2}))"
+_KEY = re.compile(  # where there is a group, only that is masked
+    rf"{_EDGE}(?:sk-[\w-]{{8,}}|sk_(?:live|test)_\w{{8,}}|sa_[\w-]{{43,}}|gh[opsur]_\w{{20,}}|github_pat_\w{{20,}}"
+    r"|xox[a-z]-[\w-]{10,}|xapp-[\w-]{10,}|lsv2_\w{20,}"
+    r"|(?-i:(?:AKIA|ASIA)[0-9A-Z]{16}|eyJ[\w-]{10,}(?:\.{1,2}[\w-]+)*))"
+    r"|hooks\.slack\.com/services/([\w/]+)"
+    r"|secret_?(?:access_?)?key\W{1,5}([\w/+]{40})"
+    r"|bearer\s{1,3}(?=\S*\d|\S{20})([\w.~+/=-]{8,})"
+    r"""|password=('[^']*'|"[^"]*"|["']?[^\s&;"']+)"""
+    # The password in a URL may itself hold @, : and /; what looks like a port is none.
+    r"""|://(?:[^\s/:[\]"<>]+:(?!\d{1,5}[/?#])|:)((?:(?!://)[^\s"<>])+)@""",
+    re.IGNORECASE,
+)
+_LOCAL = r'[^\s@()<>[\]:;,"\\]'
+_EMAIL = re.compile(
+    rf'(?P<local>"(?:[^"\\\n]|\\.){{0,64}}"|(?<!{_LOCAL}){_LOCAL}+)(?:@|%40)'
+    r"(?:(?:[\w-]+\.)+(?:xn--[\w-]+|[^\W\d_]{2,})|\[[0-9a-f.:]+\])",
+    re.IGNORECASE,
+)
+_BEFORE_EMAIL = re.compile(r"(?:.*[/?&])?(?:\w+=)?['`*{|]*(?=.)")  # an address may hold it, but hardly begin with it
+_IBAN = re.compile(r"[A-Za-z]{2}\d{2}(?:[ .-]?[A-Za-z0-9]){11,30}(?![A-Za-z0-9])")
+_CARD = re.compile(rf"(?:(?<!\d)|{_EDGE})(?<!\d[.,])[1-9](?:[ -]{{0,3}}\d){{12,18}}(?!\d)", re.IGNORECASE)
+_CARD_DIGITS = re.compile(r"(?:2[1-9]|[3-9]\d)\d{11,17}|1\d{14}")  # else 1 and 20 begin timestamps
+_ALONE = rf"{_EDGE}(?<!\d[.,:/-])"
+_PHONE = re.compile(
+    rf"(?:\(?(?:\+|%2B)[ (]{{0,2}}|{_ALONE}\(?0(?:0 ?)?)[1-9](?:[ ()./-]{{0,3}}\d){{7,14}}(?!\d)", re.IGNORECASE
+)
+_AMERICAN = re.compile(rf"{_ALONE}(?:1[ .-])?\(?[2-9]\d\d(?:[ .-]|\) ?)\d{{3}}[ .-]\d{{4}}(?![.-]?\d)", re.IGNORECASE)
+_GROUP_END = re.compile(r"[A-Za-z0-9](?![A-Za-z0-9])|\d(?!\d)")
+_READABLE = re.compile(  # dates, UUIDs and hashes
+    r"(?<!\d)(?<!\d[./-])(?:(?:19|20)\d\d([./-])\d\d\1\d\d|\d\d?([./-])\d\d?\2(?:19|20)\d\d)(?![./-]?\d)"
+    r"|\b[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}\b|\b(?=\d*[a-f])[0-9a-f]{32,}\b",
+    re.IGNORECASE,
+)
+
+
+class Redactor:
+    """Masks texts and JSON-like values; the addresses in `keep` stay readable."""
+
+    def __init__(self, keep: Iterable[str] = ()) -> None:
+        self._keep = frozenset(address.translate(_PLAIN).casefold() for address in keep)
+
+    def text(self, text: str) -> str:
+        """Return the text with `[email]`, `[card]`, `[iban]`, `[phone]` and `[key]` in it, or DROPPED."""
+        with suppress(Exception):
+            for _ in range(_PASSES if len(text) <= _LONGEST else 0):
+                masked = self._pass(text)
+                if masked == text:
+                    return masked
+                text = masked
+        return DROPPED
+
+    def value(self, value: Any) -> Any:  # noqa: ANN401 - JSON is of any type
+        """Return the value with its texts, keys and numbers masked; other objects become their type's name."""
+        with suppress(Exception):
+            return self._walk(value, _DEEPEST, itertools.count())
+        return DROPPED
+
+    def _walk(self, value: object, depth: int, parts: Iterator[int]) -> object:
+        if depth == 0 or next(parts) >= _MOST:
+            return DROPPED
+        walk = partial(self._walk, depth=depth - 1, parts=parts)
+        if isinstance(value, str):
+            return self.text(value)
+        if isinstance(value, dict):
+            return {walk(key): walk(part) for key, part in cast("dict[object, object]", value).items()}
+        if isinstance(value, list | tuple):
+            walked = [walk(part) for part in cast("Iterable[object]", value)]
+            return walked if isinstance(value, list) else tuple(walked)
+        if isinstance(value, int | float | None):
+            return value if (masked := self.text(repr(value))) == repr(value) else masked
+        return type(value).__name__
+
+    def _pass(self, text: str) -> str:
+        for mask, find in _RULES:
+            plain = text if text.isascii() else text.translate(_PLAIN)
+            places = range(len(text))
+            if len(plain) != len(text):
+                places = [place for place, char in enumerate(text) if _PLAIN[ord(char)]]
+            parts: list[str] = []
+            last = 0
+            for start, end in find(plain):
+                if plain[start:end].casefold().replace("%40", "@") not in self._keep:
+                    parts += text[last : places[start]], mask
+                    last = places[end - 1] + 1
+            text = "".join((*parts, text[last:]))
+        return text
+
+
+class RedactingFilter(logging.Filter):
+    """Masks all text of a record; belongs on handlers, since a logger's filters don't see its children's records."""
+
+    def __init__(self, redactor: Redactor) -> None:
+        super().__init__()
+        self._redactor = redactor
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Mask the message, the traceback and the stack in place, and let the record through."""
+        message = trace = DROPPED
+        with suppress(Exception):
+            trace = record.exc_text or (logging.Formatter().formatException(record.exc_info) if record.exc_info else "")
+            message = record.getMessage()
+        record.msg, record.args = self._redactor.text(message), ()
+        record.exc_info, record.exc_text = None, self._redactor.text(trace)
+        record.stack_info = record.stack_info and self._redactor.text(record.stack_info)
+        record.__dict__.pop("color_message", None)  # uvicorn's second copy of the message
+        return True
+
+
+class _Plain(dict[int, str | None]):
+    """The ASCII character that a character looks like, for str.translate; None for an invisible one."""
+
+    def __missing__(self, code: int) -> str | None:
+        char = chr(code)
+        form = unicodedata.normalize("NFKC", char)
+        alike = {"Pd": "-", "Cf": None, "Mn": None, "Me": None, "Nd": str(unicodedata.decimal(char, ""))}
+        plain = alike.get(unicodedata.category(char), form if len(form) == 1 else char)
+        if len(self) < _MOST:
+            self[code] = plain
+        return plain
+
+
+_PLAIN = _Plain({ord("\N{MINUS SIGN}"): "-", ord("\N{IDEOGRAPHIC FULL STOP}"): "."})
+
+_Spans = Iterator[tuple[int, int]]
+
+
+def _matches(pattern: re.Pattern[str], text: str) -> _Spans:
+    return (match.span(match.lastindex or 0) for match in pattern.finditer(text))
+
+
+def _emails(text: str) -> _Spans:
+    for match in _EMAIL.finditer(text):
+        before = _BEFORE_EMAIL.match(match["local"])
+        yield match.start() + (before.end() if before else 0), match.end()
+
+
+def _numbers(pattern: re.Pattern[str], checks: Iterable[Callable[[str], bool]], text: str) -> _Spans:
+    """Find the longest valid number wherever one may begin; it ends where a group of digits does."""
+    text = _READABLE.sub(lambda match: "~" * len(match[0]), text)
+    checked = itertools.count()
+    at = 0
+    while match := pattern.search(text, at):
+        start = match.start()
+        ends = [end.end() for end in _GROUP_END.finditer(text, start, match.end())]
+        tries = ((check, end) for check in checks for end in reversed(ends))
+        found = next((end for check, end in tries if next(checked) >= _CHECKS or check(text[start:end])), None)
+        if found:
+            yield start, found
+        at = found or start + 1
+
+
+def _is_iban(number: str) -> bool:
+    return iban.is_valid(number, check_country=False)  # without the checks that only some countries have
+
+
+def _is_card(number: str) -> bool:
+    digits = re.sub(r"\D", "", number)
+    return _CARD_DIGITS.fullmatch(digits) is not None and luhn.is_valid(digits)
+
+
+def _is_phone(number: str, region: str | None) -> bool:
+    if sum(map(str.isdigit, number)) < 9:
+        return False
+    try:
+        parsed = phonenumbers.parse(number.upper().replace("%2B", "+"), region)
+    except phonenumbers.NumberParseException:
+        return False
+    # What begins with + parses without a region, and is taken for a number even if it is not in use.
+    return phonenumbers.is_valid_number(parsed) or (region is None and phonenumbers.is_possible_number(parsed))
+
+
+_RULES: tuple[tuple[str, Callable[[str], _Spans]], ...] = (
+    ("[key]", partial(_matches, _KEY)),
+    ("[email]", _emails),
+    ("[iban]", partial(_numbers, _IBAN, (_is_iban,))),
+    ("[card]", partial(_numbers, _CARD, (_is_card,))),
+    ("[phone]", partial(_numbers, _PHONE, tuple(partial(_is_phone, region=region) for region in _REGIONS))),
+    ("[phone]", partial(_matches, _AMERICAN)),
+)
