@@ -1,5 +1,7 @@
 """The service as an ASGI application."""
 
+from typing import Any
+
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
@@ -47,4 +49,15 @@ def create_app(settings: ServiceSettings | None = None) -> FastAPI:
     errors.install(app)
     for route in (ask, stream, chat, websocket, runs, sessions, health):
         app.include_router(route.router)
+    if not settings.api_keys:
+        app.openapi = lambda: _without_keys(FastAPI.openapi(app))
     return app
+
+
+def _without_keys(description: dict[str, Any]) -> dict[str, Any]:
+    """Leave keys out of the API's description, where there are none."""
+    description.get("components", {}).pop("securitySchemes", None)
+    for operations in description["paths"].values():
+        for operation in operations.values():
+            operation.pop("security", None)
+    return description

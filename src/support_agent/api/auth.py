@@ -56,5 +56,7 @@ def identify(keys: Sequence[ApiKey], headers: Headers) -> Principal | None:
 
 
 def _offered(headers: Headers) -> str:
-    scheme, _, credentials = headers.get("authorization", "").partition(" ")
-    return credentials.strip() if scheme.lower() == "bearer" else headers.get("x-api-key", "")
+    if "authorization" not in headers:
+        return headers.get("x-api-key", "")
+    scheme, _, credentials = headers["authorization"].partition(" ")
+    return credentials.strip() if scheme.lower() == "bearer" else ""

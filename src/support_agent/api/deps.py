@@ -17,7 +17,7 @@ from starlette.websockets import WebSocket
 from support_agent.api.auth import ANONYMOUS, Principal, identify
 from support_agent.api.cache import Answers
 from support_agent.api.drain import Drain
-from support_agent.api.errors import ClientGone, NothingMore
+from support_agent.api.errors import ClientGone, NoSuchEvent, NothingMore
 from support_agent.api.rate_limit import Allowance, RateLimited, RateLimiter, client_address
 from support_agent.api.schemas import ChatRequest, SessionId, StreamQuery
 from support_agent.api.settings import ServiceSettings
@@ -179,8 +179,8 @@ async def _question(request: Request, query: Annotated[StreamQuery, Query()]) ->
     return query.question
 
 
-async def _fresh(cache_control: Annotated[str | None, Header()] = None) -> bool:
-    return "no-cache" in (cache_control or "").lower()
+async def _fresh(cache_control: Annotated[str, Header()] = "") -> bool:
+    return "no-cache" in cache_control.lower()
 
 
 FreshDep = Annotated[bool, Depends(_fresh)]
@@ -221,7 +221,7 @@ AnsweringDep = Annotated[AsyncIterator[Numbered], Depends(_answering)]
 """The events of an answer from its first token on; it is let go with the connection."""
 
 IdempotencyKey = Annotated[
-    str | None,
+    str,
     Header(min_length=1, max_length=255, description="The same key and body give the same run, also at once."),
 ]
 
@@ -231,16 +231,16 @@ async def _turn(
     agent: AgentDep,
     caller: PrincipalDep,
     connection: ConnectionDep,
-    idempotency_key: IdempotencyKey = None,
+    idempotency_key: IdempotencyKey = "",
 ) -> Followed:
     """Start a turn; what refuses it has a status of its own."""
     turn = agent.sessions.turn(
         body.message, body.session_id, AgentContext(tenant=caller.tenant, customer_id=body.customer_id)
     )
     try:
-        return await connection.while_open(agent.sessions.begin(turn, idempotency_key))
+        return await connection.while_open(agent.sessions.begin(turn, idempotency_key or None))
     except BaseException:
-        if idempotency_key is None:
+        if not idempotency_key:
             turn.cancel()
         raise
 
@@ -263,14 +263,18 @@ FoundRunDep = Annotated[Followed, Depends(_found_run)]
 """A turn of the caller's."""
 
 
-async def _last_event(run_id: RunId, run: FoundRunDep, last_event_id: Annotated[str | None, Header()] = None) -> int:
+LastEventId = Annotated[
+    str,
+    Header(pattern=r"^([0-9a-f-]{36}:[0-9]{1,9})?$", description="The `<run_id>:<n>` that the client saw last."),
+]
+
+
+async def _last_event(run_id: RunId, run: FoundRunDep, last_event_id: LastEventId = "") -> int:
     if not last_event_id:
         return 0
     name, _, number = last_event_id.rpartition(":")
-    is_ours = name == run_id and number.isdecimal() and number.isascii() and len(number) <= 9
-    if not is_ours or (isinstance(run, Turn) and run.lacks(int(number))):
-        error = {"type": "last_event_id", "loc": ("header", "Last-Event-ID"), "msg": "must be <run_id>:<n> of this run"}
-        raise RequestValidationError([error])
+    if name != run_id or (isinstance(run, Turn) and run.lacks(int(number))):
+        raise NoSuchEvent
     if await run.is_read(int(number)):
         raise NothingMore
     return int(number)

@@ -1,5 +1,6 @@
 """From what went wrong to what the client sees: one table, and one renderer of problem+json (RFC 9457)."""
 
+import re
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
@@ -28,6 +29,7 @@ _CLIENT_GONE = 499  # nginx's status for a client that hung up; nobody receives 
 _RUN_ERRORS: Mapping[type[RunError], tuple[int, str]] = {
     errors.ModelUnavailable: (503, "The model is not available"),
     errors.ModelTimeout: (504, "The model took too long"),
+    errors.AnswerWithheld: (422, "The answer was withheld"),
     errors.KnowledgeUnavailable: (503, "The articles can't be searched"),
     errors.MemoryUnavailable: (503, "Conversations are not available"),
     errors.SessionBusy: (409, "The conversation is busy"),
@@ -58,13 +60,21 @@ class ClientGone(Exception):
     """The client hung up before it was answered."""
 
 
+class NoSuchEvent(Exception):
+    """The run has no event of that id."""
+
+
 class NothingMore(Exception):
     """The client has read all of a run: 204, after which an EventSource does not come back."""
 
 
 def install(app: FastAPI) -> None:
     """Make `app` render its errors as problems; DefectMiddleware renders those that nobody expected."""
+    _install_ours(app)
+    _install_frameworks(app)
 
+
+def _install_ours(app: FastAPI) -> None:
     @app.exception_handler(RunError)
     async def _(request: Request, error: RunError) -> Response:
         problem = problem_of(error.code, request.url.path)
@@ -75,13 +85,31 @@ def install(app: FastAPI) -> None:
         problem = rate_limit_problem(error, request.url.path)
         return _response(problem, {"Retry-After": str(error.allowance.reset)})
 
+    @app.exception_handler(NoSuchEvent)
+    async def _(request: Request, error: NoSuchEvent) -> Response:  # noqa: ARG001 - a handler's signature
+        detail = "Last-Event-ID: this run has no such event."
+        return _response(_problem(404, "no-such-event", "There is no such event", detail, request.url.path))
+
+    @app.exception_handler(NothingMore)
+    async def _(request: Request, error: NothingMore) -> Response:  # noqa: ARG001 - a handler's signature
+        return Response(status_code=204)
+
+    @app.exception_handler(ClientGone)
+    async def _(request: Request, error: ClientGone) -> Response:  # noqa: ARG001 - a handler's signature
+        return Response(status_code=_CLIENT_GONE)
+
+
+def _install_frameworks(app: FastAPI) -> None:
     @app.exception_handler(RequestValidationError)
     async def _(request: Request, error: RequestValidationError) -> Response:
         return _response(_refusal(request, error))
 
     @app.exception_handler(HTTPException)
     async def _(request: HTTPConnection, error: HTTPException) -> Response:
-        response = _response(_http_problem(error.status_code, request.url.path), error.headers)
+        headers = error.headers
+        if error.status_code == 405:  # a route knows its own methods alone
+            headers = {"Allow": ", ".join(_methods(app, request.url.path))}
+        response = _response(_http_problem(error.status_code, request.url.path), headers)
         if isinstance(request, WebSocket):
             await request.send_denial_response(response)
         return response
@@ -89,14 +117,6 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(WebSocketRequestValidationError)
     async def _(websocket: WebSocket, error: WebSocketRequestValidationError) -> None:
         await websocket.send_denial_response(_response(_invalid(_fields(error), websocket.url.path)))
-
-    @app.exception_handler(ClientGone)
-    async def _(request: Request, error: ClientGone) -> Response:  # noqa: ARG001 - a handler's signature
-        return Response(status_code=_CLIENT_GONE)
-
-    @app.exception_handler(NothingMore)
-    async def _(request: Request, error: NothingMore) -> Response:  # noqa: ARG001 - a handler's signature
-        return Response(status_code=204)
 
 
 def problem_of(code: str, instance: str) -> Problem:
@@ -127,11 +147,19 @@ def defect_response(instance: str) -> Response:
 
 
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Return OpenAPI's `responses` for problems with these statuses."""
+    """Return OpenAPI's `responses` for problems with these statuses, and with those that any request may meet."""
     schema = Problem.model_json_schema()
     schema["properties"]["errors"]["items"] = schema.pop("$defs")["FieldError"]
     content = {MEDIA_TYPE: {"schema": schema}}
-    return {status: {"description": HTTPStatus(status).phrase, "content": content} for status in statuses}
+    return {status: {"description": HTTPStatus(status).phrase, "content": content} for status in (*statuses, 408, 431)}
+
+
+def _methods(app: FastAPI, path: str) -> list[str]:
+    """Return the methods of a resource, as the API's description has them."""
+    for template, operations in app.openapi()["paths"].items():
+        if re.fullmatch(re.sub(r"\{\w+\}", "[^/]+", template), path):
+            return sorted(method.upper() for method in operations)
+    return ["GET"]  # the description itself, and its page
 
 
 def _refusal(request: Request, error: RequestValidationError) -> Problem:

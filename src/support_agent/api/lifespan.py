@@ -1,8 +1,8 @@
 """Opens what lives as long as the service, and closes it in reverse, also after a failed start."""
 
 import logging
-from collections.abc import AsyncGenerator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncGenerator, Callable, Generator
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
 from typing import TypedDict
 
 from fastapi import FastAPI
@@ -12,6 +12,7 @@ from support_agent.api.drain import Drain, draining
 from support_agent.api.rate_limit import RateLimiter
 from support_agent.api.settings import ServiceSettings
 from support_agent.graph.agent import SupportAgent, open_agent
+from support_agent.graph.redaction import RedactingFilter, Redactor
 from support_agent.graph.redis import open_redis
 
 
@@ -33,12 +34,31 @@ def lifespan_for(settings: ServiceSettings) -> Callable[[FastAPI], AbstractAsync
         # uvicorn writes query strings, and so what customers ask; its other logger does for WebSockets.
         logging.getLogger("uvicorn.access").disabled = True
         logging.getLogger("uvicorn.error").addFilter(_without_clients_words)
-        async with open_redis(settings) as redis, open_agent(settings, redis) as agent, draining(agent) as drain:
+        async with AsyncExitStack() as stack:
+            redis = await stack.enter_async_context(open_redis(settings))
+            agent = await stack.enter_async_context(open_agent(settings, redis))
+            drain = await stack.enter_async_context(draining(agent))
+            stack.enter_context(_redacted_logs(Redactor(agent.contacts)))
             limiter = RateLimiter(redis, settings.rate_limit) if settings.rate_limit else None
             answers = Answers(agent, redis, settings.cache_ttl)
             yield State(agent=agent, answers=answers, drain=drain, limiter=limiter, settings=settings)
 
     return lifespan
+
+
+@contextmanager
+def _redacted_logs(redactor: Redactor) -> Generator[None]:
+    """Mask what may be personal or secret in every log record."""
+    redacting = RedactingFilter(redactor)
+    loggers = [logging.getLogger(name) for name in (None, "support_agent", "uvicorn", "uvicorn.error")]
+    handlers = {handler for logger in loggers for handler in logger.handlers}
+    for handler in handlers:
+        handler.addFilter(redacting)
+    try:
+        yield
+    finally:
+        for handler in handlers:
+            handler.removeFilter(redacting)
 
 
 def _without_clients_words(record: logging.LogRecord) -> bool:

@@ -14,8 +14,8 @@ from support_agent.api.errors import defect_response, problem_response
 from support_agent.api.request_id import HEADER, choose_request_id, request_id
 from support_agent.graph.errors import StartError, kind_and_place
 
-MAX_HEADERS = 16_384
-"""Bytes of a request's headers and address."""
+MAX_HEADERS = 65_536
+"""Bytes of a request's headers and address, which may hold 4,000 characters at 12 bytes each."""
 
 BODY_TIMEOUT = 10.0
 """Seconds that a request's body may take to arrive."""

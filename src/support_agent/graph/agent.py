@@ -23,7 +23,11 @@ from support_agent.graph.state import AgentContext
 class SupportAgent:
     """Answers customers' questions; made by open_agent."""
 
-    def __init__(self, graph: AgentGraph, sessions: Sessions | None, timeout: float, version: str) -> None:
+    def __init__(
+        self, graph: AgentGraph, sessions: Sessions | None, timeout: float, knowledge: Knowledge, version: str
+    ) -> None:
+        self.contacts = tuple(knowledge.contacts.values())
+        """The company's own addresses."""
         self.version = version
         """Stands for all that answers depend on, beside the question: prompts, articles, models."""
         self._graph = graph
@@ -89,7 +93,7 @@ async def open_agent(settings: AgentSettings, redis: Redis | None = None) -> Asy
             graph = build_graph(models, knowledge, most_messages=most, checkpointer=memory.checkpointer)
             sessions = await stack.enter_async_context(open_sessions(redis, memory, graph, settings))
         graph = build_graph(models, knowledge, most_messages=most)
-        agent = SupportAgent(graph, sessions, settings.answer_timeout, _version(settings, knowledge))
+        agent = SupportAgent(graph, sessions, settings.answer_timeout, knowledge, _version(settings, knowledge))
         stack.push_async_callback(agent.drain, 0)
         yield agent
 

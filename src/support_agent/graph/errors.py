@@ -8,6 +8,7 @@
         ├── ModelError           the model gave no answer
         │   ├── ModelUnavailable it refused, failed or answered rubbish
         │   └── ModelTimeout     it did not answer within its time budget
+        ├── AnswerWithheld       the answer holds what no customer may see
         ├── KnowledgeUnavailable the articles can't be searched
         ├── MemoryUnavailable    conversations can't be read or stored
         ├── SessionBusy          the session already has a run
@@ -71,6 +72,13 @@ class ModelTimeout(ModelError):
     message = "The model took too long to answer; try again shortly."
 
 
+class AnswerWithheld(RunError):
+    """The answer holds what no customer may see."""
+
+    code = "answer-withheld"
+    message = "The answer was withheld, since it held what is not for customers; please ask in another way."
+
+
 class KnowledgeUnavailable(RunError):
     """The articles can't be searched."""
 
@@ -132,6 +140,7 @@ RUN_ERRORS: dict[str, type[RunError]] = {
     for kind in (
         ModelUnavailable,
         ModelTimeout,
+        AnswerWithheld,
         KnowledgeUnavailable,
         MemoryUnavailable,
         Cancelled,

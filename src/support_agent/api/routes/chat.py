@@ -19,7 +19,7 @@ _REFUSALS = documented(400, 401, 408, 409, 413, 415, 422, 429, 500, 503, 504)
 
 @router.post("/chat", responses=_REFUSALS)
 async def chat(
-    turn: TurnDep, connection: ConnectionDep, drain: DrainDep, idempotency_key: IdempotencyKey = None
+    turn: TurnDep, connection: ConnectionDep, drain: DrainDep, idempotency_key: IdempotencyKey = ""
 ) -> ChatResponse:
     """Answer a message, knowing the conversation before it.
 
@@ -29,7 +29,7 @@ async def chat(
     try:
         return ChatResponse.of(await connection.while_open(whole_answer(drain.follow(turn))))
     except BaseException:
-        if isinstance(turn, Turn) and idempotency_key is None:
+        if isinstance(turn, Turn) and not idempotency_key:
             turn.cancel()
         raise
 

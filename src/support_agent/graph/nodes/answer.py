@@ -7,6 +7,7 @@ from contextlib import aclosing
 from langchain_core.messages import AIMessage, AIMessageChunk, AnyMessage, HumanMessage, RemoveMessage
 from langgraph.runtime import Runtime
 
+from support_agent.graph.canary import Watch
 from support_agent.graph.errors import ModelUnavailable
 from support_agent.graph.events import Token
 from support_agent.graph.knowledge import Knowledge
@@ -28,15 +29,19 @@ async def answer(
     answered = ""
     used = 0
     complete = False
+    watch = Watch()
     async with aclosing(models.answer(prompt)) as chunks:
         async for text, total, reason in _whole_characters(chunks):
             used = max(used, total)  # a server may count as it goes
             complete = complete or reason == "stop"
-            if text:
-                answered += text
-                runtime.stream_writer(Token(text))
+            if shown := watch.feed(text):
+                answered += shown
+                runtime.stream_writer(Token(shown))
             if len(answered) > LONGEST:
                 raise ModelUnavailable("an endless answer")
+    if rest := watch.end():
+        answered += rest
+        runtime.stream_writer(Token(rest))
     reply = AIMessage(answered, id=str(uuid.uuid4()))
     return {
         "messages": [*_outdated(messages, most_messages - 1), reply],

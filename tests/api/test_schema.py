@@ -1,0 +1,65 @@
+"""Every operation of the API, asked all that its description allows and forbids."""
+
+import asyncio
+import os
+import sys
+from pathlib import Path
+
+import httpx
+import pytest
+from redis.asyncio import Redis
+
+from conftest import REPOSITORY, Serve
+from harness.scripted_model import ScriptedModel
+from support_agent.api.auth import digest, new_key
+
+KEY = new_key()
+SCHEMATHESIS = Path(sys.executable).parent / "schemathesis"
+
+
+async def schemathesis(url: str, *arguments: str) -> None:
+    """Run every check of schemathesis."""
+    process = await asyncio.create_subprocess_exec(
+        SCHEMATHESIS,
+        "run",
+        f"{url}/openapi.json",
+        "--checks=all",
+        "--no-color",
+        "--generation-database=none",
+        *arguments,
+        env={**os.environ, "SCHEMATHESIS_HOOKS": "harness.fresh_keys", "PYTHONPATH": str(REPOSITORY / "tests")},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    output, _ = await process.communicate()
+    assert process.returncode == 0, output.decode()
+
+
+@pytest.mark.parametrize("examples", [10, pytest.param(100, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("key", [None, KEY], ids=["open", "guarded"])
+async def test_the_api_is_as_it_says(
+    serve: Serve, redis: Redis, model: ScriptedModel, key: str | None, examples: int
+) -> None:
+    """Whatever is sent, what comes back is what the description says."""
+    variables = {"SUPPORT_API_KEYS": f"web:{digest(key).hex()}"} if key else {}
+    headers = [f"--header=X-API-Key:{key}"] if key else []
+    async with serve(**variables) as url:
+        await schemathesis(url, f"--max-examples={examples}", *headers)
+
+
+async def test_nothing_is_done_without_a_key(serve: Serve, redis: Redis, model: ScriptedModel) -> None:
+    """Where there are keys, every operation but the probes refuses a request without one."""
+    async with serve(SUPPORT_API_KEYS=f"web:{digest(KEY).hex()}") as url, httpx.AsyncClient(base_url=url) as client:
+        model.forget()
+        paths = (await client.get("/openapi.json")).json()["paths"]
+        statuses = {
+            (method, path): (await client.request(method, path.replace("{run_id}", "7" * 36), json={})).status_code
+            for path, operations in paths.items()
+            for method in operations
+        }
+    assert {operation for operation, status in statuses.items() if status != 401} == {
+        ("get", "/health"),
+        ("get", "/ready"),
+    }
+    assert len(statuses) >= 10
+    assert model.calls == []
