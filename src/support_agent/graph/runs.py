@@ -339,8 +339,10 @@ class Turn(Run):
             try:
                 await self._write_log()
                 pause = _BATCH
-            except MemoryUnavailable:
-                pause = 1.0  # the turn itself will find out, when it is stored
+            except Exception as error:  # noqa: BLE001 - the turn goes on without its log
+                if not isinstance(error, MemoryUnavailable):  # which the turn itself finds out, when it is stored
+                    _log.error("run %s: %s", self.id, kind_and_place(error))
+                pause = 1.0
                 self._unlogged.set()
 
     async def _write_log(self, *last: Event) -> None:
@@ -359,8 +361,8 @@ class Turn(Run):
         await self._release()
         try:
             await self._write_log(ending)
-        except MemoryUnavailable as error:
-            _log.warning("run %s: its log is not whole: %s", self.id, type(error).__name__)
+        except Exception as error:  # noqa: BLE001 - a run always ends with an event
+            _log.warning("run %s: its log is not whole: %s", self.id, kind_and_place(error))
         self._emit(ending)
 
 

@@ -193,8 +193,12 @@ class Conversation:
             await asyncio.gather(*tasks, return_exceptions=True)
         try:
             return done.pop().result()
-        except (WebSocketDisconnect, RuntimeError):  # it left while we were sending
+        except WebSocketDisconnect:
             return None
+        except RuntimeError:
+            if WebSocketState.CONNECTED is self._websocket.client_state is self._websocket.application_state:
+                raise
+            return None  # it left while we were sending
 
     async def _read(self) -> int | None:
         while (frame := await self._websocket.receive())["type"] != "websocket.disconnect":

@@ -1,0 +1,250 @@
+"""What callers see while something that the service depends on is down, and what they do not."""
+
+import asyncio
+import json
+import time
+import uuid
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import httpx
+import pytest
+from redis.asyncio import Redis
+from starlette.types import Send
+from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed
+from websockets.typing import Subprotocol
+
+from conftest import Serve
+from harness.fault_proxy import fault_proxy
+from harness.own_redis import own_redis
+from harness.scripted_model import Call, ScriptedModel, cut, label, stall, status, tokens
+from support_agent.graph import models
+
+QUESTION = {"question": "Why was I charged twice?"}
+SECRETS = "sk-live-canary redis://:dsn-canary@10.0.0.1 /srv/path-canary"
+
+
+@pytest.mark.parametrize("pause", [0.5, pytest.param(20.0, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("fault", [status(500), status(429, {"retry-after": "30"}), stall], ids=["500", "429", "stall"])
+async def test_a_model_that_is_down_is_left_alone_until_it_is_back(
+    serve: Serve, model: ScriptedModel, monkeypatch: pytest.MonkeyPatch, fault: Any, pause: float
+) -> None:
+    """Requests are refused without asking it, then one finds out; the primary is asked again as soon as it answers."""
+    monkeypatch.setattr(models, "_BREAKER_PAUSE", pause)
+    model.script("answer", fault)
+    async with serve(SUPPORT_ANSWER_TIMEOUT=1.2) as url, httpx.AsyncClient(base_url=url, timeout=20) as client:
+        while len(model.of("answer")) < 5:
+            assert (await client.post("/ask", json=QUESTION)).status_code in (503, 504)
+        await client.post("/ask", json=QUESTION)
+        asked = len(model.of("answer"))
+        assert asked <= 6
+        for _ in range(5):
+            assert (await client.post("/ask", json=QUESTION)).json()["type"] == "model-unavailable"
+        assert len(model.of("answer")) <= asked + 1
+        model.script("answer", tokens(["Back"]))
+        deadline = time.monotonic() + pause + 5
+        while (answer := await client.post("/ask", json=QUESTION)).status_code != 200:
+            assert time.monotonic() < deadline
+            await asyncio.sleep(0.05)
+        assert answer.json()["answer"] == "Back"
+        assert (await client.post("/ask", json=QUESTION)).status_code == 200
+
+
+async def test_the_fallback_answers_for_as_long_as_the_primary_is_down(
+    serve: Serve, model: ScriptedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The primary is not even asked while its breaker is open, and answers again when it is back."""
+    monkeypatch.setattr(models, "_BREAKER_PAUSE", 1.0)
+    down = True
+
+    async def by_model(call: Call, send: Send) -> None:
+        name = call.body["model"]
+        await (status(500) if down and name == "gpt-4o" else tokens([name]))(call, send)
+
+    model.script("answer", by_model)
+    async with serve(SUPPORT_FALLBACK_MODEL="plan-b") as url, httpx.AsyncClient(base_url=url, timeout=20) as client:
+        answers = [(await client.post("/ask", json=QUESTION)).json()["answer"] for _ in range(6)]
+        assert answers == ["plan-b"] * 6
+        assert Counter(call.body["model"] for call in model.of("answer"))["gpt-4o"] <= 6
+        down = False
+        await asyncio.sleep(1.1)
+        answers = [(await client.post("/ask", json=QUESTION)).json()["answer"] for _ in range(3)]
+        assert answers == ["gpt-4o"] * 3
+
+
+@pytest.mark.parametrize("reply", [status(400), tokens([]), tokens(["Half"], then=cut)], ids=["400", "empty", "cut"])
+async def test_one_customer_can_not_make_the_model_count_as_down(
+    serve: Serve, model: ScriptedModel, reply: Any
+) -> None:
+    """What a question may have caused says nothing of the model; nor does a client that hangs up."""
+    async with serve() as url, httpx.AsyncClient(base_url=url, timeout=20) as client:
+        model.script("answer", reply)
+        for _ in range(8):
+            assert (await client.post("/ask", json=QUESTION)).status_code == 503
+        model.script("answer", stall)
+        for _ in range(8):
+            with pytest.raises(httpx.ReadTimeout):
+                await client.post("/ask", json=QUESTION, timeout=0.2)
+        model.script("answer", tokens(["Fine"]))
+        assert (await client.post("/ask", json=QUESTION)).json()["answer"] == "Fine"
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        "support_agent.graph.models.Models.classify",
+        "support_agent.graph.models.Models.embed",
+        "support_agent.graph.models.Models.answer",
+        "support_agent.graph.knowledge.Knowledge.search",
+        "support_agent.graph.memory.TurnSaver.aget_tuple",
+        "support_agent.graph.memory.TurnSaver.aput",
+        "support_agent.graph.run_log.RunLog.begin",
+        "support_agent.graph.run_log.RunLog.append",
+        "support_agent.graph.locks.Locks.take",
+        "support_agent.api.cache.Answers.kept",
+        "support_agent.api.rate_limit.RateLimiter.take",
+    ],
+)
+async def test_no_words_of_an_exception_get_out(
+    serve: Serve,
+    redis: Redis,
+    model: ScriptedModel,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    part: str,
+) -> None:
+    """Whichever part raises a key, an address or a path: it is in no answer, event, close reason or log."""
+    async with serve(SUPPORT_CACHE_TTL=60, SUPPORT_RATE_LIMIT="1000/minute") as url:
+
+        def raises(*_: object, **__: object) -> None:
+            raise RuntimeError(SECRETS)
+
+        monkeypatch.setattr(part, raises)
+        said: list[str] = []
+        async with httpx.AsyncClient(base_url=url, timeout=10) as client:
+            for method, path, body in (
+                ("POST", "/ask", QUESTION),
+                ("GET", "/stream?question=Why", None),
+                ("POST", "/chat", {"message": "Hello?", "session_id": "s-1"}),
+                ("POST", "/chat/stream", {"message": "Hello?", "session_id": "s-2"}),
+                ("GET", "/sessions/s-1", None),
+                ("DELETE", "/sessions/s-1", None),
+                ("GET", f"/runs/{uuid.uuid4()}/stream", None),
+                ("DELETE", f"/runs/{uuid.uuid4()}", None),
+                ("GET", "/ready", None),
+            ):
+                answer = await client.request(method, path, json=body)
+                said += [answer.text, str(answer.headers)]
+        for form in (None, [Subprotocol("support.v1")]):
+            async with connect(url.replace("http", "ws") + "/chat", subprotocols=form) as socket:
+                try:
+                    await socket.send(json.dumps({"message": "Hello?"}) if form else "Hello?")
+                    while "[DONE]" not in said[-1] and '"error"' not in said[-1] and '"done"' not in said[-1]:
+                        said.append(str(await asyncio.wait_for(socket.recv(), 10)))
+                except ConnectionClosed:
+                    said.append(f"{socket.close_code} {socket.close_reason}")
+    for out in (*said, caplog.text):
+        assert "canary" not in out.replace("sk-test-canary", "")
+
+
+@pytest.mark.soak
+async def test_redis_may_freeze_die_and_come_back_under_load(
+    serve: Serve, model: ScriptedModel, tmp_path: Path
+) -> None:
+    """At 50 requests a second: no question fails, sessions are refused within a second, and work again within ten."""
+    with own_redis(tmp_path) as own:
+        settings = {"REDIS_URL": own.url, "SUPPORT_CACHE_TTL": 60, "SUPPORT_RATE_LIMIT": "100000/minute"}
+        async with serve(**settings) as url, aiohttp.ClientSession(base_url=url) as session:
+            statuses: Counter[int] = Counter()
+            refusals: list[float] = []
+            asking: set[asyncio.Task[None]] = set()
+
+            async def ask(number: int) -> None:
+                async with session.post("/ask", json={"question": f"Question {number % 200}?"}) as answer:
+                    statuses[answer.status] += 1
+
+            async def load() -> None:
+                for number in range(1_000_000):
+                    asking.add(task := asyncio.create_task(ask(number)))
+                    task.add_done_callback(asking.discard)
+                    await asyncio.sleep(0.02)
+
+            async def chat() -> int:
+                began = time.monotonic()
+                async with session.post("/chat", json={"message": "Hello?"}) as answer:
+                    if answer.status == 503:
+                        refusals.append(time.monotonic() - began)
+                    return answer.status
+
+            loading = asyncio.create_task(load())
+            for lose, restore in ((own.freeze, own.thaw), (own.kill, own.start)):
+                await asyncio.sleep(3)
+                assert await chat() == 200
+                lose()
+                for _ in range(10):
+                    assert await chat() == 503
+                    await asyncio.sleep(0.3)
+                await asyncio.to_thread(restore)
+                back = time.monotonic()
+                while await chat() != 200:
+                    assert time.monotonic() - back < 10
+                    await asyncio.sleep(0.1)
+            loading.cancel()
+            await asyncio.gather(*asking)
+    assert statuses.total() >= 300
+    assert statuses.total() == statuses[200], statuses
+    assert max(refusals) < 1.5, refusals  # the second that is promised, and a busy machine's share
+
+
+@pytest.mark.soak
+async def test_no_answer_goes_astray_through_a_slow_redis(
+    serve: Serve, redis: Redis, redis_url: str, model: ScriptedModel
+) -> None:
+    """10,000 questions with a word of their own, 3 in 10 aborted, 0 to 50 ms of delay: each gets its own answer."""
+
+    async def echo(call: Call, send: Send) -> None:
+        await tokens([call.prompt[-1][1], "!"], pause=0.01)(call, send)
+
+    model.script("answer", echo)
+    address = redis_url.rpartition("@")[2]
+    port = int(address.partition(":")[2].partition("/")[0])
+    async with fault_proxy("127.0.0.1", port) as proxy:
+        proxy.delay(50)
+        settings = {
+            "REDIS_URL": redis_url.replace(address, f"127.0.0.1:{proxy.port}/0"),
+            "SUPPORT_CACHE_TTL": 60,
+            "SUPPORT_RATE_LIMIT": "1000000/minute",
+        }
+        async with serve(**settings) as url, aiohttp.ClientSession(base_url=url) as session:
+            several = asyncio.Semaphore(50)
+            outcomes: Counter[str] = Counter()
+
+            async def ask(number: int) -> None:
+                nonce = f"nonce {number % 4000}"
+                aborts = number % 10 < 3
+                timeout = aiohttp.ClientTimeout(total=(number % 7 + 1) / 50 if aborts else 60)
+                async with several:
+                    try:
+                        async with session.post("/ask", json={"question": nonce}, timeout=timeout) as answer:
+                            said = await answer.json()
+                    except TimeoutError:
+                        outcomes["aborted"] += 1
+                        return
+                outcomes["right" if said.get("answer") == f"{nonce}!" else f"wrong: {said}"] += 1
+
+            await asyncio.gather(*(ask(number) for number in range(10_000)))
+    assert set(outcomes) <= {"right", "aborted"}, outcomes
+    assert outcomes["right"] >= 6_000
+    assert outcomes["aborted"] >= 500
+
+
+async def test_the_classifier_has_attempts_of_its_own(serve: Serve, model: ScriptedModel) -> None:
+    """At most three for one question, whichever model is down."""
+    model.script("classify", status(500), status(500), status(500), label("billing"))
+    async with serve() as url, httpx.AsyncClient(base_url=url, timeout=20) as client:
+        assert (await client.post("/ask", json=QUESTION)).status_code == 503
+        assert len(model.of("classify")) == 3
+        assert (await client.post("/ask", json=QUESTION)).status_code == 200

@@ -1,0 +1,73 @@
+"""When calls are refused, and when they are let through again."""
+
+import asyncio
+import logging
+
+import pytest
+
+from support_agent.graph.breaker import Breaker, BreakerOpen
+
+
+class Down(Exception):
+    """It is down."""
+
+
+@pytest.fixture
+def breaker() -> Breaker:
+    return Breaker("the thing", lambda error: isinstance(error, Down), threshold=3, pause=0.2)
+
+
+def fail(breaker: Breaker, error: BaseException, times: int = 1) -> None:
+    for _ in range(times):
+        with pytest.raises(type(error)), breaker:
+            raise error
+
+
+async def test_it_opens_after_failures_in_a_row_and_says_so_once(
+    breaker: Breaker, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Then calls are refused until one that is let through succeeds; each change is one log line."""
+    caplog.set_level(logging.WARNING)
+    fail(breaker, Down(), 2)
+    with breaker:
+        pass
+    fail(breaker, Down(), 3)
+    for _ in range(5):
+        with pytest.raises(BreakerOpen), breaker:
+            pass
+    await asyncio.sleep(0.25)
+    fail(breaker, Down())
+    with pytest.raises(BreakerOpen), breaker:
+        pass
+    await asyncio.sleep(0.25)
+    with breaker:
+        pass
+    with breaker:
+        pass
+    assert [record.getMessage() for record in caplog.records] == [
+        "the thing failed 3 times in a row and is left alone for now",
+        "the thing is back",
+    ]
+
+
+async def test_one_call_at_a_time_finds_out(breaker: Breaker) -> None:
+    """While one is under way no other is let through."""
+    fail(breaker, Down(), 3)
+    await asyncio.sleep(0.25)
+    with breaker, pytest.raises(BreakerOpen), breaker:
+        pass
+
+
+async def test_what_says_nothing_of_the_thing_changes_nothing(breaker: Breaker) -> None:
+    """A cancelled call, or an error of the caller's, neither opens nor closes it."""
+    fail(breaker, Down(), 2)
+    fail(breaker, asyncio.CancelledError(), 3)
+    fail(breaker, ValueError(), 3)
+    with pytest.raises(Down), breaker:
+        raise Down
+    with pytest.raises(BreakerOpen), breaker:
+        pass
+    await asyncio.sleep(0.25)
+    fail(breaker, asyncio.CancelledError())
+    with pytest.raises(BreakerOpen), breaker:
+        pass
