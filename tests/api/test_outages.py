@@ -40,7 +40,7 @@ async def test_a_model_that_is_down_is_left_alone_until_it_is_back(
             assert (await client.post("/ask", json=QUESTION)).status_code in (503, 504)
         await client.post("/ask", json=QUESTION)
         asked = len(model.of("answer"))
-        assert asked <= 6
+        assert asked <= 9  # of a turn's three attempts its timeout may cut one, which then says nothing
         for _ in range(5):
             assert (await client.post("/ask", json=QUESTION)).json()["type"] == "model-unavailable"
         assert len(model.of("answer")) <= asked + 1

@@ -224,3 +224,24 @@ async def test_readers_of_another_replicas_turn_are_told_when_theirs_goes(
             assert await asyncio.to_thread(process.wait, 5) == 0
             assert not first.done()
             first.cancel()
+
+
+@pytest.mark.soak
+async def test_a_killed_leader_costs_the_others_one_more_call(
+    model: ScriptedModel, redis: Redis, redis_url: str, articles: Path
+) -> None:
+    """Those who wait for the answer of a replica that dies are answered by another, with two calls in all."""
+    question = {"question": "Why was I charged twice?"}
+    model.script("answer", tokens(["Hello"], then=stall), tokens(["Yes."]))
+    async with replica(model, redis_url, articles) as (process, one), replica(model, redis_url, articles) as (_, other):
+        async with httpx.AsyncClient(timeout=60, limits=httpx.Limits(max_connections=60)) as client:
+            leading = asyncio.create_task(client.post(f"{one}/ask", json=question))
+            await until(lambda: bool(model.of("answer")))
+            waiting = [asyncio.create_task(client.post(f"{other}/ask", json=question)) for _ in range(50)]
+            await asyncio.sleep(1)
+            process.kill()
+            answers = await asyncio.gather(*waiting)
+            with pytest.raises(httpx.TransportError):
+                await leading
+    assert {answer.json()["answer"] for answer in answers} == {"Yes."}
+    assert len(model.of("answer")) == 2

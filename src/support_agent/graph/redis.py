@@ -17,7 +17,7 @@ from support_agent.graph.errors import SettingsError
 from support_agent.graph.settings import AgentSettings
 
 _CONNECT_TIMEOUT = 0.25  # seconds
-_TIMEOUT = 0.4  # seconds, of one attempt of two: a frozen Redis costs less than a second
+_TIMEOUT = 0.4  # seconds: a request that needs Redis twice hears within a second that it is frozen
 _CONNECTIONS = 512
 _BREAKER_THRESHOLD = 3  # commands
 _BREAKER_PAUSE = 0.5  # seconds
@@ -29,10 +29,13 @@ _T = TypeVar("_T")
 
 
 class GuardedRetry(Retry):
-    """One retry, and a breaker that all connections share: a Redis that is away costs no waiting."""
+    """One retry of a lost connection, none of a timeout, and a breaker that all connections share.
+
+    So a Redis that is away costs no waiting.
+    """
 
     def __init__(self) -> None:
-        super().__init__(NoBackoff(), 1)
+        super().__init__(NoBackoff(), 1, (redis.exceptions.ConnectionError,))
         self._breaker = Breaker("Redis", _is_down, threshold=_BREAKER_THRESHOLD, pause=_BREAKER_PAUSE)
 
     def __deepcopy__(self, memo: object) -> Self:
