@@ -7,6 +7,7 @@ import typer
 
 from support_agent.cli.ask import ask
 from support_agent.cli.chat import chat
+from support_agent.cli.doctor import doctor
 from support_agent.cli.key import key
 from support_agent.cli.serve import serve
 from support_agent.graph.errors import SupportAgentError
@@ -23,6 +24,7 @@ app.command()(serve)
 app.command()(ask)
 app.command()(chat)
 app.command()(key)
+app.command()(doctor)
 
 
 def main() -> None:
