@@ -1,6 +1,7 @@
 """Answers that are kept, and those that many ask for at once."""
 
 import asyncio
+import contextlib
 import json
 import time
 from collections import Counter
@@ -117,7 +118,7 @@ async def test_only_whole_answers_are_kept(serve: Serve, redis: Redis, model: Sc
     model.script("answer", *[reply] * 3)
     async with caching(serve, SUPPORT_ANSWER_TIMEOUT=1.5) as (url,), httpx.AsyncClient(base_url=url) as client:
         await ask(client)
-        assert await redis.keys("answer:*") == []
+        assert [key for key in await redis.keys("answer:*") if not str(key).rstrip("'").endswith(":failed")] == []
         model.script("answer", tokens(["Whole"]))
         answer = await ask(client)
         assert (answer.json()["answer"], answer.headers["X-Cache"]) == ("Whole", "miss")
@@ -232,6 +233,41 @@ async def test_a_question_that_always_fails_is_asked_twice(serve: Serve, redis: 
         statuses = await asyncio.gather(*(answer(url) for url in urls * 20))
     assert Counter(statuses) == {503: 40}
     assert len(model.of("answer")) <= 2
+
+
+@pytest.mark.parametrize("finish", ["length", "content_filter"])
+async def test_an_answer_that_is_not_kept_is_no_failure(
+    serve: Serve, redis: Redis, model: ScriptedModel, finish: str
+) -> None:
+    """Each replica asks for its own, and nobody hears of an error."""
+    model.script("answer", tokens(["Cut"], pause=0.3, finish=finish))
+    async with caching(serve, 3) as urls, aiohttp.ClientSession() as session:
+
+        async def answer(url: str) -> int:
+            async with session.post(f"{url}/ask", json=QUESTION) as response:
+                return response.status
+
+        statuses = await asyncio.gather(*(answer(url) for url in urls * 5))
+    assert Counter(statuses) == {200: 15}
+    assert len(model.of("answer")) <= 3
+
+
+async def test_those_who_hang_up_elsewhere_harm_nobody(serve: Serve, redis: Redis, model: ScriptedModel) -> None:
+    """A client that asks and leaves, again and again on one replica, does not fail the others' question."""
+    model.script("answer", tokens(["Yes."], pause=0.5))
+    async with caching(serve, 2) as (one, other), aiohttp.ClientSession() as session:
+
+        async def leave() -> None:
+            for _ in range(12):
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(0.25), session.post(f"{one}/ask", json=QUESTION):
+                        pass
+
+        leaving = asyncio.create_task(leave())
+        await asyncio.sleep(0.2)
+        async with session.post(f"{other}/ask", json=QUESTION) as response:
+            assert response.status == 200
+        await leaving
 
 
 async def test_without_redis_those_who_ask_at_once_share_an_answer(serve: Serve, model: ScriptedModel) -> None:

@@ -70,6 +70,14 @@ async def test_a_request_without_a_valid_key_is_refused(
     assert model.calls == []
 
 
+async def test_the_hash_of_nothing_lets_nobody_in(serve: Serve, redis: Redis) -> None:
+    """A key that was hashed from an unset variable is no key."""
+    async with serve(SUPPORT_API_KEYS=f"web:{digest('').hex()}") as url, httpx.AsyncClient(base_url=url) as client:
+        for headers in ({}, {"X-API-Key": ""}, {"Authorization": "Bearer"}):
+            raw = [(name.encode(), value.encode()) for name, value in headers.items()]
+            assert (await client.get("/sessions/s-1", headers=raw)).status_code == 401
+
+
 async def test_a_key_is_sent_in_either_header(guarded: httpx.AsyncClient) -> None:
     """As a bearer token or as X-API-Key; probes and the documentation need none."""
     for headers in (bearer("web"), {"X-API-Key": KEYS["partner"]}, {"authorization": f"bearer  {KEYS['web']}"}):
@@ -87,8 +95,8 @@ async def test_keys_of_one_name_share_sessions_and_others_do_not(guarded: httpx.
         assert (await guarded.get(f"/runs/{run}/stream", headers=bearer(name))).status_code == status
 
 
-async def test_a_websocket_needs_a_key_too(guarded: httpx.AsyncClient) -> None:
-    """Without one it is refused with a problem before it is accepted."""
+async def test_a_websocket_needs_a_key_too(guarded: httpx.AsyncClient, caplog: pytest.LogCaptureFixture) -> None:
+    """Without one it is refused with a problem before it is accepted, and the log has one line of it."""
     address = str(guarded.base_url).replace("http", "ws") + "/chat"
     with pytest.raises(InvalidStatus) as refused:
         async with connect(address):
@@ -97,6 +105,7 @@ async def test_a_websocket_needs_a_key_too(guarded: httpx.AsyncClient) -> None:
     problem = json.loads(refused.value.response.body)
     assert problem["type"] == "unauthorized"
     assert refused.value.response.headers["X-Request-ID"] == problem["request_id"]
+    assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == []
     async with connect(address, additional_headers=bearer("web")) as socket:
         await socket.send("Hello?")
         assert await asyncio.wait_for(socket.recv(), 5) == "Hello"

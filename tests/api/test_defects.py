@@ -116,7 +116,7 @@ async def test_the_documentation_describes_every_route_with_examples(
     }
     request = document["components"]["schemas"]["AskRequest"]["properties"]["question"]
     assert request["examples"] == ["I was charged twice, can I have my money back?"]
-    assert request["maxLength"] == 4000
+    assert "4,000 characters" in request["description"]
     for status in ("400", "413", "415", "422", "500", "503", "504"):
         assert "application/problem+json" in document["paths"]["/ask"]["post"]["responses"][status]["content"]
     assert "$ref" not in json.dumps(document["paths"]["/ask"]["post"]["responses"]["422"])

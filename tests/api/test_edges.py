@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from conftest import Serve
-from harness.scripted_model import ScriptedModel
+from harness.scripted_model import ScriptedModel, tokens
 from support_agent.api import middleware, protocols
 
 QUESTION = {"question": "Why was I charged twice?"}
@@ -106,3 +106,40 @@ async def test_a_client_that_pings_and_reads_nothing_is_left(serve: Serve) -> No
                 await writer.drain()
                 await asyncio.sleep(0)
         writer.close()
+
+
+async def test_an_answer_under_way_is_left_alone(
+    serve: Serve, model: ScriptedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever a client sends meanwhile, nothing is written into it."""
+    monkeypatch.setattr(protocols, "HEADERS_TIMEOUT", 0.3)
+    model.script("answer", tokens(["One ", "two"], pause=0.6))
+    async with serve() as url:
+        for more in (b"\r\n", b"GET /health HTT"):
+            host, _, port = url.removeprefix("http://").partition(":")
+            reader, writer = await asyncio.open_connection(host, int(port))
+            writer.write(b"GET /stream?question=Why HTTP/1.1\r\nHost: a\r\n\r\n")
+            await asyncio.sleep(0.3)
+            writer.write(more)
+            text = await asyncio.wait_for(reader.readuntil(b"[DONE]\n\n"), 10)
+            assert text.count(b"HTTP/1.1") == 1
+            assert text.startswith(b"HTTP/1.1 200")
+            writer.close()
+
+
+async def test_what_was_answered_need_not_be_sent_to_its_end(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A body that trickles on after its answer is cut, and so is one that floods."""
+    monkeypatch.setattr(protocols, "_LINGER", 0.5)
+    async with serve() as url:
+        host, _, port = url.removeprefix("http://").partition(":")
+        for piece, pause in ((b"a", 0.1), (b"a" * 65_536, 0.0)):
+            reader, writer = await asyncio.open_connection(host, int(port))
+            writer.write(b"POST /ask HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999999\r\n\r\n")
+            assert (await reader.readuntil(b"\r\n")).startswith(b"HTTP/1.1 413")
+            deadline = time.monotonic() + 5
+            with pytest.raises(ConnectionError):
+                while time.monotonic() < deadline:
+                    writer.write(piece)
+                    await writer.drain()
+                    await asyncio.sleep(pause)
+            writer.close()

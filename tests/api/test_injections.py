@@ -96,7 +96,15 @@ async def test_nothing_gets_out_that_must_not(serve: Serve, redis: Redis, model:
 
 @pytest.mark.parametrize("size", [1, 16, 10_000])
 @pytest.mark.parametrize("between", ["", " ", "\n", "\u200b", "-", "\u00ad\u200d "])
-@pytest.mark.parametrize("dress", [str, str.upper, lambda text: "".join(chr(ord(c) + 0xFEE0) for c in text)])
+@pytest.mark.parametrize(
+    "dress",
+    [
+        str,
+        str.upper,
+        lambda text: "".join(chr(ord(c) + 0xFEE0) for c in text),
+        lambda text: text.replace("e", "\u00e9").replace("a", "\u00e4").replace("c", "\u0107"),
+    ],
+)
 def test_a_dressed_up_canary_is_found(size: int, between: str, dress: Any) -> None:
     """However it is cut, written and spaced, nothing of it is shown."""
     text = f"Sure, here you are: {between.join(dress(CANARY))}. Anything else?"

@@ -46,8 +46,8 @@ async def test_every_answer_says_what_is_left(serve: Serve, redis: Redis) -> Non
 
 
 async def test_the_limit_holds_across_replicas(serve: Serve, redis: Redis) -> None:
-    """500 requests at once against 100 a minute over two replicas: exactly 100 pass, whatever they claim to be."""
-    limit = {"SUPPORT_RATE_LIMIT": "100/minute"}
+    """100 requests at once against 20 a minute over two replicas: exactly 20 pass, whatever they claim to be."""
+    limit = {"SUPPORT_RATE_LIMIT": "20/minute"}
     async with serve(**limit) as one, serve(**limit) as other, aiohttp.ClientSession() as session:
 
         async def status(number: int) -> int:
@@ -55,8 +55,8 @@ async def test_the_limit_holds_across_replicas(serve: Serve, redis: Redis) -> No
             async with session.post(f"{(one, other)[number % 2]}/ask", json=QUESTION, headers=headers) as answer:
                 return answer.status
 
-        statuses = await asyncio.gather(*(status(number) for number in range(500)))
-    assert Counter(statuses) == {200: 100, 429: 400}
+        statuses = await asyncio.gather(*(status(number) for number in range(100)))
+    assert Counter(statuses) == {200: 20, 429: 80}
 
 
 async def test_each_key_has_its_own_limit(serve: Serve, redis: Redis) -> None:
@@ -110,6 +110,7 @@ async def test_a_websocket_message_counts_as_a_request(serve: Serve, redis: Redi
         ("10.0.0.1", ["1.1.1.1", "198.51.100.1, 10.0.0.2"], "198.51.100.1"),
         ("10.0.0.1", ["10.0.0.3, 10.0.0.2"], "10.0.0.3"),
         ("10.0.0.1", ["198.51.100.1, nonsense"], "10.0.0.1"),
+        ("10.0.0.1", ["198.51.100.1:5100"], "198.51.100.1"),
         ("10.0.0.1", [""], "10.0.0.1"),
         ("10.0.0.1", [], "10.0.0.1"),
         ("::ffff:10.0.0.1", ["198.51.100.1"], "198.51.100.1"),

@@ -7,10 +7,12 @@ import random
 import signal
 import subprocess
 import time
+from collections import Counter
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import aiohttp
 import httpx
 import pytest
 from httpx_sse import ServerSentEvent, aconnect_sse
@@ -245,3 +247,22 @@ async def test_a_killed_leader_costs_the_others_one_more_call(
                 await leading
     assert {answer.json()["answer"] for answer in answers} == {"Yes."}
     assert len(model.of("answer")) == 2
+
+
+@pytest.mark.soak
+async def test_the_limit_holds_for_many_at_once(
+    model: ScriptedModel, redis: Redis, redis_url: str, articles: Path
+) -> None:
+    """500 requests at once against 100 a minute over two replicas: exactly 100 pass, whatever they claim to be."""
+    limit = {"SUPPORT_RATE_LIMIT": "100/minute"}
+    async with replica(model, redis_url, articles, **limit) as (_, one):
+        async with replica(model, redis_url, articles, **limit) as (_, other), aiohttp.ClientSession() as session:
+
+            async def status(number: int) -> int:
+                headers = {"X-Forwarded-For": f"10.0.{number % 250}.1"}
+                question = {"question": "Why was I charged twice?"}
+                async with session.post(f"{(one, other)[number % 2]}/ask", json=question, headers=headers) as answer:
+                    return answer.status
+
+            statuses = await asyncio.gather(*(status(number) for number in range(500)))
+    assert Counter(statuses) == {200: 100, 429: 400}

@@ -28,6 +28,8 @@ from support_agent.graph.errors import SettingsError
         ("SUPPORT_API_KEYS", f"anonymous:{'a' * 64}", "another name"),
         ("SUPPORT_RATE_LIMIT", "many", "10/minute"),
         ("SUPPORT_RATE_LIMIT", "0/minute", "10/minute"),
+        ("SUPPORT_RATE_LIMIT", "10/minute;5/second", "10/minute"),
+        ("SUPPORT_API_KEYS", ",", "NAME:SHA256"),
         ("SUPPORT_CACHE_TTL", "-1", "greater than or equal to 0"),
         ("SUPPORT_ALLOWED_ORIGINS", "*", "https://www.example.com"),
         ("SUPPORT_ALLOWED_ORIGINS", "https://a.example/path", "https://www.example.com"),

@@ -49,10 +49,11 @@ def identify(keys: Sequence[ApiKey], headers: Headers) -> Principal | None:
     """Return whose key the request carries; None where there are keys and it has none of them."""
     if not keys:
         return Principal(ANONYMOUS)
-    offered = digest(_offered(headers))
+    key_offered = _offered(headers)
+    offered = digest(key_offered)
     # Each is compared, so that the time it takes tells nothing.
     owners = [key.name for key in keys if hmac.compare_digest(key.digest, offered)]
-    return Principal(owners[0]) if owners else None
+    return Principal(owners[0]) if owners and key_offered else None
 
 
 def _offered(headers: Headers) -> str:

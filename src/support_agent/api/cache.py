@@ -35,6 +35,7 @@ STATISTICS = "answers"
 
 _ALIVE = 5  # seconds after which a replica that does not renew its lock counts as gone
 _RENEW = 1.5  # seconds between two renewals
+_FAILED = 500  # milliseconds that a failure is news, several times a look at it
 _LOOK = 0.05  # seconds between two looks at whether another replica has the answer
 
 Outcome = Literal["hit", "miss", "coalesced"]
@@ -74,15 +75,25 @@ class Answers:
         """Return the answer that is kept, if any; raises RedisError."""
         pipe = self._redis.pipeline(transaction=False)
         pipe.get(key)
-        counted, self._counted = self._counted, Counter()
+        counted = self._counted.copy()
         for outcome, count in counted.items():
             pipe.hincrby(STATISTICS, outcome, count)
-        return _done((await pipe.execute())[0])
+        kept = (await pipe.execute())[0]
+        self._counted -= counted
+        return _done(kept)
 
-    async def look(self, key: str) -> tuple[Done | None, bytes | str | None]:
-        """Return the answer that is kept, and what stands for the replica that asks for it; raises RedisError."""
-        kept, asking = await self._redis.mget(key, _lock(key))
-        return _done(kept), asking
+    async def look(self, key: str) -> tuple[Done | None, bytes | str | None, bool]:
+        """Return the answer that is kept, what stands for the replica that asks for it, and whether one has failed.
+
+        Raises RedisError.
+        """
+        kept, asking, failed = await self._redis.mget(key, _lock(key), f"{key}:failed")
+        return _done(kept), asking, failed is not None
+
+    async def tell_failure(self, key: str) -> None:
+        """Tell other replicas that the model gave no answer, as against nobody having waited for it."""
+        with contextlib.suppress(RedisError):
+            await self._redis.set(f"{key}:failed", 1, px=_FAILED)
 
     async def keep(self, key: str, done: Done) -> None:
         """Keep a whole answer."""
@@ -148,27 +159,31 @@ class Flight(Feed):
     async def _share_with_replicas(self) -> Done | Failed:
         key = self._errand.key
         while (lock := await self._answers.locks.take(_lock(key))) is None:
-            if kept := await self._wait():
+            kept, has_failed = await self._wait()
+            if kept:
                 return self._replay(kept)
-            if self.is_second:
+            if has_failed and self.is_second:
                 raise ModelUnavailable("another replica failed too")
-            self.is_second = True
+            self.is_second = self.is_second or has_failed
         try:
             if kept := await self._answers.kept(key):
                 return self._replay(kept)
-            return await self._ask(lock)
+            ending = await self._ask(lock)
+            if isinstance(ending, Failed) and ending.error != Cancelled.code:
+                await self._answers.tell_failure(key)
+            return ending
         finally:
             with contextlib.suppress(RedisError, LockError):
                 await lock.release()
 
-    async def _wait(self) -> Done | None:
-        """Return another replica's answer; None where it failed."""
+    async def _wait(self) -> tuple[Done | None, bool]:
+        """Wait while another replica asks; return the answer, if it is kept, and whether it failed."""
         first: bytes | str | None = None
         while self._passengers:
-            kept, asking = await self._answers.look(self._errand.key)
+            kept, asking, has_failed = await self._answers.look(self._errand.key)
             first = first or asking
             if kept or asking is None or asking != first:
-                return kept
+                return kept, has_failed
             await asyncio.sleep(_LOOK)
         raise Cancelled
 

@@ -160,8 +160,9 @@ LIMITED = Depends(_limited)
 async def _same_origin(websocket: WebSocket, settings: SettingsDep) -> None:
     """Refuse a page of a foreign origin, which would use its visitor's address or cookies."""
     origin = websocket.headers.get("origin")
-    own = f"{websocket.headers.get('host')}"
-    if origin is None or origin in settings.allowed_origins or origin in (f"http://{own}", f"https://{own}"):
+    own = websocket.headers.get("host")
+    ours = (*settings.allowed_origins, *((f"http://{own}", f"https://{own}") if own else ()))
+    if origin is None or origin in ours:
         return
     raise HTTPException(403)
 

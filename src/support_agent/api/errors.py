@@ -105,14 +105,15 @@ def _install_frameworks(app: FastAPI) -> None:
         return _response(_refusal(request, error))
 
     @app.exception_handler(HTTPException)
-    async def _(request: HTTPConnection, error: HTTPException) -> Response:
+    async def _(request: HTTPConnection, error: HTTPException) -> Response | None:
         headers = error.headers
         if error.status_code == 405:  # a route knows its own methods alone
             headers = {"Allow": ", ".join(_methods(app, request.url.path))}
         response = _response(_http_problem(error.status_code, request.url.path), headers)
-        if isinstance(request, WebSocket):
-            await request.send_denial_response(response)
-        return response
+        if not isinstance(request, WebSocket):
+            return response
+        await request.send_denial_response(response)
+        return None
 
     @app.exception_handler(WebSocketRequestValidationError)
     async def _(websocket: WebSocket, error: WebSocketRequestValidationError) -> None:

@@ -61,5 +61,12 @@ def _redacted_logs(redactor: Redactor) -> Generator[None]:
             handler.removeFilter(redacting)
 
 
+_UNWANTED = (
+    '%s - "WebSocket %s"',  # an address with its query string
+    "Invalid UTF-8",  # a traceback for each client that sends it
+    "ASGI callable returned without completing handshake",  # which is how a WebSocket is refused
+)
+
+
 def _without_clients_words(record: logging.LogRecord) -> bool:
-    return '"WebSocket %s"' not in str(record.msg) and not str(record.msg).startswith("Invalid UTF-8")
+    return not str(record.msg).startswith(_UNWANTED)

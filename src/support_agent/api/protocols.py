@@ -5,9 +5,9 @@ uvicorn reads headers without a limit, and answers pings without looking whether
 
 import asyncio
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from support_agent.api.errors import problem_response
@@ -17,6 +17,8 @@ from support_agent.api.request_id import HEADER, choose_request_id, request_id
 HEADERS_TIMEOUT = 10.0
 """Seconds that a request's headers may take to arrive."""
 
+_LINGER = 2.0  # seconds that a client may go on to send what has been answered
+_MOST_EXCESS = 1_048_576  # bytes of it
 _MOST_UNREAD = 65_536  # bytes of pongs that a client has not read
 
 
@@ -24,8 +26,9 @@ class HttpProtocol(HttpToolsProtocol):
     """Answers 431 to endless headers and 408 to slow ones, and closes."""
 
     _head = 0
-    _deadline: asyncio.TimerHandle | None = None
+    _excess = 0
     _in_head = True
+    _deadline: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Begin to wait for a request."""
@@ -38,13 +41,18 @@ class HttpProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Read on, unless the headers have become too large."""
+        """Read on, unless the headers have become too large, or what comes is of no use any more."""
         if self._in_head:
             self._head += len(data)
-            self._wait()
+        elif self._is_answered():
+            self._excess += len(data)
         super().data_received(data)
-        if self._in_head and self._head > MAX_HEADERS:
+        if self._excess > _MOST_EXCESS:
+            self.transport.abort()
+        elif self._in_head and self._head > MAX_HEADERS:
             self._refuse(431)
+        elif self._in_head and self._is_answered():
+            self._wait()
 
     def on_headers_complete(self) -> None:
         """Leave the rest to uvicorn."""
@@ -55,8 +63,19 @@ class HttpProtocol(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         """Be ready for the next request; how long it may stay away is uvicorn's to say."""
         self._in_head = True
-        self._head = 0
+        self._head = self._excess = 0
+        self._stop_waiting()
         super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        """Give a client that still sends a moment to read the answer."""
+        super().on_response_complete()
+        if not self._in_head and self._deadline is None:
+            self._deadline = asyncio.get_running_loop().call_later(_LINGER, self.transport.abort)
+
+    def _is_answered(self) -> bool:
+        cycle = cast("RequestResponseCycle | None", self.cycle)  # None before the first request
+        return cycle is None or cycle.response_complete
 
     def _wait(self) -> None:
         if self._deadline is None:
@@ -69,6 +88,9 @@ class HttpProtocol(HttpToolsProtocol):
 
     def _refuse(self, status: int) -> None:
         if self.transport.is_closing():
+            return
+        if not self._is_answered():  # nothing may be written into the answer under way
+            self.transport.abort()
             return
         token = request_id.set(choose_request_id(None))
         response = problem_response(status, "/")

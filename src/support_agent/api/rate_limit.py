@@ -100,8 +100,11 @@ def client_address(connection: HTTPConnection, trusted: Sequence[Network]) -> st
 
 
 def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    text = text.strip()
+    if text.count(":") == 1:  # some proxies add the port
+        text = text.partition(":")[0]
     try:
-        address = ipaddress.ip_address(text.strip())
+        address = ipaddress.ip_address(text)
     except ValueError:
         return None
     return (address.version == 6 and address.ipv4_mapped) or address

@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable
 from typing import Annotated, Any, ClassVar, Self, TypeVar
 
-from limits import RateLimitItem, parse
+from limits import RateLimitItem, parse_many
 from pydantic import BeforeValidator, Field
 from pydantic_settings import NoDecode
 
@@ -23,9 +23,10 @@ def _each(read: Callable[[str], _T]) -> Callable[[Any], tuple[_T, ...]]:
     """Read what commas separate."""
 
     def items(value: Any) -> tuple[_T, ...]:  # noqa: ANN401 - whatever was configured
-        return (
-            tuple(read(item.strip()) for item in value.split(",") if item.strip()) if isinstance(value, str) else value
-        )
+        if not isinstance(value, str):
+            return value
+        found = [item.strip() for item in value.split(",") if item.strip()]
+        return tuple(read(item) for item in found or ([value] if value else []))
 
     return items
 
@@ -56,7 +57,7 @@ def _limit(value: Any) -> RateLimitItem | None:  # noqa: ANN401 - whatever was c
     if not isinstance(value, str):
         return value
     try:
-        item = parse(value) if value.strip() else None
+        (item,) = parse_many(value) if value.strip() else (None,)
     except ValueError:
         item = None
     if value.strip() and (item is None or item.amount < 1):
@@ -69,7 +70,7 @@ class ServiceSettings(AgentSettings):
 
     may_be_empty: ClassVar[frozenset[str]] = frozenset({"SUPPORT_RATE_LIMIT"})
 
-    cache_ttl: int = Field(default=3600, ge=0, alias="SUPPORT_CACHE_TTL")
+    cache_ttl: int = Field(default=3600, ge=0, le=31_536_000, alias="SUPPORT_CACHE_TTL")
     """Seconds that an answer is kept for whoever asks the same; 0 turns the answer cache off."""
     rate_limit: Annotated[RateLimitItem | None, NoDecode, BeforeValidator(_limit)] = Field(
         default="10/minute", alias="SUPPORT_RATE_LIMIT", validate_default=True

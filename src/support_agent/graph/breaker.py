@@ -49,4 +49,4 @@ class Breaker:
             self._failed += 1
             self._next_trial = time.monotonic() + self._pause
             if self._failed == self._threshold:
-                _log.warning("%s failed %d times in a row and is left alone for now", self._name, self._threshold)
+                _log.warning("%s is left alone for now, since it does not work", self._name)

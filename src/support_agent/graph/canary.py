@@ -8,11 +8,13 @@ from support_agent.graph.errors import AnswerWithheld
 CANARY = f"zq{secrets.token_hex(8)}"
 """Differs from process to process, so that nobody can know it but from a prompt."""
 
+_MOST_HELD = 2048  # characters; whoever hides a canary between more of them hides it from everybody
+
 
 class Watch:
     """Lets an answer through, but for what may be the beginning of the canary until it is known not to be.
 
-    Case, spaces, signs and invisible characters between its letters make no difference.
+    Case, accents, and spaces, signs and invisible characters between its letters make no difference.
     """
 
     def __init__(self) -> None:
@@ -26,7 +28,7 @@ class Watch:
         if CANARY in plain:
             raise AnswerWithheld("it repeats the prompt")
         begun = max((length for length in range(1, len(CANARY)) if plain.endswith(CANARY[:length])), default=0)
-        cut = places[-begun] if begun else len(self._held)
+        cut = places[-begun] if begun and len(self._held) < _MOST_HELD else len(self._held)
         shown, self._held = self._held[:cut], self._held[cut:]
         return shown
 
@@ -37,4 +39,4 @@ class Watch:
 
 def _plain(character: str) -> str:
     """Return the one letter or digit that it looks like."""
-    return unicodedata.normalize("NFKC", character).casefold()[:1]
+    return unicodedata.normalize("NFKD", character).casefold()[:1]

@@ -19,6 +19,9 @@ class Locks:
 
     async def take(self, name: str) -> Lock | None:
         """Take the lock at once; None where another has it. Raises RedisError."""
+        self._doubtful = {
+            lock: (own, until) for lock, (own, until) in self._doubtful.items() if until > time.monotonic()
+        }
         lock = Lock(self._redis, name, timeout=self._alive, thread_local=False)
         token = uuid.uuid4().hex.encode()
         lock.local.token = token
@@ -35,4 +38,4 @@ class Locks:
             with contextlib.suppress(RedisError, LockError):
                 await lock.do_release(token)
             if time.monotonic() > until:
-                del self._doubtful[lock]
+                self._doubtful.pop(lock, None)

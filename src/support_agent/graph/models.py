@@ -32,7 +32,7 @@ _ANSWER_TOKENS = 1000  # of an answer, several times what the longest article ne
 _MOST_TOKENS = 10_000_000  # more than any request costs
 _LONGEST_PAUSE = 5.0  # seconds; a server that asks us to stay away for longer counts as down
 _PASSING_STATUSES = frozenset({408, 409, 429})  # and all from 500 on
-_CALLERS_FAULTS = frozenset({400, 413, 422})  # what a customer wrote may be the reason
+_CALLERS_FAULTS = frozenset({400, 403, 404, 413, 422})  # what a customer wrote may be the reason
 _BREAKER_THRESHOLD = 5  # attempts
 _BREAKER_PAUSE = 5.0  # seconds
 

@@ -17,9 +17,9 @@ from support_agent.graph.errors import SettingsError
 from support_agent.graph.settings import AgentSettings
 
 _CONNECT_TIMEOUT = 0.25  # seconds
-_TIMEOUT = 0.4  # seconds: a request that needs Redis twice hears within a second that it is frozen
+_TIMEOUT = 0.4  # seconds, of one attempt of two: a frozen Redis costs less than a second
 _CONNECTIONS = 512
-_BREAKER_THRESHOLD = 3  # commands
+_BREAKER_THRESHOLD = 1  # commands, each tried twice
 _BREAKER_PAUSE = 0.5  # seconds
 _COMMANDS = {"JSON.SET": "RedisJSON", "FT.CREATE": "RediSearch"}
 
@@ -29,13 +29,10 @@ _T = TypeVar("_T")
 
 
 class GuardedRetry(Retry):
-    """One retry of a lost connection, none of a timeout, and a breaker that all connections share.
-
-    So a Redis that is away costs no waiting.
-    """
+    """One retry, and a breaker that all connections share: a Redis that is away costs one command's waiting."""
 
     def __init__(self) -> None:
-        super().__init__(NoBackoff(), 1, (redis.exceptions.ConnectionError,))
+        super().__init__(NoBackoff(), 1)
         self._breaker = Breaker("Redis", _is_down, threshold=_BREAKER_THRESHOLD, pause=_BREAKER_PAUSE)
 
     def __deepcopy__(self, memo: object) -> Self:
