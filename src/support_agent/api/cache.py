@@ -15,7 +15,7 @@ import uuid
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from pydantic import ValidationError
@@ -102,13 +102,14 @@ class Answers:
                 await self._redis.set(key, events_json.dump_json(done), ex=self._ttl)
 
 
+@dataclass(frozen=True, slots=True)
 class Errand:
     """What shall be asked."""
 
-    def __init__(self, key: str, question: str, context: AgentContext) -> None:
-        self.key = key
-        self.question = question
-        self.context = context
+    key: str
+    """Where the answer is kept."""
+    question: str
+    context: AgentContext
 
 
 class Flight(Feed):
