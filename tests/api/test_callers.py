@@ -70,6 +70,15 @@ async def test_a_request_without_a_valid_key_is_refused(
     assert model.calls == []
 
 
+@pytest.mark.parametrize("body", [b"{", b"[" * 30_000, b"a" * 70_000])
+async def test_no_body_is_read_without_a_key(guarded: httpx.AsyncClient, body: bytes) -> None:
+    """Whatever is wrong with it; what there is and what not is no stranger's business either."""
+    for path in ("/ask", "/chat", "/nowhere"):
+        response = await guarded.post(path, content=body, headers={"Content-Type": "application/json"})
+        assert (response.status_code, response.json()["type"]) == (401, "unauthorized")
+        assert response.headers["WWW-Authenticate"] == "Bearer"
+
+
 async def test_the_hash_of_nothing_lets_nobody_in(serve: Serve, redis: Redis) -> None:
     """A key that was hashed from an unset variable is no key."""
     async with serve(SUPPORT_API_KEYS=f"web:{digest('').hex()}") as url, httpx.AsyncClient(base_url=url) as client:

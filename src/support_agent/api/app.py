@@ -8,7 +8,13 @@ from starlette.middleware.cors import CORSMiddleware
 from support_agent import __version__
 from support_agent.api import errors
 from support_agent.api.lifespan import lifespan_for
-from support_agent.api.middleware import BodyLimitMiddleware, DefectMiddleware, RequestMiddleware, StartMiddleware
+from support_agent.api.middleware import (
+    BodyLimitMiddleware,
+    DefectMiddleware,
+    KeyMiddleware,
+    RequestMiddleware,
+    StartMiddleware,
+)
 from support_agent.api.routes import ask, chat, health, runs, sessions, stream, websocket
 from support_agent.api.settings import ServiceSettings
 
@@ -36,6 +42,7 @@ def create_app(settings: ServiceSettings | None = None) -> FastAPI:
         redirect_slashes=False,  # a redirect would send the client wherever its own Host header says
     )
     app.add_middleware(BodyLimitMiddleware, limit=settings.max_body)
+    app.add_middleware(KeyMiddleware, keys=settings.api_keys)
     app.add_middleware(DefectMiddleware)
     app.add_middleware(
         CORSMiddleware,

@@ -4,12 +4,13 @@ import asyncio
 import logging
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from support_agent.api.auth import ApiKey, identify
 from support_agent.api.errors import defect_response, problem_response
 from support_agent.api.request_id import HEADER, choose_request_id, request_id
 from support_agent.graph.errors import StartError, kind_and_place
@@ -19,6 +20,9 @@ MAX_HEADERS = 65_536
 
 BODY_TIMEOUT = 10.0
 """Seconds that a request's body may take to arrive."""
+
+_OPEN = frozenset({"/health", "/ready", "/docs", "/openapi.json"})
+"""What needs no key: probes send none, and the API's description is no secret."""
 
 _SECURITY = {
     "Cache-Control": "no-store",
@@ -135,6 +139,30 @@ class StartMiddleware:
             await send(message)
 
         await self._app(scope, receive, send_plainly if scope["type"] == "lifespan" else send)
+
+
+class KeyMiddleware:
+    """Refuses requests without a valid key before any of their body is read.
+
+    A WebSocket's handshake has no body; its route refuses it.
+    """
+
+    def __init__(self, app: ASGIApp, keys: Sequence[ApiKey]) -> None:
+        self._app = app
+        self._keys = keys
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection."""
+        if (
+            scope["type"] == "http"
+            and scope["path"] not in _OPEN
+            and identify(self._keys, Headers(scope=scope)) is None
+        ):
+            response = problem_response(401, scope["path"])
+            response.headers["WWW-Authenticate"] = "Bearer"
+            await response(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
 
 
 class BodyLimitMiddleware:
