@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import httpx
+import psutil
 import pytest
 from fastapi import Header
 from httpx_sse import ServerSentEvent, aconnect_sse
@@ -17,6 +18,7 @@ from starlette.types import Send
 
 from conftest import MakeSettings, Serve
 from harness.own_redis import own_redis
+from harness.replica import replica
 from harness.scripted_model import Call, ScriptedModel, cut, stall, status, tokens
 from harness.serving import serving
 from support_agent.api.app import create_app
@@ -26,9 +28,30 @@ from support_agent.graph import sessions
 
 
 @pytest.fixture
-async def replicas(redis: Redis, serve: Serve, model: ScriptedModel) -> AsyncGenerator[list[httpx.AsyncClient]]:
-    """Clients of two replicas that share a Redis."""
+async def neighbours(redis: Redis, serve: Serve, model: ScriptedModel) -> AsyncGenerator[list[httpx.AsyncClient]]:
+    """Clients of two replicas in this process."""
     async with several(serve, 2) as clients:
+        model.forget()
+        yield clients
+
+
+@pytest.fixture(params=["here", pytest.param("processes", marks=pytest.mark.soak)])
+async def replicas(
+    request: pytest.FixtureRequest,
+    redis: Redis,
+    redis_url: str,
+    serve: Serve,
+    model: ScriptedModel,
+    articles: Path,
+) -> AsyncGenerator[list[httpx.AsyncClient]]:
+    """Clients of two replicas that share a Redis, here or in processes of their own."""
+
+    @asynccontextmanager
+    async def process() -> AsyncGenerator[str]:
+        async with replica(model, redis_url, articles) as (_, url):
+            yield url
+
+    async with several(serve if request.param == "here" else process, 2) as clients:
         model.forget()
         yield clients
 
@@ -48,6 +71,12 @@ async def several(serve: Serve, count: int, **variables: Any) -> AsyncGenerator[
 async def echo(call: Call, send: Send) -> None:
     """Answer with the question, in some pieces."""
     await tokens(["You said: ", call.prompt[-1][1], "."])(call, send)
+
+
+def open_connections(client: httpx.AsyncClient) -> int:
+    """Count the connections that a service in this process has with its clients."""
+    sockets = psutil.Process().net_connections("tcp")
+    return sum(one.laddr.port == client.base_url.port and one.status == "ESTABLISHED" for one in sockets)
 
 
 def plainly(events: list[ServerSentEvent]) -> list[tuple[str, str, str]]:
@@ -292,7 +321,7 @@ async def test_a_refused_turn_does_not_use_up_its_key(replicas: list[httpx.Async
 @pytest.mark.parametrize("path", ["/chat", "/chat/stream"])
 @pytest.mark.parametrize("reply", [stall, tokens(["Hello"], then=stall)], ids=["before", "after"])
 async def test_a_client_that_leaves_holds_nothing(
-    replicas: list[httpx.AsyncClient],
+    neighbours: list[httpx.AsyncClient],
     redis: Redis,
     model: ScriptedModel,
     monkeypatch: pytest.MonkeyPatch,
@@ -300,12 +329,12 @@ async def test_a_client_that_leaves_holds_nothing(
     reply: Any,
     count: int,
 ) -> None:
-    """Clients that hang up leave no call, lock or task behind: from /chat at once, from a stream after a while."""
+    """Clients that hang up leave no call, lock, task or connection: from /chat at once, from a stream after a while."""
     monkeypatch.setattr("support_agent.graph.sessions.UNREAD", 0.5)
     model.script("answer", reply)
-    tasks = len(asyncio.all_tasks())
+    tasks, connections = len(asyncio.all_tasks()), open_connections(neighbours[0])
     posts = [
-        asyncio.create_task(replicas[0].post(path, json={"message": "Hello?", "session_id": f"s-{number}"}))
+        asyncio.create_task(neighbours[0].post(path, json={"message": "Hello?", "session_id": f"s-{number}"}))
         for number in range(count)
     ]
     while len(model.of("answer")) < count:
@@ -322,8 +351,9 @@ async def test_a_client_that_leaves_holds_nothing(
     assert await redis.keys("session:*") == []
     assert await redis.keys("run:*:alive") == []
     assert len(asyncio.all_tasks()) <= tasks
+    assert open_connections(neighbours[0]) <= connections
     model.script("answer", echo)
-    await replicas[1].post("/chat", json={"message": "Again?", "session_id": "s-3"})
+    await neighbours[1].post("/chat", json={"message": "Again?", "session_id": "s-3"})
     assert model.of("answer")[-1].prompt[1:] == [("user", "Again?")]
 
 

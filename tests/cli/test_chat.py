@@ -6,9 +6,10 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from test_serve import COMMAND, run
+from test_serve import run
 
 from conftest import REPOSITORY
+from harness.replica import COMMAND
 from harness.scripted_model import ScriptedModel, stall, tokens
 
 
@@ -36,12 +37,7 @@ async def test_ctrl_c_stops_the_answer_and_not_the_conversation(
     model: ScriptedModel, redis_url: str, articles: Path
 ) -> None:
     """After Ctrl-C the next message is answered, without the one that was stopped; --session shows the history."""
-    environment = {
-        **os.environ,
-        "OPENAI_BASE_URL": model.url,
-        "REDIS_URL": redis_url,
-        "SUPPORT_KNOWLEDGE": str(articles),
-    }
+    environment = configured(model, redis_url, articles)
     model.script("answer", tokens(["Half"], then=stall), tokens(["Whole"]))
     async with talking(environment) as process:
         await type_line(process, "First?")
@@ -64,12 +60,7 @@ async def test_ctrl_c_stops_the_answer_and_not_the_conversation(
 
 async def test_sigterm_ends_an_answer_quietly(model: ScriptedModel, redis_url: str, articles: Path) -> None:
     """The program ends with 0 and without a traceback; the model is let go."""
-    environment = {
-        **os.environ,
-        "OPENAI_BASE_URL": model.url,
-        "REDIS_URL": redis_url,
-        "SUPPORT_KNOWLEDGE": str(articles),
-    }
+    environment = configured(model, redis_url, articles)
     model.script("answer", tokens(["\x1b[2JHalf"], then=stall))
     async with talking(environment) as process:
         await type_line(process, "First?")
@@ -82,6 +73,15 @@ async def test_sigterm_ends_an_answer_quietly(model: ScriptedModel, redis_url: s
     assert "Traceback" not in output.decode()
     assert "> [2JHalf" in output.decode()
     assert model.of("answer")[0].cut
+
+
+def configured(model: ScriptedModel, redis_url: str, articles: Path) -> dict[str, str]:
+    return {
+        **os.environ,
+        "OPENAI_BASE_URL": model.url,
+        "REDIS_URL": redis_url,
+        "SUPPORT_KNOWLEDGE": str(articles),
+    }
 
 
 @asynccontextmanager

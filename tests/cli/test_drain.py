@@ -1,63 +1,27 @@
 """The service's end, as an operator sees it: a process of its own gets a signal while clients are connected."""
 
 import asyncio
+import contextlib
 import json
-import os
 import random
 import signal
-import subprocess
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import aiohttp
 import httpx
+import psutil
 import pytest
 from httpx_sse import ServerSentEvent, aconnect_sse
 from redis.asyncio import Redis
-from test_serve import COMMAND
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 from websockets.typing import Subprotocol
 
+from harness.replica import replica
 from harness.scripted_model import ScriptedModel, stall, tokens
-from support_agent.local.process import free_port
-
-
-@asynccontextmanager
-async def replica(
-    model: ScriptedModel, redis_url: str, articles: Path, **variables: str
-) -> AsyncGenerator[tuple[subprocess.Popen[bytes], str]]:
-    """Run the service in a process of its own."""
-    port = free_port()
-    environment = {
-        **os.environ,
-        "OPENAI_BASE_URL": model.url,
-        "REDIS_URL": redis_url,
-        "SUPPORT_KNOWLEDGE": str(articles),
-        "SUPPORT_RATE_LIMIT": "",
-        **variables,
-    }
-    with Path("output").open("wb") as output:
-        process = subprocess.Popen(
-            [COMMAND, "serve", "--port", str(port)], env=environment, stdout=output, stderr=subprocess.STDOUT
-        )
-    url = f"http://127.0.0.1:{port}"
-    try:
-        async with httpx.AsyncClient() as client:
-            while True:
-                try:
-                    await client.get(f"{url}/health")
-                    break
-                except httpx.TransportError:
-                    assert process.poll() is None, Path("output").read_text()
-                    await asyncio.sleep(0.1)
-        yield process, url
-    finally:
-        process.kill()
-        process.wait()
 
 
 async def until(condition: Callable[[], bool], seconds: float = 30) -> None:
@@ -266,3 +230,29 @@ async def test_the_limit_holds_for_many_at_once(
 
             statuses = await asyncio.gather(*(status(number) for number in range(500)))
     assert Counter(statuses) == {200: 100, 429: 400}
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("form", [None, [Subprotocol("support.v1")]], ids=["text", "typed"])
+async def test_a_flood_takes_no_memory(
+    model: ScriptedModel, redis: Redis, redis_url: str, articles: Path, form: list[Subprotocol] | None
+) -> None:
+    """100 connections that send 200 long messages each are closed with 1008; the process stays as it was."""
+    model.script("answer", tokens(["Hello"], then=stall))
+    async with replica(model, redis_url, articles) as (process, url):
+
+        async def flood() -> int | None:
+            message = "x" * 3900
+            async with connect(url.replace("http", "ws") + "/chat", subprotocols=form) as socket:
+                with contextlib.suppress(ConnectionClosed):
+                    for _ in range(200):
+                        await socket.send(json.dumps({"message": message}) if form else message)
+                    while True:
+                        await socket.recv()
+            return socket.close_code
+
+        sizes: list[int] = []
+        for _ in range(5):
+            assert await asyncio.gather(*(flood() for _ in range(20))) == [1008] * 20
+            sizes.append(psutil.Process(process.pid).memory_info().rss)
+    assert sizes[-1] - sizes[0] < 20_000_000, sizes

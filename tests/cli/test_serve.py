@@ -5,7 +5,6 @@ import re
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -16,9 +15,8 @@ import psutil
 import pytest
 
 from conftest import REPOSITORY
+from harness.replica import COMMAND
 from support_agent.local.process import free_port
-
-COMMAND = Path(sys.executable).with_name("support-agent")
 
 
 @contextmanager
