@@ -42,6 +42,11 @@ async def ask(client: httpx.AsyncClient, question: str = QUESTION["question"], *
     return await client.post("/ask", json={"question": question}, headers=headers)
 
 
+async def status_of(session: aiohttp.ClientSession, url: str) -> int:
+    async with session.post(f"{url}/ask", json=QUESTION) as response:
+        return response.status
+
+
 async def test_an_answer_is_kept_for_whoever_asks_the_same(serve: Serve, redis: Redis, model: ScriptedModel) -> None:
     """On every replica, however it is written; it costs nothing, and has a run id of its own."""
     async with caching(serve, 2) as (one, other), httpx.AsyncClient() as client:
@@ -225,12 +230,7 @@ async def test_a_question_that_always_fails_is_asked_twice(serve: Serve, redis: 
 
     model.script("answer", refuse)
     async with caching(serve, 2) as urls, aiohttp.ClientSession() as session:
-
-        async def answer(url: str) -> int:
-            async with session.post(f"{url}/ask", json=QUESTION) as response:
-                return response.status
-
-        statuses = await asyncio.gather(*(answer(url) for url in urls * 20))
+        statuses = await asyncio.gather(*(status_of(session, url) for url in urls * 20))
     assert Counter(statuses) == {503: 40}
     assert len(model.of("answer")) <= 2
 
@@ -242,12 +242,7 @@ async def test_an_answer_that_is_not_kept_is_no_failure(
     """Each replica asks for its own, and nobody hears of an error."""
     model.script("answer", tokens(["Cut"], pause=0.3, finish=finish))
     async with caching(serve, 3) as urls, aiohttp.ClientSession() as session:
-
-        async def answer(url: str) -> int:
-            async with session.post(f"{url}/ask", json=QUESTION) as response:
-                return response.status
-
-        statuses = await asyncio.gather(*(answer(url) for url in urls * 5))
+        statuses = await asyncio.gather(*(status_of(session, url) for url in urls * 5))
     assert Counter(statuses) == {200: 15}
     assert len(model.of("answer")) <= 3
 

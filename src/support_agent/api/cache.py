@@ -1,8 +1,9 @@
 """Answers that are kept for whoever asks the same, and asked of the model once by all who ask at once.
 
 `answer:<key>` holds an answer; the key is a hash of the tenant, of the question as people read it, and of all that
-answers depend on. `answer:<key>:lock` is held by the replica that asks the model, and expires with it. While Redis is
-away nothing is kept, and those who ask at once share an answer on each replica.
+answers depend on. `answer:<key>:lock` is held by the replica that asks the model, and expires with it;
+`answer:<key>:failed` tells those who wait, for a moment, that the model gave it none. While Redis is away nothing is
+kept, and those who ask at once share an answer on each replica.
 """
 
 import asyncio

@@ -14,7 +14,7 @@ from fastapi.security.base import SecurityBase
 from starlette.requests import HTTPConnection
 from starlette.websockets import WebSocket
 
-from support_agent.api.auth import ANONYMOUS, Principal, identify
+from support_agent.api.auth import ANONYMOUS, Principal
 from support_agent.api.cache import Answers
 from support_agent.api.drain import Drain
 from support_agent.api.errors import ClientGone, NoSuchEvent, NothingMore
@@ -65,7 +65,7 @@ class Connection:
 
 
 class _KeyScheme(SecurityBase):
-    """How OpenAPI describes keys; `principal` reads them."""
+    """How OpenAPI describes keys; KeyMiddleware reads them."""
 
     def __init__(self, name: str, model: SecurityBaseModel) -> None:
         self.scheme_name = name
@@ -88,15 +88,11 @@ SettingsDep = Annotated[ServiceSettings, Depends(_settings)]
 
 async def principal(
     connection: HTTPConnection,
-    settings: SettingsDep,
     bearer: Annotated[None, Security(_BEARER)],  # noqa: ARG001 - for OpenAPI
     header: Annotated[None, Security(_HEADER)],  # noqa: ARG001 - for OpenAPI
 ) -> Principal:
-    """Name the caller; raises 401 where there are keys and the request has none of them."""
-    caller = identify(settings.api_keys, connection.headers)
-    if caller is None:
-        raise HTTPException(401, headers={"WWW-Authenticate": "Bearer"})
-    return caller
+    """Name the caller, whom KeyMiddleware has let in."""
+    return connection.state.caller
 
 
 async def _agent(connection: HTTPConnection) -> SupportAgent:

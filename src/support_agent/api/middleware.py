@@ -142,10 +142,7 @@ class StartMiddleware:
 
 
 class KeyMiddleware:
-    """Refuses requests without a valid key before any of their body is read.
-
-    A WebSocket's handshake has no body; its route refuses it.
-    """
+    """Names the caller in `state.caller`, and refuses whoever has no valid key before any of a body is read."""
 
     def __init__(self, app: ASGIApp, keys: Sequence[ApiKey]) -> None:
         self._app = app
@@ -153,16 +150,15 @@ class KeyMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
-        if (
-            scope["type"] == "http"
-            and scope["path"] not in _OPEN
-            and identify(self._keys, Headers(scope=scope)) is None
-        ):
+        if scope["type"] not in ("http", "websocket") or scope["path"] in _OPEN:
+            await self._app(scope, receive, send)
+        elif caller := identify(self._keys, Headers(scope=scope)):
+            scope["state"]["caller"] = caller
+            await self._app(scope, receive, send)
+        else:
             response = problem_response(401, scope["path"])
             response.headers["WWW-Authenticate"] = "Bearer"
             await response(scope, receive, send)
-        else:
-            await self._app(scope, receive, send)
 
 
 class BodyLimitMiddleware:

@@ -96,4 +96,4 @@ def memory_errors() -> Generator[None]:
 
 def _key(thread: str) -> str:
     # The saver keeps all of a thread in one key, but has no public name for it; its own deletion needs an index.
-    return AsyncShallowRedisSaver._make_shallow_redis_checkpoint_key(thread, "")  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+    return AsyncShallowRedisSaver._make_shallow_redis_checkpoint_key(thread, "")  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - see above
