@@ -18,9 +18,10 @@ from starlette.types import Send
 
 from conftest import Serve
 from harness.own_redis import own_redis
-from harness.scripted_model import Call, ScriptedModel, stall, status, tokens
+from harness.scripted_model import Call, ScriptedModel, cut, stall, status, tokens
 from support_agent.api.auth import digest, new_key
-from support_agent.api.cache import STATISTICS, normalised
+from support_agent.api.cache import normalised
+from support_agent.api.kept_answers import STATISTICS
 from support_agent.graph import prompts
 
 QUESTION = {"question": "Why was I charged twice?"}
@@ -123,7 +124,7 @@ async def test_only_whole_answers_are_kept(serve: Serve, redis: Redis, model: Sc
     model.script("answer", *[reply] * 3)
     async with caching(serve, SUPPORT_ANSWER_TIMEOUT=1.5) as (url,), httpx.AsyncClient(base_url=url) as client:
         await ask(client)
-        assert [key for key in await redis.keys("answer:*") if not str(key).rstrip("'").endswith(":failed")] == []
+        assert [key for key in await redis.keys("answer:*") if str(key).count(":") == 1] == []
         model.script("answer", tokens(["Whole"]))
         answer = await ask(client)
         assert (answer.json()["answer"], answer.headers["X-Cache"]) == ("Whole", "miss")
@@ -169,14 +170,17 @@ async def test_many_who_ask_at_once_cost_one_answer(
     assert await redis.keys("answer:*:lock") == []
 
 
-async def test_followers_get_the_tokens_as_they_come(serve: Serve, redis: Redis, model: ScriptedModel) -> None:
+@pytest.mark.parametrize("replicas", [1, 2])
+async def test_followers_get_the_tokens_as_they_come(
+    serve: Serve, redis: Redis, model: ScriptedModel, replicas: int
+) -> None:
     """Who asks while an answer is being written gets what there is of it at once, and then the rest."""
     model.script("answer", tokens(["One ", "two ", "three"], pause=1.0))
-    async with caching(serve) as (url,), httpx.AsyncClient(base_url=url) as client:
-        leading = asyncio.create_task(client.get("/stream", params=QUESTION))
+    async with caching(serve, replicas) as urls, httpx.AsyncClient() as client:
+        leading = asyncio.create_task(client.get(f"{urls[0]}/stream", params=QUESTION))
         await asyncio.sleep(0.5)
         began = time.monotonic()
-        async with client.stream("GET", "/stream", params=QUESTION) as answer:
+        async with client.stream("GET", f"{urls[-1]}/stream", params=QUESTION) as answer:
             assert answer.headers["X-Cache"] == "coalesced"
             texts = answer.aiter_text()
             text = await anext(texts)
@@ -186,6 +190,62 @@ async def test_followers_get_the_tokens_as_they_come(serve: Serve, redis: Redis,
                 text += more
         assert text == (await leading).text
     assert len(model.of("answer")) == 1
+
+
+@pytest.mark.parametrize("replicas", [1, 2])
+async def test_a_leader_that_hangs_up_half_way_costs_the_others_nothing(
+    serve: Serve, redis: Redis, model: ScriptedModel, replicas: int
+) -> None:
+    """The answer goes on for those who read it, wherever they asked; and ends when the last of them leaves."""
+    model.script("answer", tokens(["One ", "two ", "three"], pause=0.6))
+    async with caching(serve, replicas) as urls, httpx.AsyncClient() as client:
+        async with AsyncExitStack() as leader:
+            leading = await leader.enter_async_context(client.stream("GET", f"{urls[0]}/stream", params=QUESTION))
+            begun = leading.aiter_text()
+            await anext(begun)
+            async with client.stream("GET", f"{urls[-1]}/stream", params=QUESTION) as following:
+                texts = following.aiter_text()
+                text = await anext(texts)
+                await leader.aclose()
+                text += "".join([more async for more in texts])
+        assert text == "data: One \n\ndata: two \n\ndata: three\n\ndata: [DONE]\n\n"
+        assert len(model.of("answer")) == 1
+        for url in urls:
+            async with client.stream("GET", f"{url}/stream", params={"question": "Another?"}) as leaving:
+                await anext(leaving.aiter_text())
+        began = time.monotonic()
+        while await redis.keys("answer:*:lock"):
+            assert time.monotonic() - began < 1.5  # _READ, and a moment
+            await asyncio.sleep(0.05)
+
+
+@pytest.mark.parametrize("replicas", [1, 2])
+@pytest.mark.parametrize(
+    ("second", "rest"),
+    [
+        (["One ", "two"], "data: two\n\ndata: [DONE]\n\n"),
+        (["One tw", "o"], "data: tw\n\ndata: o\n\ndata: [DONE]\n\n"),
+        (["Else"], "interrupted"),
+        (["One"], "interrupted"),
+    ],
+    ids=["the same", "other tokens", "another answer", "a shorter answer"],
+)
+async def test_an_answer_that_breaks_off_is_taken_up_for_followers(
+    serve: Serve, redis: Redis, model: ScriptedModel, replicas: int, second: list[str], rest: str
+) -> None:
+    """Where the second answer begins as the first did; else their stream ends with an error. Nothing is repeated."""
+    model.script("answer", tokens(["One "], pause=1, then=cut), tokens(second))
+    async with caching(serve, replicas) as urls, httpx.AsyncClient() as client:
+        leading = asyncio.create_task(client.get(f"{urls[0]}/stream", params=QUESTION))
+        await asyncio.sleep(0.5)
+        followed, whole = await asyncio.gather(
+            client.get(f"{urls[-1]}/stream", params=QUESTION), client.post(f"{urls[-1]}/ask", json=QUESTION)
+        )
+        assert "model-unavailable" in (await leading).text
+    assert followed.text.startswith("data: One \n\n")
+    assert rest in followed.text.removeprefix("data: One \n\n")
+    assert whole.json()["answer"] == "".join(second)
+    assert len(model.of("answer")) == 2
 
 
 @pytest.mark.parametrize("fault", ["leaves", "fails"])

@@ -27,7 +27,7 @@ QUESTION = {"question": "Why was I charged twice?"}
 SECRETS = "sk-live-canary redis://:dsn-canary@10.0.0.1 /srv/path-canary"
 
 
-@pytest.mark.parametrize("pause", [0.5, pytest.param(20.0, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("pause", [0.5, pytest.param(60.0, marks=pytest.mark.soak)])
 @pytest.mark.parametrize("fault", [status(500), status(429, {"retry-after": "30"}), stall], ids=["500", "429", "stall"])
 async def test_a_model_that_is_down_is_left_alone_until_it_is_back(
     serve: Serve, model: ScriptedModel, monkeypatch: pytest.MonkeyPatch, fault: Any, pause: float
@@ -104,7 +104,7 @@ async def test_one_customer_can_not_make_the_model_count_as_down(
         "support_agent.graph.run_log.RunLog.begin",
         "support_agent.graph.run_log.RunLog.append",
         "support_agent.graph.locks.Locks.take",
-        "support_agent.api.cache.Answers.kept",
+        "support_agent.api.kept_answers.KeptAnswers.get",
         "support_agent.api.rate_limit.RateLimiter.take",
     ],
 )

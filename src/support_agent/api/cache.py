@@ -1,9 +1,7 @@
 """Answers that are kept for whoever asks the same, and asked of the model once by all who ask at once.
 
-`answer:<key>` holds an answer; the key is a hash of the tenant, of the question as people read it, and of all that
-answers depend on. `answer:<key>:lock` is held by the replica that asks the model, and expires with it;
-`answer:<key>:failed` tells those who wait, for a moment, that the model gave it none. While Redis is away nothing is
-kept, and those who ask at once share an answer on each replica.
+The key of an answer is a hash of the tenant, of the question as people read it, and of all that answers depend on.
+While Redis is away nothing is kept, and those who ask at once share an answer on each replica.
 """
 
 import asyncio
@@ -11,35 +9,38 @@ import contextlib
 import hashlib
 import json
 import logging
+import time
 import unicodedata
 import uuid
-from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
-from typing import Literal
 
-from pydantic import ValidationError
 from redis.asyncio import Redis
 from redis.asyncio.lock import Lock
 from redis.exceptions import LockError, RedisError
 
+from support_agent.api.kept_answers import KeptAnswers, Outcome, name_of
 from support_agent.graph.agent import SupportAgent
-from support_agent.graph.errors import Cancelled, InternalError, ModelUnavailable, RunError, kind_and_place
-from support_agent.graph.events import CategoryFound, Done, Event, Failed, RunStarted, SourcesFound, Token, events_json
-from support_agent.graph.locks import Locks
+from support_agent.graph.errors import (
+    RUN_ERRORS,
+    Cancelled,
+    InternalError,
+    Interrupted,
+    ModelUnavailable,
+    RunError,
+    kind_and_place,
+)
+from support_agent.graph.events import Done, Failed, Token
 from support_agent.graph.runs import Feed, Run
 from support_agent.graph.state import AgentContext
 
-STATISTICS = "answers"
-"""The hash in Redis that counts hits, misses and coalesced requests."""
+_RENEW = 1.5  # seconds between two renewals of a lead
+_LOOK = 0.05  # seconds between two looks at what another replica writes, and between two times that it writes
+_NOT_THE_MODELS = frozenset({Cancelled.code, Interrupted.code})  # the model may answer whoever asks next
 
-_ALIVE = 5  # seconds after which a replica that does not renew its lock counts as gone
-_RENEW = 1.5  # seconds between two renewals
-_FAILED = 500  # milliseconds that a failure is news, several times a look at it
-_LOOK = 0.05  # seconds between two looks at whether another replica has the answer
-
-Outcome = Literal["hit", "miss", "coalesced"]
+Piece = Token | Done | Failed
+"""What an answer comes in: tokens, then one of the others."""
 
 _log = logging.getLogger(__name__)
 
@@ -48,12 +49,9 @@ class Answers:
     """The answers that are kept, and those under way on this replica."""
 
     def __init__(self, agent: SupportAgent, redis: Redis, ttl: int) -> None:
-        self.agent = agent
-        self.locks = Locks(redis, _ALIVE)
-        self.flights: dict[str, Flight] = {}
-        self._redis = redis
-        self._ttl = ttl
-        self._counted: Counter[Outcome] = Counter()
+        self._agent = agent
+        self._kept = KeptAnswers(redis, ttl)
+        self._flights: dict[str, Flight] = {}
 
     @asynccontextmanager
     async def answering(
@@ -63,69 +61,45 @@ class Answers:
 
         `fresh` asks the model whatever is kept, and keeps what it says. With a TTL of 0 nothing is kept or shared.
         """
-        key = f"answer:{_digest(context.tenant, normalised(question), self.agent.version)}"
-        one = Answering(self, Errand(key, question, context), alone=fresh or not self._ttl)
+        key = f"answer:{_digest(context.tenant, normalised(question), self._agent.version)}"
+        errand = Errand(key, question, context, self._agent, self._kept)
+        flights = None if fresh or not self._kept.ttl else self._flights
+        one = Answering(errand, flights)
         try:
             await one.open()
             yield one
         finally:
             one.close()
-            self._counted[one.outcome] += 1
-
-    async def kept(self, key: str) -> Done | None:
-        """Return the answer that is kept, if any; raises RedisError."""
-        pipe = self._redis.pipeline(transaction=False)
-        pipe.get(key)
-        counted = self._counted.copy()
-        for outcome, count in counted.items():
-            pipe.hincrby(STATISTICS, outcome, count)
-        kept = (await pipe.execute())[0]
-        self._counted -= counted
-        return _done(kept)
-
-    async def look(self, key: str) -> tuple[Done | None, bytes | str | None, bool]:
-        """Return the answer that is kept, what stands for the replica that asks for it, and whether one has failed.
-
-        Raises RedisError.
-        """
-        kept, asking, failed = await self._redis.mget(key, _lock(key), f"{key}:failed")
-        return _done(kept), asking, failed is not None
-
-    async def tell_failure(self, key: str) -> None:
-        """Tell other replicas that the model gave no answer, as against nobody having waited for it."""
-        with contextlib.suppress(RedisError):
-            await self._redis.set(f"{key}:failed", 1, px=_FAILED)
-
-    async def keep(self, key: str, done: Done) -> None:
-        """Keep a whole answer."""
-        if done.complete and self._ttl:
-            with contextlib.suppress(RedisError):
-                await self._redis.set(key, events_json.dump_json(done), ex=self._ttl)
+            self._kept.count(one.outcome)
 
 
 @dataclass(frozen=True, slots=True)
 class Errand:
-    """What shall be asked."""
+    """What shall be asked, and by what means."""
 
     key: str
     """Where the answer is kept."""
     question: str
     context: AgentContext
+    agent: SupportAgent
+    kept: KeptAnswers
 
 
 class Flight(Feed):
-    """An answer that this replica or another asks for, and all here who want it."""
+    """An answer that this replica or another asks for, and all here who want it; its events are Pieces."""
 
-    def __init__(self, answers: Answers, errand: Errand, *, alone: bool, is_second: bool) -> None:
+    def __init__(self, errand: Errand, flights: dict[str, "Flight"] | None, *, is_second: bool) -> None:
         super().__init__()
         self.asks = False
         """This replica asks the model."""
         self.is_second = is_second
-        """One has failed before: when this one fails too, nobody tries again."""
-        self._answers = answers
+        """The model has failed before: when it fails again, nobody tries a third time."""
         self._errand = errand
-        self._alone = alone
+        self._flights = flights
         self._passengers = 0
+        self._text = ""
+        self._told = 0
+        self._tells = False
         self._run: Run | None = None
         self._task = asyncio.create_task(self._fly())
 
@@ -134,16 +108,29 @@ class Flight(Feed):
         self._passengers += 1
 
     def leave(self) -> None:
-        """Have one less; without any it is over."""
+        """Have one less; without any, here or on another replica, it is over."""
         self._passengers -= 1
-        if not self._passengers:
-            self._forget()
-            if self._run:
-                self._run.cancel()
+        if not self._passengers and not self._tells:
+            self._stop()
+
+    async def pieces(self) -> AsyncIterator[Piece]:
+        """Yield what there is of the answer, then the rest as it comes."""
+        async for _, event in self.follow():
+            if isinstance(event, Piece):
+                yield event
+
+    def _stop(self) -> None:
+        self._forget()
+        if self._run:
+            self._run.cancel()
+
+    def _forget(self) -> None:
+        if self._flights and self._flights.get(self._errand.key) is self:
+            del self._flights[self._errand.key]
 
     async def _fly(self) -> None:
         try:
-            ending = await (self._ask() if self._alone else self._share())
+            ending = await (self._ask() if self._flights is None else self._share())
         except RunError as error:
             ending = Failed(error.code)
         except Exception as error:  # noqa: BLE001 - whoever waits is told
@@ -156,75 +143,126 @@ class Flight(Feed):
         try:
             return await self._share_with_replicas()
         except RedisError:
+            if self._text:
+                raise Interrupted from None
             return await self._ask()
 
     async def _share_with_replicas(self) -> Done | Failed:
-        key = self._errand.key
-        while (lock := await self._answers.locks.take(_lock(key))) is None:
-            kept, has_failed = await self._wait()
-            if kept:
-                return self._replay(kept)
-            if has_failed and self.is_second:
-                raise ModelUnavailable("another replica failed too")
-            self.is_second = self.is_second or has_failed
+        key, kept = self._errand.key, self._errand.kept
+        while (lock := await kept.lead(key)) is None:
+            if ending := await self._follow_lead():
+                return ending
         try:
-            if kept := await self._answers.kept(key):
-                return self._replay(kept)
-            ending = await self._ask(lock)
-            if isinstance(ending, Failed) and ending.error != Cancelled.code:
-                await self._answers.tell_failure(key)
+            if (answer := await kept.get(key)) and self._continues(answer.answer):
+                return answer
+            ending = await self._lead(lock)
+            if isinstance(ending, Failed) and ending.error not in _NOT_THE_MODELS:
+                await kept.tell_failure(key)
             return ending
         finally:
             with contextlib.suppress(RedisError, LockError):
                 await lock.release()
 
-    async def _wait(self) -> tuple[Done | None, bool]:
-        """Wait while another replica asks; return the answer, if it is kept, and whether it failed."""
-        first: bytes | str | None = None
+    async def _follow_lead(self) -> Done | Failed | None:
+        """Say what another replica is told, and how that ended; None where it is gone and has said nothing."""
+        lead: str | None = None
+        known = 0
         while self._passengers:
-            kept, asking, has_failed = await self._answers.look(self._errand.key)
-            first = first or asking
-            if kept or asking is None or asking != first:
-                return kept, has_failed
+            look = await self._errand.kept.look(self._errand.key, lead, known)
+            for event in look.events:
+                if isinstance(event, Done | Failed):
+                    return event
+                if isinstance(event, Token):
+                    self._say(event.text)
+            if look.kept and self._continues(look.kept.answer):
+                return look.kept
+            known += len(look.events)
+            if lead is None and look.lead:
+                lead = look.lead  # and count as its reader at once
+                continue
+            if look.lead is None or look.lead != lead:
+                if look.has_failed:
+                    raise ModelUnavailable("another replica failed")
+                if self._text:
+                    raise Interrupted
+                return None
             await asyncio.sleep(_LOOK)
         raise Cancelled
 
-    async def _ask(self, lock: Lock | None = None) -> Done | Failed:
+    async def _lead(self, lock: Lock) -> Done | Failed:
+        """Ask the model, and tell those who asked other replicas what it says."""
+        self._tells = True
+        landed = asyncio.Event()
+        telling = asyncio.create_task(self._tell(lock, landed))
+        try:
+            ending = await self._ask()
+        finally:
+            landed.set()
+            await asyncio.wait([telling])
+        if self._told or not _is_whole(ending):  # else they find it kept
+            with contextlib.suppress(RedisError):
+                rest = [*self._events[self._told :], ending]
+                await self._errand.kept.tell(self._errand.key, name_of(lock), self._told, rest)
+        return ending
+
+    async def _tell(self, lock: Lock, landed: asyncio.Event) -> None:
+        renew_at = time.monotonic() + _RENEW
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_LOOK):
+                    await landed.wait()
+            if landed.is_set():
+                return
+            with contextlib.suppress(RedisError, LockError):
+                if new := self._events[self._told :]:
+                    await self._errand.kept.tell(self._errand.key, name_of(lock), self._told, new)
+                    self._told += len(new)
+                if time.monotonic() > renew_at:
+                    renew_at = time.monotonic() + _RENEW
+                    await self._errand.kept.renew(self._errand.key, lock)
+            if not await self._is_wanted(name_of(lock)):
+                self._stop()
+
+    async def _is_wanted(self, lead: str) -> bool:
+        is_read = False
+        if not self._passengers:
+            with contextlib.suppress(RedisError):
+                is_read = await self._errand.kept.is_read(self._errand.key, lead)
+        return is_read or self._passengers > 0
+
+    async def _ask(self) -> Done | Failed:
         if not self._passengers:
             raise Cancelled
         self.asks = True
-        self._run = self._answers.agent.stream(self._errand.question, self._errand.context)
-        landed = asyncio.Event()
-        renewing = asyncio.create_task(_renew(lock, landed)) if lock else None
+        self._run = self._errand.agent.stream(self._errand.question, self._errand.context)
         async for _, event in self._run.follow():
-            if not isinstance(event, Done | Failed):
-                self._emit(event)
-                continue
-            if isinstance(event, Done):
-                await self._answers.keep(self._errand.key, event)
-            landed.set()
-            if renewing:
-                await asyncio.wait([renewing])
-            return event
+            if isinstance(event, Token):
+                self._say(event.text)
+            elif isinstance(event, Done | Failed):
+                if isinstance(event, Done) and event.complete and self._errand.kept.ttl:
+                    await self._errand.kept.keep(self._errand.key, event)
+                return event
         raise AssertionError("a run ends with Done or Failed")
 
-    def _replay(self, done: Done) -> Done:
-        for event in _before(done):
-            self._emit(event)
-        return done
+    def _continues(self, answer: str) -> bool:
+        """Say the rest of an answer; return whether what was said is its beginning."""
+        if not answer.startswith(self._text):
+            return False
+        if len(answer) > len(self._text):
+            self._say(answer[len(self._text) :])
+        return True
 
-    def _forget(self) -> None:
-        if self._answers.flights.get(self._errand.key) is self:
-            del self._answers.flights[self._errand.key]
+    def _say(self, text: str) -> None:
+        self._text += text
+        self._emit(Token(text))
 
 
 class Answering:
     """One request's way to its answer."""
 
-    def __init__(self, answers: Answers, errand: Errand, *, alone: bool) -> None:
-        self._answers = answers
+    def __init__(self, errand: Errand, flights: dict[str, Flight] | None) -> None:
         self._errand = errand
-        self._alone = alone
+        self._flights = flights
         self._kept: Done | None = None
         self._flight: Flight | None = None
         self._leads = False
@@ -238,49 +276,76 @@ class Answering:
 
     async def open(self) -> None:
         """Look for an answer that is kept, or that others wait for."""
-        if not self._alone and self._errand.key not in self._answers.flights:
+        if self._flights is not None and self._errand.key not in self._flights:
             with contextlib.suppress(RedisError):
-                self._kept = await self._answers.kept(self._errand.key)
+                self._kept = await self._errand.kept.get(self._errand.key)
         if not self._kept:
-            self._flight = self._board(is_second=False)
+            self._board(is_second=False)
 
     def close(self) -> None:
         """Want no answer any more."""
         if self._flight:
             self._flight.leave()
 
-    async def follow(self) -> AsyncIterator[tuple[int, Event]]:
-        """Yield the events of the answer, with their numbers; Done or Failed ends them."""
-        if self._kept:
-            done = replace(self._kept, run_id=str(uuid.uuid4()), tokens_used=0)
-            for numbered in enumerate((*_before(done), done), 1):
-                yield numbered
-        while self._flight:
-            begun = False
-            async for number, event in self._flight.follow():
-                if isinstance(event, Failed) and not (begun or self._leads or self._flight.is_second):
-                    break  # another's failure, of which our client has seen nothing
-                begun = begun or isinstance(event, Token)
-                yield number, self._billed(event)
-                if isinstance(event, Done | Failed):
-                    return
-            self._flight.leave()
-            self._flight = self._board(is_second=True)
+    async def whole(self) -> Done:
+        """Return the whole answer; raises RunError."""
+        while True:
+            async for piece in self._pieces():
+                if isinstance(piece, Done):
+                    return piece
+                if isinstance(piece, Failed) and not self._try_again(piece):
+                    raise RUN_ERRORS[piece.error]
 
-    def _board(self, *, is_second: bool) -> Flight:
-        flights, key = self._answers.flights, self._errand.key
-        flight = None if self._alone else flights.get(key)
+    async def follow(self) -> AsyncIterator[Piece]:
+        """Yield the answer's tokens as they come, then Done or Failed.
+
+        When another's request for it fails half-way, what is asked next goes on where that left off, or fails.
+        """
+        shown = ""
+        ending: Done | Failed | None = None
+        while not ending:
+            said = ""
+            async for piece in self._pieces():
+                if isinstance(piece, Token):
+                    said += piece.text
+                    if len(said) > len(shown) and said.startswith(shown):
+                        yield Token(said[len(shown) :])
+                        shown = said
+                elif isinstance(piece, Done):
+                    ending = piece if said == shown else Failed(Interrupted.code)
+                elif not self._try_again(piece):
+                    ending = piece
+        yield ending
+
+    async def _pieces(self) -> AsyncIterator[Piece]:
+        if self._kept:
+            yield Token(self._kept.answer)
+            yield replace(self._kept, run_id=str(uuid.uuid4()), tokens_used=0)
+        elif self._flight:
+            async for piece in self._flight.pieces():
+                # The answer is on the bill of the one who asked first.
+                is_free = isinstance(piece, Done) and self.outcome != "miss"
+                yield replace(piece, tokens_used=0) if is_free else piece
+
+    def _try_again(self, failed: Failed) -> bool:
+        """Board another flight after another's failure, unless it is the model's second."""
+        flight = self._flight
+        if flight is None or flight.is_second or (self._leads and flight.asks):
+            return False
+        flight.leave()
+        self._board(is_second=failed.error not in _NOT_THE_MODELS)
+        return True
+
+    def _board(self, *, is_second: bool) -> None:
+        flights, key = self._flights, self._errand.key
+        flight = flights.get(key) if flights is not None else None
+        self._leads = flight is None
         if flight is None:
-            self._leads = True
-            flight = Flight(self._answers, self._errand, alone=self._alone, is_second=is_second)
-            if not self._alone:
+            flight = Flight(self._errand, flights, is_second=is_second)
+            if flights is not None:
                 flights[key] = flight
         flight.enter()
-        return flight
-
-    def _billed(self, event: Event) -> Event:
-        """Put the answer's cost on the bill of the one who asked first."""
-        return replace(event, tokens_used=0) if isinstance(event, Done) and self.outcome != "miss" else event
+        self._flight = flight
 
 
 def normalised(question: str) -> str:
@@ -288,30 +353,8 @@ def normalised(question: str) -> str:
     return " ".join(unicodedata.normalize("NFKC", question).casefold().split())
 
 
-async def _renew(lock: Lock, landed: asyncio.Event) -> None:
-    while not landed.is_set():
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_RENEW):
-                await landed.wait()
-                return
-        with contextlib.suppress(RedisError, LockError):
-            await lock.reacquire()
-
-
-def _before(done: Done) -> tuple[Event, ...]:
-    return RunStarted(done.run_id), CategoryFound(done.category), SourcesFound(done.sources), Token(done.answer)
-
-
-def _done(kept: bytes | str | None) -> Done | None:
-    try:
-        event = events_json.validate_json(kept) if kept else None
-    except ValidationError:  # another version's
-        return None
-    return event if isinstance(event, Done) else None
-
-
-def _lock(key: str) -> str:
-    return f"{key}:lock"
+def _is_whole(ending: Done | Failed) -> bool:
+    return isinstance(ending, Done) and ending.complete
 
 
 def _digest(*parts: str) -> str:

@@ -15,16 +15,15 @@ from starlette.requests import HTTPConnection
 from starlette.websockets import WebSocket
 
 from support_agent.api.auth import ANONYMOUS, Principal
-from support_agent.api.cache import Answers
+from support_agent.api.cache import Answers, Piece
 from support_agent.api.drain import Drain
 from support_agent.api.errors import ClientGone, NoSuchEvent, NothingMore
 from support_agent.api.rate_limit import Allowance, RateLimited, RateLimiter, client_address
 from support_agent.api.schemas import ChatRequest, SessionId, StreamQuery
 from support_agent.api.settings import ServiceSettings
-from support_agent.api.sse import Numbered
 from support_agent.graph.agent import SupportAgent
 from support_agent.graph.errors import RUN_ERRORS
-from support_agent.graph.events import Failed, Token
+from support_agent.graph.events import Failed
 from support_agent.graph.runs import Followed, Turn
 from support_agent.graph.state import AgentContext
 
@@ -190,32 +189,29 @@ async def _answering(
     caller: PrincipalDep,
     connection: ConnectionDep,
     fresh: FreshDep,
-) -> AsyncGenerator[AsyncIterator[Numbered]]:
+) -> AsyncGenerator[AsyncIterator[Piece]]:
     """Come by an answer and wait for its first token, so that a failure before it has a status of its own."""
     async with answers.answering(question, AgentContext(tenant=caller.tenant), fresh=fresh) as answering:
-        events = answering.follow()
-        first = await connection.while_open(_first_token(events))
+        pieces = answering.follow()
+        first = await connection.while_open(_first(pieces))
+        if isinstance(first, Failed):
+            raise RUN_ERRORS[first.error]
         connection.tell({"X-Cache": answering.outcome})
-        yield _chain(first, events)
+        yield _chain(first, pieces)
 
 
-async def _first_token(events: AsyncIterator[Numbered]) -> Numbered:
-    async for n, event in events:
-        if isinstance(event, Failed):
-            raise RUN_ERRORS[event.error]
-        if isinstance(event, Token):
-            return n, event
-    raise AssertionError("a run without an answer fails")
+async def _first(pieces: AsyncIterator[Piece]) -> Piece:
+    return await anext(pieces)
 
 
-async def _chain(first: Numbered, rest: AsyncIterator[Numbered]) -> AsyncIterator[Numbered]:
+async def _chain(first: Piece, rest: AsyncIterator[Piece]) -> AsyncIterator[Piece]:
     yield first
-    async for numbered in rest:
-        yield numbered
+    async for piece in rest:
+        yield piece
 
 
-AnsweringDep = Annotated[AsyncIterator[Numbered], Depends(_answering)]
-"""The events of an answer from its first token on; it is let go with the connection."""
+AnsweringDep = Annotated[AsyncIterator[Piece], Depends(_answering)]
+"""An answer from its first token on; it is let go with the connection."""
 
 IdempotencyKey = Annotated[
     str,

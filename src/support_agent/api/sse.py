@@ -28,14 +28,14 @@ def unforgeable(text: str) -> Iterator[str]:
     return (piece for piece in _INSIDE_DONE.split(text) if piece)
 
 
-async def plain(events: AsyncIterator[Numbered], instance: str) -> AsyncIterator[ServerSentEvent]:
-    """Render a run's events for a client that only wants text.
+async def plain(events: AsyncIterator[Event], instance: str) -> AsyncIterator[ServerSentEvent]:
+    """Render an answer for a client that only wants text.
 
     Joined, the data is the answer, except that server-sent events end lines with LF alone: CR and CRLF
     arrive as LF.
     """
     held = ""  # a CR whose LF may be in the next token
-    async for _, event in events:
+    async for event in events:
         if isinstance(event, Token):
             text = held + event.text
             held = "\r" if text.endswith("\r") else ""

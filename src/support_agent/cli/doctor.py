@@ -20,7 +20,7 @@ def doctor() -> None:
 async def _examine_redis(settings: ServiceSettings) -> None:
     from redis.exceptions import RedisError
 
-    from support_agent.api.cache import STATISTICS
+    from support_agent.api.kept_answers import STATISTICS
     from support_agent.graph.redis import open_redis
 
     async with open_redis(settings) as redis:

@@ -5,7 +5,6 @@ from fastapi import APIRouter
 from support_agent.api.deps import LIMITED, AnswersDep, ConnectionDep, FreshDep, PrincipalDep
 from support_agent.api.errors import documented
 from support_agent.api.schemas import AskRequest, AskResponse
-from support_agent.graph.agent import whole_answer
 from support_agent.graph.state import AgentContext
 
 router = APIRouter(tags=["questions"], dependencies=[LIMITED])
@@ -22,6 +21,6 @@ async def ask(
     """
     context = AgentContext(tenant=caller.tenant, customer_id=body.customer_id)
     async with answers.answering(body.question, context, fresh=fresh) as answering:
-        done = await connection.while_open(whole_answer(answering.follow()))
+        done = await connection.while_open(answering.whole())
         connection.tell({"X-Cache": answering.outcome})
         return AskResponse.of(done, cached=answering.outcome == "hit")
