@@ -24,16 +24,17 @@ QUESTION = {"question": "Why was I charged twice?"}
 
 async def test_every_answer_says_what_is_left(serve: Serve, redis: Redis) -> None:
     """RateLimit headers on answers and errors alike; 429 says when to come back."""
-    async with serve(SUPPORT_RATE_LIMIT="3/minute") as url, httpx.AsyncClient(base_url=url) as client:
+    async with serve(SUPPORT_RATE_LIMIT="4/minute") as url, httpx.AsyncClient(base_url=url) as client:
         answers = [
+            await client.post("/ask", content="{", headers={"Content-Type": "application/json"}),
             await client.post("/ask", json=QUESTION),
             await client.get("/stream", params={"question": ""}),
             await client.post("/chat/stream", json={"message": "Hello?"}),
             await client.post("/chat", json={"message": "Hello?"}),
         ]
-        assert [answer.status_code for answer in answers] == [200, 422, 200, 429]
-        for answer, left in zip(answers, (2, 1, 0, 0), strict=True):
-            assert answer.headers["RateLimit-Policy"] == '"requests";q=3;w=60'
+        assert [answer.status_code for answer in answers] == [400, 200, 422, 200, 429]
+        for answer, left in zip(answers, (3, 2, 1, 0, 0), strict=True):
+            assert answer.headers["RateLimit-Policy"] == '"requests";q=4;w=60'
             said = re.fullmatch(r'"requests";r=(\d+);t=(\d+)', answer.headers["RateLimit"])
             assert said
             assert int(said[1]) == left

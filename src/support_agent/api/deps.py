@@ -1,15 +1,16 @@
 """What handlers ask for; the only module of the front door that touches requests."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Mapping
 from typing import Annotated, Any, TypeVar
 from urllib.parse import unquote_to_bytes
 
-from fastapi import Depends, Header, HTTPException, Path, Query, Request, Security
+from fastapi import Depends, Header, HTTPException, Path, Query, Request, Response, Security
 from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.models import APIKey
 from fastapi.openapi.models import HTTPBearer as HTTPBearerModel
 from fastapi.openapi.models import SecurityBase as SecurityBaseModel
+from fastapi.routing import APIRoute
 from fastapi.security.base import SecurityBase
 from starlette.requests import HTTPConnection
 from starlette.websockets import WebSocket
@@ -129,27 +130,36 @@ class Meter:
         return await self._limiter.take(self._caller) if self._limiter else None
 
 
-async def _meter(connection: HTTPConnection, caller: PrincipalDep, settings: SettingsDep) -> Meter:
+async def _meter(connection: HTTPConnection) -> Meter:
+    caller: Principal = connection.state.caller
     if caller.tenant != ANONYMOUS:
         return Meter(connection.state.limiter, f"key:{caller.tenant}")
-    return Meter(connection.state.limiter, f"address:{client_address(connection, settings.trusted_proxies)}")
+    address = client_address(connection, connection.state.settings.trusted_proxies)
+    return Meter(connection.state.limiter, f"address:{address}")
 
 
 MeterDep = Annotated[Meter, Depends(_meter)]
 
 
-async def _limited(connection: ConnectionDep, meter: MeterDep) -> None:
-    try:
-        allowance = await meter.take()
-    except RateLimited as error:
-        connection.tell(error.allowance.headers)
-        raise
-    if allowance:
-        connection.tell(allowance.headers)
+class LimitedRoute(APIRoute):
+    """A route whose requests count, before anything of a body is read."""
 
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """Return what serves a request."""
+        serve = super().get_route_handler()
 
-LIMITED = Depends(_limited)
-"""For routes whose requests count."""
+        async def serve_some(request: Request) -> Response:
+            connection = Connection(request)
+            try:
+                allowance = await (await _meter(request)).take()
+            except RateLimited as error:
+                connection.tell(error.allowance.headers)
+                raise
+            if allowance:
+                connection.tell(allowance.headers)
+            return await serve(request)
+
+        return serve_some
 
 
 async def _same_origin(websocket: WebSocket, settings: SettingsDep) -> None:

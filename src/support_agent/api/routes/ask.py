@@ -2,12 +2,12 @@
 
 from fastapi import APIRouter
 
-from support_agent.api.deps import LIMITED, AnswersDep, ConnectionDep, FreshDep, PrincipalDep
+from support_agent.api.deps import AnswersDep, ConnectionDep, FreshDep, LimitedRoute, PrincipalDep
 from support_agent.api.errors import documented
 from support_agent.api.schemas import AskRequest, AskResponse
 from support_agent.graph.state import AgentContext
 
-router = APIRouter(tags=["questions"], dependencies=[LIMITED])
+router = APIRouter(tags=["questions"], route_class=LimitedRoute)
 
 
 @router.post("/ask", responses=documented(400, 401, 408, 413, 415, 422, 429, 500, 503, 504))

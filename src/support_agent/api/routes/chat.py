@@ -5,14 +5,14 @@ from collections.abc import AsyncIterator
 from fastapi import APIRouter
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
-from support_agent.api.deps import LIMITED, ConnectionDep, DrainDep, IdempotencyKey, TurnDep
+from support_agent.api.deps import ConnectionDep, DrainDep, IdempotencyKey, LimitedRoute, TurnDep
 from support_agent.api.errors import documented
 from support_agent.api.schemas import ChatResponse
 from support_agent.api.sse import typed
 from support_agent.graph.agent import whole_answer
 from support_agent.graph.runs import Turn
 
-router = APIRouter(tags=["conversations"], dependencies=[LIMITED])
+router = APIRouter(tags=["conversations"], route_class=LimitedRoute)
 
 _REFUSALS = documented(400, 401, 408, 409, 413, 415, 422, 429, 500, 503, 504)
 

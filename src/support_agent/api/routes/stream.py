@@ -5,11 +5,11 @@ from collections.abc import AsyncIterator
 from fastapi import APIRouter
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
-from support_agent.api.deps import LIMITED, AnsweringDep, ConnectionDep
+from support_agent.api.deps import AnsweringDep, ConnectionDep, LimitedRoute
 from support_agent.api.errors import documented
 from support_agent.api.sse import plain
 
-router = APIRouter(tags=["questions"], dependencies=[LIMITED])
+router = APIRouter(tags=["questions"], route_class=LimitedRoute)
 
 
 @router.get("/stream", response_class=EventSourceResponse, responses=documented(401, 422, 429, 500, 503, 504))
