@@ -32,6 +32,7 @@ from support_agent.graph.errors import (
     kind_and_place,
 )
 from support_agent.graph.events import Done, Failed, Token
+from support_agent.graph.report import RunReport
 from support_agent.graph.runs import Feed, Run
 from support_agent.graph.state import AgentContext
 
@@ -263,14 +264,14 @@ class Answering:
     def __init__(self, errand: Errand, flights: dict[str, Flight] | None) -> None:
         self._errand = errand
         self._flights = flights
-        self._kept: Done | None = None
+        self._hit: Done | None = None
         self._flight: Flight | None = None
         self._leads = False
 
     @property
     def outcome(self) -> Outcome:
         """How the answer was come by, once some of it is there."""
-        if self._kept:
+        if self._hit:
             return "hit"
         return "miss" if self._leads and self._flight and self._flight.asks else "coalesced"
 
@@ -278,9 +279,16 @@ class Answering:
         """Look for an answer that is kept, or that others wait for."""
         if self._flights is not None and self._errand.key not in self._flights:
             with contextlib.suppress(RedisError):
-                self._kept = await self._errand.kept.get(self._errand.key)
-        if not self._kept:
+                await self._look()
+        if not self._hit:
             self._board(is_second=False)
+
+    async def _look(self) -> None:
+        report = RunReport(str(uuid.uuid4()), self._errand.question, self._errand.context, is_hit=True)
+        if kept := await self._errand.kept.get(self._errand.key):
+            self._hit = replace(kept, run_id=report.run_id, tokens_used=0)
+            report.end(self._hit)
+            self._errand.agent.observe(report)
 
     def close(self) -> None:
         """Want no answer any more."""
@@ -318,9 +326,9 @@ class Answering:
         yield ending
 
     async def _pieces(self) -> AsyncIterator[Piece]:
-        if self._kept:
-            yield Token(self._kept.answer)
-            yield replace(self._kept, run_id=str(uuid.uuid4()), tokens_used=0)
+        if self._hit:
+            yield Token(self._hit.answer)
+            yield self._hit
         elif self._flight:
             async for piece in self._flight.pieces():
                 # The answer is on the bill of the one who asked first.

@@ -1,8 +1,9 @@
 """Opens what lives as long as the service, and closes it in reverse, also after a failed start."""
 
 import logging
-from collections.abc import AsyncGenerator, Callable, Generator
+from collections.abc import AsyncGenerator, Callable, Generator, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
+from functools import partial
 from typing import TypedDict
 
 from fastapi import FastAPI
@@ -14,6 +15,8 @@ from support_agent.api.settings import ServiceSettings
 from support_agent.graph.agent import SupportAgent, open_agent
 from support_agent.graph.redaction import RedactingFilter, Redactor
 from support_agent.graph.redis import open_redis
+from support_agent.graph.report import Observe, RunReport
+from support_agent.graph.tracing import open_tracing
 
 
 class State(TypedDict):
@@ -36,14 +39,24 @@ def lifespan_for(settings: ServiceSettings) -> Callable[[FastAPI], AbstractAsync
         logging.getLogger("uvicorn.error").addFilter(_without_clients_words)
         async with AsyncExitStack() as stack:
             redis = await stack.enter_async_context(open_redis(settings))
-            agent = await stack.enter_async_context(open_agent(settings, redis))
+            observers: list[Observe] = []
+            stack.callback(observers.clear)
+            agent = await stack.enter_async_context(open_agent(settings, redis, partial(_tell, observers)))
+            redactor = Redactor(agent.contacts)
+            stack.enter_context(_redacted_logs(redactor))
+            if tracing := stack.enter_context(open_tracing(settings, agent.versions, redactor)):
+                observers.append(tracing.observe)
             drain = await stack.enter_async_context(draining(agent))
-            stack.enter_context(_redacted_logs(Redactor(agent.contacts)))
             limiter = RateLimiter(redis, settings.rate_limit) if settings.rate_limit else None
             answers = Answers(agent, redis, settings.cache_ttl)
             yield State(agent=agent, answers=answers, drain=drain, limiter=limiter, settings=settings)
 
     return lifespan
+
+
+def _tell(observers: Sequence[Observe], report: RunReport) -> None:
+    for observe in observers:
+        observe(report)
 
 
 @contextmanager

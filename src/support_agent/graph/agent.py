@@ -7,14 +7,15 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 from redis.asyncio import Redis
 
-from support_agent.graph.builder import AgentGraph, build_graph
+from support_agent.graph.builder import build_graph
 from support_agent.graph.errors import RUN_ERRORS, ShuttingDown
 from support_agent.graph.events import Done, Event, Failed
 from support_agent.graph.knowledge import Knowledge, open_knowledge
 from support_agent.graph.memory import Memory
 from support_agent.graph.models import open_models
 from support_agent.graph.prompts import PROMPT_VERSION
-from support_agent.graph.runs import Run, end_runs
+from support_agent.graph.report import Observe
+from support_agent.graph.runs import Engine, Run, end_runs
 from support_agent.graph.sessions import Sessions, open_sessions
 from support_agent.graph.settings import AgentSettings
 from support_agent.graph.state import AgentContext
@@ -23,16 +24,17 @@ from support_agent.graph.state import AgentContext
 class SupportAgent:
     """Answers customers' questions; made by open_agent."""
 
-    def __init__(
-        self, graph: AgentGraph, sessions: Sessions | None, timeout: float, knowledge: Knowledge, version: str
-    ) -> None:
+    def __init__(self, engine: Engine, sessions: Sessions | None, knowledge: Knowledge, version: str) -> None:
         self.contacts = tuple(knowledge.contacts.values())
         """The company's own addresses."""
         self.version = version
         """Stands for all that answers depend on, beside the question: prompts, articles, models."""
-        self._graph = graph
+        self.versions = {"prompt_version": PROMPT_VERSION, "knowledge_version": knowledge.version}
+        """What a trace says of them."""
+        self.observe = engine.observe
+        """Gets the report of each run, and of whatever else answers a question."""
+        self._engine = engine
         self._sessions = sessions
-        self._timeout = timeout
         self._running: set[Run] = set()
         self._draining = False
 
@@ -47,7 +49,7 @@ class SupportAgent:
         """Start a run that belongs to no session, and return it; raises ShuttingDown."""
         if self._draining:
             raise ShuttingDown
-        run = Run(self._graph, question, context or AgentContext(), self._timeout).start()
+        run = Run(self._engine, question, context or AgentContext()).start()
         self._running.add(run)
         run.when_ended(lambda: self._running.discard(run))
         return run
@@ -77,10 +79,12 @@ async def whole_answer(events: AsyncIterator[tuple[int, Event]]) -> Done:
 
 
 @asynccontextmanager
-async def open_agent(settings: AgentSettings, redis: Redis | None = None) -> AsyncGenerator[SupportAgent]:
+async def open_agent(
+    settings: AgentSettings, redis: Redis | None = None, observe: Observe = lambda _: None
+) -> AsyncGenerator[SupportAgent]:
     """Connect to the model and the articles, which are indexed if need be; raises StartError.
 
-    Sessions are kept in `redis`; without it there are none.
+    Sessions are kept in `redis`; without it there are none. `observe` gets the report of each run that has ended.
     """
     settings.require()
     most = settings.session_messages
@@ -91,9 +95,10 @@ async def open_agent(settings: AgentSettings, redis: Redis | None = None) -> Asy
         if redis is not None:
             memory = Memory(redis, settings.session_ttl)
             graph = build_graph(models, knowledge, most_messages=most, checkpointer=memory.checkpointer)
-            sessions = await stack.enter_async_context(open_sessions(redis, memory, graph, settings))
-        graph = build_graph(models, knowledge, most_messages=most)
-        agent = SupportAgent(graph, sessions, settings.answer_timeout, knowledge, _version(settings, knowledge))
+            engine = Engine(graph, settings.answer_timeout, observe)
+            sessions = await stack.enter_async_context(open_sessions(redis, memory, engine, settings))
+        engine = Engine(build_graph(models, knowledge, most_messages=most), settings.answer_timeout, observe)
+        agent = SupportAgent(engine, sessions, knowledge, _version(settings, knowledge))
         stack.push_async_callback(agent.drain, 0)
         yield agent
 

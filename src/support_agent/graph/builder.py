@@ -1,19 +1,26 @@
 """The graph: its nodes and edges, and nothing else."""
 
 from functools import partial
+from typing import Protocol
 
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.graph import END, START, StateGraph
 from langgraph.graph.state import CompiledStateGraph
+from langgraph.runtime import Runtime
 
 from support_agent.graph.knowledge import Knowledge
 from support_agent.graph.models import Models
 from support_agent.graph.nodes.answer import answer
 from support_agent.graph.nodes.classify import classify
 from support_agent.graph.nodes.retrieve import retrieve
-from support_agent.graph.state import AgentContext, AgentInput, AgentState
+from support_agent.graph.report import recorded_step
+from support_agent.graph.state import AgentContext, AgentInput, AgentState, StateUpdate
 
 AgentGraph = CompiledStateGraph[AgentState, AgentContext, AgentInput, AgentState]
+
+
+class _Node(Protocol):
+    async def __call__(self, state: AgentState, *, runtime: Runtime[AgentContext]) -> StateUpdate: ...
 
 
 def build_graph(
@@ -28,11 +35,21 @@ def build_graph(
     With a checkpointer it remembers the last `most_messages` messages of each thread.
     """
     graph = StateGraph(AgentState, AgentContext, input_schema=AgentInput)
-    graph.add_node("classify", partial(classify, models=models))
-    graph.add_node("retrieve", partial(retrieve, knowledge=knowledge))
-    graph.add_node("answer", partial(answer, models=models, knowledge=knowledge, most_messages=most_messages))
+    graph.add_node("classify", _recorded("classify", partial(classify, models=models)))
+    graph.add_node("retrieve", _recorded("retrieve", partial(retrieve, knowledge=knowledge)))
+    answer_ = partial(answer, models=models, knowledge=knowledge, most_messages=most_messages)
+    graph.add_node("answer", _recorded("answer", answer_))
     graph.add_edge(START, "classify")
     graph.add_edge(START, "retrieve")
     graph.add_edge(["classify", "retrieve"], "answer")
     graph.add_edge("answer", END)
     return graph.compile(checkpointer, name="support-agent")
+
+
+def _recorded(name: str, node: _Node) -> _Node:
+    async def run(state: AgentState, *, runtime: Runtime[AgentContext]) -> StateUpdate:
+        with recorded_step(name) as step:
+            step.update = await node(state, runtime=runtime)
+            return step.update
+
+    return run

@@ -22,6 +22,7 @@ from tenacity.wait import wait_random_exponential
 
 from support_agent.graph.breaker import Breaker, BreakerOpen
 from support_agent.graph.errors import ModelError, ModelTimeout, ModelUnavailable
+from support_agent.graph.report import ModelCall, begin_call, sensible
 from support_agent.graph.settings import AgentSettings
 
 ATTEMPTS = 3
@@ -29,12 +30,12 @@ ATTEMPTS = 3
 
 _LABEL_TOKENS = 5  # a one-word label, whatever the tokenizer
 _ANSWER_TOKENS = 1000  # of an answer, several times what the longest article needs
-_MOST_TOKENS = 10_000_000  # more than any request costs
 _LONGEST_PAUSE = 5.0  # seconds; a server that asks us to stay away for longer counts as down
 _PASSING_STATUSES = frozenset({408, 409, 429})  # and all from 500 on
 _CALLERS_FAULTS = frozenset({400, 403, 404, 413, 422})  # what a customer wrote may be the reason
 _BREAKER_THRESHOLD = 5  # attempts
 _BREAKER_PAUSE = 5.0  # seconds
+_CANCELLED = "cancelled"
 
 _log = logging.getLogger(__name__)
 _backoff = wait_random_exponential(multiplier=0.25, max=2)
@@ -97,8 +98,7 @@ class Models:
 
     async def classify(self, prompt: Sequence[BaseMessage]) -> AIMessage:
         """Return the classifier's reply."""
-        model = self.classifier.model
-        return await _persist(self.classifier.breaker, lambda: model.ainvoke(list(prompt)))
+        return await _persist(self.classifier.breaker, lambda: self._reply(self.classifier.model, prompt))
 
     async def embed(self, texts: Sequence[str]) -> list[list[float]]:
         """Return one vector a text, all of one length."""
@@ -117,7 +117,7 @@ class Models:
         A failure before the first token is retried, and then the fallback is asked; after the first
         token nothing is repeated.
         """
-        begun, stream = await self._begin(prompt)
+        begun, stream, call = await self._begin(prompt)
         finished = False
         try:
             for chunk in begun:
@@ -125,14 +125,31 @@ class Models:
             finished = finish_reason(begun[-1]) is not None
             async for chunk in stream:
                 finished = finished or finish_reason(chunk) is not None
+                call.add(chunk)
                 yield chunk
             if not finished:
                 raise ModelUnavailable("cut mid-stream")
         except Exception as error:
             if not finished:  # else only the usage is missing
+                call.end(_translate(error).reason)
                 raise _translate(error) from error
         finally:
+            call.end(None if finished else _CANCELLED)
             await stream.aclose()
+
+    async def _reply(self, model: ChatOpenAI, prompt: Sequence[BaseMessage]) -> AIMessage:
+        call = begin_call("classify", model.model_name, prompt)
+        try:
+            reply = await model.ainvoke(list(prompt))
+        except Exception as error:
+            call.end(_translate(error).reason)
+            raise
+        else:
+            call.add(reply)
+            call.end()
+            return reply
+        finally:
+            call.end(_CANCELLED)
 
     async def _begin(self, prompt: Sequence[BaseMessage]) -> "_Begun":
         *preferred, last = self.answerers
@@ -151,19 +168,22 @@ class Models:
         # LangChain declares an iterator; it is the generator that must be closed.
         stream = cast("AsyncGenerator[AIMessageChunk]", model.astream(list(prompt)))
         begun: list[AIMessageChunk] = []
+        call = begin_call("answer", model.model_name, prompt)
         try:
             async with asyncio.timeout(self.budget.first_token):
                 async for chunk in stream:
                     begun.append(chunk)
+                    call.add(chunk)
                     if chunk.text.strip():
-                        return begun, stream
-        except BaseException:
+                        return begun, stream, call
+            raise ModelUnavailable("empty answer")
+        except BaseException as error:
+            call.end(_translate(error).reason if isinstance(error, Exception) else _CANCELLED)
             await stream.aclose()
             raise
-        raise ModelUnavailable("empty answer")
 
 
-_Begun = tuple[list[AIMessageChunk], AsyncGenerator[AIMessageChunk]]
+_Begun = tuple[list[AIMessageChunk], AsyncGenerator[AIMessageChunk], ModelCall]
 
 
 @asynccontextmanager
@@ -279,5 +299,4 @@ def finish_reason(chunk: AIMessageChunk) -> str | None:
 
 def tokens(message: AIMessage) -> int:
     """Return the tokens that the server counted for a message or chunk; 0 where it said nothing sensible."""
-    total = message.usage_metadata["total_tokens"] if message.usage_metadata else 0
-    return int(total) if 0 <= total <= _MOST_TOKENS else 0
+    return sensible(message.usage_metadata["total_tokens"]) if message.usage_metadata else 0

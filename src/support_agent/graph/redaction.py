@@ -11,7 +11,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, cast
 
 import phonenumbers
@@ -23,6 +23,8 @@ DROPPED = "[dropped]"
 _PASSES = 4  # two as a rule: beside a mask, a text may look like an address that did not before
 _LONGEST = 262_144  # characters, four times the longest message; a longer text is dropped
 _CHECKS = 500  # how many candidates of a kind are checked in a text
+_SHORT = 500  # characters; a longer text hardly comes again
+_REMEMBERED = 1000  # short texts, such as the examples of a prompt
 _DEEPEST = 32  # levels of a value that are walked
 _MOST = 10_000  # parts of a value that are walked, and characters whose plain form is remembered
 _REGIONS = ("NL", "BE", "FR", "GB", "DE", None)  # of national numbers; between them they accept most of Europe's
@@ -69,9 +71,13 @@ class Redactor:
 
     def __init__(self, keep: Iterable[str] = ()) -> None:
         self._keep = frozenset(address.translate(_PLAIN).casefold() for address in keep)
+        self._mask_again = lru_cache(_REMEMBERED)(self._mask)
 
     def text(self, text: str) -> str:
         """Return the text with `[email]`, `[card]`, `[iban]`, `[phone]` and `[key]` in it, or DROPPED."""
+        return self._mask_again(text) if len(text) <= _SHORT else self._mask(text)
+
+    def _mask(self, text: str) -> str:
         with suppress(Exception):
             for _ in range(_PASSES if len(text) <= _LONGEST else 0):
                 masked = self._pass(text)

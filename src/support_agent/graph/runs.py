@@ -7,13 +7,14 @@ import logging
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Protocol, Self
 
 from langchain_core.messages import HumanMessage
 from langchain_core.runnables import RunnableConfig
 from langgraph.types import Durability
+from langsmith import tracing_context  # pyright: ignore[reportUnknownVariableType] - its mappings have no types
 from redis.asyncio.lock import Lock
 from redis.exceptions import LockError, RedisError
 
@@ -27,8 +28,9 @@ from support_agent.graph.errors import (
     ShuttingDown,
     kind_and_place,
 )
-from support_agent.graph.events import Done, Event, Failed, RunStarted, Source
+from support_agent.graph.events import Done, Event, Failed, RunStarted, Source, Token
 from support_agent.graph.memory import may_store, thread_id
+from support_agent.graph.report import Observe, RunReport, recording
 from support_agent.graph.run_log import RunLog
 from support_agent.graph.state import AgentContext, AgentState
 
@@ -87,6 +89,16 @@ class Feed:
         more.set()
 
 
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """What executes runs."""
+
+    graph: AgentGraph
+    budget: float
+    """Seconds that a run may take."""
+    observe: Observe
+
+
 class Run(Feed):
     """One execution of the graph, in its own task, outside the request that asked for it.
 
@@ -96,13 +108,12 @@ class Run(Feed):
 
     _durability: Durability | None = None
 
-    def __init__(self, graph: AgentGraph, question: str, context: AgentContext, budget: float) -> None:
+    def __init__(self, engine: Engine, question: str, context: AgentContext, session_id: str | None = None) -> None:
         super().__init__()
         self.id = str(uuid.uuid4())
-        self._graph = graph
-        self._question = question
-        self._context = context
-        self._budget = budget
+        self._session_id = session_id
+        self._engine = engine
+        self._report = RunReport(self.id, question, context, session_id)
         self._over = asyncio.Event()
         self._wish: type[RunError] | None = None
         self._kept = False
@@ -146,7 +157,7 @@ class Run(Feed):
         self.cancel()
 
     def _first(self) -> RunStarted:
-        return RunStarted(self.id)
+        return RunStarted(self.id, self._session_id)
 
     def _insist(self) -> None:
         # A cancellation can get lost in asyncio.wait_for (Python 3.11), which redis-py uses.
@@ -159,11 +170,14 @@ class Run(Feed):
         self._driving = asyncio.create_task(self._drive())
         if self._wish:
             self._insist()
-        await asyncio.wait([self._driving], timeout=self._budget)
+        await asyncio.wait([self._driving], timeout=self._engine.budget)
         if not self._driving.done():
             self.cancel(ModelTimeout)
             await asyncio.wait([self._driving])
-        await self._finish(self._outcome(self._driving))
+        ending = self._outcome(self._driving)
+        self._report.end(ending)
+        await self._finish(ending)
+        self._engine.observe(self._report)
         self._over.set()
 
     def _outcome(self, driving: asyncio.Task[Done]) -> Done | Failed:
@@ -180,22 +194,24 @@ class Run(Feed):
         return driving.result()
 
     def _too_late(self) -> RunError:
-        return ModelTimeout(f"no answer in {self._budget:g} s")
+        return ModelTimeout(f"no answer in {self._engine.budget:g} s")
 
     async def _drive(self) -> Done:
         state: AgentState | None = None
-        async for part in self._graph.astream(
-            {"messages": [HumanMessage(self._question, id=str(uuid.uuid4()))]},
-            self._config(),
-            context=self._context,
-            stream_mode=["custom", "values"],
-            version="v2",
-            durability=self._durability,
-        ):
-            if part["type"] == "custom":
-                self._emit(part["data"])
-            elif part["type"] == "values":
-                state = part["data"]
+        recording.set(self._report)
+        with tracing_context(enabled=False):  # LangChain would send what is not masked
+            async for part in self._engine.graph.astream(
+                {"messages": [HumanMessage(self._report.question, id=str(uuid.uuid4()))]},
+                self._config(),
+                context=self._report.context,
+                stream_mode=["custom", "values"],
+                version="v2",
+                durability=self._durability,
+            ):
+                if part["type"] == "custom":
+                    self._emit(part["data"])
+                elif part["type"] == "values":
+                    state = part["data"]
         if state is None:
             raise AssertionError("a graph that ends has a state")
         return Done(
@@ -204,6 +220,7 @@ class Run(Feed):
             category=state["category"],
             sources=tuple(Source(passage["id"], passage["title"]) for passage in state["passages"]),
             tokens_used=state["tokens_used"],
+            session_id=self._session_id,
             messages_in_history=len(state["messages"]),
             complete=state["complete"],
         )
@@ -213,6 +230,11 @@ class Run(Feed):
 
     async def _finish(self, ending: Done | Failed) -> None:
         self._emit(ending)
+
+    def _emit(self, event: Event) -> None:
+        if isinstance(event, Token) and self._report.first_token is None:
+            self._report.first_token = time.time()
+        super()._emit(event)
 
     def _failed(self, error: RunError) -> Failed:
         _log.warning("run %s: %s: %s", self.id, error.code, error.reason)
@@ -229,17 +251,15 @@ class Turn(Run):
 
     def __init__(
         self,
-        graph: AgentGraph,
+        engine: Engine,
         question: str,
         context: AgentContext,
-        budget: float,
         *,
         session_id: str,
         body: str,
         log: RunLog,
     ) -> None:
-        super().__init__(graph, question, context, budget)
-        self.session_id = session_id
+        super().__init__(engine, question, context, session_id)
         self.tenant = context.tenant
         self.thread = thread_id(context.tenant, session_id)
         self.began = False
@@ -311,9 +331,6 @@ class Turn(Run):
             with contextlib.suppress(LockError, RedisError):  # else it expires
                 await lock.release()
 
-    def _first(self) -> RunStarted:
-        return RunStarted(self.id, self.session_id)
-
     async def _drive(self) -> Done:
         may_store.set(self.keep)
         return await super()._drive()
@@ -352,8 +369,6 @@ class Turn(Run):
             self._logged += len(events)
 
     async def _finish(self, ending: Done | Failed) -> None:
-        if isinstance(ending, Done):
-            ending = replace(ending, session_id=self.session_id)
         self._closing.set()
         self._unlogged.set()
         if self._logging:

@@ -15,7 +15,6 @@ from redis.asyncio import Redis
 from redis.asyncio.lock import Lock
 from redis.exceptions import LockError
 
-from support_agent.graph.builder import AgentGraph
 from support_agent.graph.errors import (
     Cancelled,
     IdempotencyMismatch,
@@ -28,7 +27,7 @@ from support_agent.graph.events import Event
 from support_agent.graph.locks import Locks
 from support_agent.graph.memory import History, Memory, memory_errors, thread_id
 from support_agent.graph.run_log import ALIVE, RunLog
-from support_agent.graph.runs import Followed, Turn, end_runs
+from support_agent.graph.runs import Engine, Followed, Turn, end_runs
 from support_agent.graph.settings import AgentSettings
 from support_agent.graph.state import AgentContext
 
@@ -64,10 +63,10 @@ class LoggedRun:
 class Sessions:
     """The conversations; every method raises MemoryUnavailable where Redis can't be reached."""
 
-    def __init__(self, redis: Redis, memory: Memory, graph: AgentGraph, settings: AgentSettings) -> None:
+    def __init__(self, redis: Redis, memory: Memory, engine: Engine, settings: AgentSettings) -> None:
         self._redis = redis
         self._memory = memory
-        self._graph = graph
+        self._engine = engine
         self._settings = settings
         self._log = RunLog(redis, settings.session_ttl)
         self._locks = Locks(redis, ALIVE)
@@ -82,10 +81,9 @@ class Sessions:
     def turn(self, message: str, session_id: str | None, context: AgentContext) -> Turn:
         """Prepare a turn, to be begun; without a session id the session is a new one."""
         return Turn(
-            self._graph,
+            self._engine,
             message,
             context,
-            self._settings.answer_timeout,
             session_id=session_id or uuid.uuid4().hex,
             body=_digest(message, session_id, context.customer_id),
             log=self._log,
@@ -274,10 +272,10 @@ class Sessions:
 
 @asynccontextmanager
 async def open_sessions(
-    redis: Redis, memory: Memory, graph: AgentGraph, settings: AgentSettings
+    redis: Redis, memory: Memory, engine: Engine, settings: AgentSettings
 ) -> AsyncGenerator[Sessions]:
     """Look after the sessions; on leaving, turns that are still under way end with ShuttingDown."""
-    sessions = Sessions(redis, memory, graph, settings)
+    sessions = Sessions(redis, memory, engine, settings)
     keeping = asyncio.create_task(sessions.keep())
     try:
         yield sessions

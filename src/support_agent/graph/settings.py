@@ -57,8 +57,20 @@ class AgentSettings(BaseSettings):
     """What a message meets whose session already has a run."""
     knowledge: Path = Field(default=Path("knowledge"), alias="SUPPORT_KNOWLEDGE")
     """Folder of articles."""
+    langsmith_tracing: bool = Field(default=False, alias="LANGSMITH_TRACING")
+    """Whether traces go to LangSmith."""
+    langsmith_api_key: SecretStr | None = Field(default=None, alias="LANGSMITH_API_KEY")
+    """Key of LangSmith."""
+    langsmith_endpoint: str = Field(default="https://api.smith.langchain.com", alias="LANGSMITH_ENDPOINT")
+    """Address of LangSmith."""
+    langsmith_project: str = Field(default="support-agent", min_length=1, alias="LANGSMITH_PROJECT")
+    """The project that traces go to."""
+    langsmith_workspace: str | None = Field(default=None, alias="LANGSMITH_WORKSPACE_ID")
+    """The workspace that the project is in, for keys of an organisation."""
+    langsmith_sampling: float | None = Field(default=None, ge=0, le=1, alias="LANGSMITH_TRACING_SAMPLING_RATE")
+    """The share of runs that are traced; None for all."""
 
-    @field_validator("openai_base_url")
+    @field_validator("openai_base_url", "langsmith_endpoint")
     @classmethod
     def _http_url(cls, value: str | None) -> str | None:
         try:
@@ -67,7 +79,7 @@ class AgentSettings(BaseSettings):
             raise ValueError("must be an address that starts with http:// or https://") from None
         return value
 
-    @field_validator("openai_api_key")
+    @field_validator("openai_api_key", "langsmith_api_key")
     @classmethod
     def _printable(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None and not re.fullmatch(r"[!-~]+", value.get_secret_value()):
@@ -94,6 +106,8 @@ class AgentSettings(BaseSettings):
         missing = [] if self.has_model else ["OPENAI_API_KEY or OPENAI_BASE_URL"]
         if redis and self.redis_url is None:
             missing.append("REDIS_URL")
+        if self.langsmith_tracing and self.langsmith_api_key is None:
+            missing.append("LANGSMITH_API_KEY, which LANGSMITH_TRACING=true needs")
         if missing:
             raise SettingsError(f"missing in the environment: {', '.join(missing)}")
         return self

@@ -1,0 +1,25 @@
+"""What models cost, as `genai-prices` has it."""
+
+from functools import lru_cache
+
+from genai_prices import Usage, calc_price
+
+OPENAI = "https://api.openai.com/v1"
+"""Where models are asked unless another server is configured."""
+
+_TOKENS = 1000  # that a price is asked for
+
+
+@lru_cache(100)
+def _rates(server: str, model: str) -> tuple[float, float] | None:
+    try:
+        price = calc_price(Usage(input_tokens=_TOKENS, output_tokens=_TOKENS), model, provider_api_url=server)
+    except LookupError:
+        return None
+    return float(price.input_price) / _TOKENS, float(price.output_price) / _TOKENS
+
+
+def cost(server: str, model: str, input_tokens: int, output_tokens: int) -> tuple[float, float] | None:
+    """Return the US dollars that a model's input and output cost; None where nobody knows the server's prices."""
+    rates = _rates(server, model)
+    return (rates[0] * input_tokens, rates[1] * output_tokens) if rates else None

@@ -1,0 +1,305 @@
+"""Traces of runs, in LangSmith.
+
+Own code between a run's report and LangSmith's client, since the client's own tracing works in the event loop (3 ms
+of CPU a run), keeps what it can't send without a bound, and delays the exit. Here a run costs one put into a bounded
+queue; a thread makes the trace, masks it, and sends it with LangSmith's client. What finds no room, or has not been
+sent when the service ends, is dropped and counted.
+"""
+
+import hashlib
+import logging
+import queue
+import threading
+import time
+import uuid
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any, cast
+
+from langchain_core.messages import BaseMessage
+from langsmith import Client
+from langsmith.utils import LangSmithError
+from opentelemetry import metrics
+from urllib3 import Retry
+
+from support_agent import __version__
+from support_agent.graph.breaker import Breaker, BreakerOpen
+from support_agent.graph.events import Done, Failed
+from support_agent.graph.prices import OPENAI, cost
+from support_agent.graph.redaction import DROPPED, Redactor
+from support_agent.graph.report import ModelCall, RunReport, Step
+from support_agent.graph.settings import AgentSettings
+from support_agent.graph.state import Passage
+
+NAME = "support-agent"
+"""What the root of each trace is called."""
+
+_WAITING = 1000  # reports, of 10 to 20 kB each
+_BATCH = 50  # reports that are sent at once
+_PAUSE = 2.0  # seconds between two attempts to send while LangSmith is away
+_EXIT = 2.0  # seconds that the service's end may wait for what is unsent
+_TIMEOUT = (2_000, 5_000)  # milliseconds to connect, and to be answered
+_PASSING_STATUSES = frozenset({401, 403, 408, 429})  # and all from 500 on
+
+_log = logging.getLogger(__name__)
+_dropped = metrics.get_meter("support_agent").create_counter(
+    "support_agent.traces.dropped", description="Traces that were not sent to LangSmith."
+)
+
+
+class Tracing:
+    """Sends the reports that it observes to LangSmith."""
+
+    def __init__(self, settings: AgentSettings, versions: Mapping[str, str], redactor: Redactor) -> None:
+        self._errors: list[Exception] = []
+        self._client = Client(
+            settings.langsmith_endpoint,
+            api_key=settings.langsmith_api_key.get_secret_value() if settings.langsmith_api_key else None,
+            workspace_id=settings.langsmith_workspace,
+            tracing_sampling_rate=settings.langsmith_sampling,
+            anonymizer=partial(_masked, redactor),
+            tracing_error_callback=self._errors.append,
+            timeout_ms=_TIMEOUT,
+            retry_config=Retry(0),  # _send does
+            auto_batch_tracing=False,
+            omit_traced_runtime_info=True,
+            disable_prompt_cache=True,
+        )
+        self._project = settings.langsmith_project
+        self._server = settings.openai_base_url or OPENAI
+        self._metadata = {"release": __version__, "environment": settings.env, **versions}
+        self._waiting: queue.Queue[RunReport] = queue.Queue(_WAITING)
+        self._closing = threading.Event()
+        self._unsent = 0
+        self._thread = threading.Thread(target=self._keep_sending, name="langsmith", daemon=True)
+        self._breaker = Breaker("LangSmith", _may_pass, threshold=1, pause=_PAUSE)
+        self._thread.start()
+
+    def observe(self, report: RunReport) -> None:
+        """Have a run's trace sent, or dropped where too many wait."""
+        try:
+            if self._closing.is_set():
+                raise queue.Full
+            self._waiting.put_nowait(report)
+        except queue.Full:
+            _dropped.add(1)
+
+    def close(self) -> None:
+        """Send what waits, for a short while, and drop the rest."""
+        self._closing.set()
+        self._thread.join(_EXIT)
+        unsent = self._unsent + self._waiting.qsize()
+        if unsent:
+            _dropped.add(unsent)
+            _log.warning("%d traces were not sent to LangSmith", unsent)
+
+    def _keep_sending(self) -> None:
+        while reports := self._next():
+            self._unsent = len(reports)
+            if self._send(reports):
+                self._unsent = 0
+            elif self._closing.is_set():
+                return
+
+    def _next(self) -> list[RunReport]:
+        """Wait for reports; none once nothing waits and the service ends."""
+        reports: list[RunReport] = []
+        while not reports and not (self._closing.is_set() and self._waiting.empty()):
+            try:
+                reports.append(self._waiting.get(timeout=0.1))
+                while len(reports) < _BATCH:
+                    reports.append(self._waiting.get_nowait())
+            except queue.Empty:
+                pass
+        return reports
+
+    def _send(self, reports: Sequence[RunReport]) -> bool:
+        """Send traces for as long as LangSmith may come back; return whether they are gone from here."""
+        while True:
+            try:
+                with self._breaker:
+                    self._ingest([run for report in reports for run in self._runs(report)])
+            except Exception as error:  # noqa: BLE001 - a trace that can't be sent must not stop the next
+                if not _may_pass(error):
+                    _dropped.add(len(reports))
+                    _log.warning("%d traces can't be sent: %s", len(reports), type(error).__name__)
+                    return True
+            else:
+                return True
+            if self._closing.wait(_PAUSE / 10):
+                return False
+
+    def _ingest(self, runs: list[dict[str, Any]]) -> None:
+        self._errors.clear()
+        limits = self._client.info.batch_ingest_config
+        if limits is None or limits.get("use_multipart_endpoint", True):
+            self._client.multipart_ingest(create=runs)
+        else:
+            self._client.batch_ingest_runs(create=runs)
+        if self._errors:
+            raise self._errors[0]
+
+    def _runs(self, report: RunReport) -> list[dict[str, Any]]:
+        """Return the runs of a report's trace, as LangSmith's API has them."""
+        root = self._root(report)
+        steps = {step.name: _child(root, _step(report, step), step) for step in report.steps}
+        calls = [_child(steps[call.step], self._call(call), call) for call in report.calls]
+        return [root, *steps.values(), *calls]
+
+    def _root(self, report: RunReport) -> dict[str, Any]:
+        began = _time(report.began)
+        metadata = self._metadata | {
+            "tenant": report.context.tenant,
+            "cache": "hit" if report.is_hit else "miss",
+        }
+        if report.session_id:
+            metadata["cache"] = "none"
+            metadata["session"] = _hash(report.context.tenant, report.session_id)
+        if report.context.customer_id:
+            metadata["customer"] = _hash(report.context.tenant, report.context.customer_id)
+        if category := _category(report):
+            metadata["category"] = category
+        root: dict[str, Any] = {
+            "id": report.run_id,
+            "trace_id": report.run_id,
+            "dotted_order": _order(began, report.run_id),
+            "name": NAME,
+            "run_type": "chain",
+            "session_name": self._project,
+            "inputs": {"messages": [{"role": "user", "content": report.question}]},
+            "start_time": began,
+            "end_time": _time(report.ended),
+            "extra": {"metadata": metadata},
+            "tags": [],
+        }
+        if isinstance(report.ending, Done):
+            sources = [source.id for source in report.ending.sources]
+            root["outputs"] = {
+                "messages": [{"role": "assistant", "content": report.ending.answer}],
+                "category": report.ending.category,
+                "sources": sources,
+                "tokens_used": report.ending.tokens_used,
+            }
+        elif isinstance(report.ending, Failed):
+            root["error"] = report.ending.error
+        if report.first_token:
+            root["events"] = [{"name": "new_token", "time": _time(report.first_token)}]
+        return root
+
+    def _call(self, call: ModelCall) -> dict[str, Any]:
+        usage: dict[str, Any] = {
+            "input_tokens": call.input_tokens,
+            "output_tokens": call.output_tokens,
+            "total_tokens": call.input_tokens + call.output_tokens,
+        }
+        if costs := cost(self._server, call.model, call.input_tokens, call.output_tokens):
+            usage |= {"input_cost": costs[0], "output_cost": costs[1], "total_cost": sum(costs)}
+        reply = {"role": "assistant", "content": call.text}
+        return {
+            "name": call.model,
+            "run_type": "llm",
+            "inputs": {"messages": [_message(message) for message in call.prompt]},
+            "outputs": {"messages": [reply], "usage_metadata": usage},
+            "error": call.error,
+            "events": [{"name": "new_token", "time": _time(call.first_token)}] if call.first_token else [],
+            "extra": {
+                "metadata": {
+                    "ls_provider": "openai",
+                    "ls_model_name": call.model,
+                    "ls_model_type": "chat",
+                    "ls_temperature": 0,
+                    "usage_metadata": usage,
+                }
+            },
+        }
+
+
+def _may_pass(error: Exception) -> bool:
+    """Whether the same may be sent later: LangSmith is away, or does not know the key for now."""
+    response = getattr(error.__context__, "response", None)
+    status = 503 if response is None else response.status_code
+    expected = isinstance(error, LangSmithError | BreakerOpen)
+    return expected and (status in _PASSING_STATUSES or status >= 500)
+
+
+def _step(report: RunReport, step: Step) -> dict[str, Any]:
+    update = step.update or {}
+    run: dict[str, Any] = {"name": step.name, "error": step.error, "extra": {"metadata": {}}}
+    if step.name == "retrieve":
+        passages = cast("Sequence[Passage]", update.get("passages", ()))
+        return run | {
+            "run_type": "retriever",
+            "inputs": {"query": report.question},
+            "outputs": {"documents": [_document(passage) for passage in passages]},
+        }
+    shown = {name: value for name, value in update.items() if name != "messages"}
+    if isinstance(messages := update.get("messages"), list) and messages:
+        shown["messages"] = [_message(cast("list[BaseMessage]", messages)[-1])]
+    question = {"messages": [{"role": "user", "content": report.question}]}
+    return run | {"run_type": "chain", "inputs": question, "outputs": shown}
+
+
+def _child(parent: Mapping[str, Any], run: dict[str, Any], part: Step | ModelCall) -> dict[str, Any]:
+    start = _time(part.began)
+    name = str(uuid.uuid5(uuid.UUID(parent["id"]), f"{run['name']} {start}"))  # the same when it is sent again
+    return run | {
+        "id": name,
+        "trace_id": parent["trace_id"],
+        "parent_run_id": parent["id"],
+        "dotted_order": f"{parent['dotted_order']}.{_order(start, name)}",
+        "session_name": parent["session_name"],
+        "start_time": start,
+        "end_time": _time(part.ended),
+    }
+
+
+def _category(report: RunReport) -> str | None:
+    if isinstance(report.ending, Done):
+        return report.ending.category
+    updates = [step.update for step in report.steps if step.update]
+    return next((str(update["category"]) for update in updates if "category" in update), None)
+
+
+def _message(message: BaseMessage) -> dict[str, str]:
+    role = {"human": "user", "ai": "assistant"}.get(message.type, message.type)
+    return {"role": role, "content": message.text}
+
+
+def _document(passage: Passage) -> dict[str, Any]:
+    metadata = {"id": passage["id"], "title": passage["title"]}
+    return {"page_content": passage["text"], "type": "Document", "metadata": metadata}
+
+
+def _order(began: datetime, name: str) -> str:
+    """Return a run's part of LangSmith's `dotted_order`."""
+    return f"{began:%Y%m%dT%H%M%S%f}Z{name}"
+
+
+def _time(seconds: float | None) -> datetime:
+    return datetime.fromtimestamp(time.time() if seconds is None else seconds, UTC)
+
+
+def _hash(tenant: str, name: str) -> str:
+    """Return what stands for a name that only the tenant knows."""
+    return hashlib.sha256(f"{tenant}\0{name}".encode()).hexdigest()[:16]
+
+
+def _masked(redactor: Redactor, value: dict[str, Any]) -> dict[str, Any]:
+    masked: Any = redactor.value(value)
+    return cast("dict[str, Any]", masked) if isinstance(masked, dict) else dict.fromkeys(value, DROPPED)
+
+
+@contextmanager
+def open_tracing(settings: AgentSettings, versions: Mapping[str, str], redactor: Redactor) -> Generator[Tracing | None]:
+    """Connect to LangSmith, if LANGSMITH_TRACING says so; on leaving, what is unsent has a short while."""
+    if not settings.langsmith_tracing:
+        yield None
+        return
+    logging.getLogger("langsmith").setLevel(logging.CRITICAL)  # it logs each attempt; the breaker, each change
+    tracing = Tracing(settings, versions, redactor)
+    try:
+        yield tracing
+    finally:
+        tracing.close()

@@ -1,0 +1,124 @@
+"""A server that speaks as much of LangSmith's API as traces and feedback need, and keeps what it is told."""
+
+import asyncio
+import email
+import json
+from collections import defaultdict
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import asynccontextmanager
+from typing import Any, cast
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from harness.serving import serving
+
+
+class LangSmith:
+    """What was sent, by run id; `fault` is the status of every answer from then on, `frozen` leaves them all open."""
+
+    def __init__(self, *, multipart: bool) -> None:
+        self.url = ""
+        self.runs: dict[str, dict[str, Any]] = {}
+        self.feedback: dict[str, dict[str, Any]] = {}
+        self.received = ""
+        """All bodies, as they came."""
+        self.keys: set[str] = set()
+        self.posts = 0
+        self.fault: int | None = None
+        self.thawed = asyncio.Event()
+        self.thawed.set()
+        self._multipart = multipart
+
+    @property
+    def roots(self) -> list[dict[str, Any]]:
+        """The runs that have no parent, in the order of their start."""
+        found = [run for run in self.runs.values() if not run.get("parent_run_id")]
+        return sorted(found, key=lambda run: run["dotted_order"])
+
+    def children(self, run: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
+        """A run's children, by their names, in the order of their start."""
+        found: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
+        for child in sorted(self.runs.values(), key=lambda one: one["dotted_order"]):
+            if child.get("parent_run_id") == run["id"]:
+                found[child["name"]].append(child)
+        return found
+
+    async def until(self, count: int) -> list[dict[str, Any]]:
+        """Wait for that many traces."""
+        async with asyncio.timeout(10):
+            while len(self.roots) < count:
+                await asyncio.sleep(0.02)
+        return self.roots
+
+    def app(self) -> Starlette:
+        """The server."""
+        return Starlette(
+            routes=[
+                Route("/info", self._info),
+                Route("/runs/multipart", self._parts, methods=["POST"]),
+                Route("/runs/batch", self._batch, methods=["POST"]),
+                Route("/feedback", self._judge, methods=["POST"]),
+            ]
+        )
+
+    async def _info(self, _: Request) -> Response:
+        await self.thawed.wait()
+        limits = {"use_multipart_endpoint": self._multipart, "size_limit": 100, "size_limit_bytes": 20_000_000}
+        return JSONResponse({"version": "0.15.0", "batch_ingest_config": limits, "instance_flags": {}})
+
+    async def _body(self, request: Request) -> bytes:
+        self.posts += 1
+        self.keys.add(request.headers.get("x-api-key", ""))
+        body = await request.body()
+        await self.thawed.wait()
+        self.received += body.decode()
+        return body
+
+    async def _batch(self, request: Request) -> Response:
+        body = await self._body(request)
+        if self.fault:
+            return Response("fault", self.fault)
+        for run in json.loads(body)["post"]:
+            self.runs[run["id"]] = run
+        return JSONResponse({}, 202)
+
+    async def _parts(self, request: Request) -> Response:
+        body = await self._body(request)
+        if self.fault:
+            return Response("fault", self.fault)
+        for name, content in _parts(request.headers["content-type"], body):
+            operation, run_id, *field = name.split(".")
+            assert operation == "post"
+            run = self.runs.setdefault(run_id, {})
+            run.update({field[0]: json.loads(content)} if field else json.loads(content))
+        return JSONResponse({}, 202)
+
+    async def _judge(self, request: Request) -> Response:
+        body = await self._body(request)
+        if self.fault:
+            return Response("fault", self.fault)
+        feedback = json.loads(body)
+        self.feedback[feedback["id"]] = feedback
+        return JSONResponse(feedback, 200)
+
+
+def _parts(kind: str, body: bytes) -> Iterator[tuple[str, bytes]]:
+    message = email.message_from_bytes(f"Content-Type: {kind}\r\n\r\n".encode() + body)
+    for part in message.walk():
+        if name := part.get_param("name", header="content-disposition"):
+            yield str(name), cast("bytes", part.get_payload(decode=True))
+
+
+@asynccontextmanager
+async def langsmith_server(*, multipart: bool = True) -> AsyncGenerator[LangSmith]:
+    """Serve a LangSmith."""
+    server = LangSmith(multipart=multipart)
+    async with serving(server.app(), lifespan=False) as url:
+        server.url = url
+        try:
+            yield server
+        finally:
+            server.thawed.set()
