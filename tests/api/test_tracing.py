@@ -2,8 +2,6 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Any
 
@@ -14,7 +12,7 @@ from websockets.asyncio.client import connect
 from websockets.typing import Subprotocol
 
 from conftest import Serve
-from harness.langsmith import LangSmith, langsmith_server
+from harness.langsmith import langsmith_server, traced
 from harness.scripted_model import Call, ScriptedModel, cut, stall, status, tokens
 from support_agent import __version__
 from support_agent.graph import prices
@@ -29,21 +27,6 @@ SECRETS = {
     "+31 20 624 1111": "[phone]",
     "sk-live-0123456789abcdef": "[key]",
 }
-
-
-@asynccontextmanager
-async def traced(
-    serve: Serve, *, multipart: bool = True, **variables: Any
-) -> AsyncGenerator[tuple[httpx.AsyncClient, LangSmith]]:
-    """Yield a client of a service that is traced, and where its traces go."""
-    async with langsmith_server(multipart=multipart) as langsmith:
-        settings = {
-            "LANGSMITH_TRACING": "true",
-            "LANGSMITH_API_KEY": "lsv2_pt_0123456789abcdef0123456789abcdef",
-            "LANGSMITH_ENDPOINT": langsmith.url,
-        }
-        async with serve(**(settings | variables)) as url, httpx.AsyncClient(base_url=url, timeout=20) as client:
-            yield client, langsmith
 
 
 def seconds(run: dict[str, Any]) -> float:

@@ -4,16 +4,20 @@ import asyncio
 import email
 import json
 from collections import defaultdict
-from collections.abc import AsyncGenerator, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, cast
 
+import httpx
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from harness.serving import serving
+
+PROJECT = "6f1f2a4e-3c55-4a53-9f0e-0f6f0e9f6a11"
+"""The id of every project."""
 
 
 class LangSmith:
@@ -61,6 +65,7 @@ class LangSmith:
                 Route("/runs/multipart", self._parts, methods=["POST"]),
                 Route("/runs/batch", self._batch, methods=["POST"]),
                 Route("/feedback", self._judge, methods=["POST"]),
+                Route("/sessions", self._projects),
             ]
         )
 
@@ -68,6 +73,13 @@ class LangSmith:
         await self.thawed.wait()
         limits = {"use_multipart_endpoint": self._multipart, "size_limit": 100, "size_limit_bytes": 20_000_000}
         return JSONResponse({"version": "0.15.0", "batch_ingest_config": limits, "instance_flags": {}})
+
+    async def _projects(self, request: Request) -> Response:
+        if self.fault:
+            return Response("fault", self.fault)
+        project = {"id": PROJECT, "tenant_id": PROJECT, "reference_dataset_id": None}
+        named = {"name": request.query_params["name"], "start_time": "2026-01-01T00:00:00Z"}
+        return JSONResponse([project | named])
 
     async def _body(self, request: Request) -> bytes:
         self.posts += 1
@@ -122,3 +134,18 @@ async def langsmith_server(*, multipart: bool = True) -> AsyncGenerator[LangSmit
             yield server
         finally:
             server.thawed.set()
+
+
+@asynccontextmanager
+async def traced(
+    serve: Callable[..., AbstractAsyncContextManager[str]], *, multipart: bool = True, **variables: Any
+) -> AsyncGenerator[tuple[httpx.AsyncClient, LangSmith]]:
+    """Yield a client of a service that is traced, and where its traces go."""
+    async with langsmith_server(multipart=multipart) as langsmith:
+        settings = {
+            "LANGSMITH_TRACING": "true",
+            "LANGSMITH_API_KEY": "lsv2_pt_0123456789abcdef0123456789abcdef",
+            "LANGSMITH_ENDPOINT": langsmith.url,
+        }
+        async with serve(**(settings | variables)) as url, httpx.AsyncClient(base_url=url, timeout=20) as client:
+            yield client, langsmith

@@ -15,7 +15,7 @@ from support_agent.api.middleware import (
     RequestMiddleware,
     StartMiddleware,
 )
-from support_agent.api.routes import ask, chat, health, runs, sessions, stream, websocket
+from support_agent.api.routes import ask, chat, feedback, health, runs, sessions, stream, websocket
 from support_agent.api.settings import ServiceSettings
 
 _DESCRIPTION = """\
@@ -54,7 +54,7 @@ def create_app(settings: ServiceSettings | None = None) -> FastAPI:
     app.add_middleware(RequestMiddleware)
     app.add_middleware(StartMiddleware)  # the last added is the outermost
     errors.install(app)
-    for route in (ask, stream, chat, websocket, runs, sessions, health):
+    for route in (ask, stream, chat, websocket, runs, sessions, feedback, health):
         app.include_router(route.router)
     if not settings.api_keys:
         app.openapi = lambda: _without_keys(FastAPI.openapi(app))

@@ -20,11 +20,12 @@ from support_agent.api.cache import Answers, Piece
 from support_agent.api.drain import Drain
 from support_agent.api.errors import ClientGone, NoSuchEvent, NothingMore
 from support_agent.api.rate_limit import Allowance, RateLimited, RateLimiter, client_address
-from support_agent.api.schemas import ChatRequest, SessionId, StreamQuery
+from support_agent.api.schemas import ChatRequest, RunName, SessionId, StreamQuery
 from support_agent.api.settings import ServiceSettings
 from support_agent.graph.agent import SupportAgent
 from support_agent.graph.errors import RUN_ERRORS
 from support_agent.graph.events import Failed
+from support_agent.graph.feedback import Feedback
 from support_agent.graph.runs import Followed, Turn
 from support_agent.graph.state import AgentContext
 
@@ -107,6 +108,10 @@ async def _answers(connection: HTTPConnection) -> Answers:
     return connection.state.answers
 
 
+async def _feedback(connection: HTTPConnection) -> Feedback:
+    return connection.state.feedback
+
+
 async def _connection(request: Request) -> Connection:
     return Connection(request)
 
@@ -115,6 +120,7 @@ AnswersDep = Annotated[Answers, Depends(_answers)]
 AgentDep = Annotated[SupportAgent, Depends(_agent)]
 ConnectionDep = Annotated[Connection, Depends(_connection)]
 DrainDep = Annotated[Drain, Depends(_drain)]
+FeedbackDep = Annotated[Feedback, Depends(_feedback)]
 PrincipalDep = Annotated[Principal, Depends(principal)]
 
 
@@ -251,7 +257,7 @@ async def _turn(
 TurnDep = Annotated[Followed, Depends(_turn)]
 """A turn that has begun, here or elsewhere."""
 
-RunId = Annotated[str, Path(pattern=r"^[0-9a-f-]{36}$", examples=["7f0c3a4e-3c55-4a53-9f0e-0f6f0e9f6a11"])]
+RunId = Annotated[RunName, Path()]
 SessionPath = Annotated[SessionId, Path()]
 
 

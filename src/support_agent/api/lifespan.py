@@ -13,6 +13,7 @@ from support_agent.api.drain import Drain, draining
 from support_agent.api.rate_limit import RateLimiter
 from support_agent.api.settings import ServiceSettings
 from support_agent.graph.agent import SupportAgent, open_agent
+from support_agent.graph.feedback import Feedback, open_feedback
 from support_agent.graph.redaction import RedactingFilter, Redactor
 from support_agent.graph.redis import open_redis
 from support_agent.graph.report import Observe, RunReport
@@ -25,6 +26,7 @@ class State(TypedDict):
     agent: SupportAgent
     answers: Answers
     drain: Drain
+    feedback: Feedback
     limiter: RateLimiter | None
     settings: ServiceSettings
 
@@ -44,12 +46,15 @@ def lifespan_for(settings: ServiceSettings) -> Callable[[FastAPI], AbstractAsync
             agent = await stack.enter_async_context(open_agent(settings, redis, partial(_tell, observers)))
             redactor = Redactor(agent.contacts)
             stack.enter_context(_redacted_logs(redactor))
-            if tracing := stack.enter_context(open_tracing(settings, agent.versions, redactor)):
-                observers.append(tracing.observe)
+            tracing = stack.enter_context(open_tracing(settings, agent.versions, redactor))
+            feedback = await stack.enter_async_context(open_feedback(redis, redactor, tracing))
+            observers += [feedback.observe, *([tracing.observe] if tracing else [])]
             drain = await stack.enter_async_context(draining(agent))
             limiter = RateLimiter(redis, settings.rate_limit) if settings.rate_limit else None
             answers = Answers(agent, redis, settings.cache_ttl)
-            yield State(agent=agent, answers=answers, drain=drain, limiter=limiter, settings=settings)
+            yield State(
+                agent=agent, answers=answers, drain=drain, feedback=feedback, limiter=limiter, settings=settings
+            )
 
     return lifespan
 

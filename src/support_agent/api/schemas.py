@@ -12,6 +12,8 @@ _EXAMPLE = "I was charged twice, can I have my money back?"
 CustomerId = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,128}$", examples=["customer-42"])]
 
 
+RunName = Annotated[str, Field(pattern=r"^[0-9a-f-]{36}$", examples=["7f0c3a4e-3c55-4a53-9f0e-0f6f0e9f6a11"])]
+
 SessionId = Annotated[str, Field(pattern=SESSION_ID, examples=["visit-2041"])]
 
 
@@ -75,6 +77,19 @@ class ChatRequest(BaseModel):
         None
     )
     customer_id: Annotated[CustomerId | None, Field(description="Your own name for the customer who asks.")] = None
+
+
+class FeedbackRequest(BaseModel):
+    """What a customer thinks of an answer."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, hide_input_in_errors=True)
+
+    run_id: RunName
+    score: Annotated[float, Field(ge=0, le=1, description="0 for useless, 1 for perfect.", examples=[0])]
+    comment: Annotated[
+        Question | None,
+        Field(description="1 to 4,000 characters after trimming.", examples=["It is 14 days, not 30."]),
+    ] = None
 
 
 class ChatResponse(AskResponse):

@@ -8,6 +8,7 @@ import typer
 from support_agent.cli.ask import ask
 from support_agent.cli.chat import chat
 from support_agent.cli.doctor import doctor
+from support_agent.cli.feedback import feedback
 from support_agent.cli.key import key
 from support_agent.cli.serve import serve
 from support_agent.graph.errors import SupportAgentError
@@ -25,6 +26,7 @@ app.command()(ask)
 app.command()(chat)
 app.command()(key)
 app.command()(doctor)
+app.add_typer(feedback, name="feedback")
 
 
 def main() -> None:

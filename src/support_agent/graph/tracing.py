@@ -40,7 +40,7 @@ _WAITING = 1000  # reports, of 10 to 20 kB each
 _BATCH = 50  # reports that are sent at once
 _PAUSE = 2.0  # seconds between two attempts to send while LangSmith is away
 _EXIT = 2.0  # seconds that the service's end may wait for what is unsent
-_TIMEOUT = (2_000, 5_000)  # milliseconds to connect, and to be answered
+_TIMEOUT = (1_000, 2_000)  # milliseconds to connect, and to be answered; traces have LangSmith's own
 _PASSING_STATUSES = frozenset({401, 403, 408, 429})  # and all from 500 on
 
 _log = logging.getLogger(__name__)
@@ -68,6 +68,7 @@ class Tracing:
             disable_prompt_cache=True,
         )
         self._project = settings.langsmith_project
+        self._project_id: uuid.UUID | None = None
         self._server = settings.openai_base_url or OPENAI
         self._metadata = {"release": __version__, "environment": settings.env, **versions}
         self._waiting: queue.Queue[RunReport] = queue.Queue(_WAITING)
@@ -85,6 +86,30 @@ class Tracing:
             self._waiting.put_nowait(report)
         except queue.Full:
             _dropped.add(1)
+
+    def rate(self, run_id: str, score: float, comment: str | None, name: str) -> bool:
+        """Attach a rating to a run, and wait for it; return False where LangSmith is away.
+
+        A rating that LangSmith refuses is dropped. `name` tells it from others when it is sent again.
+        """
+        try:
+            if self._project_id is None:
+                self._project_id = self._client.read_project(project_name=self._project).id
+            self._client.create_feedback(
+                run_id,
+                "customer",
+                score=score,
+                comment=comment,
+                trace_id=run_id,
+                session_id=self._project_id,
+                feedback_id=name,
+                stop_after_attempt=1,
+            )
+        except Exception as error:  # noqa: BLE001 - a rating that can't be sent must not stop the next
+            if _may_pass(error) or self._project_id is None:  # the first trace makes the project
+                return False
+            _log.warning("a rating can't be sent: %s", type(error).__name__)
+        return True
 
     def close(self) -> None:
         """Send what waits, for a short while, and drop the rest."""

@@ -1,0 +1,124 @@
+"""What customers think of answers, and where it goes."""
+
+import asyncio
+import time
+import uuid
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from redis.asyncio import Redis
+
+from conftest import Serve
+from harness.langsmith import PROJECT, LangSmith, traced
+from harness.own_redis import own_redis
+from harness.scripted_model import ScriptedModel
+from support_agent.api.auth import digest, new_key
+
+QUESTION = {"question": "Why was I charged twice?"}
+
+
+async def until_rated(langsmith: LangSmith, count: int) -> list[dict[str, Any]]:
+    async with asyncio.timeout(10):
+        while len(langsmith.feedback) < count:
+            await asyncio.sleep(0.05)
+    return list(langsmith.feedback.values())
+
+
+async def test_a_rating_reaches_the_trace(serve: Serve, redis: Redis, model: ScriptedModel) -> None:
+    """Score and comment, masked, for every kind of run, kept answers included."""
+    async with traced(serve, SUPPORT_CACHE_TTL=60) as (client, langsmith):
+        asked = [(await client.post("/ask", json=QUESTION)).json()["run_id"] for _ in range(2)]
+        chatted = (await client.post("/chat", json={"message": "Hello?"})).json()["run_id"]
+        for number, run_id in enumerate((*asked, chatted)):
+            rating = {"run_id": run_id, "score": number / 2, "comment": "Write to ada@mail.example"}
+            answer = await client.post("/feedback", json=rating)
+            assert answer.status_code == 202, answer.text
+        given = await until_rated(langsmith, 3)
+    assert [(one["run_id"], one["score"]) for one in given] == [(asked[0], 0), (asked[1], 0.5), (chatted, 1)]
+    assert {(one["key"], one["comment"], one["session_id"]) for one in given} == {
+        ("customer", "Write to [email]", PROJECT)
+    }
+    assert [one["trace_id"] for one in given] == [one["run_id"] for one in given]
+
+
+async def test_only_runs_of_the_caller_can_be_rated(serve: Serve, redis: Redis, model: ScriptedModel) -> None:
+    """To everybody else, and after a day, they do not exist."""
+    keys = {name: new_key() for name in ("a", "b")}
+    configured = ",".join(f"{name}:{digest(key).hex()}" for name, key in keys.items())
+    async with serve(SUPPORT_API_KEYS=configured) as url, httpx.AsyncClient(base_url=url) as client:
+        own, other = ({"X-API-Key": key} for key in keys.values())
+        run_id = (await client.post("/ask", json=QUESTION, headers=own)).json()["run_id"]
+
+        async def rate(name: str, headers: dict[str, str]) -> int:
+            return (await client.post("/feedback", json={"run_id": name, "score": 0}, headers=headers)).status_code
+
+        assert await rate(run_id, own) == 202
+        assert await rate(run_id, other) == 404
+        assert await rate(str(uuid.uuid4()), own) == 404
+        assert 86_000 < await redis.ttl(f"run:{run_id}:record") <= 86_400
+
+
+@pytest.mark.parametrize(
+    ("rating", "field"),
+    [
+        ({"score": 1.1}, "score"),
+        ({"score": -0.1}, "score"),
+        ({"score": "1"}, "score"),
+        ({"score": True}, "score"),
+        ({"score": 1, "comment": " "}, "comment"),
+        ({"score": 1, "comment": "x" * 4001}, "comment"),
+        ({"score": 1, "run_id": "../x"}, "run_id"),
+        ({"score": 1, "more": 1}, "more"),
+        ({}, "score"),
+    ],
+)
+async def test_a_bad_rating_is_refused(client: httpx.AsyncClient, rating: dict[str, Any], field: str) -> None:
+    """With the field that is wrong."""
+    answer = await client.post("/feedback", json={"run_id": str(uuid.uuid4())} | rating)
+    assert answer.status_code == 422
+    assert [error["field"] for error in answer.json()["errors"]] == [field]
+
+
+async def test_a_rating_survives_an_outage_of_langsmith(serve: Serve, redis: Redis, model: ScriptedModel) -> None:
+    """It is passed on when LangSmith is back, and after a restart by whoever runs then; once."""
+    async with traced(serve) as (client, langsmith):
+        run_id = (await client.post("/ask", json=QUESTION)).json()["run_id"]
+        langsmith.fault = 503
+        for score in (0, 1):
+            assert (await client.post("/feedback", json={"run_id": run_id, "score": score})).status_code == 202
+        await asyncio.sleep(1.5)
+        assert not langsmith.feedback
+        langsmith.fault = None
+        given = await until_rated(langsmith, 2)
+        assert [one["score"] for one in given] == [0, 1]
+        langsmith.thawed.clear()
+        posts = langsmith.posts
+        assert (await client.post("/feedback", json={"run_id": run_id, "score": 0.5})).status_code == 202
+        while langsmith.posts == posts:
+            await asyncio.sleep(0.05)
+        began = time.monotonic()
+    assert time.monotonic() - began < 4
+    await redis.xgroup_delconsumer("feedback", "langsmith", "nobody")
+    for consumer in await redis.xinfo_consumers("feedback", "langsmith"):
+        for entry in await redis.xpending_range("feedback", "langsmith", "-", "+", 10, consumer["name"]):
+            await redis.xclaim("feedback", "langsmith", "gone", 0, [entry["message_id"]], idle=60_000)
+    async with traced(serve) as (client, langsmith):
+        (given,) = await until_rated(langsmith, 1)
+        assert given["score"] == 0.5
+
+
+async def test_without_redis_nothing_can_be_rated(serve: Serve, model: ScriptedModel, tmp_path: Path) -> None:
+    """503 as for conversations; it works again when Redis is back."""
+    with own_redis(tmp_path) as own:
+        async with serve(REDIS_URL=own.url) as url, httpx.AsyncClient(base_url=url) as client:
+            run_id = (await client.post("/ask", json=QUESTION)).json()["run_id"]
+            own.freeze()
+            refused = await client.post("/feedback", json={"run_id": run_id, "score": 1})
+            assert (refused.status_code, refused.json()["type"]) == (503, "memory-unavailable")
+            own.thaw()
+            deadline = time.monotonic() + 10
+            while (await client.post("/feedback", json={"run_id": run_id, "score": 1})).status_code != 202:
+                assert time.monotonic() < deadline
+                await asyncio.sleep(0.1)

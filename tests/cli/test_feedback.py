@@ -1,0 +1,45 @@
+"""What becomes of bad ratings."""
+
+import asyncio
+from pathlib import Path
+
+import httpx
+import yaml
+from redis.asyncio import Redis
+from test_serve import run
+
+from conftest import Serve
+from harness.scripted_model import ScriptedModel, tokens
+
+
+async def test_badly_rated_runs_become_cases(
+    serve: Serve, redis: Redis, redis_url: str, model: ScriptedModel, tmp_path: Path
+) -> None:
+    """With all that is needed to judge them, and nothing of the customer's own."""
+    model.script("answer", tokens(["In 30 days."]))
+    async with serve() as url, httpx.AsyncClient(base_url=url) as client:
+        answer = (await client.post("/ask", json={"question": "Is ada@mail.example charged twice?"})).json()
+        for score in (0.2, 0.9):
+            await client.post("/feedback", json={"run_id": answer["run_id"], "score": score, "comment": "No: 14."})
+        exported = await asyncio.to_thread(run, "feedback", "export", REDIS_URL=redis_url)
+        file = tmp_path / "cases.yaml"
+        many = await asyncio.to_thread(
+            run, "feedback", "export", "--below", "1", "--output", str(file), REDIS_URL=redis_url
+        )
+    (case,) = yaml.safe_load(exported.stdout)
+    assert case == {
+        "id": f"feedback-{answer['run_id']}",
+        "question": "Is [email] charged twice?",
+        "category": "billing",
+        "articles": [source["id"] for source in answer["sources"]],
+        "answered": "In 30 days.",
+        "error": None,
+        "score": 0.2,
+        "comment": "No: 14.",
+    }
+    assert "2 cases in" in many.stdout
+    assert len(yaml.safe_load(file.read_text())) == 2
+    lost = await asyncio.to_thread(run, "feedback", "export", REDIS_URL="redis://127.0.0.1:1/0")
+    assert (lost.returncode, "Traceback" in lost.stderr) == (1, False)
+    assert lost.stderr.endswith("REDIS_URL: Redis can't be reached; start it, or correct the address\n")
+    assert "REDIS_URL" in (await asyncio.to_thread(run, "feedback", "export")).stderr
