@@ -21,8 +21,10 @@ from harness.own_redis import own_redis
 from harness.scripted_model import Call, ScriptedModel, cut, stall, status, tokens
 from support_agent.api.auth import digest, new_key
 from support_agent.api.cache import normalised
-from support_agent.api.kept_answers import STATISTICS
+from support_agent.api.kept_answers import STATISTICS, KeptAnswers
 from support_agent.graph import prompts
+from support_agent.graph.events import Failed, RunStarted, Token
+from support_agent.graph.run_log import RunLog
 
 QUESTION = {"question": "Why was I charged twice?"}
 CACHED = {"SUPPORT_CACHE_TTL": 60}
@@ -124,7 +126,7 @@ async def test_only_whole_answers_are_kept(serve: Serve, redis: Redis, model: Sc
     model.script("answer", *[reply] * 3)
     async with caching(serve, SUPPORT_ANSWER_TIMEOUT=1.5) as (url,), httpx.AsyncClient(base_url=url) as client:
         await ask(client)
-        assert [key for key in await redis.keys("answer:*") if str(key).count(":") == 1] == []
+        assert [key for key in await redis.keys("answer:*") if len(key) == len("answer:") + 64] == []
         model.script("answer", tokens(["Whole"]))
         answer = await ask(client)
         assert (answer.json()["answer"], answer.headers["X-Cache"]) == ("Whole", "miss")
@@ -345,12 +347,57 @@ async def test_a_kept_answer_of_another_kind_is_not_used(serve: Serve, redis: Re
             assert (await ask(client)).headers["X-Cache"] == "miss"
 
 
+@pytest.mark.parametrize("replicas", [1, 2])
+async def test_nobody_waits_for_longer_than_a_turn_may_take(
+    serve: Serve, redis: Redis, model: ScriptedModel, replicas: int
+) -> None:
+    """Those who share an answer have no more time than the one who asked first."""
+    model.script("answer", stall)
+    async with caching(serve, replicas, SUPPORT_ANSWER_TIMEOUT=1.5) as urls, aiohttp.ClientSession() as session:
+        began = time.monotonic()
+        statuses = await asyncio.gather(*(status_of(session, url) for url in urls * 5))
+        assert time.monotonic() - began < 2.5
+    assert set(statuses) == {504}
+
+
+async def test_what_is_told_twice_is_written_once(redis: Redis) -> None:
+    """As when Redis carried out what timed out, and is told again; what follows is written as ever."""
+    kept = KeptAnswers(redis, 60)
+    await kept.tell("answer:k", "lead", 0, [Token("a"), Token("b")])
+    await kept.tell("answer:k", "lead", 0, [Token("a"), Token("b"), Token("c")])
+    assert (await kept.look("answer:k", "lead", 1)).events == [Token("b"), Token("c")]
+    log = RunLog(redis, 60)
+    await log.begin("r", "owner", RunStarted("r"))
+    await log.append("r", 1, [Token("a")])
+    await log.append("r", 1, [Token("a"), Failed("cancelled")])
+    assert [event async for _, event in log.follow("r", 1)] == [Token("a"), Failed("cancelled")]
+
+
+async def test_a_frozen_redis_is_waited_for_once(serve: Serve, model: ScriptedModel, tmp_path: Path) -> None:
+    """Not with each request, nor with each command of one."""
+    with own_redis(tmp_path) as own:
+        settings: dict[str, Any] = {"REDIS_URL": own.url, "SUPPORT_RATE_LIMIT": "1000/minute"}
+        async with caching(serve, **settings) as (url,), httpx.AsyncClient(base_url=url, timeout=20) as client:
+            await ask(client)
+            own.freeze()
+            began = time.monotonic()
+            for number in range(10):
+                assert (await ask(client, f"{number}?")).status_code == 200
+            assert time.monotonic() - began < 4
+            own.thaw()
+
+
 async def test_what_became_of_requests_is_counted(serve: Serve, redis: Redis, model: ScriptedModel) -> None:
     """For all replicas together, with the next look at what is kept."""
     async with caching(serve) as (url,), httpx.AsyncClient(base_url=url) as client:
         for question in ("One?", "One?", "One?", "Two?", "Three?"):
             await ask(client, question)
-    assert await redis.hgetall(STATISTICS) == {b"miss": b"2", b"hit": b"2"}
+        assert await redis.hgetall(STATISTICS) == {b"miss": b"2", b"hit": b"2"}
+        for _ in range(2):
+            await asyncio.gather(*(ask(client, "One?") for _ in range(20)))
+    hits = await redis.hget(STATISTICS, "hit")
+    assert hits
+    assert 22 <= int(hits) <= 42
 
 
 async def test_a_killed_redis_costs_no_answer(serve: Serve, model: ScriptedModel, tmp_path: Path) -> None:

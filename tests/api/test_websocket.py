@@ -239,3 +239,14 @@ async def test_a_message_can_be_cancelled_before_its_turn_has_begun(
             assert events[-1]["data"]["request_id"]
     assert await redis.keys("session:*") == []
     assert not [call for call in model.of("answer") if call.ended is None and call.cut is None]
+
+
+async def test_a_websocket_to_nowhere_is_told_so(serve: Serve, redis: Redis) -> None:
+    """As every other request is: with a problem and an id."""
+    async with serve() as url:
+        with pytest.raises(InvalidStatus) as refused:
+            async with connect(url.replace("http", "ws") + "/nowhere"):
+                pass
+    response = refused.value.response
+    assert (response.status_code, json.loads(response.body or b"")["type"]) == (404, "not-found")
+    assert response.headers["X-Request-ID"]

@@ -193,6 +193,51 @@ async def test_readers_of_another_replicas_turn_are_told_when_theirs_goes(
 
 
 @pytest.mark.soak
+@pytest.mark.parametrize("leader_goes", [True, False])
+async def test_those_who_share_an_answer_survive_sigterm(
+    model: ScriptedModel, redis: Redis, redis_url: str, articles: Path, leader_goes: bool
+) -> None:
+    """When the leader's replica goes another asks; when a follower's goes its clients hear the end, or are told."""
+
+    async def lines(client: httpx.AsyncClient, url: str, question: str) -> str:
+        return (await client.get(f"{url}/stream", params={"question": question})).text
+
+    model.script("answer", tokens(map(str, range(100)), pause=0.2))
+    async with (
+        replica(model, redis_url, articles) as (first, one),
+        replica(model, redis_url, articles) as (second, two),
+    ):
+        async with httpx.AsyncClient(timeout=60, limits=httpx.Limits(max_connections=60)) as client:
+            leading = [asyncio.create_task(lines(client, one, f"{number}?")) for number in range(5)]
+            await until(lambda: len(model.of("answer")) == 5)
+            await asyncio.sleep(0.5)
+            following = [
+                asyncio.create_task(lines(client, url, f"{number}?")) for number in range(5) for url in (one, two)
+            ]
+            asking = [
+                asyncio.create_task(client.post(f"{two}/ask", json={"question": f"{number}?"})) for number in range(5)
+            ]
+            await asyncio.sleep(0.5)
+            model.script("answer", tokens(map(str, range(100))))
+            going = first if leader_goes else second
+            going.send_signal(signal.SIGTERM)
+            leaders, followers = [await asyncio.gather(*tasks) for tasks in (leading, following)]
+            asked = await asyncio.gather(*asking)
+            assert await asyncio.to_thread(going.wait, 5) == 0
+    whole = "".join(f"data: {number}\n\n" for number in range(100)) + "data: [DONE]\n\n"
+    for text in (*leaders, *followers):
+        assert text == whole or "shutting-down" in text.rpartition("event: error")[2]
+    if leader_goes:
+        assert "".join(followers[1].split()) == "".join(whole.split())
+        assert {answer.status_code for answer in asked} == {200}
+        assert len(model.of("answer")) == 10
+    else:
+        assert set(leaders) == {whole}
+        assert {(answer.status_code, answer.json()["type"]) for answer in asked} == {(503, "shutting-down")}
+        assert len(model.of("answer")) == 5
+
+
+@pytest.mark.soak
 async def test_a_killed_leader_costs_the_others_one_more_call(
     model: ScriptedModel, redis: Redis, redis_url: str, articles: Path
 ) -> None:

@@ -48,6 +48,8 @@ MASKED = {
     "3782 822463 10005": "[card]",
     "4222222222222 (13)": "[card] (13)",
     "6304000000000000000 (19)": "[card] (19)",
+    "4111.1111.1111.1111 or 4111/1111/1111/1111 or 4111_1111_1111_1111": "[card] or [card] or [card]",
+    "4111\n1111\n1111\n1111": "[card]",
     "4 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1": "[card]",
     "4111\u00a01111\u20131111\u20111111": "[card]",
     "\uff14\uff11\uff11\uff11 1111 1111 1111": "[card]",
@@ -99,6 +101,12 @@ MASKED = {
     f"{JWT}.": "[key].",
     "eyJhbGciOiJkaXIifQ..abc.def.ghi": "[key]",
     f"({OURS})": "([key])",
+    "api_key=abcdef0123456789abcdef": "api_key=[key]",
+    "AIzaSyA0123456789abcdefghijklmnopqrstuv": "[key]",
+    "glpat-0123456789abcdefghij": "[key]",
+    "-----BEGIN RSA PRIVATE KEY-----\nMIIEow\nIBAAK\n-----END RSA PRIVATE KEY-----": (
+        "-----BEGIN RSA PRIVATE KEY-----[key]-----END RSA PRIVATE KEY-----"
+    ),
     f"sa_\u200b{OURS[3:]}": "[key]",
     "redis://:pw@host:6379/0": "redis://:[key]@host:6379/0",
     "redis://default:p@ss/w:rd@[::1]:6379": "redis://default:[key]@[::1]:6379",
@@ -246,7 +254,9 @@ FRAGMENTS = [
         "[key]",
     ),
 ]
-KEY_WORDS = re.compile("s[ka][-_]|gh[opsur]_|github_pat_|xox|xapp|lsv2|hooks|secret|bearer|password|://|akia|asia|eyj")
+KEY_WORDS = re.compile(
+    "s[ka][-_]|gh[opsur]_|github_pat_|xox|xapp|lsv2|hooks|secret|bearer|password|://|akia|asia|eyj|aiza|glpat|hf_|npm_|api|begin"
+)
 
 
 @pytest.fixture

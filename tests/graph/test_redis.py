@@ -1,10 +1,13 @@
 """What the agent makes of the Redis it is given."""
 
+import asyncio
 from pathlib import Path
 
 import pytest
+import uvloop
 
 from conftest import MakeSettings
+from harness.fault_proxy import fault_proxy
 from harness.own_redis import own_redis
 from support_agent.graph.errors import SettingsError
 from support_agent.graph.redis import open_redis
@@ -26,3 +29,21 @@ async def test_a_wrong_password_is_named(make_settings: MakeSettings, redis_url:
         async with open_redis(make_settings(REDIS_URL=f"redis://{login}{address}")):
             pass
     assert str(error.value) == "REDIS_URL: Redis refused the login"
+
+
+def test_a_reset_connection_is_tried_again(make_settings: MakeSettings, redis_url: str) -> None:
+    """On uvloop too, which has an error of its own for it."""
+    address = redis_url.rpartition("@")[2]
+    port = int(address.partition(":")[2].partition("/")[0])
+
+    async def scenario() -> None:
+        async with fault_proxy("127.0.0.1", port) as proxy:
+            settings = make_settings(REDIS_URL=redis_url.replace(address, f"127.0.0.1:{proxy.port}/0"))
+            async with open_redis(settings) as redis:
+                for number in range(30):
+                    await redis.set("reset", number)
+                    await proxy.reset()
+                    await asyncio.sleep(0.01)
+                    assert await redis.get("reset") == str(number).encode()
+
+    uvloop.run(scenario())

@@ -3,7 +3,9 @@
 from typing import Any
 
 from fastapi import FastAPI
+from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
+from starlette.types import Receive, Scope, Send
 
 from support_agent import __version__
 from support_agent.api import errors
@@ -56,9 +58,14 @@ def create_app(settings: ServiceSettings | None = None) -> FastAPI:
     errors.install(app)
     for route in (ask, stream, chat, websocket, runs, sessions, feedback, health):
         app.include_router(route.router)
+    app.router.default = _nowhere
     if not settings.api_keys:
         app.openapi = lambda: _without_keys(FastAPI.openapi(app))
     return app
+
+
+async def _nowhere(scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG001 - ASGI's signature
+    raise HTTPException(404)  # where Starlette would close a WebSocket without a word
 
 
 def _without_keys(description: dict[str, Any]) -> dict[str, Any]:

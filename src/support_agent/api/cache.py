@@ -20,15 +20,19 @@ from redis.asyncio import Redis
 from redis.asyncio.lock import Lock
 from redis.exceptions import LockError, RedisError
 
-from support_agent.api.kept_answers import KeptAnswers, Outcome, name_of
+from support_agent.api.drain import Drain
+from support_agent.api.kept_answers import KeptAnswers, Look, Outcome, name_of
+from support_agent.api.settings import ServiceSettings
 from support_agent.graph.agent import SupportAgent
 from support_agent.graph.errors import (
     RUN_ERRORS,
     Cancelled,
     InternalError,
     Interrupted,
+    ModelTimeout,
     ModelUnavailable,
     RunError,
+    ShuttingDown,
     kind_and_place,
 )
 from support_agent.graph.events import Done, Failed, Token
@@ -38,7 +42,7 @@ from support_agent.graph.state import AgentContext
 
 _RENEW = 1.5  # seconds between two renewals of a lead
 _LOOK = 0.05  # seconds between two looks at what another replica writes, and between two times that it writes
-_NOT_THE_MODELS = frozenset({Cancelled.code, Interrupted.code})  # the model may answer whoever asks next
+_NOT_THE_MODELS = frozenset({Cancelled.code, Interrupted.code, ShuttingDown.code})  # another may be answered
 
 Piece = Token | Done | Failed
 """What an answer comes in: tokens, then one of the others."""
@@ -49,9 +53,11 @@ _log = logging.getLogger(__name__)
 class Answers:
     """The answers that are kept, and those under way on this replica."""
 
-    def __init__(self, agent: SupportAgent, redis: Redis, ttl: int) -> None:
+    def __init__(self, agent: SupportAgent, redis: Redis, settings: ServiceSettings, drain: Drain) -> None:
         self._agent = agent
-        self._kept = KeptAnswers(redis, ttl)
+        self._budget = settings.answer_timeout
+        self._drain = drain
+        self._kept = KeptAnswers(redis, settings.cache_ttl)
         self._flights: dict[str, Flight] = {}
 
     @asynccontextmanager
@@ -63,7 +69,8 @@ class Answers:
         `fresh` asks the model whatever is kept, and keeps what it says. With a TTL of 0 nothing is kept or shared.
         """
         key = f"answer:{_digest(context.tenant, normalised(question), self._agent.version)}"
-        errand = Errand(key, question, context, self._agent, self._kept)
+        give_up = time.monotonic() + self._budget
+        errand = Errand(key, question, context, give_up, self._agent, self._kept, self._drain)
         flights = None if fresh or not self._kept.ttl else self._flights
         one = Answering(errand, flights)
         try:
@@ -82,8 +89,11 @@ class Errand:
     """Where the answer is kept."""
     question: str
     context: AgentContext
+    give_up: float
+    """When there must be an answer, on the monotonic clock."""
     agent: SupportAgent
     kept: KeptAnswers
+    drain: Drain
 
 
 class Flight(Feed):
@@ -151,7 +161,9 @@ class Flight(Feed):
     async def _share_with_replicas(self) -> Done | Failed:
         key, kept = self._errand.key, self._errand.kept
         while (lock := await kept.lead(key)) is None:
-            if ending := await self._follow_lead():
+            with self._errand.drain.followers.one():
+                ending = await self._follow_lead()
+            if ending:
                 return ending
         try:
             if (answer := await kept.get(key)) and self._continues(answer.answer):
@@ -169,6 +181,8 @@ class Flight(Feed):
         lead: str | None = None
         known = 0
         while self._passengers:
+            if self._errand.drain.over.is_set():
+                raise ShuttingDown
             look = await self._errand.kept.look(self._errand.key, lead, known)
             for event in look.events:
                 if isinstance(event, Done | Failed):
@@ -182,13 +196,17 @@ class Flight(Feed):
                 lead = look.lead  # and count as its reader at once
                 continue
             if look.lead is None or look.lead != lead:
-                if look.has_failed:
-                    raise ModelUnavailable("another replica failed")
-                if self._text:
-                    raise Interrupted
+                self._check(look)
                 return None
             await asyncio.sleep(_LOOK)
         raise Cancelled
+
+    def _check(self, look: Look) -> None:
+        """Raise RunError unless this replica may ask, now that the other is gone."""
+        if look.has_failed:
+            raise ModelUnavailable("another replica failed")
+        if self._text:
+            raise Interrupted
 
     async def _lead(self, lock: Lock) -> Done | Failed:
         """Ask the model, and tell those who asked other replicas what it says."""
@@ -215,12 +233,12 @@ class Flight(Feed):
             if landed.is_set():
                 return
             with contextlib.suppress(RedisError, LockError):
+                if time.monotonic() > renew_at:
+                    await self._errand.kept.renew(self._errand.key, lock)
+                    renew_at = time.monotonic() + _RENEW
                 if new := self._events[self._told :]:
                     await self._errand.kept.tell(self._errand.key, name_of(lock), self._told, new)
                     self._told += len(new)
-                if time.monotonic() > renew_at:
-                    renew_at = time.monotonic() + _RENEW
-                    await self._errand.kept.renew(self._errand.key, lock)
             if not await self._is_wanted(name_of(lock)):
                 self._stop()
 
@@ -235,7 +253,10 @@ class Flight(Feed):
         if not self._passengers:
             raise Cancelled
         self.asks = True
-        self._run = self._errand.agent.stream(self._errand.question, self._errand.context)
+        budget = self._errand.give_up - time.monotonic()
+        if budget <= 0:
+            raise ModelTimeout("others had no answer either")
+        self._run = self._errand.agent.stream(self._errand.question, self._errand.context, budget)
         async for _, event in self._run.follow():
             if isinstance(event, Token):
                 self._say(event.text)
@@ -336,9 +357,11 @@ class Answering:
                 yield replace(piece, tokens_used=0) if is_free else piece
 
     def _try_again(self, failed: Failed) -> bool:
-        """Board another flight after another's failure, unless it is the model's second."""
+        """Board another flight after another's failure, unless it is the model's second or we are to end."""
         flight = self._flight
-        if flight is None or flight.is_second or (self._leads and flight.asks):
+        if flight is None or flight.is_second or (flight.asks and self._leads):
+            return False
+        if failed.error == ShuttingDown.code and (flight.asks or self._errand.drain.over.is_set()):
             return False
         flight.leave()
         self._board(is_second=failed.error not in _NOT_THE_MODELS)

@@ -19,6 +19,7 @@ from redis.exceptions import RedisError
 
 from support_agent.graph.events import Done, Event, events_json
 from support_agent.graph.locks import Locks
+from support_agent.graph.run_log import write_once
 
 STATISTICS = "answers"
 """The hash in Redis that counts hits, misses and coalesced requests."""
@@ -61,12 +62,14 @@ class KeptAnswers:
         """Return the answer that is kept, if any."""
         pipe = self._redis.pipeline(transaction=False)
         pipe.get(key)
-        counted = self._counted.copy()
+        counted, self._counted = self._counted, Counter()
         for outcome, count in counted.items():
             pipe.hincrby(STATISTICS, outcome, count)
-        kept = (await pipe.execute())[0]
-        self._counted -= counted
-        return _done(kept)
+        try:
+            return _done((await pipe.execute())[0])
+        except RedisError:
+            self._counted += counted
+            raise
 
     async def keep(self, key: str, done: Done) -> None:
         """Keep an answer, if Redis can be reached."""
@@ -88,7 +91,7 @@ class KeptAnswers:
         for number, event in enumerate(events, after + 1):
             pipe.xadd(_log(key, lead), {"event": events_json.dump_json(event)}, id=f"0-{number}")
         pipe.expire(_log(key, lead), _ALIVE)
-        await pipe.execute()
+        await write_once(pipe)
 
     async def tell_failure(self, key: str) -> None:
         """Say that the model gave no answer, as against nobody having waited for it; if Redis can be reached."""

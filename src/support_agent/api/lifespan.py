@@ -51,7 +51,7 @@ def lifespan_for(settings: ServiceSettings) -> Callable[[FastAPI], AbstractAsync
             observers += [feedback.observe, *([tracing.observe] if tracing else [])]
             drain = await stack.enter_async_context(draining(agent))
             limiter = RateLimiter(redis, settings.rate_limit) if settings.rate_limit else None
-            answers = Answers(agent, redis, settings.cache_ttl)
+            answers = Answers(agent, redis, settings, drain)
             yield State(
                 agent=agent, answers=answers, drain=drain, feedback=feedback, limiter=limiter, settings=settings
             )

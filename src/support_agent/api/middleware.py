@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 
+import anyio
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -112,6 +113,9 @@ class DefectMiddleware:
 
         try:
             await self._app(scope, receive, send_noting)
+        except anyio.BrokenResourceError:  # FastAPI's word for a client that left in the middle of a stream
+            if not begun:
+                raise
         except Exception as error:
             if scope["type"] not in ("http", "websocket"):
                 raise

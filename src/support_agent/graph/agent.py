@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 
 from redis.asyncio import Redis
 
@@ -45,11 +46,15 @@ class SupportAgent:
             raise AssertionError("the agent was opened without a Redis")
         return self._sessions
 
-    def stream(self, question: str, context: AgentContext | None = None) -> Run:
-        """Start a run that belongs to no session, and return it; raises ShuttingDown."""
+    def stream(self, question: str, context: AgentContext | None = None, budget: float | None = None) -> Run:
+        """Start a run that belongs to no session, and return it; raises ShuttingDown.
+
+        `budget` is the seconds that it may take, if not as many as configured.
+        """
         if self._draining:
             raise ShuttingDown
-        run = Run(self._engine, question, context or AgentContext()).start()
+        engine = replace(self._engine, budget=budget or self._engine.budget)
+        run = Run(engine, question, context or AgentContext()).start()
         self._running.add(run)
         run.when_ended(lambda: self._running.discard(run))
         return run

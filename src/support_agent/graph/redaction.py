@@ -33,10 +33,12 @@ _REGIONS = ("NL", "BE", "FR", "GB", "DE", None)  # of national numbers; between 
 _EDGE = r"(?:(?<![^\W_])|(?<=\\[nrt])|(?<=%[0-9A-F]{2}))"
 _KEY = re.compile(  # where there is a group, only that is masked
     rf"{_EDGE}(?:sk-[\w-]{{8,}}|sk_(?:live|test)_\w{{8,}}|sa_[\w-]{{43,}}|gh[opsur]_\w{{20,}}|github_pat_\w{{20,}}"
-    r"|xox[a-z]-[\w-]{10,}|xapp-[\w-]{10,}|lsv2_\w{20,}"
+    r"|xox[a-z]-[\w-]{10,}|xapp-[\w-]{10,}|lsv2_\w{20,}|AIza[\w-]{35,}|glpat-[\w-]{20,}|hf_\w{30,}|npm_\w{36,}"
     r"|(?-i:(?:AKIA|ASIA)[0-9A-Z]{16}|eyJ[\w-]{10,}(?:\.{1,2}[\w-]+)*))"
     r"|hooks\.slack\.com/services/([\w/]+)"
     r"|secret_?(?:access_?)?key\W{1,5}([\w/+]{40})"
+    r"|api[_-]?key\W{1,5}([\w-]{16,})"
+    r"|-----BEGIN [A-Z ]{0,20}PRIVATE KEY-----([^-]+)"
     r"|bearer\s{1,3}(?=\S*\d|\S{20})([\w.~+/=-]{8,})"
     r"""|password=('[^']*'|"[^"]*"|["']?[^\s&;"']+)"""
     # The password in a URL may itself hold @, : and /; what looks like a port is none.
@@ -52,6 +54,7 @@ _EMAIL = re.compile(
 _BEFORE_EMAIL = re.compile(r"(?:.*[/?&])?(?:\w+=)?['`*{|]*(?=.)")  # an address may hold it, but hardly begin with it
 _IBAN = re.compile(r"[A-Za-z]{2}\d{2}(?:[ .-]?[A-Za-z0-9]){11,30}(?![A-Za-z0-9])")
 _CARD = re.compile(rf"(?:(?<!\d)|{_EDGE})(?<!\d[.,])[1-9](?:[ -]{{0,3}}\d){{12,18}}(?!\d)", re.IGNORECASE)
+_GROUPED_CARD = re.compile(r"(?<!\d)[2-9]\d{3}([./_\n])\d{4}\1\d{4}\1\d{1,7}(?!\d)")
 _CARD_DIGITS = re.compile(r"(?:2[1-9]|[3-9]\d)\d{11,17}|1\d{14}")  # else 1 and 20 begin timestamps
 _ALONE = rf"{_EDGE}(?<!\d[.,:/-])"
 _PHONE = re.compile(
@@ -75,7 +78,8 @@ class Redactor:
 
     def text(self, text: str) -> str:
         """Return the text with `[email]`, `[card]`, `[iban]`, `[phone]` and `[key]` in it, or DROPPED."""
-        return self._mask_again(text) if len(text) <= _SHORT else self._mask(text)
+        is_short = isinstance(text, str) and len(text) <= _SHORT  # pyright: ignore[reportUnnecessaryIsInstance] - logs
+        return self._mask_again(text) if is_short else self._mask(text)
 
     def _mask(self, text: str) -> str:
         with suppress(Exception):
@@ -211,6 +215,7 @@ _RULES: tuple[tuple[str, Callable[[str], _Spans]], ...] = (
     ("[email]", _emails),
     ("[iban]", partial(_numbers, _IBAN, (_is_iban,))),
     ("[card]", partial(_numbers, _CARD, (_is_card,))),
+    ("[card]", partial(_numbers, _GROUPED_CARD, (_is_card,))),
     ("[phone]", partial(_numbers, _PHONE, tuple(partial(_is_phone, region=region) for region in _REGIONS))),
     ("[phone]", partial(_matches, _AMERICAN)),
 )

@@ -20,7 +20,7 @@ _CONNECT_TIMEOUT = 0.25  # seconds
 _TIMEOUT = 0.4  # seconds, of one attempt of two: a frozen Redis costs less than a second
 _CONNECTIONS = 512
 _BREAKER_THRESHOLD = 1  # commands, each tried twice
-_BREAKER_PAUSE = 0.5  # seconds
+_BREAKER_PAUSE = 2.0  # seconds
 _COMMANDS = {"JSON.SET": "RedisJSON", "FT.CREATE": "RediSearch"}
 
 _log = logging.getLogger(__name__)
@@ -48,10 +48,17 @@ class GuardedRetry(Retry):
         """Do it once or twice; raises ConnectionError without trying while the breaker is open."""
         if _guarded.get():  # a command that has to connect first
             return await super().call_with_retry(do, fail, is_retryable, with_failure_count)
+
+        async def do_it() -> _T:
+            try:
+                return await do()
+            except RuntimeError as error:  # uvloop's word for a connection that was reset
+                raise redis.exceptions.ConnectionError("reset") from error
+
         token = _guarded.set(True)
         try:
             with self._breaker:
-                return await super().call_with_retry(do, fail, is_retryable, with_failure_count)
+                return await super().call_with_retry(do_it, fail, is_retryable, with_failure_count)
         except BreakerOpen as error:
             raise redis.exceptions.ConnectionError("left alone for now") from error
         finally:

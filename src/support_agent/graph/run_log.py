@@ -11,9 +11,8 @@ from typing import Any, cast
 
 from redis.asyncio import Redis
 from redis.asyncio.client import Pipeline
-from redis.exceptions import ResponseError
 
-from support_agent.graph.errors import Interrupted, MemoryUnavailable
+from support_agent.graph.errors import Interrupted
 from support_agent.graph.events import Done, Event, Failed, events_json
 from support_agent.graph.memory import memory_errors
 
@@ -23,6 +22,7 @@ ALIVE = 10
 _READING = 5  # seconds that a look at a run counts as reading it
 _LOOK = 0.1  # seconds between two looks for new events
 _CANCEL = b"cancel"
+_THERE = "The ID specified in XADD is equal or smaller"
 
 
 class RunLog:
@@ -60,7 +60,7 @@ class RunLog:
         if isinstance(events[-1], Done | Failed):
             pipe.delete(_alive(run_id))
         with memory_errors():
-            await pipe.execute()
+            await write_once(pipe)
 
     async def owner(self, run_id: str) -> str | None:
         """Return who may read and cancel the run; None where there is no such run."""
@@ -154,13 +154,15 @@ class RunLog:
         return _numbered(*entries[0]) if entries else None
 
     async def _end_orphan(self, run_id: str, after: int) -> None:
-        with memory_errors():
-            try:
-                await self.append(run_id, after, [Failed(Interrupted.code)])
-            except MemoryUnavailable as error:
-                if not isinstance(error.__cause__, ResponseError):
-                    raise
-                # another reader was first, or the run was only slow: its events are there now
+        # When another reader was first, or the run was only slow, its events are there now.
+        await self.append(run_id, after, [Failed(Interrupted.code)])
+
+
+async def write_once(pipe: Pipeline) -> None:
+    """Execute a transaction whose stream entries are numbered; those that are there already stay as they are."""
+    for result in await pipe.execute(raise_on_error=False):
+        if isinstance(result, Exception) and not str(result).startswith(_THERE):
+            raise result
 
 
 def _numbered(name: bytes, fields: dict[bytes, bytes]) -> tuple[int, Event]:
