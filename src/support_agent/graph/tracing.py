@@ -115,6 +115,7 @@ class Tracing:
         """Send what waits, for a short while, and drop the rest."""
         self._closing.set()
         self._thread.join(_EXIT)
+        self._client.close(timeout=0)
         unsent = self._unsent + self._waiting.qsize()
         if unsent:
             _dropped.add(unsent)
