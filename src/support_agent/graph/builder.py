@@ -33,6 +33,8 @@ def build_graph(
     graph.add_node("answer", partial(answer, models=models, knowledge=knowledge, most_messages=most_messages))
     graph.add_edge(START, "classify")
     graph.add_edge(START, "retrieve")
-    graph.add_edge(["classify", "retrieve"], "answer")
+    # Both run in the same step, so `answer` runs once. LangGraph's server can't say what follows a joined edge.
+    graph.add_edge("classify", "answer")
+    graph.add_edge("retrieve", "answer")
     graph.add_edge("answer", END)
     return graph.compile(checkpointer, name="support-agent")
