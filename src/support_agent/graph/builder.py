@@ -22,12 +22,13 @@ def build_graph(
     *,
     most_messages: int,
     checkpointer: BaseCheckpointSaver[str] | None = None,
+    state: type[AgentState] = AgentState,
 ) -> AgentGraph:
     """START to `classify` and `retrieve` side by side, then `answer`, then END.
 
-    With a checkpointer it remembers the last `most_messages` messages of each thread.
+    With a checkpointer it remembers the last `most_messages` messages of each thread, and what else `state` says.
     """
-    graph = StateGraph(AgentState, AgentContext, input_schema=AgentInput)
+    graph = StateGraph(state, AgentContext, input_schema=AgentInput)
     graph.add_node("classify", partial(classify, models=models))
     graph.add_node("retrieve", partial(retrieve, knowledge=knowledge))
     graph.add_node("answer", partial(answer, models=models, knowledge=knowledge, most_messages=most_messages))
