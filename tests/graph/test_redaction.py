@@ -488,6 +488,22 @@ def test_no_other_copy_of_a_text_is_left_in_a_record(redactor: Redactor) -> None
     assert ColourizedFormatter(use_colors=True).format(record) == "[email]\nValueError: [email]"
 
 
+class _Unwalkable(dict[str, str]):
+    def items(self) -> Any:
+        raise RuntimeError
+
+
+def test_an_event_of_structlogs_is_masked_and_stays_one(redactor: Redactor) -> None:
+    """Its formatter makes the line, so it needs the fields; what can't be walked is dropped."""
+    for event, masked in (
+        ({"event": "from a@mail.example", "port": 80}, {"event": "from [email]", "port": 80}),
+        (_Unwalkable(), {"event": DROPPED}),
+    ):
+        record = logging.makeLogRecord({"msg": event})
+        assert RedactingFilter(redactor).filter(record)
+        assert record.msg == masked
+
+
 def test_a_traceback_that_was_formatted_before_is_masked(redactor: Redactor) -> None:
     """Another handler's formatter may have left its text in the record."""
     record = logging.makeLogRecord(

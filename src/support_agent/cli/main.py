@@ -11,6 +11,7 @@ from support_agent.cli.doctor import doctor
 from support_agent.cli.feedback import feedback
 from support_agent.cli.key import key
 from support_agent.cli.serve import serve
+from support_agent.cli.studio import studio
 from support_agent.graph.errors import SupportAgentError
 from support_agent.local.process import LocalServiceError
 
@@ -26,6 +27,7 @@ app.command()(ask)
 app.command()(chat)
 app.command()(key)
 app.command()(doctor)
+app.command()(studio)
 app.add_typer(feedback, name="feedback")
 
 

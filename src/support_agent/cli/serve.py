@@ -26,7 +26,7 @@ def serve(
 ) -> None:
     """Serve the agent over HTTP, starting what is not configured."""
     settings = ServiceSettings.load()
-    _check_free(host, port)
+    check_free(host, port)
     with embedded(settings, redis=True) as started:
         # Imported while the local services start, since it takes seconds.
         import uvicorn
@@ -36,7 +36,7 @@ def serve(
         import_module(_APPLICATION)
         started.wait()
         ServiceSettings.load().require_service()
-        _say(settings, started, f"http://{host}:{port}")
+        say(settings, started, f"http://{host}:{port}")
         uvicorn.run(
             f"{_APPLICATION}:create_app",
             factory=True,
@@ -51,7 +51,8 @@ def serve(
         )
 
 
-def _check_free(host: str, port: int) -> None:
+def check_free(host: str, port: int) -> None:
+    """Raise SettingsError where the port is taken."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         with socket.socket(family, kind, protocol) as probe:
@@ -61,7 +62,9 @@ def _check_free(host: str, port: int) -> None:
         raise SettingsError(f"can't listen on {host}:{port}: {error.strerror}; choose another --port") from None
 
 
-def _say(settings: ServiceSettings, started: Embedded, address: str) -> None:
+def say(settings: ServiceSettings, started: Embedded, address: str) -> None:
+    """Print what is configured, and what was started in place of the rest."""
+
     def state(*, is_embedded: bool) -> str:
         return "[yellow]embedded[/]" if is_embedded else "[green]configured[/]"
 

@@ -94,7 +94,7 @@ async def open_knowledge(settings: AgentSettings, models: Models) -> AsyncGenera
 
     Raises KnowledgeError where an article is malformed, or the database or the embedding model fails.
     """
-    library = load_library(settings.knowledge)
+    library = await asyncio.to_thread(load_library, settings.knowledge)
     async with AsyncExitStack() as stack:
         try:
             index, dims = await _index_config(models)

@@ -140,7 +140,12 @@ class RedactingFilter(logging.Filter):
         with suppress(Exception):
             trace = record.exc_text or (logging.Formatter().formatException(record.exc_info) if record.exc_info else "")
             message = record.getMessage()
-        record.msg, record.args = self._redactor.text(message), ()
+        if isinstance(record.msg, dict):  # structlog's event, which its own formatter makes a line of
+            masked = self._redactor.value(record.msg)
+            record.msg = masked if isinstance(masked, dict) else {"event": DROPPED}
+        else:
+            record.msg = self._redactor.text(message)
+        record.args = ()
         record.exc_info, record.exc_text = None, self._redactor.text(trace)
         record.stack_info = record.stack_info and self._redactor.text(record.stack_info)
         record.__dict__.pop("color_message", None)  # uvicorn's second copy of the message

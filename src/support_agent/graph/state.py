@@ -2,12 +2,13 @@
 
 import re
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, TypedDict, get_args
+from typing import Annotated, Any, Literal, get_args
 
 from langchain_core.messages import AnyMessage
 from langgraph.channels import UntrackedValue
 from langgraph.graph.message import add_messages
 from pydantic import AfterValidator, Field, StringConstraints
+from typing_extensions import TypedDict  # Pydantic, which tells Studio what goes in, needs it before Python 3.12
 
 Category = Literal["billing", "technical", "general"]
 CATEGORIES: tuple[Category, ...] = get_args(Category)

@@ -1,0 +1,81 @@
+import asyncio
+from pathlib import Path
+
+import psutil
+import pytest
+from langchain_core.messages import HumanMessage
+from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.memory import InMemorySaver
+
+from harness.scripted_model import ScriptedModel
+from support_agent.graph.errors import KnowledgeError
+from support_agent.graph.state import AgentContext, AgentState
+from support_agent.graph.studio import graph
+
+
+@pytest.fixture(autouse=True)
+def environment(model: ScriptedModel, articles: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_BASE_URL", model.url)
+    monkeypatch.setenv("SUPPORT_KNOWLEDGE", str(articles))
+
+
+async def test_the_graph_answers_and_is_opened_once(model: ScriptedModel) -> None:
+    """However many ask for the graph, also at once, the articles are indexed once; memory is the server's."""
+    opened, again = await asyncio.gather(graph(), graph())
+    assert opened is again is await graph()
+    assert opened.checkpointer is None
+    embedded = len(model.of("embeddings"))
+    state = await opened.ainvoke({"messages": [HumanMessage("Refund?")]}, context=AgentContext())
+    assert [message.text for message in state["messages"]] == ["Refund?", "Hello, world."]
+    assert len(model.of("embeddings")) == embedded + 1
+
+
+async def test_what_the_graph_needs_is_closed_with_the_event_loop(model: ScriptedModel) -> None:
+    """No connection to the model's server outlives the loop that opened it, and another loop has its own."""
+    port = int(model.url.split(":")[2].split("/")[0])
+
+    def connections() -> int:
+        found = psutil.Process().net_connections("tcp")
+        return sum(bool(connection.raddr) and connection.raddr.port == port for connection in found)
+
+    async def use() -> tuple[object, int]:
+        return await graph(), connections()
+
+    opened, during = await asyncio.to_thread(asyncio.run, use())
+    assert during == 1
+    assert connections() == 0
+    assert opened is not await graph()
+
+
+async def test_a_failure_to_open_is_told_and_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever asks while the articles can't be read is told why; whoever asks when they can has the graph."""
+    with monkeypatch.context() as patch:
+        patch.setenv("SUPPORT_KNOWLEDGE", "nowhere")
+        with pytest.raises(KnowledgeError, match="nowhere"):
+            await graph()
+    assert await graph()
+
+
+async def test_a_run_can_be_stopped_changed_and_gone_on_with(model: ScriptedModel) -> None:
+    """All that the nodes share is in the checkpoints, whichever node a run stops before."""
+    stepped = (await graph()).copy(update={"checkpointer": InMemorySaver()})
+    config: RunnableConfig = {"configurable": {"thread_id": "1"}}
+    context = AgentContext()
+    await stepped.ainvoke({"messages": [HumanMessage("Refund?")]}, config, context=context, interrupt_before=["answer"])
+    stopped = await stepped.aget_state(config)
+    assert stopped.next == ("answer",)
+    assert stopped.values["category"] == "billing"
+    assert stopped.values["passages"]
+    await stepped.aupdate_state(config, {"category": "technical"}, as_node="classify")
+    await stepped.ainvoke(None, config, context=context)
+    assert "support@company.example" in model.of("answer")[-1].system
+    assert set((await stepped.aget_state(config)).values) == set(AgentState.__annotations__)
+
+
+async def test_studio_is_told_what_goes_in() -> None:
+    """Studio draws its chat and its forms from the schemas of the input and of the context."""
+    opened = await graph()
+    assert list(opened.get_input_jsonschema()["properties"]) == ["messages"]
+    context = opened.get_context_jsonschema()
+    assert context
+    assert list(context["properties"]) == ["tenant", "customer_id"]
