@@ -48,12 +48,9 @@ contacts:
 FIGURE = "figure"
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run the tests under load one after the other, whatever the number of processes."""
-    for item in items:
-        if item.get_closest_marker("soak"):
-            item.add_marker(pytest.mark.xdist_group("soak"))
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
+    """Run the tests under load one after the other."""
+    return 1 if config.getoption("markexpr") == "soak" else None
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
