@@ -2,11 +2,9 @@ import time
 
 import httpx
 import pytest
-from opentelemetry import metrics
-from opentelemetry.sdk.metrics import MeterProvider
-from opentelemetry.sdk.metrics.export import InMemoryMetricReader, NumberDataPoint
 
 from conftest import Serve
+from harness.measured import measured
 from harness.scripted_model import (
     Kind,
     Reply,
@@ -142,15 +140,15 @@ async def test_the_fallback_is_not_asked_after_the_first_token(serve: Serve, mod
 
 @pytest.mark.parametrize("reply", ["refunds", "", "I can't tell.", "billing technical"])
 async def test_an_unknown_category_becomes_general_and_is_counted(
-    client: httpx.AsyncClient, model: ScriptedModel, reader: InMemoryMetricReader, reply: str
+    client: httpx.AsyncClient, model: ScriptedModel, reply: str
 ) -> None:
     """A classifier's reply outside the categories is taken as general, with general's contact, and counted."""
-    before = counted(reader)
+    before = await measured(client, "support_agent_unknown_categories_total")
     model.script("classify", label(reply))
     answer = (await client.post("/ask", json=QUESTION)).json()
     assert answer["category"] == "general"
     assert "help@company.example" in model.of("answer")[0].system
-    assert counted(reader) == before + 1
+    assert await measured(client, "support_agent_unknown_categories_total") == before + 1
 
 
 @pytest.mark.parametrize("reply", ["technical", "Technical", " technical.\n", '"technical"', "**Technical**"])
@@ -160,23 +158,3 @@ async def test_a_category_is_recognised_in_its_usual_dress(
     """Case, white space, quotes and a full stop do not hide a category."""
     model.script("classify", label(reply))
     assert (await client.post("/ask", json=QUESTION)).json()["category"] == "technical"
-
-
-@pytest.fixture(scope="session")
-def reader() -> InMemoryMetricReader:
-    reader = InMemoryMetricReader()
-    metrics.set_meter_provider(MeterProvider([reader]))
-    return reader
-
-
-def counted(reader: InMemoryMetricReader) -> float:
-    data = reader.get_metrics_data()
-    return sum(
-        point.value
-        for resource in (data.resource_metrics if data else [])
-        for scope in resource.scope_metrics
-        for metric in scope.metrics
-        if metric.name == "support_agent.classify.unknown"
-        for point in metric.data.data_points
-        if isinstance(point, NumberDataPoint)
-    )

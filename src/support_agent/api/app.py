@@ -17,8 +17,9 @@ from support_agent.api.middleware import (
     RequestMiddleware,
     StartMiddleware,
 )
-from support_agent.api.routes import ask, chat, feedback, health, runs, sessions, stream, websocket
+from support_agent.api.routes import ask, chat, feedback, health, metrics, runs, sessions, stream, websocket
 from support_agent.api.settings import ServiceSettings
+from support_agent.api.telemetry import telemetry
 
 _DESCRIPTION = """\
 Answers customers' questions from the company's own help articles.
@@ -41,6 +42,7 @@ def create_app(settings: ServiceSettings | None = None) -> FastAPI:
         description=_DESCRIPTION,
         version=__version__,
         lifespan=lifespan_for(settings),
+        telemetry=telemetry(),
         redirect_slashes=False,  # a redirect would send the client wherever its own Host header says
     )
     app.add_middleware(BodyLimitMiddleware, limit=settings.max_body)
@@ -56,7 +58,7 @@ def create_app(settings: ServiceSettings | None = None) -> FastAPI:
     app.add_middleware(RequestMiddleware)
     app.add_middleware(StartMiddleware)  # the last added is the outermost
     errors.install(app)
-    for route in (ask, stream, chat, websocket, runs, sessions, feedback, health):
+    for route in (ask, stream, chat, websocket, runs, sessions, feedback, health, metrics):
         app.include_router(route.router)
     app.router.default = _nowhere
     if not settings.api_keys:

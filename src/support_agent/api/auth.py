@@ -11,6 +11,9 @@ from starlette.datastructures import Headers
 ANONYMOUS = "anonymous"
 """The tenant of whoever needs no key."""
 
+OPERATOR_NAME = "operator"
+"""The tenant whose key may see metrics."""
+
 NAME = r"[A-Za-z0-9_.-]{1,64}"
 """What a tenant may be called."""
 

@@ -15,7 +15,7 @@ from fastapi.security.base import SecurityBase
 from starlette.requests import HTTPConnection
 from starlette.websockets import WebSocket
 
-from support_agent.api.auth import ANONYMOUS, Principal
+from support_agent.api.auth import ANONYMOUS, OPERATOR_NAME, Principal
 from support_agent.api.cache import Answers, Piece
 from support_agent.api.drain import Drain
 from support_agent.api.errors import ClientGone, NoSuchEvent, NothingMore
@@ -145,6 +145,15 @@ async def _meter(connection: HTTPConnection) -> Meter:
 
 
 MeterDep = Annotated[Meter, Depends(_meter)]
+
+
+async def _operator(caller: PrincipalDep, settings: SettingsDep) -> None:
+    if settings.api_keys and caller.tenant != OPERATOR_NAME:
+        raise HTTPException(401, headers={"WWW-Authenticate": "Bearer"})
+
+
+OPERATOR = Depends(_operator)
+"""For routes that are the operators' own, where there are keys."""
 
 
 class LimitedRoute(APIRoute):

@@ -17,6 +17,7 @@ from redis.asyncio import Redis
 from redis.asyncio.lock import Lock
 from redis.exceptions import RedisError
 
+from support_agent.api.telemetry import answers
 from support_agent.graph.events import Done, Event, events_json
 from support_agent.graph.locks import Locks
 from support_agent.graph.run_log import write_once
@@ -56,6 +57,7 @@ class KeptAnswers:
 
     def count(self, outcome: Outcome) -> None:
         """Count a request, in Redis with the next look at what is kept."""
+        answers.add(1, {"cache": outcome})
         self._counted[outcome] += 1
 
     async def get(self, key: str) -> Done | None:

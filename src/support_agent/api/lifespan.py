@@ -14,9 +14,11 @@ from support_agent.api.rate_limit import RateLimiter
 from support_agent.api.settings import ServiceSettings
 from support_agent.graph.agent import SupportAgent, open_agent
 from support_agent.graph.feedback import Feedback, open_feedback
+from support_agent.graph.metrics import RunMetrics
 from support_agent.graph.redaction import RedactingFilter, Redactor
 from support_agent.graph.redis import open_redis
 from support_agent.graph.report import Observe, RunReport
+from support_agent.graph.spans import trace_run
 from support_agent.graph.tracing import open_tracing
 
 
@@ -48,7 +50,8 @@ def lifespan_for(settings: ServiceSettings) -> Callable[[FastAPI], AbstractAsync
             stack.enter_context(_redacted_logs(redactor))
             tracing = stack.enter_context(open_tracing(settings, agent.versions, redactor))
             feedback = await stack.enter_async_context(open_feedback(redis, redactor, tracing))
-            observers += [feedback.observe, *([tracing.observe] if tracing else [])]
+            observers += [trace_run, RunMetrics(settings).observe, feedback.observe]
+            observers += [tracing.observe] if tracing else []
             drain = await stack.enter_async_context(draining(agent))
             limiter = RateLimiter(redis, settings.rate_limit) if settings.rate_limit else None
             answers = Answers(agent, redis, settings, drain)

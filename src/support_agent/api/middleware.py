@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from support_agent.api.auth import ApiKey, identify
 from support_agent.api.errors import defect_response, problem_response
 from support_agent.api.request_id import HEADER, choose_request_id, request_id
+from support_agent.api.telemetry import open_streams
 from support_agent.graph.errors import StartError, kind_and_place
 
 MAX_HEADERS = 65_536
@@ -24,6 +25,8 @@ BODY_TIMEOUT = 10.0
 
 _OPEN = frozenset({"/health", "/ready", "/docs", "/openapi.json"})
 """What needs no key: probes send none, and the API's description is no secret."""
+
+_STREAM = "text/event-stream"
 
 _SECURITY = {
     "Cache-Control": "no-store",
@@ -61,12 +64,17 @@ class RequestMiddleware:
         headers: dict[str, str] = {HEADER: chosen}
         scope.setdefault("state", {})["headers"] = headers
         status = 0
+        streams = scope["type"] == "websocket"
+        open_streams.add(int(streams))
         began = time.monotonic()
 
         async def send_named(message: Message) -> None:
-            nonlocal status
+            nonlocal status, streams
             if message["type"] in ("http.response.start", "websocket.http.response.start"):
                 status = message["status"]
+                if not streams and Headers(raw=message["headers"]).get("content-type", "").startswith(_STREAM):
+                    streams = True
+                    open_streams.add(1)
                 _add(MutableHeaders(scope=message), headers, scope["path"])
             elif message["type"] == "websocket.close":
                 status = message["code"]
@@ -78,6 +86,7 @@ class RequestMiddleware:
             else:
                 await self._app(scope, receive, send_named)
         finally:
+            open_streams.add(-int(streams))
             route = getattr(scope.get("route"), "path", "(no route)")
             milliseconds = (time.monotonic() - began) * 1000
             _log.info("%s %s %d %.0f ms %s", scope.get("method", "WS"), route, status, milliseconds, chosen)

@@ -18,6 +18,7 @@ from redis.exceptions import RedisError
 from starlette.requests import HTTPConnection
 
 from support_agent.api.settings import Network
+from support_agent.api.telemetry import requests_limited
 
 _POLICY = "requests"
 _STRATEGY = "moving-window"  # in each key, since another strategy's keys are of another type
@@ -70,6 +71,7 @@ class RateLimiter:
         except (RedisError, StorageError):
             allowance = await self._take(self._own, caller)
         if not allowance.allowed:
+            requests_limited.add(1)
             raise RateLimited(allowance)
         return allowance
 

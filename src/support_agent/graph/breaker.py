@@ -9,6 +9,8 @@ import time
 from collections.abc import Callable
 from types import TracebackType
 
+from support_agent.graph.metrics import breaker_open
+
 _log = logging.getLogger(__name__)
 
 
@@ -30,6 +32,7 @@ class Breaker:
         self._pause = pause
         self._failed = 0
         self._next_trial = 0.0
+        breaker_open.set(0, {"name": name})
 
     def __enter__(self) -> None:
         if self._failed >= self._threshold:
@@ -44,9 +47,11 @@ class Breaker:
         if error is None:
             if self._failed >= self._threshold:
                 _log.warning("%s is back", self._name)
+                breaker_open.set(0, {"name": self._name})
             self._failed = 0
         elif isinstance(error, Exception) and self._is_failure(error):
             self._failed += 1
             self._next_trial = time.monotonic() + self._pause
             if self._failed == self._threshold:
                 _log.warning("%s is left alone for now, since it does not work", self._name)
+                breaker_open.set(1, {"name": self._name})

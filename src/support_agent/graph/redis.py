@@ -14,6 +14,7 @@ from redis.exceptions import AuthenticationError, RedisError
 
 from support_agent.graph.breaker import Breaker, BreakerOpen
 from support_agent.graph.errors import SettingsError
+from support_agent.graph.metrics import redis_errors
 from support_agent.graph.settings import AgentSettings
 
 _CONNECT_TIMEOUT = 0.25  # seconds
@@ -59,6 +60,9 @@ class GuardedRetry(Retry):
         try:
             with self._breaker:
                 return await super().call_with_retry(do_it, fail, is_retryable, with_failure_count)
+        except (redis.exceptions.ConnectionError, redis.exceptions.TimeoutError):
+            redis_errors.add(1)
+            raise
         except BreakerOpen as error:
             raise redis.exceptions.ConnectionError("left alone for now") from error
         finally:

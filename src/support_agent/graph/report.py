@@ -8,12 +8,15 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from typing import cast
 
 from langchain_core.messages import AIMessage, BaseMessage
+from opentelemetry import trace
+from opentelemetry.trace import Span
 
 from support_agent.graph.errors import RunError
 from support_agent.graph.events import Done, Failed
-from support_agent.graph.state import AgentContext, StateUpdate
+from support_agent.graph.state import AgentContext, Category, StateUpdate
 
 _MOST_TOKENS = 10_000_000  # more than any request costs
 
@@ -80,8 +83,16 @@ class RunReport:
     first_token: float | None = None
     ended: float | None = None
     ending: Done | Failed | None = None
+    parent: Span = field(default_factory=trace.get_current_span)
+    """The span of the request that asked."""
     steps: list[Step] = field(default_factory=list[Step])
     calls: list[ModelCall] = field(default_factory=list[ModelCall])
+
+    @property
+    def category(self) -> Category | None:
+        """What the classifier said, if it did."""
+        updates = [step.update for step in self.steps if step.update]
+        return next((cast("Category", update["category"]) for update in updates if "category" in update), None)
 
     def end(self, ending: Done | Failed) -> None:
         """Say how the run ended."""

@@ -30,6 +30,7 @@ from support_agent.graph.errors import (
 )
 from support_agent.graph.events import Done, Event, Failed, RunStarted, Source, Token
 from support_agent.graph.memory import may_store, thread_id
+from support_agent.graph.metrics import active_runs
 from support_agent.graph.report import Observe, RunReport, recording
 from support_agent.graph.run_log import RunLog
 from support_agent.graph.state import AgentContext, AgentState
@@ -123,6 +124,7 @@ class Run(Feed):
     def start(self) -> Self:
         """Begin to execute."""
         self.unread_since = time.monotonic()
+        active_runs.add(1)
         self._emit(self._first())
         self._task = asyncio.create_task(self._execute())
         return self
@@ -177,6 +179,7 @@ class Run(Feed):
         ending = self._outcome(self._driving)
         self._report.end(ending)
         await self._finish(ending)
+        active_runs.add(-1)
         self._engine.observe(self._report)
         self._over.set()
 

@@ -21,12 +21,12 @@ from typing import Any, cast
 from langchain_core.messages import BaseMessage
 from langsmith import Client
 from langsmith.utils import LangSmithError
-from opentelemetry import metrics
 from urllib3 import Retry
 
 from support_agent import __version__
 from support_agent.graph.breaker import Breaker, BreakerOpen
 from support_agent.graph.events import Done, Failed
+from support_agent.graph.metrics import traces_dropped
 from support_agent.graph.prices import OPENAI, cost
 from support_agent.graph.redaction import DROPPED, Redactor
 from support_agent.graph.report import ModelCall, RunReport, Step
@@ -44,9 +44,6 @@ _TIMEOUT = (1_000, 2_000)  # milliseconds to connect, and to be answered; traces
 _PASSING_STATUSES = frozenset({401, 403, 408, 429})  # and all from 500 on
 
 _log = logging.getLogger(__name__)
-_dropped = metrics.get_meter("support_agent").create_counter(
-    "support_agent.traces.dropped", description="Traces that were not sent to LangSmith."
-)
 
 
 class Tracing:
@@ -85,7 +82,7 @@ class Tracing:
                 raise queue.Full
             self._waiting.put_nowait(report)
         except queue.Full:
-            _dropped.add(1)
+            traces_dropped.add(1)
 
     def rate(self, run_id: str, score: float, comment: str | None, name: str) -> bool:
         """Attach a rating to a run, and wait for it; return False where LangSmith is away.
@@ -118,7 +115,7 @@ class Tracing:
         self._client.close(timeout=0)
         unsent = self._unsent + self._waiting.qsize()
         if unsent:
-            _dropped.add(unsent)
+            traces_dropped.add(unsent)
             _log.warning("%d traces were not sent to LangSmith", unsent)
 
     def _keep_sending(self) -> None:
@@ -149,7 +146,7 @@ class Tracing:
                     self._ingest([run for report in reports for run in self._runs(report)])
             except Exception as error:  # noqa: BLE001 - a trace that can't be sent must not stop the next
                 if not _may_pass(error):
-                    _dropped.add(len(reports))
+                    traces_dropped.add(len(reports))
                     _log.warning("%d traces can't be sent: %s", len(reports), type(error).__name__)
                     return True
             else:
@@ -185,7 +182,8 @@ class Tracing:
             metadata["session"] = _hash(report.context.tenant, report.session_id)
         if report.context.customer_id:
             metadata["customer"] = _hash(report.context.tenant, report.context.customer_id)
-        if category := _category(report):
+        category = report.ending.category if isinstance(report.ending, Done) else report.category
+        if category:
             metadata["category"] = category
         root: dict[str, Any] = {
             "id": report.run_id,
@@ -279,13 +277,6 @@ def _child(parent: Mapping[str, Any], run: dict[str, Any], part: Step | ModelCal
         "start_time": start,
         "end_time": _time(part.ended),
     }
-
-
-def _category(report: RunReport) -> str | None:
-    if isinstance(report.ending, Done):
-        return report.ending.category
-    updates = [step.update for step in report.steps if step.update]
-    return next((str(update["category"]) for update in updates if "category" in update), None)
 
 
 def _message(message: BaseMessage) -> dict[str, str]:

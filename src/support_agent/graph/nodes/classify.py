@@ -4,17 +4,14 @@ import logging
 
 from langchain_core.messages import AIMessage
 from langgraph.runtime import Runtime
-from opentelemetry import metrics
 
 from support_agent.graph.events import CategoryFound
+from support_agent.graph.metrics import unknown_categories
 from support_agent.graph.models import Models, tokens
 from support_agent.graph.prompts import classify_prompt
 from support_agent.graph.state import CATEGORIES, AgentContext, AgentState, Category, StateUpdate
 
 _log = logging.getLogger(__name__)
-_unknown = metrics.get_meter("support_agent").create_counter(
-    "support_agent.classify.unknown", description="Classifier replies that name no category."
-)
 
 
 async def classify(state: AgentState, runtime: Runtime[AgentContext], *, models: Models) -> StateUpdate:
@@ -30,6 +27,6 @@ def _category(reply: AIMessage) -> Category:
     for category in CATEGORIES:
         if word == category:
             return category
-    _unknown.add(1)
+    unknown_categories.add(1)
     _log.warning("the classifier's reply names no category (%d characters); taken as general", len(word))
     return "general"
