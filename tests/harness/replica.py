@@ -4,7 +4,7 @@ import asyncio
 import os
 import subprocess
 import sys
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -13,12 +13,17 @@ import httpx
 from harness.scripted_model import ScriptedModel
 from support_agent.local.process import free_port
 
-COMMAND = Path(sys.executable).with_name("support-agent")
+BIN = Path(sys.executable).parent
 
 
 @asynccontextmanager
 async def replica(
-    model: ScriptedModel, redis_url: str, articles: Path, **variables: str
+    model: ScriptedModel,
+    redis_url: str,
+    articles: Path,
+    *,
+    command: Sequence[str] = ("support-agent", "serve"),
+    **variables: str,
 ) -> AsyncGenerator[tuple[subprocess.Popen[bytes], str]]:
     """Run the service in a process of its own."""
     port = free_port()
@@ -32,7 +37,10 @@ async def replica(
     }
     with Path("output").open("wb") as output:
         process = subprocess.Popen(
-            [COMMAND, "serve", "--port", str(port)], env=environment, stdout=output, stderr=subprocess.STDOUT
+            [BIN / command[0], *command[1:], "--port", str(port)],
+            env=environment,
+            stdout=output,
+            stderr=subprocess.STDOUT,
         )
     url = f"http://127.0.0.1:{port}"
     try:

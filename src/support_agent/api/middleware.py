@@ -10,6 +10,7 @@ import anyio
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from structlog.contextvars import bind_contextvars, unbind_contextvars
 
 from support_agent.api.auth import ApiKey, identify
 from support_agent.api.errors import defect_response, problem_response
@@ -61,6 +62,7 @@ class RequestMiddleware:
             return
         chosen = choose_request_id(Headers(scope=scope).get(HEADER))
         token = request_id.set(chosen)
+        bind_contextvars(request_id=chosen)
         headers: dict[str, str] = {HEADER: chosen}
         scope.setdefault("state", {})["headers"] = headers
         status = 0
@@ -88,8 +90,10 @@ class RequestMiddleware:
         finally:
             open_streams.add(-int(streams))
             route = getattr(scope.get("route"), "path", "(no route)")
-            milliseconds = (time.monotonic() - began) * 1000
-            _log.info("%s %s %d %.0f ms %s", scope.get("method", "WS"), route, status, milliseconds, chosen)
+            method, milliseconds = scope.get("method", "WS"), round((time.monotonic() - began) * 1000)
+            shape = {"method": method, "route": route, "status": status, "duration_ms": milliseconds}
+            _log.info("%s %s %d", method, route, status, extra=shape)
+            unbind_contextvars("request_id")
             request_id.reset(token)
 
 

@@ -1,9 +1,8 @@
 """`support-agent serve`: the service, and whatever it needs that is not configured."""
 
-import copy
 import socket
 from importlib import import_module
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -31,12 +30,14 @@ def serve(
         # Imported while the local services start, since it takes seconds.
         import uvicorn
 
+        from support_agent.api.logs import log_config
         from support_agent.api.protocols import OPTIONS
 
         import_module(_APPLICATION)
         started.wait()
         ServiceSettings.load().require_service()
-        say(settings, started, f"http://{host}:{port}")
+        if settings.env == "development":
+            say(settings, started, f"http://{host}:{port}")
         uvicorn.run(
             f"{_APPLICATION}:create_app",
             factory=True,
@@ -44,7 +45,7 @@ def serve(
             port=port,
             workers=workers,
             reload=reload,
-            log_config=_log_config(),
+            log_config=log_config(as_json=settings.env == "production"),
             timeout_graceful_shutdown=_GRACE,
             ws_max_size=settings.max_body,
             **OPTIONS,
@@ -77,11 +78,3 @@ def say(settings: ServiceSettings, started: Embedded, address: str) -> None:
     console = Console(stderr=True, highlight=False)
     console.print(f"support-agent {__version__} on {address}")
     console.print(table)
-
-
-def _log_config() -> dict[str, Any]:
-    from uvicorn.config import LOGGING_CONFIG
-
-    config = copy.deepcopy(LOGGING_CONFIG)
-    config["loggers"]["support_agent"] = {"handlers": ["default"], "level": "INFO", "propagate": False}
-    return config

@@ -16,6 +16,7 @@ from typing import Any, cast
 
 import phonenumbers
 from stdnum import iban, luhn
+from structlog.contextvars import get_contextvars
 
 DROPPED = "[dropped]"
 """Stands where a text could not be masked."""
@@ -135,7 +136,7 @@ class RedactingFilter(logging.Filter):
         self._redactor = redactor
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Mask the message, the traceback and the stack in place, and let the record through."""
+        """Mask the message, the traceback and the stack in place, add what the context says, and let it through."""
         message = trace = DROPPED
         with suppress(Exception):
             trace = record.exc_text or (logging.Formatter().formatException(record.exc_info) if record.exc_info else "")
@@ -147,6 +148,8 @@ class RedactingFilter(logging.Filter):
             record.msg = self._redactor.text(message)
         record.args = ()
         record.exc_info, record.exc_text = None, self._redactor.text(trace)
+        about = {name: self._redactor.text(str(value)) for name, value in get_contextvars().items()}
+        record.__dict__.update(about | ({"exception": record.exc_text} if trace else {}))
         record.stack_info = record.stack_info and self._redactor.text(record.stack_info)
         record.__dict__.pop("color_message", None)  # uvicorn's second copy of the message
         return True

@@ -83,6 +83,8 @@ class RunReport:
     first_token: float | None = None
     ended: float | None = None
     ending: Done | Failed | None = None
+    reason: str | None = None
+    """What the log says of a failure."""
     parent: Span = field(default_factory=trace.get_current_span)
     """The span of the request that asked."""
     steps: list[Step] = field(default_factory=list[Step])

@@ -17,6 +17,7 @@ from langgraph.types import Durability
 from langsmith import tracing_context  # pyright: ignore[reportUnknownVariableType] - its mappings have no types
 from redis.asyncio.lock import Lock
 from redis.exceptions import LockError, RedisError
+from structlog.contextvars import bind_contextvars
 
 from support_agent.graph.builder import AgentGraph
 from support_agent.graph.errors import (
@@ -168,6 +169,7 @@ class Run(Feed):
             asyncio.get_running_loop().call_later(_INSIST, self._insist)
 
     async def _execute(self) -> None:
+        bind_contextvars(run_id=self.id)
         # In a task of its own, since one that is cancelled before its first step would end without a word.
         self._driving = asyncio.create_task(self._drive())
         if self._wish:
@@ -192,7 +194,7 @@ class Run(Feed):
         if isinstance(error, RedisError):
             return self._failed(MemoryUnavailable(type(error).__name__))
         if error or driving.cancelled():
-            _log.error("run %s: %s", self.id, kind_and_place(error) if error else "cancelled from outside")
+            self._report.reason = kind_and_place(error) if error else "cancelled from outside"
             return Failed(InternalError.code)
         return driving.result()
 
@@ -240,7 +242,7 @@ class Run(Feed):
         super()._emit(event)
 
     def _failed(self, error: RunError) -> Failed:
-        _log.warning("run %s: %s: %s", self.id, error.code, error.reason)
+        self._report.reason = error.reason
         return Failed(error.code)
 
 
@@ -361,7 +363,7 @@ class Turn(Run):
                 pause = _BATCH
             except Exception as error:  # noqa: BLE001 - the turn goes on without its log
                 if not isinstance(error, MemoryUnavailable):  # which the turn itself finds out, when it is stored
-                    _log.error("run %s: %s", self.id, kind_and_place(error))
+                    _log.error(kind_and_place(error))
                 pause = 1.0
                 self._unlogged.set()
 
@@ -380,7 +382,7 @@ class Turn(Run):
         try:
             await self._write_log(ending)
         except Exception as error:  # noqa: BLE001 - a run always ends with an event
-            _log.warning("run %s: its log is not whole: %s", self.id, kind_and_place(error))
+            _log.warning("the run's log is not whole: %s", kind_and_place(error))
         self._emit(ending)
 
 
