@@ -10,7 +10,7 @@ import httpx
 import pytest
 from redis.asyncio import Redis
 
-from harness.replica import replica
+from harness.replica import COMMAND, replica
 from harness.scripted_model import ScriptedModel, status, tokens
 
 PRODUCTION = {"SUPPORT_ENV": "production", "SUPPORT_ALLOW_ANONYMOUS": "true", "OPENAI_API_KEY": "sk-test-canary"}
@@ -62,7 +62,7 @@ async def test_any_other_server_writes_the_same_lines(
     model: ScriptedModel, redis: Redis, redis_url: str, articles: Path, variables: dict[str, str]
 ) -> None:
     """As soon as the service has started, `uvicorn --factory` too."""
-    command = ["uvicorn", "--factory", "support_agent.api.app:create_app"]
+    command = [str(COMMAND.with_name("uvicorn")), "--factory", "support_agent.api.app:create_app"]
     async with replica(model, redis_url, articles, command=command, **variables) as (process, url):
         async with httpx.AsyncClient(base_url=url) as client:
             await client.post("/ask", json={"question": "Why?"}, headers={"X-Request-ID": "mine"})

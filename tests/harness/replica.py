@@ -13,7 +13,8 @@ import httpx
 from harness.scripted_model import ScriptedModel
 from support_agent.local.process import free_port
 
-BIN = Path(sys.executable).parent
+COMMAND = Path(sys.executable).with_name("support-agent")
+_SERVE = (str(COMMAND), "serve")
 
 
 @asynccontextmanager
@@ -22,7 +23,7 @@ async def replica(
     redis_url: str,
     articles: Path,
     *,
-    command: Sequence[str] = ("support-agent", "serve"),
+    command: Sequence[str] = _SERVE,
     **variables: str,
 ) -> AsyncGenerator[tuple[subprocess.Popen[bytes], str]]:
     """Run the service in a process of its own."""
@@ -37,7 +38,7 @@ async def replica(
     }
     with Path("output").open("wb") as output:
         process = subprocess.Popen(
-            [BIN / command[0], *command[1:], "--port", str(port)],
+            [*command, "--port", str(port)],
             env=environment,
             stdout=output,
             stderr=subprocess.STDOUT,

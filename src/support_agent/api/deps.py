@@ -20,6 +20,7 @@ from support_agent.api.cache import Answers, Piece
 from support_agent.api.drain import Drain
 from support_agent.api.errors import ClientGone, NoSuchEvent, NothingMore
 from support_agent.api.rate_limit import Allowance, RateLimited, RateLimiter, client_address
+from support_agent.api.readiness import Readiness
 from support_agent.api.schemas import ChatRequest, RunName, SessionId, StreamQuery
 from support_agent.api.settings import ServiceSettings
 from support_agent.graph.agent import SupportAgent
@@ -112,6 +113,10 @@ async def _feedback(connection: HTTPConnection) -> Feedback:
     return connection.state.feedback
 
 
+async def _readiness(connection: HTTPConnection) -> Readiness:
+    return connection.state.readiness
+
+
 async def _connection(request: Request) -> Connection:
     return Connection(request)
 
@@ -120,6 +125,7 @@ AnswersDep = Annotated[Answers, Depends(_answers)]
 AgentDep = Annotated[SupportAgent, Depends(_agent)]
 ConnectionDep = Annotated[Connection, Depends(_connection)]
 DrainDep = Annotated[Drain, Depends(_drain)]
+ReadinessDep = Annotated[Readiness, Depends(_readiness)]
 FeedbackDep = Annotated[Feedback, Depends(_feedback)]
 PrincipalDep = Annotated[Principal, Depends(principal)]
 

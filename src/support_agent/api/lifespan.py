@@ -11,6 +11,7 @@ from support_agent.api.cache import Answers
 from support_agent.api.drain import Drain, draining
 from support_agent.api.logs import log_run, masked_logs
 from support_agent.api.rate_limit import RateLimiter
+from support_agent.api.readiness import Readiness
 from support_agent.api.settings import ServiceSettings
 from support_agent.graph.agent import SupportAgent, open_agent
 from support_agent.graph.feedback import Feedback, open_feedback
@@ -30,6 +31,7 @@ class State(TypedDict):
     drain: Drain
     feedback: Feedback
     limiter: RateLimiter | None
+    readiness: Readiness
     settings: ServiceSettings
 
 
@@ -53,7 +55,13 @@ def lifespan_for(settings: ServiceSettings) -> Callable[[FastAPI], AbstractAsync
             limiter = RateLimiter(redis, settings.rate_limit) if settings.rate_limit else None
             answers = Answers(agent, redis, settings, drain)
             yield State(
-                agent=agent, answers=answers, drain=drain, feedback=feedback, limiter=limiter, settings=settings
+                agent=agent,
+                answers=answers,
+                drain=drain,
+                feedback=feedback,
+                limiter=limiter,
+                readiness=Readiness(agent, redis),
+                settings=settings,
             )
 
     return lifespan

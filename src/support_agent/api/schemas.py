@@ -123,10 +123,22 @@ class SessionResponse(BaseModel):
     expires_in: int = Field(description="Seconds until it is forgotten, unless another turn comes.")
 
 
+class CheckOut(BaseModel):
+    """How one dependency is."""
+
+    up: bool
+    latency_ms: float = Field(description="Milliseconds that asking took.")
+    reason: str | None = Field(default=None, description="Why it can't be used.")
+
+
 class ReadyResponse(BaseModel):
     """Whether the service takes new work."""
 
-    status: Literal["ready", "draining", "memory-unavailable"]
+    status: Literal["ready", "draining", "unavailable"]
+    checks: dict[str, CheckOut] | None = Field(
+        default=None,
+        examples=[{"redis": {"up": True, "latency_ms": 0.6}, "model": {"up": False, "reason": "HTTP 503"}}],
+    )
 
 
 class HealthResponse(BaseModel):

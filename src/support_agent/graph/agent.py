@@ -13,7 +13,7 @@ from support_agent.graph.errors import RUN_ERRORS, ShuttingDown
 from support_agent.graph.events import Done, Event, Failed
 from support_agent.graph.knowledge import Knowledge, open_knowledge
 from support_agent.graph.memory import Memory
-from support_agent.graph.models import open_models
+from support_agent.graph.models import Models, open_models
 from support_agent.graph.prompts import PROMPT_VERSION
 from support_agent.graph.report import Observe
 from support_agent.graph.runs import Engine, Run, end_runs
@@ -25,7 +25,9 @@ from support_agent.graph.state import AgentContext
 class SupportAgent:
     """Answers customers' questions; made by open_agent."""
 
-    def __init__(self, engine: Engine, sessions: Sessions | None, knowledge: Knowledge, version: str) -> None:
+    def __init__(
+        self, engine: Engine, sessions: Sessions | None, models: Models, knowledge: Knowledge, version: str
+    ) -> None:
         self.contacts = tuple(knowledge.contacts.values())
         """The company's own addresses."""
         self.version = version
@@ -34,6 +36,8 @@ class SupportAgent:
         """What a trace says of them."""
         self.observe = engine.observe
         """Gets the report of each run, and of whatever else answers a question."""
+        self.knowledge = knowledge
+        self.models = models
         self._engine = engine
         self._sessions = sessions
         self._running: set[Run] = set()
@@ -103,7 +107,7 @@ async def open_agent(
             engine = Engine(graph, settings.answer_timeout, observe)
             sessions = await stack.enter_async_context(open_sessions(redis, memory, engine, settings))
         engine = Engine(build_graph(models, knowledge, most_messages=most), settings.answer_timeout, observe)
-        agent = SupportAgent(engine, sessions, knowledge, _version(settings, knowledge))
+        agent = SupportAgent(engine, sessions, models, knowledge, _version(settings, knowledge))
         stack.push_async_callback(agent.drain, 0)
         yield agent
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import psycopg
 import yaml
-from langgraph.store.base import BaseStore, IndexConfig, PutOp
+from langgraph.store.base import BaseStore, IndexConfig, PutOp, SearchItem
 from langgraph.store.memory import InMemoryStore
 from langgraph.store.postgres import AsyncPostgresStore
 from langgraph.store.postgres.base import PostgresIndexConfig
@@ -79,13 +79,21 @@ class Knowledge:
 
     async def search(self, question: str) -> list[Passage]:
         """Return the PASSAGES nearest articles, best first; raises ModelError or KnowledgeUnavailable."""
+        items = await self._find(question, PASSAGES)
+        return [Passage(id=item.key, title=item.value["title"], text=item.value["text"]) for item in items]
+
+    async def ping(self) -> None:
+        """Find out whether there are articles; raises KnowledgeUnavailable."""
+        await self._find(None, 1)
+
+    async def _find(self, query: str | None, limit: int) -> list[SearchItem]:
         try:
-            items = await self._store.asearch(_namespace(self.version), query=question, limit=PASSAGES)
+            items = await self._store.asearch(_namespace(self.version), query=query, limit=limit)
         except (psycopg.Error, PoolTimeout) as error:
             raise KnowledgeUnavailable(type(error).__name__) from error
         if not items:
             raise KnowledgeUnavailable(f"the index {self.version} is gone; a restart makes it anew")
-        return [Passage(id=item.key, title=item.value["title"], text=item.value["text"]) for item in items]
+        return items
 
 
 @asynccontextmanager
@@ -164,6 +172,17 @@ async def _alone(url: str) -> AsyncGenerator[None]:
                 raise KnowledgeError(f"another replica has been indexing the articles for {_LOCK_DEADLINE:.0f} s")
             await asyncio.sleep(0.2)
         yield
+
+
+async def check_postgres(url: str) -> None:
+    """Find out whether a Postgres can hold articles; raises KnowledgeError saying why not."""
+    try:
+        async with await psycopg.AsyncConnection.connect(url, connect_timeout=_POSTGRES_TIMEOUT) as connection:
+            cursor = await connection.execute("SELECT 1 FROM pg_available_extensions WHERE name = 'vector'")
+            if await cursor.fetchone() is None:
+                raise psycopg.errors.FeatureNotSupported
+    except psycopg.Error as error:
+        raise KnowledgeError(f"DATABASE_URL: {_postgres_trouble(error)}") from error
 
 
 def _postgres_trouble(error: Exception) -> str:

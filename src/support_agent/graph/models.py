@@ -35,6 +35,7 @@ _PASSING_STATUSES = frozenset({408, 409, 429})  # and all from 500 on
 _CALLERS_FAULTS = frozenset({400, 403, 404, 413, 422})  # what a customer wrote may be the reason
 _BREAKER_THRESHOLD = 5  # attempts
 _BREAKER_PAUSE = 5.0  # seconds
+_PING_TIMEOUT = 2.0  # seconds
 _CANCELLED = "cancelled"
 
 _log = logging.getLogger(__name__)
@@ -99,6 +100,12 @@ class Models:
     async def classify(self, prompt: Sequence[BaseMessage]) -> AIMessage:
         """Return the classifier's reply."""
         return await _persist(self.classifier.breaker, lambda: self._reply(self.classifier.model, prompt))
+
+    async def ping(self) -> None:
+        """Ask the server for the answer model; raises openai.OpenAIError."""
+        model = self.answerers[0].model
+        client: openai.AsyncOpenAI = model.root_async_client
+        await client.with_options(timeout=_PING_TIMEOUT, max_retries=0).models.retrieve(model.model_name)
 
     async def embed(self, texts: Sequence[str]) -> list[list[float]]:
         """Return one vector a text, all of one length."""

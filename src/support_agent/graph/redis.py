@@ -98,14 +98,19 @@ async def open_redis(settings: AgentSettings) -> AsyncGenerator[Redis]:
         await pool.disconnect()
 
 
+async def missing_modules(redis: Redis) -> list[str]:
+    """Return the modules that this Redis lacks; raises RedisError."""
+    known = cast("list[object]", await redis.execute_command("COMMAND INFO", *_COMMANDS))
+    return [module for module, command in zip(_COMMANDS.values(), known, strict=True) if command is None]
+
+
 async def _check_modules(redis: Redis) -> None:
     try:
-        known = cast("list[object]", await redis.execute_command("COMMAND INFO", *_COMMANDS))
+        missing = await missing_modules(redis)
     except AuthenticationError as error:
         raise SettingsError("REDIS_URL: Redis refused the login") from error
     except RedisError as error:
         _log.warning("REDIS_URL: Redis can't be reached (%s); conversations wait for it", type(error).__name__)
         return
-    missing = [module for module, command in zip(_COMMANDS.values(), known, strict=True) if command is None]
     if missing:
         raise SettingsError(f"REDIS_URL: this Redis lacks {' and '.join(missing)}; Redis 8 has both, Redis Stack too")

@@ -156,11 +156,6 @@ class Sessions:
             await self._log.cancel(run_id)
         return found is not None
 
-    async def ping(self) -> None:
-        """Find out whether Redis answers."""
-        with memory_errors():
-            await self._redis.ping()
-
     async def history(self, session_id: str, tenant: str) -> History | None:
         """Return what the tenant's session remembers; None where it has no such session."""
         return await self._memory.history(thread_id(tenant, session_id))

@@ -3,9 +3,8 @@
 from fastapi import APIRouter, Response
 
 from support_agent import __version__
-from support_agent.api.deps import AgentDep, DrainDep
-from support_agent.api.schemas import HealthResponse, ReadyResponse
-from support_agent.graph.errors import MemoryUnavailable
+from support_agent.api.deps import DrainDep, ReadinessDep
+from support_agent.api.schemas import CheckOut, HealthResponse, ReadyResponse
 
 router = APIRouter(tags=["operations"])
 
@@ -17,15 +16,21 @@ async def health() -> HealthResponse:
     return HealthResponse(status="healthy", version=__version__)
 
 
-@router.get("/ready", responses={503: {"model": ReadyResponse, "description": "No new work, please."}})
-async def ready(agent: AgentDep, drain: DrainDep, response: Response) -> ReadyResponse:
-    """Say whether the service takes new work: not while it drains, nor without its Redis."""
+@router.get(
+    "/ready",
+    response_model_exclude_none=True,
+    responses={503: {"model": ReadyResponse, "description": "No new work, please."}},
+)
+async def ready(readiness: ReadinessDep, drain: DrainDep, response: Response) -> ReadyResponse:
+    """Say whether the service takes new work, and how what it depends on is.
+
+    503 while it drains, and without its Redis or its articles.
+    """
     if drain.begun.is_set():
         response.status_code = 503
         return ReadyResponse(status="draining")
-    try:
-        await agent.sessions.ping()
-    except MemoryUnavailable:
+    is_ready, checks = await readiness.ask()
+    if not is_ready:
         response.status_code = 503
-        return ReadyResponse(status="memory-unavailable")
-    return ReadyResponse(status="ready")
+    shown = {name: CheckOut(up=one.up, latency_ms=one.latency_ms, reason=one.reason) for name, one in checks.items()}
+    return ReadyResponse(status="ready" if is_ready else "unavailable", checks=shown)

@@ -1,0 +1,54 @@
+"""What probes and operators are told of the service's dependencies."""
+
+import asyncio
+from pathlib import Path
+
+import httpx
+import pytest
+from redis.asyncio import Redis
+
+from conftest import Serve
+from harness.own_redis import own_redis
+from harness.scripted_model import ScriptedModel, status
+
+
+async def ready(client: httpx.AsyncClient) -> tuple[int, dict[str, bool]]:
+    response = await client.get("/ready")
+    checks = response.json()["checks"]
+    assert all(check["latency_ms"] >= 0 for check in checks.values())
+    return response.status_code, {name: check["up"] for name, check in checks.items()}
+
+
+async def test_ready_names_what_is_down_and_forgets_it_when_it_is_back(
+    serve: Serve, model: ScriptedModel, tmp_path: Path
+) -> None:
+    """Without Redis there is no new work for this replica."""
+    with own_redis(tmp_path) as own:
+        async with serve(REDIS_URL=own.url) as url, httpx.AsyncClient(base_url=url) as client:
+            assert await ready(client) == (200, {"redis": True, "articles": True, "model": True})
+            own.freeze()
+            await asyncio.sleep(1.1)
+            assert await ready(client) == (503, {"redis": False, "articles": True, "model": True})
+            own.thaw()
+            async with asyncio.timeout(10):
+                while (await ready(client))[0] != 200:
+                    await asyncio.sleep(0.2)
+
+
+@pytest.mark.parametrize(("code", "reason"), [(401, "refused the key"), (500, "HTTP 500")])
+async def test_a_model_that_is_down_is_named_and_costs_no_replica(
+    serve: Serve, redis: Redis, model: ScriptedModel, code: int, reason: str
+) -> None:
+    """Since kept answers are given, and no other replica has another model."""
+    model.script("other", status(code))
+    async with serve() as url, httpx.AsyncClient(base_url=url) as client:
+        response = await client.get("/ready")
+    assert (response.status_code, response.json()["checks"]["model"]["reason"]) == (200, reason)
+
+
+async def test_probes_are_cheap(serve: Serve, redis: Redis, model: ScriptedModel) -> None:
+    """However many ask, the model is asked once in a while."""
+    async with serve() as url, httpx.AsyncClient(base_url=url) as client:
+        model.forget()
+        await asyncio.gather(*(client.get("/ready") for _ in range(50)))
+    assert len(model.calls) == 1

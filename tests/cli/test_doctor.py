@@ -1,0 +1,71 @@
+"""What doctor finds."""
+
+import asyncio
+import re
+from pathlib import Path
+
+import pytest
+from redis.asyncio import Redis
+from test_serve import run
+
+from harness.own_redis import own_redis
+from harness.scripted_model import ScriptedModel, status
+
+NOWHERE = "127.0.0.1:1"
+
+
+async def examined(articles: Path, **variables: str) -> tuple[int, str, str]:
+    result = await asyncio.to_thread(run, "doctor", SUPPORT_KNOWLEDGE=str(articles), **variables)
+    return result.returncode, result.stdout, result.stderr
+
+
+async def test_doctor_says_that_all_is_well(redis: Redis, redis_url: str, model: ScriptedModel, articles: Path) -> None:
+    """With the time that each took to answer, and how many answers came without asking the model."""
+    code, said, complaints = await examined(articles, REDIS_URL=redis_url, OPENAI_BASE_URL=model.url)
+    assert (code, complaints) == (0, "")
+    assert re.search(r"^Redis     answers in [\d.]+ ms", said, re.MULTILINE)
+    assert re.search(r"^answers   none yet of 0 came without asking the model", said, re.MULTILINE)
+    assert re.search(r"^model     answers in [\d.]+ ms", said, re.MULTILINE)
+    assert re.search(r"^articles  6 in .*; kept in memory", said, re.MULTILINE)
+
+
+async def test_doctor_says_what_is_not_configured(articles: Path) -> None:
+    """And what would stand in for it."""
+    code, said, _ = await examined(articles)
+    assert code == 0
+    assert said.count("not configured") == 2
+
+
+@pytest.mark.parametrize(
+    ("variables", "complaint"),
+    [
+        ({"REDIS_URL": f"redis://:secret-pw@{NOWHERE}/0"}, "Redis     can't be reached; start Redis, or correct"),
+        ({"OPENAI_BASE_URL": f"http://{NOWHERE}/v1"}, "model     can't be reached; start it, or correct OPENAI_BASE"),
+        (
+            {"DATABASE_URL": f"postgresql://u:secret-pw@{NOWHERE}/x"},
+            "articles  DATABASE_URL: Postgres can't be",
+        ),
+        ({"SUPPORT_KNOWLEDGE": "nowhere"}, "articles  SUPPORT_KNOWLEDGE: no articles"),
+    ],
+    ids=["redis", "model", "postgres", "articles"],
+)
+async def test_doctor_says_how_to_mend_what_is_down(articles: Path, variables: dict[str, str], complaint: str) -> None:
+    """In one line each, without a password; it exits with 1."""
+    result = await asyncio.to_thread(run, "doctor", **({"SUPPORT_KNOWLEDGE": str(articles)} | variables))
+    assert result.returncode == 1
+    assert result.stderr.startswith(complaint)
+    assert result.stderr.count("\n") == 1
+    assert "secret-pw" not in result.stdout + result.stderr
+
+
+async def test_doctor_tells_a_refused_key_from_a_server_in_trouble(model: ScriptedModel, articles: Path) -> None:
+    """Since they are mended by different people."""
+    for code, complaint in ((401, "refused the key; correct OPENAI_API_KEY"), (503, "HTTP 503; wait, or set")):
+        model.script("other", status(code))
+        assert complaint in (await examined(articles, OPENAI_BASE_URL=model.url))[2]
+
+
+async def test_doctor_knows_a_redis_without_modules(articles: Path, tmp_path: Path) -> None:
+    """And names what to use instead."""
+    with own_redis(tmp_path, modules=False) as own:
+        assert "lacks RedisJSON and RediSearch" in (await examined(articles, REDIS_URL=own.url))[2]
