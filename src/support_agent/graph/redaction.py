@@ -46,6 +46,12 @@ _KEY = re.compile(  # where there is a group, only that is masked
     r"""|://(?:[^\s/:[\]"<>]+:(?!\d{1,5}[/?#])|:)((?:(?!://)[^\s"<>])+)@""",
     re.IGNORECASE,
 )
+_KEY_WORD = re.compile(  # without one of these, quick to find, nothing matches above
+    r"sk[-_]|sa_|gh[opsur]_|github_pat_|xox|xapp|lsv2_|aiza|glpat|hf_|npm_|akia|asia|eyj|hooks\.|key|bearer|password|://",
+    re.IGNORECASE,
+)
+_DIGIT = re.compile(r"\d")
+_FEWEST = 8  # digits of what the patterns below find
 _LOCAL = r'[^\s@()<>[\]:;,"\\]'
 _EMAIL = re.compile(
     rf'(?P<local>"(?:[^"\\\n]|\\.){{0,64}}"|(?<!{_LOCAL}){_LOCAL}+)(?:@|%40)'
@@ -113,8 +119,10 @@ class Redactor:
         return type(value).__name__
 
     def _pass(self, text: str) -> str:
-        for mask, find in _RULES:
+        for mask, may_be, find in _RULES:
             plain = text if text.isascii() else text.translate(_PLAIN)
+            if not may_be(plain):
+                continue
             places = range(len(text))
             if len(plain) != len(text):
                 places = [place for place, char in enumerate(text) if _PLAIN[ord(char)]]
@@ -218,12 +226,24 @@ def _is_phone(number: str, region: str | None) -> bool:
     return phonenumbers.is_valid_number(parsed) or (region is None and phonenumbers.is_possible_number(parsed))
 
 
-_RULES: tuple[tuple[str, Callable[[str], _Spans]], ...] = (
-    ("[key]", partial(_matches, _KEY)),
-    ("[email]", _emails),
-    ("[iban]", partial(_numbers, _IBAN, (_is_iban,))),
-    ("[card]", partial(_numbers, _CARD, (_is_card,))),
-    ("[card]", partial(_numbers, _GROUPED_CARD, (_is_card,))),
-    ("[phone]", partial(_numbers, _PHONE, tuple(partial(_is_phone, region=region) for region in _REGIONS))),
-    ("[phone]", partial(_matches, _AMERICAN)),
+def _may_be_email(text: str) -> bool:
+    return "@" in text or "%40" in text
+
+
+def _may_be_number(text: str) -> bool:
+    return next(itertools.islice(_DIGIT.finditer(text), _FEWEST - 1, None), None) is not None
+
+
+_RULES: tuple[tuple[str, Callable[[str], object], Callable[[str], _Spans]], ...] = (
+    ("[key]", _KEY_WORD.search, partial(_matches, _KEY)),
+    ("[email]", _may_be_email, _emails),
+    ("[iban]", _may_be_number, partial(_numbers, _IBAN, (_is_iban,))),
+    ("[card]", _may_be_number, partial(_numbers, _CARD, (_is_card,))),
+    ("[card]", _may_be_number, partial(_numbers, _GROUPED_CARD, (_is_card,))),
+    (
+        "[phone]",
+        _may_be_number,
+        partial(_numbers, _PHONE, tuple(partial(_is_phone, region=region) for region in _REGIONS)),
+    ),
+    ("[phone]", _may_be_number, partial(_matches, _AMERICAN)),
 )
