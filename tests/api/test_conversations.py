@@ -136,6 +136,7 @@ async def commands(redis: Redis) -> int:
     return sum(value["calls"] for name, value in counts.items() if name.removeprefix("cmdstat_") not in ignored)
 
 
+@pytest.mark.soak
 async def test_nothing_is_left_once_all_has_expired(redis: Redis, serve: Serve, model: ScriptedModel) -> None:
     """Sessions, runs' logs and idempotency records expire by themselves; a turn prolongs its session."""
     async with several(serve, 1, SUPPORT_SESSION_TTL=2) as (client,):
