@@ -356,7 +356,7 @@ async def test_nobody_waits_for_longer_than_a_turn_may_take(
     async with caching(serve, replicas, SUPPORT_ANSWER_TIMEOUT=1.5) as urls, aiohttp.ClientSession() as session:
         began = time.monotonic()
         statuses = await asyncio.gather(*(status_of(session, url) for url in urls * 5))
-        assert time.monotonic() - began < 2.5
+        assert time.monotonic() - began < 2.8  # twice the time would be 3
     assert set(statuses) == {504}
 
 

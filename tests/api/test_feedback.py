@@ -15,6 +15,8 @@ from harness.langsmith import PROJECT, LangSmith, traced
 from harness.own_redis import own_redis
 from harness.scripted_model import ScriptedModel
 from support_agent.api.auth import digest, new_key
+from support_agent.graph.feedback import Feedback
+from support_agent.graph.redaction import Redactor
 
 QUESTION = {"question": "Why was I charged twice?"}
 
@@ -86,8 +88,9 @@ async def test_a_rating_survives_an_outage_of_langsmith(serve: Serve, redis: Red
     async with traced(serve) as (client, langsmith):
         run_id = (await client.post("/ask", json=QUESTION)).json()["run_id"]
         langsmith.fault = 503
-        for score in (0, 1):
-            assert (await client.post("/feedback", json={"run_id": run_id, "score": score})).status_code == 202
+        other = (await client.post("/ask", json=QUESTION)).json()["run_id"]
+        for name, score in ((run_id, 0), (other, 1)):
+            assert (await client.post("/feedback", json={"run_id": name, "score": score})).status_code == 202
         await asyncio.sleep(1.5)
         assert not langsmith.feedback
         langsmith.fault = None
@@ -107,6 +110,32 @@ async def test_a_rating_survives_an_outage_of_langsmith(serve: Serve, redis: Red
     async with traced(serve) as (client, langsmith):
         (given,) = await until_rated(langsmith, 1)
         assert given["score"] == 0.5
+
+
+async def test_a_later_rating_replaces_an_earlier_one(serve: Serve, redis: Redis, model: ScriptedModel) -> None:
+    """However often a run is rated, its last rating is kept, and nobody else's is pushed out."""
+    async with serve() as url, httpx.AsyncClient(base_url=url) as client:
+        runs = [(await client.post("/ask", json={"question": f"{number}?"})).json()["run_id"] for number in range(2)]
+        for score in (0, 0.5, 1):
+            for run_id in runs:
+                await client.post("/feedback", json={"run_id": run_id, "score": score})
+    feedback = Feedback(redis, Redactor())
+    assert [(rating.run_id, rating.score) for rating in await feedback.below(2)] == [(run_id, 1) for run_id in runs]
+
+
+async def test_a_frozen_langsmith_loses_no_rating(serve: Serve, redis: Redis, model: ScriptedModel) -> None:
+    """Nor a trace; both go out when it answers again."""
+    async with traced(serve) as (client, langsmith):
+        langsmith.thawed.clear()
+        langsmith.fault = 503
+        run_id = (await client.post("/ask", json=QUESTION)).json()["run_id"]
+        await client.post("/feedback", json={"run_id": run_id, "score": 1})
+        await asyncio.sleep(3.5)
+        langsmith.fault = None
+        langsmith.thawed.set()
+        (rating,) = await until_rated(langsmith, 1)
+        (root,) = await langsmith.until(1)
+    assert rating["run_id"] == root["id"] == run_id
 
 
 async def test_without_redis_nothing_can_be_rated(serve: Serve, model: ScriptedModel, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from redis.asyncio import Redis
 
 from conftest import Serve
 from harness.own_redis import own_redis
-from harness.scripted_model import ScriptedModel, status
+from harness.scripted_model import Reply, ScriptedModel, body, stall, status
 
 
 async def ready(client: httpx.AsyncClient) -> tuple[int, dict[str, bool]]:
@@ -35,12 +35,21 @@ async def test_ready_names_what_is_down_and_forgets_it_when_it_is_back(
                     await asyncio.sleep(0.2)
 
 
-@pytest.mark.parametrize(("code", "reason"), [(401, "refused the key"), (500, "HTTP 500")])
+@pytest.mark.parametrize(
+    ("reply", "reason"),
+    [
+        (status(401), "refused the key"),
+        (status(500), "HTTP 500"),
+        (stall, "no answer in 0.7 s"),
+        (body("{not json", "application/json"), "answers rubbish"),
+    ],
+    ids=["key", "500", "stall", "rubbish"],
+)
 async def test_a_model_that_is_down_is_named_and_costs_no_replica(
-    serve: Serve, redis: Redis, model: ScriptedModel, code: int, reason: str
+    serve: Serve, redis: Redis, model: ScriptedModel, reply: Reply, reason: str
 ) -> None:
     """Since kept answers are given, and no other replica has another model."""
-    model.script("other", status(code))
+    model.script("other", reply)
     async with serve() as url, httpx.AsyncClient(base_url=url) as client:
         response = await client.get("/ready")
     assert (response.status_code, response.json()["checks"]["model"]["reason"]) == (200, reason)

@@ -68,4 +68,4 @@ async def test_nothing_is_done_without_a_key(serve: Serve, redis: Redis, model: 
         ("get", "/ready"),
     }
     assert len(statuses) >= 10
-    assert model.calls == []
+    assert {call.kind for call in model.calls} <= {"other"}  # /ready asks whether the model's server is there

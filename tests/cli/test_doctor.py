@@ -65,6 +65,17 @@ async def test_doctor_tells_a_refused_key_from_a_server_in_trouble(model: Script
         assert complaint in (await examined(articles, OPENAI_BASE_URL=model.url))[2]
 
 
+async def test_doctor_refuses_what_serve_refuses(articles: Path) -> None:
+    """With the same line."""
+    for variables, missing in (
+        ({"SUPPORT_ENV": "production"}, "missing in the environment: OPENAI_API_KEY or OPENAI_BASE_URL, REDIS_URL"),
+        ({"LANGSMITH_TRACING": "true"}, "LANGSMITH_API_KEY: missing"),
+    ):
+        code, _, complaint = await examined(articles, **variables)
+        assert (code, complaint.count("\n")) == (1, 1)
+        assert missing in complaint
+
+
 async def test_doctor_knows_a_redis_without_modules(articles: Path, tmp_path: Path) -> None:
     """And names what to use instead."""
     with own_redis(tmp_path, modules=False) as own:

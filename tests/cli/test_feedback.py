@@ -19,8 +19,9 @@ async def test_badly_rated_runs_become_cases(
     model.script("answer", tokens(["In 30 days."]))
     async with serve() as url, httpx.AsyncClient(base_url=url) as client:
         answer = (await client.post("/ask", json={"question": "Is ada@mail.example charged twice?"})).json()
-        for score in (0.2, 0.9):
-            await client.post("/feedback", json={"run_id": answer["run_id"], "score": score, "comment": "No: 14."})
+        other = (await client.post("/ask", json={"question": "Another?"})).json()
+        for run_id, score in ((answer["run_id"], 0.2), (other["run_id"], 0.9)):
+            await client.post("/feedback", json={"run_id": run_id, "score": score, "comment": "No: 14."})
         exported = await asyncio.to_thread(run, "feedback", "export", REDIS_URL=redis_url)
         file = tmp_path / "cases.yaml"
         many = await asyncio.to_thread(

@@ -38,7 +38,7 @@ async def test_production_writes_json_lines(model: ScriptedModel, redis: Redis, 
     assert failed["request_id"] == "[card]"
     (asked,) = [line for line in lines if line.get("route") == "/ask"]
     assert (asked["method"], asked["status"], asked["request_id"]) == ("POST", 200, "mine")
-    assert "run_id" not in asked
+    assert asked["run_id"] == answer["run_id"]
     assert any(line["logger"] == "uvicorn.error" for line in lines)
 
 

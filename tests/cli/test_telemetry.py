@@ -46,7 +46,9 @@ async def collector() -> AsyncGenerator[tuple[str, list[Any]]]:
 async def test_runs_join_the_callers_trace(model: ScriptedModel, redis: Redis, redis_url: str, articles: Path) -> None:
     """The request, the run, its nodes and the models' calls, one in the other; nobody's words are in them."""
     async with collector() as (endpoint, spans):
-        variables = {"OTEL_EXPORTER_OTLP_ENDPOINT": endpoint, "OTEL_METRICS_EXPORTER": "none"}
+        variables = {
+            "OTEL_EXPORTER_OTLP_ENDPOINT": endpoint,
+        }
         async with replica(model, redis_url, articles, OTEL_BSP_SCHEDULE_DELAY="100", **variables) as (process, url):
             async with httpx.AsyncClient(base_url=url) as client:
                 headers = {"traceparent": f"00-{TRACE}-{CALLER}-01"}
@@ -69,6 +71,20 @@ async def test_runs_join_the_callers_trace(model: ScriptedModel, redis: Redis, r
     (server,) = [span for span in spans if span.name == "GET /stream"]
     assert server.parent_span_id.hex() == CALLER
     assert "anary" not in str(spans)
+
+
+async def test_a_collector_that_is_away_does_not_delay_the_end(
+    model: ScriptedModel, redis: Redis, redis_url: str, articles: Path
+) -> None:
+    """By more than a moment; its spans are lost."""
+    variables = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1"}
+    async with replica(model, redis_url, articles, **variables) as (process, url):
+        async with httpx.AsyncClient(base_url=url) as client:
+            assert (await client.post("/ask", json={"question": "Why?"})).status_code == 200
+        process.terminate()
+        began = time.monotonic()
+        assert await asyncio.to_thread(process.wait, 15) == 0
+    assert time.monotonic() - began < 6
 
 
 @pytest.mark.soak

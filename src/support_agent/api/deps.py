@@ -25,7 +25,7 @@ from support_agent.api.schemas import ChatRequest, RunName, SessionId, StreamQue
 from support_agent.api.settings import ServiceSettings
 from support_agent.graph.agent import SupportAgent
 from support_agent.graph.errors import RUN_ERRORS
-from support_agent.graph.events import Failed
+from support_agent.graph.events import Done, Failed
 from support_agent.graph.feedback import Feedback
 from support_agent.graph.runs import Followed, Turn
 from support_agent.graph.state import AgentContext
@@ -47,6 +47,10 @@ class Connection:
     def tell(self, headers: Mapping[str, str]) -> None:
         """Have the answer carry headers, whatever becomes of the request."""
         self._request.state.headers.update(headers)
+
+    def ran(self, run_id: str) -> None:
+        """Have the request's log line name its run."""
+        self._request.state.run_id = run_id
 
     async def while_open(self, work: Coroutine[Any, Any, _T]) -> _T:
         """Return what `work` returns, or cancel it and raise ClientGone when the client hangs up first."""
@@ -228,16 +232,18 @@ async def _answering(
         if isinstance(first, Failed):
             raise RUN_ERRORS[first.error]
         connection.tell({"X-Cache": answering.outcome})
-        yield _chain(first, pieces)
+        yield _chain(first, pieces, connection)
 
 
 async def _first(pieces: AsyncIterator[Piece]) -> Piece:
     return await anext(pieces)
 
 
-async def _chain(first: Piece, rest: AsyncIterator[Piece]) -> AsyncIterator[Piece]:
+async def _chain(first: Piece, rest: AsyncIterator[Piece], connection: Connection) -> AsyncIterator[Piece]:
     yield first
     async for piece in rest:
+        if isinstance(piece, Done):
+            connection.ran(piece.run_id)
         yield piece
 
 
@@ -262,11 +268,13 @@ async def _turn(
         body.message, body.session_id, AgentContext(tenant=caller.tenant, customer_id=body.customer_id)
     )
     try:
-        return await connection.while_open(agent.sessions.begin(turn, idempotency_key or None))
+        run = await connection.while_open(agent.sessions.begin(turn, idempotency_key or None))
     except BaseException:
         if not idempotency_key:
             turn.cancel()
         raise
+    connection.ran(run.id)
+    return run
 
 
 TurnDep = Annotated[Followed, Depends(_turn)]

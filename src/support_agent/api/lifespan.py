@@ -13,6 +13,7 @@ from support_agent.api.logs import log_run, masked_logs
 from support_agent.api.rate_limit import RateLimiter
 from support_agent.api.readiness import Readiness
 from support_agent.api.settings import ServiceSettings
+from support_agent.api.telemetry import flush_spans
 from support_agent.graph.agent import SupportAgent, open_agent
 from support_agent.graph.feedback import Feedback, open_feedback
 from support_agent.graph.metrics import RunMetrics
@@ -42,6 +43,7 @@ def lifespan_for(settings: ServiceSettings) -> Callable[[FastAPI], AbstractAsync
     async def lifespan(_: FastAPI) -> AsyncGenerator[State]:
         async with AsyncExitStack() as stack:
             redis = await stack.enter_async_context(open_redis(settings))
+            stack.callback(flush_spans)
             observers: list[Observe] = []
             stack.callback(observers.clear)
             agent = await stack.enter_async_context(open_agent(settings, redis, partial(_tell, observers)))

@@ -92,6 +92,8 @@ class RequestMiddleware:
             route = getattr(scope.get("route"), "path", "(no route)")
             method, milliseconds = scope.get("method", "WS"), round((time.monotonic() - began) * 1000)
             shape = {"method": method, "route": route, "status": status, "duration_ms": milliseconds}
+            if run_id := scope["state"].get("run_id"):
+                shape["run_id"] = run_id
             _log.info("%s %s %d", method, route, status, extra=shape)
             unbind_contextvars("request_id")
             request_id.reset(token)

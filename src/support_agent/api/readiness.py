@@ -11,7 +11,8 @@ from support_agent.graph.agent import SupportAgent
 from support_agent.graph.health import Check, check_articles, check_model, check_redis
 
 _FRESH = 1.0  # seconds that an answer counts
-_MODELS_FRESH = 15.0  # the same of a model that is up, since asking may cost something
+_MODELS_FRESH = 15.0  # the same of the model, since asking may cost something
+_MODELS_TIMEOUT = 0.7  # seconds, less than probes wait
 
 
 class _Asked:
@@ -26,7 +27,7 @@ class _Asked:
         async with self._lock:
             if self._check is None or time.monotonic() > self._until:
                 self._check = await self._ask()
-                self._until = time.monotonic() + (self._fresh if self._check.up else _FRESH)
+                self._until = time.monotonic() + self._fresh
             return self._check
 
 
@@ -39,7 +40,7 @@ class Readiness:
     def __init__(self, agent: SupportAgent, redis: Redis) -> None:
         self._redis = _Asked(partial(check_redis, redis))
         self._articles = _Asked(partial(check_articles, agent.knowledge))
-        self._model = _Asked(partial(check_model, agent.models), _MODELS_FRESH)
+        self._model = _Asked(partial(check_model, agent.models, _MODELS_TIMEOUT), _MODELS_FRESH)
 
     async def ask(self) -> tuple[bool, dict[str, Check]]:
         """Return whether all that is needed is up, and how each is."""

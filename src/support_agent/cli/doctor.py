@@ -15,9 +15,14 @@ if TYPE_CHECKING:
     from support_agent.graph.health import Check
 
 
+_PATIENCE = 5.0  # seconds
+
+
 def doctor() -> None:
     """Check the settings and all that they name, say how to mend it, and show what the answer cache saved."""
     settings = ServiceSettings.load()
+    if settings.env == "production":
+        settings.require_service()
     print("settings  read; none is unknown or bad")
     if not asyncio.run(_examine(settings)):
         raise typer.Exit(1)
@@ -68,7 +73,7 @@ async def _examine_model(settings: ServiceSettings) -> bool:
         print("model     not configured: set OPENAI_API_KEY; without it `support-agent serve` starts the offline one")
         return True
     async with open_models(settings) as models:
-        check = await check_model(models)
+        check = await check_model(models, _PATIENCE)
     _say("model", check, f"its server is there: {settings.classify_model}, {settings.answer_model}")
     return check.up
 

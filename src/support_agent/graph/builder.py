@@ -36,10 +36,12 @@ def build_graph(
     With a checkpointer it remembers the last `most_messages` messages of each thread, and what else `state` says.
     """
     graph = StateGraph(state, AgentContext, input_schema=AgentInput)
-    graph.add_node("classify", _recorded("classify", partial(classify, models=models)))
-    graph.add_node("retrieve", _recorded("retrieve", partial(retrieve, knowledge=knowledge)))
-    answer_ = partial(answer, models=models, knowledge=knowledge, most_messages=most_messages)
-    graph.add_node("answer", _recorded("answer", answer_))
+    for name, node in (
+        ("classify", partial(classify, models=models)),
+        ("retrieve", partial(retrieve, knowledge=knowledge)),
+        ("answer", partial(answer, models=models, knowledge=knowledge, most_messages=most_messages)),
+    ):
+        graph.add_node(name, _recorded(name, node), input_schema=state)
     graph.add_edge(START, "classify")
     graph.add_edge(START, "retrieve")
     # Both run in the same step, so `answer` runs once. LangGraph's server can't say what follows a joined edge.

@@ -1,12 +1,13 @@
 """What customers think of answers: kept in Redis, and passed on to LangSmith.
 
 `run:<id>:record` holds what a run was asked and answered, masked, for a day, so that it can be rated. `feedback` is a
-stream of ratings, each with its run's record; LangSmith's consumer group takes them from there, so that its outages and
-ours lose none.
+stream of ratings, each with its run's record, and `run:<id>:rated` names a run's entry, which its next rating replaces.
+LangSmith's consumer group takes ratings from the stream, so that its outages and ours lose none.
 """
 
 import asyncio
 import contextlib
+import threading
 import uuid
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
@@ -48,7 +49,7 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Rating:
-    """What somebody thinks of a run."""
+    """What somebody thinks of a run; a later rating replaces it."""
 
     run_id: str
     score: Annotated[float, Field(ge=0, le=1)]
@@ -84,7 +85,10 @@ class Feedback:
             return False
         rating = Rating(run_id, score, comment and self._redactor.text(comment), record)
         with memory_errors():
-            await self._redis.xadd(_STREAM, {"rating": _rating_json.dump_json(rating)}, maxlen=_MOST)
+            entry = await self._redis.xadd(_STREAM, {"rating": _rating_json.dump_json(rating)}, maxlen=_MOST)
+            earlier = await self._redis.set(_rated(run_id), cast("bytes", entry), ex=RATABLE, get=True)
+            if earlier:
+                await self._redis.xdel(_STREAM, cast("bytes", earlier))
         return True
 
     async def below(self, score: float) -> list[Rating]:
@@ -138,20 +142,30 @@ class _Forwarding:
         await self._redis.xautoclaim(_STREAM, _GROUP, self._name, _ORPHANED, count=_AT_ONCE)
         for since in ("0", ">"):
             found = cast("Any", await self._redis.xreadgroup(_GROUP, self._name, {_STREAM: since}, count=_AT_ONCE))
-            if entries := [entry for _, entries in found for entry in entries]:
-                return [_entry(entry) for entry in entries]
+            entries = [entry for _, entries in found for entry in entries]
+            if gone := [name for name, fields in entries if not fields]:  # rated again since
+                await self._redis.xack(_STREAM, _GROUP, *gone)
+            if there := [_entry(entry) for entry in entries if entry[1]]:
+                return there
         return []
 
     async def _send(self, name: str, rating: Rating) -> bool:
         """Return whether it is sent; false where the service ends before, or LangSmith is away."""
         name = str(uuid.uuid5(uuid.UUID(rating.run_id), name))  # the same when it is sent again
-        sending = asyncio.create_task(
-            asyncio.to_thread(self._tracing.rate, rating.run_id, rating.score, rating.comment, name)
-        )
+        loop = asyncio.get_running_loop()
+        sent: asyncio.Future[bool] = loop.create_future()
+
+        def send() -> None:
+            is_sent = self._tracing.rate(rating.run_id, rating.score, rating.comment, name)
+            with contextlib.suppress(RuntimeError):  # nobody waits any more
+                loop.call_soon_threadsafe(sent.set_result, is_sent)
+
+        # A thread of its own, since the loop's executor is waited for at the end, for as long as LangSmith likes.
+        threading.Thread(target=send, name="langsmith-rating", daemon=True).start()
         closed = asyncio.create_task(self.closed.wait())
-        await asyncio.wait((sending, closed), return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait((sent, closed), return_when=asyncio.FIRST_COMPLETED)
         closed.cancel()
-        return sending.done() and sending.result()
+        return sent.done() and sent.result()
 
 
 @asynccontextmanager
@@ -171,6 +185,10 @@ async def open_feedback(redis: Redis, redactor: Redactor, tracing: Tracing | Non
 
 def _entry(entry: tuple[bytes, dict[bytes, bytes]]) -> tuple[str, Rating]:
     return entry[0].decode(), _rating_json.validate_json(entry[1][b"rating"])
+
+
+def _rated(run_id: str) -> str:
+    return f"run:{run_id}:rated"
 
 
 def _key(run_id: str) -> str:

@@ -61,19 +61,23 @@ async def check_articles(knowledge: Knowledge) -> Check:
     return await _timed(ask)
 
 
-async def check_model(models: Models) -> Check:
+async def check_model(models: Models, seconds: float) -> Check:
     """Ask the model's server whether it knows the answer model; any answer but a refusal will do."""
 
     async def ask() -> None:
         try:
-            await models.ping()
+            await models.ping(seconds)
         except openai.APIStatusError as error:
             if error.status_code in (401, 403):
                 raise _Down("refused the key", "correct OPENAI_API_KEY") from error
             if error.status_code >= 500:
                 raise _Down(f"HTTP {error.status_code}", "wait, or set SUPPORT_FALLBACK_MODEL") from error
-        except openai.OpenAIError as error:
+        except (openai.APITimeoutError, TimeoutError) as error:
+            raise _Down(f"no answer in {seconds:g} s", "wait, or set SUPPORT_FALLBACK_MODEL") from error
+        except openai.APIConnectionError as error:
             raise _Down("can't be reached", "start it, or correct OPENAI_BASE_URL") from error
+        except Exception as error:
+            raise _Down("answers rubbish", "correct OPENAI_BASE_URL") from error
 
     return await _timed(ask)
 

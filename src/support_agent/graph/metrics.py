@@ -10,7 +10,8 @@ from support_agent.graph.prices import OPENAI, cost
 from support_agent.graph.report import RunReport
 from support_agent.graph.settings import AgentSettings
 
-_SECONDS = [0.05, 0.1, 0.25, 0.5, 1, 2, 3, 5, 7.5, 10, 15, 20, 30, 45, 60, 120]
+SECONDS = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 3, 5, 7.5, 10, 15, 20, 30, 45, 60, 120]
+"""Where buckets of times end."""
 
 _meter = metrics.get_meter("support_agent")
 
@@ -31,13 +32,13 @@ _first_token = _meter.create_histogram(
     "support_agent.first_token",
     "s",
     "Time from a run's start to its first token.",
-    explicit_bucket_boundaries_advisory=_SECONDS,
+    explicit_bucket_boundaries_advisory=SECONDS,
 )
 _duration = _meter.create_histogram(
     "support_agent.run_duration",
     "s",
     "Time that a run took.",
-    explicit_bucket_boundaries_advisory=_SECONDS,
+    explicit_bucket_boundaries_advisory=SECONDS,
 )
 _tokens = _meter.create_counter("support_agent.tokens", description="Tokens, as the model's server counts them.")
 _cost = _meter.create_counter("support_agent.cost_dollars", description="US dollars, where the model's price is known.")

@@ -35,7 +35,6 @@ _PASSING_STATUSES = frozenset({408, 409, 429})  # and all from 500 on
 _CALLERS_FAULTS = frozenset({400, 403, 404, 413, 422})  # what a customer wrote may be the reason
 _BREAKER_THRESHOLD = 5  # attempts
 _BREAKER_PAUSE = 5.0  # seconds
-_PING_TIMEOUT = 2.0  # seconds
 _CANCELLED = "cancelled"
 
 _log = logging.getLogger(__name__)
@@ -101,11 +100,12 @@ class Models:
         """Return the classifier's reply."""
         return await _persist(self.classifier.breaker, lambda: self._reply(self.classifier.model, prompt))
 
-    async def ping(self) -> None:
-        """Ask the server for the answer model; raises openai.OpenAIError."""
+    async def ping(self, seconds: float) -> None:
+        """Ask the server for the answer model; raises openai.OpenAIError, TimeoutError, or what rubbish raises."""
         model = self.answerers[0].model
         client: openai.AsyncOpenAI = model.root_async_client
-        await client.with_options(timeout=_PING_TIMEOUT, max_retries=0).models.retrieve(model.model_name)
+        async with asyncio.timeout(seconds):
+            await client.with_options(max_retries=0).models.retrieve(model.model_name)
 
     async def embed(self, texts: Sequence[str]) -> list[list[float]]:
         """Return one vector a text, all of one length."""

@@ -106,8 +106,6 @@ class AgentSettings(BaseSettings):
         missing = [] if self.has_model else ["OPENAI_API_KEY or OPENAI_BASE_URL"]
         if redis and self.redis_url is None:
             missing.append("REDIS_URL")
-        if self.langsmith_tracing and self.langsmith_api_key is None:
-            missing.append("LANGSMITH_API_KEY, which LANGSMITH_TRACING=true needs")
         if missing:
             raise SettingsError(f"missing in the environment: {', '.join(missing)}")
         return self
@@ -122,11 +120,14 @@ class AgentSettings(BaseSettings):
                 raise SettingsError(f"{name}: there is no such setting; see .env.example for those there are")
         empty: dict[str, Any] = {name: "" for name in cls.may_be_empty if configured.get(name) == ""}
         try:
-            return cls(**empty)
+            settings = cls(**empty)
         except ValidationError as error:
             first = error.errors(include_input=False, include_url=False)[0]
             message = first["msg"].removeprefix("Value error, ")
             raise SettingsError(f"{first['loc'][0]}: {message}") from None
+        if settings.langsmith_tracing and settings.langsmith_api_key is None:
+            raise SettingsError("LANGSMITH_API_KEY: missing, and LANGSMITH_TRACING=true needs it")
+        return settings
 
 
 def _with_scheme(value: SecretStr | None, *schemes: str) -> SecretStr | None:

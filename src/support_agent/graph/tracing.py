@@ -13,7 +13,7 @@ import threading
 import time
 import uuid
 from collections.abc import Generator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, cast
@@ -25,6 +25,7 @@ from urllib3 import Retry
 
 from support_agent import __version__
 from support_agent.graph.breaker import Breaker, BreakerOpen
+from support_agent.graph.errors import SettingsError
 from support_agent.graph.events import Done, Failed
 from support_agent.graph.metrics import traces_dropped
 from support_agent.graph.prices import OPENAI, cost
@@ -36,10 +37,11 @@ from support_agent.graph.state import Passage
 NAME = "support-agent"
 """What the root of each trace is called."""
 
-_WAITING = 1000  # reports, of 10 to 20 kB each
+_WAITING = 8_000_000  # characters of reports that wait, of 10,000 to 20,000 each as a rule
 _BATCH = 50  # reports that are sent at once
+_BATCH_SIZE = 1_000_000  # characters of them, unless one is longer
 _PAUSE = 2.0  # seconds between two attempts to send while LangSmith is away
-_EXIT = 2.0  # seconds that the service's end may wait for what is unsent
+_EXIT = 1.5  # seconds that the service's end may wait for what is unsent
 _TIMEOUT = (1_000, 2_000)  # milliseconds to connect, and to be answered; traces have LangSmith's own
 _PASSING_STATUSES = frozenset({401, 403, 408, 429})  # and all from 500 on
 
@@ -68,7 +70,9 @@ class Tracing:
         self._project_id: uuid.UUID | None = None
         self._server = settings.openai_base_url or OPENAI
         self._metadata = {"release": __version__, "environment": settings.env, **versions}
-        self._waiting: queue.Queue[RunReport] = queue.Queue(_WAITING)
+        self._waiting: queue.SimpleQueue[tuple[int, RunReport]] = queue.SimpleQueue()
+        self._size = 0
+        self._sizing = threading.Lock()
         self._closing = threading.Event()
         self._unsent = 0
         self._thread = threading.Thread(target=self._keep_sending, name="langsmith", daemon=True)
@@ -77,11 +81,13 @@ class Tracing:
 
     def observe(self, report: RunReport) -> None:
         """Have a run's trace sent, or dropped where too many wait."""
-        try:
-            if self._closing.is_set():
-                raise queue.Full
-            self._waiting.put_nowait(report)
-        except queue.Full:
+        size = _size(report)
+        with self._sizing:
+            fits = self._size + size <= _WAITING and not self._closing.is_set()
+            self._size += size if fits else 0
+        if fits:
+            self._waiting.put((size, report))
+        else:
             traces_dropped.add(1)
 
     def rate(self, run_id: str, score: float, comment: str | None, name: str) -> bool:
@@ -129,13 +135,15 @@ class Tracing:
     def _next(self) -> list[RunReport]:
         """Wait for reports; none once nothing waits and the service ends."""
         reports: list[RunReport] = []
+        taken = 0
         while not reports and not (self._closing.is_set() and self._waiting.empty()):
-            try:
-                reports.append(self._waiting.get(timeout=0.1))
-                while len(reports) < _BATCH:
-                    reports.append(self._waiting.get_nowait())
-            except queue.Empty:
-                pass
+            with suppress(queue.Empty):
+                while len(reports) < _BATCH and taken < _BATCH_SIZE:
+                    size, report = self._waiting.get(timeout=0 if reports else 0.1)
+                    reports.append(report)
+                    taken += size
+        with self._sizing:
+            self._size -= taken
         return reports
 
     def _send(self, reports: Sequence[RunReport]) -> bool:
@@ -146,8 +154,10 @@ class Tracing:
                     self._ingest([run for report in reports for run in self._runs(report)])
             except Exception as error:  # noqa: BLE001 - a trace that can't be sent must not stop the next
                 if not _may_pass(error):
+                    if len(reports) > 1:  # one of them, and not the others
+                        return all(self._send([report]) for report in reports)
                     traces_dropped.add(len(reports))
-                    _log.warning("%d traces can't be sent: %s", len(reports), type(error).__name__)
+                    _log.warning("a trace can't be sent: %s", type(error).__name__)
                     return True
             else:
                 return True
@@ -240,11 +250,17 @@ class Tracing:
         }
 
 
+def _size(report: RunReport) -> int:
+    """Return about how many characters a report holds."""
+    prompts = sum(len(message.text) for call in report.calls for message in call.prompt)
+    return prompts + len(report.question) + sum(len(call.text) for call in report.calls)
+
+
 def _may_pass(error: Exception) -> bool:
     """Whether the same may be sent later: LangSmith is away, or does not know the key for now."""
     response = getattr(error.__context__, "response", None)
     status = 503 if response is None else response.status_code
-    expected = isinstance(error, LangSmithError | BreakerOpen)
+    expected = isinstance(error, LangSmithError | BreakerOpen | OSError)  # the last are those of connections
     return expected and (status in _PASSING_STATUSES or status >= 500)
 
 
@@ -315,7 +331,12 @@ def open_tracing(settings: AgentSettings, versions: Mapping[str, str], redactor:
         yield None
         return
     logging.getLogger("langsmith").setLevel(logging.CRITICAL)  # it logs each attempt; the breaker, each change
-    tracing = Tracing(settings, versions, redactor)
+    try:
+        tracing = Tracing(settings, versions, redactor)
+    except LangSmithError as error:
+        raise SettingsError(
+            "LANGSMITH_: these variables contradict each other; set those alone that .env.example has"
+        ) from error
     try:
         yield tracing
     finally:

@@ -23,4 +23,5 @@ async def ask(
     async with answers.answering(body.question, context, fresh=fresh) as answering:
         done = await connection.while_open(answering.whole())
         connection.tell({"X-Cache": answering.outcome})
+        connection.ran(done.run_id)
         return AskResponse.of(done, cached=answering.outcome == "hit")
