@@ -72,7 +72,7 @@ async def check_model(models: Models, seconds: float) -> Check:
                 raise _Down("refused the key", "correct OPENAI_API_KEY") from error
             if error.status_code >= 500:
                 raise _Down(f"HTTP {error.status_code}", "wait, or set SUPPORT_FALLBACK_MODEL") from error
-        except (openai.APITimeoutError, TimeoutError) as error:
+        except TimeoutError as error:
             raise _Down(f"no answer in {seconds:g} s", "wait, or set SUPPORT_FALLBACK_MODEL") from error
         except openai.APIConnectionError as error:
             raise _Down("can't be reached", "start it, or correct OPENAI_BASE_URL") from error
