@@ -38,8 +38,8 @@ async def schemathesis(url: str, *arguments: str) -> None:
 @pytest.mark.parametrize(
     ("key", "examples"),
     [
-        pytest.param(KEY, 100, id="guarded"),
-        pytest.param(None, 100, id="open"),
+        pytest.param(KEY, 50, id="guarded"),
+        pytest.param(None, 50, id="open"),
     ],
 )
 @pytest.mark.soak

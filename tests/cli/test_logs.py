@@ -57,6 +57,7 @@ async def test_development_writes_lines_to_read(
     assert "\x1b" not in output
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("variables", [{}, {"SUPPORT_ENV": "production", "SUPPORT_ALLOW_ANONYMOUS": "true"}])
 async def test_any_other_server_writes_the_same_lines(
     model: ScriptedModel, redis: Redis, redis_url: str, articles: Path, variables: dict[str, str]
