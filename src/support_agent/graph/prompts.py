@@ -135,12 +135,15 @@ PROMPT_VERSION = hashlib.sha256(json.dumps([CLASSIFY, EXAMPLES, ANSWER, PASSAGE]
 """Twelve hexadecimal digits that change with any prompt."""
 
 
+_CLASSIFY = SystemMessage(CLASSIFY)
+_EXAMPLES: list[BaseMessage] = [  # made once: every run keeps its prompt for a while
+    message for example, category in EXAMPLES for message in (HumanMessage(example), AIMessage(category))
+]
+
+
 def classify_prompt(question: str) -> list[BaseMessage]:
     """Return the messages that ask for the question's category in one word."""
-    messages: list[BaseMessage] = [SystemMessage(CLASSIFY)]
-    for example, category in EXAMPLES:
-        messages += [HumanMessage(example), AIMessage(category)]
-    return [*messages, HumanMessage(question)]
+    return [_CLASSIFY, *_EXAMPLES, HumanMessage(question)]
 
 
 def answer_prompt(
