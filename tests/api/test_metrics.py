@@ -1,7 +1,6 @@
 """What operators can measure."""
 
 import asyncio
-from typing import Any
 
 import httpx
 import pytest
@@ -9,7 +8,7 @@ from redis.asyncio import Redis
 
 from conftest import Serve
 from harness.measured import measured
-from harness.scripted_model import Call, ScriptedModel, status, tokens
+from harness.scripted_model import Primary, ScriptedModel, status, tokens
 from support_agent.api.auth import digest, new_key
 from support_agent.graph import prices
 
@@ -68,20 +67,15 @@ async def test_what_is_under_way_is_shown(serve: Serve, redis: Redis, model: Scr
 
 async def test_a_fallback_and_a_breaker_are_shown(serve: Serve, redis: Redis, model: ScriptedModel) -> None:
     """And that the breaker is closed again."""
-    down = True
-
-    async def by_model(call: Call, send: Any) -> None:
-        name = call.body["model"]
-        await (status(500) if down and name == "gpt-4o" else tokens([name]))(call, send)
-
-    model.script("answer", by_model)
+    primary = Primary()
+    model.script("answer", primary)
     async with serve(SUPPORT_FALLBACK_MODEL="plan-b") as url, httpx.AsyncClient(base_url=url, timeout=20) as client:
         before = await measured(client, "support_agent_fallbacks_total", outcome="answered")
         for _ in range(3):
             await client.post("/ask", json=QUESTION)
         assert await measured(client, "support_agent_fallbacks_total", outcome="answered") == before + 3
         assert await measured(client, "support_agent_breaker_open", name="model gpt-4o") == 1
-        down = False
+        primary.down = False
         async with asyncio.timeout(15):
             while await measured(client, "support_agent_breaker_open", name="model gpt-4o"):
                 await client.post("/ask", json=QUESTION)

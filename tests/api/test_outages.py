@@ -20,7 +20,7 @@ from websockets.typing import Subprotocol
 from conftest import Serve
 from harness.fault_proxy import fault_proxy
 from harness.own_redis import own_redis
-from harness.scripted_model import Call, ScriptedModel, cut, label, stall, status, tokens
+from harness.scripted_model import Call, Primary, ScriptedModel, cut, label, stall, status, tokens
 from support_agent.graph import models
 
 QUESTION = {"question": "Why was I charged twice?"}
@@ -65,18 +65,13 @@ async def test_the_fallback_answers_for_as_long_as_the_primary_is_down(
 ) -> None:
     """The primary is not even asked while its breaker is open, and answers again when it is back."""
     monkeypatch.setattr(models, "_BREAKER_PAUSE", 1.0)
-    down = True
-
-    async def by_model(call: Call, send: Send) -> None:
-        name = call.body["model"]
-        await (status(500) if down and name == "gpt-4o" else tokens([name]))(call, send)
-
-    model.script("answer", by_model)
+    primary = Primary()
+    model.script("answer", primary)
     async with serve(SUPPORT_FALLBACK_MODEL="plan-b") as url, httpx.AsyncClient(base_url=url, timeout=20) as client:
         answers = [(await client.post("/ask", json=QUESTION)).json()["answer"] for _ in range(6)]
         assert answers == ["plan-b"] * 6
         assert Counter(call.body["model"] for call in model.of("answer"))["gpt-4o"] <= 6
-        down = False
+        primary.down = False
         await asyncio.sleep(1.1)
         answers = [(await client.post("/ask", json=QUESTION)).json()["answer"] for _ in range(3)]
         assert answers == ["gpt-4o"] * 3

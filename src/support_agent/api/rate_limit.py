@@ -60,7 +60,7 @@ class RateLimiter:
 
     def __init__(self, redis: Redis, limit: RateLimitItem) -> None:
         self._limit = limit
-        shared = RedisStorage("redis://", implementation="redispy", connection_pool=redis.connection_pool)  # pyright: ignore[reportArgumentType]  # its type forgets pools
+        shared = RedisStorage("redis://", implementation="redispy", connection_pool=redis.connection_pool)  # pyright: ignore[reportArgumentType] - its type forgets pools
         self._shared = MovingWindowRateLimiter(shared)
         self._own = MovingWindowRateLimiter(MemoryStorage())
 
