@@ -1,6 +1,7 @@
 """`support-agent doctor`: whether what is configured can be used, how to mend it, and how well answers are kept."""
 
 import asyncio
+import logging
 import sys
 from typing import TYPE_CHECKING, cast
 
@@ -30,9 +31,6 @@ def doctor() -> None:
 
 async def _examine(settings: ServiceSettings) -> bool:
     """Print how each is; return whether all that is configured is well."""
-    # Imported here, since it takes seconds.
-    import logging
-
     logging.disable()  # it says the same
     return all([await _examine_redis(settings), await _examine_model(settings), await _examine_articles(settings)])
 
