@@ -376,7 +376,7 @@ def test_a_value_that_is_deep_wide_or_endless_is_cut(redactor: Redactor) -> None
     endless: list[Any] = []
     endless += ["a@mail.example", endless, endless]
     assert redactor.value(endless)[0] == "[email]"
-    assert redactor.value(["a"] * 20_000)[-1] == DROPPED
+    assert redactor.value(["a"] * 20_000) == DROPPED
     assert redactor.value({"number": 10**5000, "private": "4111111111111111"}) == DROPPED
 
 

@@ -9,7 +9,7 @@ import itertools
 import logging
 import re
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import suppress
 from functools import lru_cache, partial
 from typing import Any, cast
@@ -24,8 +24,8 @@ DROPPED = "[dropped]"
 _PASSES = 4  # two as a rule: beside a mask, a text may look like an address that did not before
 _LONGEST = 262_144  # characters, four times the longest message; a longer text is dropped
 _CHECKS = 500  # how many candidates of a kind are checked in a text
-_SHORT = 500  # characters; a longer text hardly comes again
-_REMEMBERED = 1000  # short texts, such as the examples of a prompt
+_SHORT = 4000  # characters; a longer text hardly comes again
+_REMEMBERED = 1000  # short texts, such as the articles, and the examples of a prompt
 _DEEPEST = 32  # levels of a value that are walked
 _MOST = 10_000  # parts of a value that are walked, and characters whose plain form is remembered
 _REGIONS = ("NL", "BE", "FR", "GB", "DE", None)  # of national numbers; between them they accept most of Europe's
@@ -100,23 +100,27 @@ class Redactor:
     def value(self, value: Any) -> Any:  # noqa: ANN401 - JSON is of any type
         """Return the value with its texts, keys and numbers masked; other objects become their type's name."""
         with suppress(Exception):
-            return self._walk(value, _DEEPEST, itertools.count())
+            return self._walk(value, _DEEPEST, [_MOST])
         return DROPPED
 
-    def _walk(self, value: object, depth: int, parts: Iterator[int]) -> object:
-        if depth == 0 or next(parts) >= _MOST:
-            return DROPPED
-        walk = partial(self._walk, depth=depth - 1, parts=parts)
+    def _walk(self, value: object, depth: int, left: list[int]) -> object:
         if isinstance(value, str):
             return self.text(value)
-        if isinstance(value, dict):
-            return {walk(key): walk(part) for key, part in cast("dict[object, object]", value).items()}
-        if isinstance(value, list | tuple):
-            walked = [walk(part) for part in cast("Iterable[object]", value)]
-            return walked if isinstance(value, list) else tuple(walked)
+        if isinstance(value, dict | list | tuple):
+            left[0] -= len(cast("Collection[object]", value))
+            if depth == 0 or left[0] < 0:
+                return DROPPED
+            return self._walk_parts(cast("_Container", value), depth - 1, left)
         if isinstance(value, int | float | None):
             return value if (masked := self.text(repr(value))) == repr(value) else masked
         return type(value).__name__
+
+    def _walk_parts(self, value: "_Container", depth: int, left: list[int]) -> object:
+        walk = self._walk
+        if isinstance(value, dict):
+            return {walk(key, depth, left): walk(part, depth, left) for key, part in value.items()}
+        walked = [walk(part, depth, left) for part in value]
+        return walked if isinstance(value, list) else tuple(walked)
 
     def _pass(self, text: str) -> str:
         for mask, may_be, find in _RULES:
@@ -179,6 +183,7 @@ class _Plain(dict[int, str | None]):
 _PLAIN = _Plain({ord("\N{MINUS SIGN}"): "-", ord("\N{IDEOGRAPHIC FULL STOP}"): "."})
 
 _Spans = Iterator[tuple[int, int]]
+_Container = dict[object, object] | list[object] | tuple[object, ...]
 
 
 def _matches(pattern: re.Pattern[str], text: str) -> _Spans:

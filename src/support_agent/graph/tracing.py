@@ -9,6 +9,7 @@ sent when the service ends, is dropped and counted.
 import hashlib
 import logging
 import queue
+import re
 import threading
 import time
 import uuid
@@ -43,6 +44,7 @@ _BATCH_SIZE = 1_000_000  # characters of them, unless one is longer
 _PAUSE = 2.0  # seconds between two attempts to send while LangSmith is away
 _EXIT = 1.5  # seconds that the service's end may wait for what is unsent
 _TIMEOUT = (1_000, 2_000)  # milliseconds to connect, and to be answered; traces have LangSmith's own
+_ARTICLE = re.compile(r"(?=^</?passages?\b)", re.MULTILINE)  # where one begins in the answer's prompt
 _PASSING_STATUSES = frozenset({401, 403, 408, 429})  # and all from 500 on
 
 _log = logging.getLogger(__name__)
@@ -75,6 +77,7 @@ class Tracing:
         self._sizing = threading.Lock()
         self._closing = threading.Event()
         self._unsent = 0
+        self._is_away = False
         self._thread = threading.Thread(target=self._keep_sending, name="langsmith", daemon=True)
         self._breaker = Breaker("LangSmith", _may_pass, threshold=1, pause=_PAUSE)
         self._thread.start()
@@ -151,7 +154,10 @@ class Tracing:
         while True:
             try:
                 with self._breaker:
+                    if self._is_away:  # asked before the traces are made again, for nothing
+                        self._client.request_with_retries("GET", "/info", stop_after_attempt=1)
                     self._ingest([run for report in reports for run in self._runs(report)])
+                    self._is_away = False
             except Exception as error:  # noqa: BLE001 - a trace that can't be sent must not stop the next
                 if not _may_pass(error):
                     if len(reports) > 1:  # one of them, and not the others
@@ -159,6 +165,7 @@ class Tracing:
                     traces_dropped.add(len(reports))
                     _log.warning("a trace can't be sent: %s", type(error).__name__)
                     return True
+                self._is_away = True
             else:
                 return True
             if self._closing.wait(_PAUSE / 10):
@@ -251,8 +258,8 @@ class Tracing:
 
 
 def _size(report: RunReport) -> int:
-    """Return about how many characters a report holds."""
-    prompts = sum(len(message.text) for call in report.calls for message in call.prompt)
+    """Return about how many characters a report holds; it is reckoned in the event loop, so quickly."""
+    prompts = sum(len(message.content) for call in report.calls for message in call.prompt)
     return prompts + len(report.question) + sum(len(call.text) for call in report.calls)
 
 
@@ -295,9 +302,13 @@ def _child(parent: Mapping[str, Any], run: dict[str, Any], part: Step | ModelCal
     }
 
 
-def _message(message: BaseMessage) -> dict[str, str]:
+def _message(message: BaseMessage) -> dict[str, Any]:
+    """Return a message as OpenAI has it; each article of a prompt is a part of its own, which is masked but once."""
     role = {"human": "user", "ai": "assistant"}.get(message.type, message.type)
-    return {"role": role, "content": message.text}
+    text = message.text
+    if role == "system" and len(parts := _ARTICLE.split(text)) > 1:
+        return {"role": role, "content": [{"type": "text", "text": part} for part in parts]}
+    return {"role": role, "content": text}
 
 
 def _document(passage: Passage) -> dict[str, Any]:
