@@ -48,4 +48,7 @@ async def serving(app: Any, *, lifespan: bool = True) -> AsyncGenerator[str]:
     finally:
         server.should_exit = True
         await task
+        for connection in server.server_state.connections:  # those that did not end in time
+            connection.transport.abort()
+        await asyncio.sleep(0)
         listener.close()
