@@ -2,7 +2,7 @@
 
 import logging
 
-from langchain_core.messages import AIMessage
+from langchain_core.messages import AIMessage, HumanMessage
 from langgraph.runtime import Runtime
 
 from support_agent.graph.events import CategoryFound
@@ -15,8 +15,9 @@ _log = logging.getLogger(__name__)
 
 
 async def classify(state: AgentState, runtime: Runtime[AgentContext], *, models: Models) -> StateUpdate:
-    """Ask the small model for one word."""
-    reply = await models.classify(classify_prompt(state["messages"][-1].text))
+    """Ask the small model for one word; what was asked before may say what a follow-up is about."""
+    asked = [message.text for message in state["messages"] if isinstance(message, HumanMessage)]
+    reply = await models.classify(classify_prompt("\n".join(asked[-2:])))
     category = _category(reply)
     runtime.stream_writer(CategoryFound(category))
     return {"category": category, "tokens_used": tokens(reply)}
