@@ -1,6 +1,6 @@
 """Ship the vectors of all that a start embeds, so that the offline model is ready at once.
 
-uv run python tests/harness/ship_vectors.py
+PYTHONPATH=tests uv run python -m harness.ship_vectors
 """
 
 import json
