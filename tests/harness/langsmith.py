@@ -1,8 +1,9 @@
-"""A server that speaks as much of LangSmith's API as traces and feedback need, and keeps what it is told."""
+"""A server that speaks as much of LangSmith's API as traces, feedback and experiments need, and keeps what it gets."""
 
 import asyncio
 import email
 import json
+import uuid
 from collections import defaultdict
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -19,6 +20,9 @@ from harness.serving import serving
 PROJECT = "6f1f2a4e-3c55-4a53-9f0e-0f6f0e9f6a11"
 """The id of every project."""
 
+_TIME = "2026-01-01T00:00:00Z"
+_DATASET = {"created_at": _TIME, "modified_at": _TIME, "tenant_id": PROJECT, "example_count": 0, "session_count": 0}
+
 
 class LangSmith:
     """What was sent, by run id; `fault` is the status of every answer from then on, `frozen` leaves them all open."""
@@ -27,6 +31,10 @@ class LangSmith:
         self.url = ""
         self.runs: dict[str, dict[str, Any]] = {}
         self.feedback: dict[str, dict[str, Any]] = {}
+        self.datasets: dict[str, dict[str, Any]] = {}
+        """By their names."""
+        self.examples: dict[str, dict[str, Any]] = {}
+        self.experiments: dict[str, dict[str, Any]] = {}
         self.received = ""
         """All bodies, as they came."""
         self.keys: set[str] = set()
@@ -66,20 +74,67 @@ class LangSmith:
                 Route("/runs/batch", self._batch, methods=["POST"]),
                 Route("/feedback", self._judge, methods=["POST"]),
                 Route("/sessions", self._projects),
+                Route("/sessions", self._experiment, methods=["POST"]),
+                Route("/sessions/{id}", self._experiment, methods=["GET", "PATCH"]),
+                Route("/datasets", self._datasets, methods=["GET", "POST"]),
+                Route("/examples", self._examples),
+                Route("/v1/platform/datasets/{id}/examples", self._add_examples, methods=["POST"]),
             ]
         )
 
     async def _info(self, _: Request) -> Response:
         await self.thawed.wait()
-        limits = {"use_multipart_endpoint": self._multipart, "size_limit": 100, "size_limit_bytes": 20_000_000}
-        return JSONResponse({"version": "0.15.0", "batch_ingest_config": limits, "instance_flags": {}})
+        limits = {
+            "use_multipart_endpoint": self._multipart,
+            "size_limit": 100,
+            "size_limit_bytes": 20_000_000,
+            "scale_up_nthreads_limit": 16,
+            "scale_up_qsize_trigger": 1000,
+            "scale_down_nempty_trigger": 4,
+        }
+        flags = {"dataset_examples_multipart_enabled": True}
+        return JSONResponse({"version": "0.15.0", "batch_ingest_config": limits, "instance_flags": flags})
 
     async def _projects(self, request: Request) -> Response:
         if self.fault:
             return Response("fault", self.fault)
         project = {"id": PROJECT, "tenant_id": PROJECT, "reference_dataset_id": None}
-        named = {"name": request.query_params["name"], "start_time": "2026-01-01T00:00:00Z"}
+        named = {"name": request.query_params.get("name", "any"), "start_time": "2026-01-01T00:00:00Z"}
         return JSONResponse([project | named])
+
+    async def _experiment(self, request: Request) -> Response:
+        if self.fault:
+            return Response("fault", self.fault)
+        told = json.loads(await request.body() or "{}")
+        known = self.experiments.setdefault(request.path_params.get("id") or told["id"], {"tenant_id": PROJECT})
+        known |= {name: value for name, value in told.items() if value is not None}
+        return JSONResponse(known)
+
+    async def _datasets(self, request: Request) -> Response:
+        if self.fault:
+            return Response("fault", self.fault)
+        if request.method == "GET":
+            name = request.query_params["name"]
+            return JSONResponse([self.datasets[name]] if name in self.datasets else [])
+        told = json.loads(await request.body())
+        self.datasets[told["name"]] = {**told, "id": str(uuid.uuid4()), **_DATASET}
+        return JSONResponse(self.datasets[told["name"]])
+
+    async def _examples(self, request: Request) -> Response:
+        found = [one for one in self.examples.values() if one["dataset_id"] == request.query_params["dataset"]]
+        start = int(request.query_params["offset"])
+        return JSONResponse(found[start : start + int(request.query_params["limit"])])
+
+    async def _add_examples(self, request: Request) -> Response:
+        body = await request.body()
+        made = {"dataset_id": request.path_params["id"], "created_at": _TIME, "modified_at": _TIME}
+        added: dict[str, dict[str, Any]] = {}
+        for name, content in _parts(request.headers["content-type"], body):
+            example_id, *field = name.split(".")
+            example = added.setdefault(example_id, {"id": example_id, **made})
+            example.update({field[0]: json.loads(content)} if field else json.loads(content))
+        self.examples |= added
+        return JSONResponse({"count": len(added), "example_ids": list(added)})
 
     async def _body(self, request: Request) -> bytes:
         self.posts += 1
@@ -93,8 +148,9 @@ class LangSmith:
         body = await self._body(request)
         if self.fault:
             return Response("fault", self.fault)
-        for run in json.loads(body)["post"]:
-            self.runs[run["id"]] = run
+        told = json.loads(body)
+        for run in told["post"] + told.get("patch", []):
+            self.runs.setdefault(run["id"], {}).update(run)
         return JSONResponse({}, 202)
 
     async def _parts(self, request: Request) -> Response:
@@ -102,10 +158,10 @@ class LangSmith:
         if self.fault:
             return Response("fault", self.fault)
         for name, content in _parts(request.headers["content-type"], body):
-            operation, run_id, *field = name.split(".")
-            assert operation == "post"
-            run = self.runs.setdefault(run_id, {})
-            run.update({field[0]: json.loads(content)} if field else json.loads(content))
+            operation, told_id, *field = name.split(".")
+            assert operation in ("post", "patch", "feedback")
+            known = (self.feedback if operation == "feedback" else self.runs).setdefault(told_id, {})
+            known.update({field[0]: json.loads(content)} if field else json.loads(content))
         return JSONResponse({}, 202)
 
     async def _judge(self, request: Request) -> Response:

@@ -17,7 +17,7 @@ from starlette.types import Receive, Scope, Send
 
 from harness.serving import serving
 
-Kind = Literal["classify", "answer", "embeddings", "other"]
+Kind = Literal["classify", "answer", "judge", "embeddings", "other"]
 
 
 @dataclass
@@ -55,6 +55,7 @@ class ScriptedModel:
         self._scripts: dict[str, deque[Reply]] = {
             "classify": deque([label("billing")]),
             "answer": deque([tokens(["Hello", ", ", "world", "."])]),
+            "judge": deque([status(404)]),
             "embeddings": deque([embedded(64)]),
             "other": deque([status(404)]),
         }
@@ -259,7 +260,10 @@ def _kind(path: str, content: bytes) -> Kind:
         return "embeddings"
     if not path.endswith("/chat/completions"):
         return "other"
-    return "classify" if "Classify" in json.loads(content)["messages"][0]["content"] else "answer"
+    instructions = json.loads(content)["messages"][0]["content"]
+    if "Classify" in instructions:
+        return "classify"
+    return "judge" if "You judge" in instructions else "answer"
 
 
 def _json(content: bytes) -> dict[str, Any]:

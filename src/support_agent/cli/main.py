@@ -8,6 +8,7 @@ import typer
 from support_agent.cli.ask import ask
 from support_agent.cli.chat import chat
 from support_agent.cli.doctor import doctor
+from support_agent.cli.eval import evaluate
 from support_agent.cli.feedback import feedback
 from support_agent.cli.key import key
 from support_agent.cli.serve import serve
@@ -28,6 +29,7 @@ app.command()(chat)
 app.command()(key)
 app.command()(doctor)
 app.command()(studio)
+app.command("eval")(evaluate)
 app.add_typer(feedback, name="feedback")
 
 

@@ -1,0 +1,6 @@
+#!/usr/bin/env bash
+# Installs the Debian packages that are its arguments.
+set -euo pipefail
+
+sudo apt-get update -qq
+sudo apt-get install -y -qq --no-install-recommends "$@" >/dev/null

@@ -1,0 +1,88 @@
+"""`support-agent eval`: judge the agent on the cases, and say by the exit status whether it may be deployed."""
+
+import asyncio
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from support_agent.api.settings import ServiceSettings
+from support_agent.cli.embedded import embedded
+from support_agent.graph.errors import SupportAgentError
+from support_agent.local.process import LocalServiceError
+
+if TYPE_CHECKING:
+    from support_agent.evals.evaluation import Evaluation, Plan
+
+_FOLDER = Path("evals")
+_LABELS = _FOLDER / "labels.yaml"
+_POLICY = _FOLDER / "gate.yaml"
+_CANNOT_MEASURE = 2
+
+
+def evaluate(
+    suite: Annotated[str | None, typer.Option(help="One of evals/datasets/, by its name; all without it.")] = None,
+    baseline: Annotated[Path, typer.Option(help="What is compared with.")] = _FOLDER / "baseline.json",
+    report: Annotated[Path, typer.Option(help="Folder for report.md, report.html and junit.xml.")] = _FOLDER / "report",
+    update_baseline: Annotated[bool, typer.Option("--update-baseline", help="Write the baseline anew.")] = False,
+    repeat: Annotated[int, typer.Option(min=1, max=100, help="Runs of each case.")] = 1,
+) -> None:
+    """Judge the agent: exits 0 when it may be deployed, 1 when quality fell, 2 when nothing could be measured."""
+    try:
+        passed = _evaluate(suite, baseline, report, repeat, update_baseline=update_baseline)
+    except (SupportAgentError, LocalServiceError) as error:
+        print(f"support-agent: {error}", file=sys.stderr)
+        raise typer.Exit(_CANNOT_MEASURE) from None
+    except ModuleNotFoundError as error:
+        print(f"support-agent: {error.name} is missing; `uv sync --group evals` installs it", file=sys.stderr)
+        raise typer.Exit(_CANNOT_MEASURE) from None
+    raise typer.Exit(0 if passed else 1)
+
+
+def _evaluate(suite: str | None, baseline: Path, report: Path, repeat: int, *, update_baseline: bool) -> bool:
+    settings = ServiceSettings.load()
+    with embedded(settings, redis=True) as started:
+        from support_agent.evals.baseline import load_baseline, save_baseline
+        from support_agent.evals.cases import load_dataset
+        from support_agent.evals.evaluation import Plan, load_policy
+        from support_agent.evals.report import write_report
+
+        dataset = load_dataset(_FOLDER / "datasets", suite)
+        plan = Plan(
+            dataset=dataset,
+            repeats=repeat,
+            before=None if update_baseline else load_baseline(baseline, dataset),
+            policy=load_policy(_POLICY, "offline" if started.model else "live"),
+            journal=report / "journal.jsonl",
+            labels=_LABELS if settings.openai_api_key and _LABELS.exists() else None,
+            upload=settings.langsmith_api_key is not None,
+        )
+        started.wait()
+        evaluation = asyncio.run(_run(ServiceSettings.load(), plan))
+        write_report(evaluation, report)
+        if update_baseline:
+            save_baseline(baseline, dataset, evaluation.models, evaluation.now, whole=suite is None)
+    _say(evaluation, report)
+    return evaluation.verdict.passed
+
+
+async def _run(settings: ServiceSettings, plan: "Plan") -> "Evaluation":
+    from support_agent.evals.evaluation import evaluate
+
+    columns = (TextColumn("evaluating"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task("", total=len(plan.dataset.cases) * plan.repeats)
+        return await evaluate(settings, plan, lambda count: progress.advance(task, count))
+
+
+def _say(evaluation: "Evaluation", report: Path) -> None:
+    for check in evaluation.verdict.checks:
+        print(f"{'ok  ' if check.passed else 'FAIL'} {check.name}: {check.detail}")
+    if paired := evaluation.verdict.paired:
+        for case in paired.worse:
+            print(f"     worse: {case}")
+    print(f"{'passed' if evaluation.verdict.passed else 'blocked'}; see {report / 'report.md'}")

@@ -1,0 +1,7 @@
+"""What keeps an evaluation from measuring anything."""
+
+from support_agent.graph.errors import SupportAgentError
+
+
+class CannotMeasure(SupportAgentError):
+    """There is no verdict, and why."""

@@ -1,0 +1,207 @@
+"""Has the agent answer the cases, several at once, and keeps what it answered so that a broken run can go on."""
+
+import asyncio
+import hashlib
+import json
+import time
+import uuid
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pydantic import ValidationError
+
+import support_agent.graph
+from support_agent.evals.cases import Case, Dataset
+from support_agent.evals.errors import CannotMeasure
+from support_agent.evals.outcome import Outcome
+from support_agent.graph.agent import SupportAgent, open_agent, whole_answer
+from support_agent.graph.errors import RunError
+from support_agent.graph.events import Done
+from support_agent.graph.prices import OPENAI, cost
+from support_agent.graph.redis import open_redis
+from support_agent.graph.report import RunReport
+from support_agent.graph.settings import AgentSettings
+from support_agent.graph.state import AgentContext, Passage
+
+AT_ONCE = 8
+"""Cases that are answered side by side."""
+
+_CONTEXT = AgentContext(tenant="eval")
+_MOST_ERRORS = 0.02  # of the runs; with more there is no verdict
+_FEWEST_ERRORS = 5  # that are too many, however few the runs
+_MEASURED = frozenset({None, "answer-withheld"})  # errors that are the agent's own doing
+
+
+@dataclass
+class Player:
+    """Puts cases to an agent, as its customers would."""
+
+    agent: SupportAgent
+    server: str
+    """The model's, by whose prices a run's cost is reckoned."""
+    _reports: dict[str, RunReport] = field(default_factory=dict[str, RunReport])
+
+    def observe(self, report: RunReport) -> None:
+        """Keep what a run did until its outcome is made."""
+        self._reports[report.run_id] = report
+
+    async def play(self, case: Case, repeat: int) -> Outcome:
+        """Have the conversation and return what came of its last question."""
+        session = uuid.uuid4().hex if case.history else None
+        tokens, dollars = 0, 0.0
+        began = time.perf_counter()
+        try:
+            for message in case.history:
+                report = await self._ask(message, session)
+                tokens, dollars = tokens + _tokens(report), dollars + self._cost(report)
+            began = time.perf_counter()
+            report = await self._ask(case.question, session)
+        except RunError as error:
+            return Outcome(case=case.id, repeat=repeat, seconds=time.perf_counter() - began, error=error.code)
+        done = _done(report)
+        return Outcome(
+            case=case.id,
+            repeat=repeat,
+            answer=done.answer,
+            category=done.category,
+            passages={passage["id"]: passage["text"] for passage in _passages(report)},
+            seconds=time.perf_counter() - began,
+            tokens=tokens + _tokens(report),
+            dollars=dollars + self._cost(report),
+            run_id=report.run_id,
+        )
+
+    async def _ask(self, message: str, session: str | None) -> RunReport:
+        if session is None:
+            run = self.agent.stream(message, _CONTEXT)
+        else:
+            run = self.agent.sessions.turn(message, session, _CONTEXT)
+            await self.agent.sessions.begin(run)
+        try:
+            await whole_answer(run.follow())
+        finally:
+            await run.ended()
+            report = self._reports.pop(run.id, None)
+        if report is None:
+            raise AssertionError("a run that has ended has a report")
+        return report
+
+    def _cost(self, report: RunReport) -> float:
+        costs = (cost(self.server, call.model, call.input_tokens, call.output_tokens) for call in report.calls)
+        return sum(sum(one) for one in costs if one)
+
+
+@asynccontextmanager
+async def open_player(settings: AgentSettings) -> AsyncGenerator[Player]:
+    """Open the agent that is judged, as the service opens it; raises StartError."""
+    player: Player | None = None
+
+    def observe(report: RunReport) -> None:
+        if player:
+            player.observe(report)
+
+    async with open_redis(settings) as redis, open_agent(settings, redis, observe) as agent:
+        player = Player(agent, settings.openai_base_url or OPENAI)
+        yield player
+
+
+class Journal:
+    """The outcomes so far, a line each, in a file that the next evaluation of the very same begins with."""
+
+    def __init__(self, file: Path, fingerprint: str) -> None:
+        self._file = file
+        self._first = json.dumps({"fingerprint": fingerprint})
+        self.outcomes: dict[tuple[str, int], Outcome] = {}
+        """By case and repeat: first those of an evaluation that was broken off."""
+        lines = file.read_text(encoding="utf-8", errors="replace").split("\n") if file.exists() else []
+        if lines[:1] == [self._first]:
+            for line in lines[1:]:
+                self._take(line)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        kept = [outcome.model_dump_json() for outcome in self.outcomes.values()]
+        file.write_text("\n".join([self._first, *kept, ""]), encoding="utf-8")
+
+    def add(self, outcome: Outcome) -> None:
+        """Keep an outcome; one that measured nothing, not for the next evaluation."""
+        self.outcomes[outcome.case, outcome.repeat] = outcome
+        if not is_unmeasured(outcome):
+            with self._file.open("a", encoding="utf-8") as file:
+                file.write(outcome.model_dump_json() + "\n")
+
+    def close(self) -> None:
+        """Forget them: the evaluation is complete."""
+        self._file.unlink(missing_ok=True)
+
+    def _take(self, line: str) -> None:
+        try:
+            outcome = Outcome.model_validate_json(line)
+        except ValidationError:  # half a line, written when it broke off
+            return
+        self.outcomes[outcome.case, outcome.repeat] = outcome
+
+
+def fingerprint(agent: SupportAgent, dataset: Dataset) -> str:
+    """Return what changes with the cases, and with anything that answers depend on."""
+    folder = Path(*support_agent.graph.__path__)
+    code = hashlib.sha256(b"".join(file.read_bytes() for file in sorted(folder.rglob("*.py"))))
+    return hashlib.sha256(f"{dataset.hash} {agent.version} {code.hexdigest()}".encode()).hexdigest()
+
+
+async def gather(play: Callable[[Case, int], Awaitable[object]], runs: Sequence[tuple[Case, int]]) -> None:
+    """Play the cases, AT_ONCE side by side; the first exception ends them all."""
+    free = asyncio.Semaphore(AT_ONCE)
+
+    async def run(case: Case, repeat: int) -> None:
+        async with free:
+            await play(case, repeat)
+
+    playing = [asyncio.create_task(run(case, repeat)) for case, repeat in runs]
+    try:
+        await asyncio.gather(*playing)
+    finally:
+        for one in playing:
+            one.cancel()
+        await asyncio.gather(*playing, return_exceptions=True)
+
+
+class Errors:
+    """Counts the runs that measured nothing, until there are too many."""
+
+    def __init__(self, runs: int) -> None:
+        self._most = max(_FEWEST_ERRORS - 1, int(_MOST_ERRORS * runs))
+        self._count = 0
+
+    def add(self, outcome: Outcome) -> None:
+        """Count one; raises CannotMeasure."""
+        if not is_unmeasured(outcome):
+            return
+        self._count += 1
+        if self._count > self._most:
+            raise CannotMeasure(
+                f"{self._count} runs ended without an answer, the last with {outcome.error}; mend that and run this "
+                "again, it goes on where it stopped"
+            )
+
+
+def is_unmeasured(outcome: Outcome) -> bool:
+    """Whether a run says nothing about the agent: what it depends on was down."""
+    return outcome.error not in _MEASURED
+
+
+def _done(report: RunReport) -> Done:
+    if isinstance(report.ending, Done):
+        return report.ending
+    raise AssertionError("a run that did not fail has an answer")
+
+
+def _tokens(report: RunReport) -> int:
+    return _done(report).tokens_used
+
+
+def _passages(report: RunReport) -> list[Passage]:
+    for step in report.steps:
+        if step.update and "passages" in step.update:
+            return step.update["passages"]  # pyright: ignore[reportReturnType] - what the node `retrieve` returns
+    return []

@@ -1,0 +1,508 @@
+"""GitHub's workflows: what they may do, and what the scripts of their steps do."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from conftest import REPOSITORY
+from support_agent.evals.report import MARK
+
+WORKFLOWS = Path(".github/workflows")
+SCRIPTS = Path(".github/scripts")
+CI, NIGHTLY = "ci.yml", "nightly.yml"
+BOTH = (CI, NIGHTLY)
+CHECKOUT = "actions/checkout@"
+FOLDER = f"{SCRIPTS}/"
+MAIN_REPOSITORY = "${{ !github.event.repository.fork && github.ref == 'refs/heads/main' }}"
+REPORT = f"{MARK}\n\n## Evaluation: passed\n"
+
+Job = dict[str, Any]
+
+
+def text(name: str) -> str:
+    return (REPOSITORY / WORKFLOWS / name).read_text()
+
+
+def jobs(name: str) -> dict[str, Job]:
+    return yaml.safe_load(text(name))["jobs"]
+
+
+def every_job() -> Generator[tuple[str, Job]]:
+    for name in BOTH:
+        yield from jobs(name).items()
+
+
+def steps(job: Job, action: str) -> list[dict[str, Any]]:
+    """Return the steps of a job that use an action."""
+    return [step for step in job["steps"] if step.get("uses", "").startswith(action)]
+
+
+def commands() -> list[str]:
+    return [step["run"] for _, job in every_job() for step in job["steps"] if "run" in step]
+
+
+def triggers(name: str) -> set[str]:
+    return set(yaml.safe_load(text(name))[True])  # YAML takes `on` for a truth value
+
+
+# What zizmor and the schema say
+
+
+@pytest.fixture
+def workflows(tmp_path: Path) -> Path:
+    """A copy, to plant mistakes in."""
+    return shutil.copytree(REPOSITORY / WORKFLOWS, tmp_path / WORKFLOWS)
+
+
+def check(name: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    """Run one of the tools that are installed with the tests."""
+    command = [Path(sys.executable).with_name(name), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+
+def zizmor(folder: Path) -> subprocess.CompletedProcess[str]:
+    return check("zizmor", "--offline", "--no-progress", "--persona=regular", folder)
+
+
+def schema(folder: Path) -> subprocess.CompletedProcess[str]:
+    return check("check-jsonschema", "--builtin-schema", "vendor.github-workflows", *sorted(folder.glob("*.yml")))
+
+
+def plant(folder: Path, name: str, right: str, wrong: str) -> None:
+    """Put a mistake where it is first right."""
+    before = (folder / name).read_text()
+    assert right in before
+    (folder / name).write_text(before.replace(right, wrong, 1))
+
+
+def test_zizmor_finds_nothing() -> None:
+    """It has nothing to say against them, and is not told to be silent."""
+    found = zizmor(REPOSITORY / WORKFLOWS)
+    assert found.returncode == 0, found.stdout
+    assert not any("zizmor:" in text(name) for name in BOTH)
+
+
+@pytest.mark.parametrize(
+    ("name", "right", "wrong", "rule"),
+    [
+        (CI, "@3d3c42e5aac5ba805825da76410c181273ba90b1 # v7.0.1", "@v7", "unpinned-uses"),
+        (CI, "uv run pyright", "echo ${{ github.event.pull_request.title }}", "template-injection"),
+        (CI, "        with:\n          persist-credentials: false\n", "", "artipacked"),
+        (CI, "  pull_request:\n", "  pull_request_target:\n", "dangerous-triggers"),
+        (NIGHTLY, "contents: read", "contents: write", "excessive-permissions"),
+    ],
+)
+def test_zizmor_finds_what_is_unsafe(workflows: Path, name: str, right: str, wrong: str, rule: str) -> None:
+    """A tag for a pin, text of a stranger in a shell, a token left on the disk, too many rights."""
+    plant(workflows, name, right, wrong)
+    found = zizmor(workflows)
+    assert found.returncode > 10, found.stderr
+    assert f"[{rule}]" in found.stdout
+
+
+def test_the_schema_accepts_both() -> None:
+    """GitHub would read them as they are meant."""
+    checked = schema(REPOSITORY / WORKFLOWS)
+    assert checked.returncode == 0, checked.stdout
+
+
+@pytest.mark.parametrize("name", BOTH)
+@pytest.mark.parametrize(
+    ("right", "wrong"),
+    [("runs-on:", "run-on:"), ("timeout-minutes: 15", "timeout-minutes: soon"), ("steps:", "step:")],
+)
+def test_the_schema_refuses_bad_keys(workflows: Path, name: str, right: str, wrong: str) -> None:
+    """A key that is none, a number that is none."""
+    plant(workflows, name, right, wrong)
+    checked = schema(workflows)
+    assert checked.returncode == 1
+    assert name in checked.stdout
+
+
+# What they may do
+
+
+@pytest.mark.parametrize("name", BOTH)
+def test_actions_are_pinned(name: str) -> None:
+    """By a whole commit, with the version for whoever reads it."""
+    used = re.findall(r"uses:.*", text(name))
+    assert used
+    assert not [use for use in used if not re.fullmatch(r"uses: actions/[\w/-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", use)]
+
+
+def test_strangers_start_nothing_that_may_do_more_than_read() -> None:
+    """A pull request runs with its own rights, and the night's work starts from no pull request."""
+    assert triggers(CI) == {"pull_request", "push"}
+    assert triggers(NIGHTLY) == {"schedule", "workflow_dispatch"}
+    assert "secrets" not in text(CI)
+    assert all(job["if"] == MAIN_REPOSITORY for job in jobs(NIGHTLY).values())
+
+
+def test_only_the_comment_may_write() -> None:
+    """All else reads the repository."""
+    for name in BOTH:
+        assert yaml.safe_load(text(name))["permissions"] == {"contents": "read"}
+    rights = {name: job["permissions"] for name, job in every_job() if "permissions" in job}
+    assert rights == {"comment": {"contents": "read", "pull-requests": "write"}}
+
+
+def test_the_comment_runs_nothing_of_the_pull_request() -> None:
+    """Its script is the base branch's, and the report lies where no script is; no fork gets as far."""
+    job = jobs(CI)["comment"]
+    [checkout] = steps(job, CHECKOUT)
+    assert checkout["with"]["ref"] == "${{ github.event.pull_request.base.sha }}"
+    [download] = steps(job, "actions/download-artifact@")
+    assert download["with"]["path"].startswith("${{ runner.temp }}/")
+    assert [step["run"] for step in job["steps"] if "run" in step] == [f'{SCRIPTS}/comment.sh "$REPORT"']
+    assert "github.event.pull_request.head.repo.full_name == github.repository" in job["if"]
+
+
+def test_secrets_reach_one_step_each() -> None:
+    """Of the environment `evals`, after all that is installed."""
+    used: dict[str, set[str]] = {}
+    for name, job in every_job():
+        secret = [step for step in job["steps"] if "secrets." in json.dumps(step)]
+        assert "secrets." not in json.dumps({key: value for key, value in job.items() if key != "steps"})
+        if secret:
+            assert job["environment"] == "evals"
+            [step] = secret
+            used[name] = {key for key, value in step["env"].items() if value == f"${{{{ secrets.{key} }}}}"}
+    assert used == {"live-evals": {"OPENAI_API_KEY", "LANGSMITH_API_KEY"}, "feedback": {"REDIS_URL"}}
+
+
+def test_what_customers_wrote_is_not_uploaded() -> None:
+    """The job that reads ratings keeps no artifact and no cache."""
+    uses = [step["uses"] for step in jobs(NIGHTLY)["feedback"]["steps"] if "uses" in step]
+    assert [use.partition("@")[0] for use in uses] == ["actions/checkout", "actions/setup-python"]
+
+
+def test_every_job_ends_and_leaves_no_token() -> None:
+    """It has a time limit, and its checkout keeps no credentials."""
+    for name, job in every_job():
+        assert 0 < job["timeout-minutes"] <= 120, name
+        assert all(step["with"]["persist-credentials"] is False for step in steps(job, CHECKOUT)), name
+
+
+def test_a_newer_commit_stops_the_checks_of_a_pull_request() -> None:
+    """Those of main go on."""
+    assert yaml.safe_load(text(CI))["concurrency"] == {
+        "group": "ci-${{ github.event.pull_request.number || github.sha }}",
+        "cancel-in-progress": "${{ github.event_name == 'pull_request' }}",
+    }
+
+
+def test_every_python_is_tested() -> None:
+    """All that CONTRIBUTING.md names, and the packages that some tests are skipped without."""
+    job = jobs(CI)["tests"]
+    [named] = re.findall(r"You need Python (.*?) and", (REPOSITORY / "CONTRIBUTING.md").read_text())
+    assert job["strategy"]["matrix"]["python"] == re.split(r", | or ", named)
+    assert job["env"]["UV_PYTHON"] == "${{ matrix.python }}"
+    assert f"{SCRIPTS}/install-packages.sh prometheus" in [step.get("run") for step in job["steps"]]
+
+
+def test_the_report_is_kept_whatever_it_says() -> None:
+    """The artifact is uploaded after a failure too."""
+    for job in (jobs(CI)["evals"], jobs(NIGHTLY)["live-evals"]):
+        [upload] = steps(job, "actions/upload-artifact@")
+        assert (upload["if"], upload["with"]["path"]) == ("${{ always() }}", "evals/report")
+
+
+def test_required_checks_need_every_other_job() -> None:
+    """And run however those ended."""
+    needed = jobs(CI)
+    job = needed.pop("required-checks")
+    assert set(job["needs"]) == needed.keys()
+    assert job["if"] == "${{ always() }}"
+
+
+# The scripts
+
+
+def test_steps_are_one_command_or_a_script() -> None:
+    """So that whoever reads a workflow can run its steps."""
+    odd = [
+        command
+        for command in commands()
+        if not re.fullmatch(r'(uv run|uvx|\.github/scripts/[\w-]+\.sh)( [\w./=-]+| "\$\w+")*', command)
+    ]
+    assert not odd
+
+
+def test_scripts_are_used_and_stop_at_errors() -> None:
+    """Each can be started, is safe bash, and is called by a step or another script."""
+    scripts = {script.name: script for script in (REPOSITORY / SCRIPTS).iterdir()}
+    called = {command.split()[0].removeprefix(FOLDER) for command in commands() if command.startswith(FOLDER)}
+    assert called <= scripts.keys()
+    for name, script in scripts.items():
+        lines = script.read_text().splitlines()
+        assert os.access(script, os.X_OK), name
+        assert lines[0] == "#!/usr/bin/env bash", name
+        assert "set -euo pipefail" in lines, name
+        others = "".join(other.read_text() for other in scripts.values() if other != script)
+        assert name in called or f'"$(dirname "$0")/{name}"' in others, name
+
+
+class Runner:
+    """A machine of GitHub's: runs the scripts with programs of the test's first on the path."""
+
+    def __init__(self, folder: Path) -> None:
+        self.programs = folder / "bin"
+        self.programs.mkdir()
+        self.summary = folder / "summary.md"
+        self.output = folder / "output"
+        self.work = folder / "work"
+        self.work.mkdir()
+
+    def program(self, name: str, code: str) -> None:
+        """Install a program: the Python in `code`, which has its arguments in `given`."""
+        file = self.programs / name
+        file.write_text(
+            f"#!{sys.executable}\nimport json, os, sys\nfrom pathlib import Path\ngiven = sys.argv[1:]\n{code}"
+        )
+        file.chmod(0o755)
+
+    def run(self, script: str, *arguments: str | Path, **variables: str) -> subprocess.CompletedProcess[str]:
+        """Run a script to its end."""
+        environment = {
+            "PATH": f"{self.programs}:{os.environ['PATH']}",
+            "TMPDIR": str(self.work),
+            "GITHUB_STEP_SUMMARY": str(self.summary),
+            "GITHUB_OUTPUT": str(self.output),
+        }
+        return subprocess.run(
+            [REPOSITORY / SCRIPTS / script, *arguments],
+            cwd=self.work,
+            env=environment | variables,
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+        )
+
+
+@pytest.fixture
+def runner(tmp_path: Path) -> Runner:
+    return Runner(tmp_path)
+
+
+class GitHub:
+    """A `gh` that answers from a file, and writes down what it was asked and each comment's text."""
+
+    def __init__(self, runner: Runner) -> None:
+        self.runner = runner
+        self.answer = runner.work / "comments.json"
+        self.log = runner.work / "calls"
+        self.report = runner.work / "report.md"
+        self.log.touch()
+        runner.program(
+            "gh",
+            f"bodies = [Path(one[6:]).read_text() for one in given if one.startswith('body=@')]\n"
+            f"with Path({str(self.log)!r}).open('a') as log:\n"
+            f"    print(json.dumps([given, *bodies]), file=log)\n"
+            f"if not bodies:\n"
+            f"    print(Path({str(self.answer)!r}).read_text())\n",
+        )
+
+    def comment(self, report: str, *pages: list[dict[str, Any]]) -> subprocess.CompletedProcess[str]:
+        """Comment with a report on a pull request that has these pages of comments."""
+        self.report.write_text(report)
+        self.answer.write_text(json.dumps(pages))
+        return self.again()
+
+    def again(self) -> subprocess.CompletedProcess[str]:
+        """Comment with what there is now."""
+        return self.runner.run("comment.sh", self.report, REPOSITORY="acme/agent", PULL_REQUEST="7")
+
+    def calls(self) -> list[list[Any]]:
+        """Return the arguments of each call, and what it wrote."""
+        return [json.loads(line) for line in self.log.read_text().splitlines()]
+
+    def written(self) -> tuple[str, str, str]:
+        """Return method, address and text of the one comment written."""
+        [[asked], [given, body]] = self.calls()
+        assert asked == ["api", "--paginate", "--slurp", "repos/acme/agent/issues/7/comments?per_page=100"]
+        method = given[given.index("--method") + 1]
+        [address] = [one for one in given if one.startswith("repos/")]
+        return method, address, body
+
+
+@pytest.fixture
+def github(runner: Runner) -> GitHub:
+    return GitHub(runner)
+
+
+def said(number: int, body: str | None, login: str = "github-actions[bot]") -> dict[str, Any]:
+    return {"id": number, "body": body, "user": {"login": login}}
+
+
+@pytest.mark.parametrize(
+    "pages",
+    [
+        [[]],
+        [[said(1, "Nice."), said(2, f"It says {MARK}"), said(3, REPORT, "mallory"), said(4, None)]],
+        [[{"id": 5, "body": REPORT, "user": None}]],
+    ],
+)
+def test_the_first_report_becomes_a_comment(github: GitHub, pages: list[list[dict[str, Any]]]) -> None:
+    """Nobody else's comment is taken for ours, even with the marker in it."""
+    done = github.comment(REPORT, *pages)
+    assert done.returncode == 0, done.stderr
+    assert github.written() == ("POST", "repos/acme/agent/issues/7/comments", REPORT)
+
+
+def test_later_reports_update_the_comment(github: GitHub) -> None:
+    """The one with the marker, though it be on a later page; there is never a second."""
+    done = github.comment(REPORT, [said(1, "Nice.")], [said(22, f"{MARK}\n\nOld."), said(23, f"{MARK}\n\nOlder.")])
+    assert done.returncode == 0, done.stderr
+    assert github.written() == ("PATCH", "repos/acme/agent/issues/comments/22", REPORT)
+
+
+def test_a_long_report_is_cut(github: GitHub) -> None:
+    """To what GitHub takes, between characters."""
+    done = github.comment(REPORT + 70000 * "é", [])
+    assert done.returncode == 0, done.stderr
+    _, _, body = github.written()
+    assert 60000 < len(body) < 65536
+    assert body.startswith(REPORT)
+    assert body.endswith("é\n\n(cut here: the artifact has the rest)\n")
+
+
+def test_what_is_no_report_is_not_shown(github: GitHub, tmp_path: Path) -> None:
+    """A text without the marker, a file that is missing, a link to a file of the machine."""
+    answers = [github.comment("Buy this!", [])]
+    github.report.unlink()
+    answers.append(github.again())
+    (tmp_path / "other").write_text(REPORT)
+    github.report.symlink_to(tmp_path / "other")
+    answers.append(github.again())
+    assert [(done.returncode, "::error::" in done.stdout) for done in answers] == 3 * [(1, True)]
+    assert github.calls() == []
+
+
+def test_a_comment_that_cannot_be_read_fails_the_job(github: GitHub) -> None:
+    """Nothing is written where what is there is not known."""
+    github.runner.program("gh", "sys.exit('HTTP 502')")
+    assert github.comment(REPORT, []).returncode != 0
+
+
+@pytest.mark.parametrize(
+    ("changed", "passes"),
+    [
+        ({}, True),
+        ({"comment": "skipped"}, True),
+        ({"comment": "failure"}, False),
+        ({"comment": "cancelled"}, False),
+        ({"lint": "failure"}, False),
+        ({"tests": "cancelled"}, False),
+        ({"evals": "skipped"}, False),
+    ],
+)
+def test_required_checks_pass_when_all_did(runner: Runner, changed: dict[str, str], passes: bool) -> None:
+    """Only the comment may be left out; what is wrong is named."""
+    results = dict.fromkeys(jobs(CI)["required-checks"]["needs"], "success") | changed
+    needs = json.dumps({name: {"result": result, "outputs": {}} for name, result in results.items()})
+    done = runner.run("required-checks.sh", NEEDS=needs)
+    assert (done.returncode == 0) is passes, done.stderr
+    assert done.stdout.splitlines() == [f"::error::{name}: {changed[name]}" for name in changed if not passes]
+
+
+@pytest.mark.parametrize("needs", ["{}", "", "[]"])
+def test_required_checks_need_something(runner: Runner, needs: str) -> None:
+    """No results are no success."""
+    assert runner.run("required-checks.sh", NEEDS=needs).returncode != 0
+
+
+EVAL = """
+folder = Path(given[given.index("--report") + 1])
+folder.mkdir(parents=True, exist_ok=True)
+Path("given.json").write_text(json.dumps(given))
+if {report!r}:
+    (folder / "report.md").write_text({report!r})
+sys.exit({status})
+"""
+
+
+@pytest.mark.parametrize(("status", "report"), [(0, REPORT), (1, REPORT), (2, "")])
+def test_evals_end_as_they_were_judged(runner: Runner, status: int, report: str) -> None:
+    """The status is the command's, and summary and artifact say how it ended, never how an earlier one did."""
+    old = runner.work / "evals/report/report.md"
+    old.parent.mkdir(parents=True)
+    old.write_text(f"{MARK}\n\nOld.")
+    runner.program("uv", EVAL.format(status=status, report=report))
+    done = runner.run("evals.sh", "--repeat", "2")
+    assert done.returncode == status, done.stderr
+    given = json.loads((runner.work / "given.json").read_text())
+    assert given == ["run", "support-agent", "eval", "--report", "evals/report", "--repeat", "2"]
+    shown = runner.summary.read_text()
+    assert shown == old.read_text()
+    assert shown.startswith(MARK)
+    assert "Old." not in shown
+    assert shown == report if report else "ended with status 2" in shown
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_the_live_baseline_is_made_once(runner: Runner, there: bool) -> None:
+    """Where there is one the agent is judged by it, else it is made and kept."""
+    runner.program("uv", EVAL.format(status=0, report=REPORT))
+    if there:
+        (runner.work / ".baseline").mkdir()
+        (runner.work / ".baseline/live.json").write_text("{}")
+    done = runner.run("live-evals.sh", OPENAI_API_KEY="sk-test-canary")
+    assert done.returncode == 0, done.stderr
+    given = json.loads((runner.work / "given.json").read_text())
+    assert given[5:9] == ["--repeat", "3", "--baseline", ".baseline/live.json"]
+    assert given[9:] == ([] if there else ["--update-baseline"])
+    assert (runner.output.read_text() if runner.output.exists() else "") == ("" if there else "baseline=new\n")
+
+
+def test_only_a_live_model_is_judged_at_night(runner: Runner) -> None:
+    """Without the key the job fails, naming it, before the offline model takes the live one's place."""
+    runner.program("uv", EVAL.format(status=0, report=REPORT))
+    done = runner.run("live-evals.sh", OPENAI_API_KEY="")
+    assert (done.returncode, "no secret OPENAI_API_KEY" in done.stdout) == (1, True)
+    assert not (runner.work / "given.json").exists()
+
+
+@pytest.mark.parametrize("ids", [[], ["a", "b"]])
+def test_badly_rated_answers_are_counted_and_not_shown(runner: Runner, ids: list[str]) -> None:
+    """Neither log nor summary has a customer's words, and the export is gone afterwards."""
+    cases = [{"id": f"feedback-{one}", "question": "Canary?\n\n- id: 1\n"} for one in ids]
+    export = yaml.safe_dump(cases, allow_unicode=True, sort_keys=False, width=120)
+    runner.program(
+        "uv", f"Path(given[-1]).write_text({export!r})\nPath('asked').write_text(given[-1])\nprint('Canary!')"
+    )
+    done = runner.run("feedback.sh", REDIS_URL="redis://localhost:1")
+    assert done.returncode == 0, done.stderr
+    shown = runner.summary.read_text()
+    assert f"Badly rated answers: {len(ids)}\n" in shown
+    assert "Canary" not in shown + done.stdout + done.stderr
+    assert not Path((runner.work / "asked").read_text()).parent.exists()
+
+
+def test_without_a_redis_nothing_is_counted(runner: Runner) -> None:
+    """A notice says so, and the night goes on."""
+    runner.program("uv", "sys.exit('started')")
+    done = runner.run("feedback.sh", REDIS_URL="")
+    assert (done.returncode, done.stdout[:10], runner.summary.exists()) == (0, "::notice::", False)
+
+
+def test_an_export_that_fails_fails_the_job(runner: Runner) -> None:
+    """No count is told that was not made."""
+    runner.program("uv", "sys.exit(1)")
+    done = runner.run("feedback.sh", REDIS_URL="redis://localhost:1")
+    assert (done.returncode, runner.summary.exists()) == (1, False)
+
+
+def test_scripts_know_the_marker_of_reports() -> None:
+    """What finds the comment is what reports begin with."""
+    for name in ("comment.sh", "evals.sh"):
+        assert MARK in (REPOSITORY / SCRIPTS / name).read_text()

@@ -1,0 +1,145 @@
+"""What is kept of an evaluation until the next one."""
+
+from pathlib import Path
+
+import pytest
+
+from support_agent.evals.baseline import Before, load_baseline, save_baseline, shortened
+from support_agent.evals.cases import Case, Dataset
+from support_agent.evals.errors import CannotMeasure
+
+PASSED = Before(passed=True, failed=[], answer='Within "30 days" \u2013 \u20ac12.')
+FAILED = Before(passed=False, failed=["recall", "required_facts"], answer="I don't know.")
+
+
+def case(name: str) -> Case:
+    return Case(id=name, intent="refund", split="tune", question="Can I have my money back?", must=["30 days"])
+
+
+BILLING = Dataset({"billing": [case("one"), case("two"), case("three")]})
+HOURS = Dataset({"hours": [case("four")]})
+BOTH = Dataset({**BILLING.suites, **HOURS.suites})
+NOW = {"one": PASSED, "two": FAILED, "three": PASSED, "four": PASSED}
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """A baseline of four cases in two suites."""
+    file = tmp_path / "evals" / "baseline.json"
+    save_baseline(file, BOTH, "a model", NOW, whole=True)
+    return file
+
+
+def test_what_is_saved_is_loaded(file: Path) -> None:
+    """Letter by letter, into a folder that need not be there yet."""
+    assert load_baseline(file, BOTH) == NOW
+
+
+def test_cases_that_are_not_asked_are_not_loaded(file: Path) -> None:
+    """A single suite is compared with its own cases."""
+    assert load_baseline(file, HOURS) == {"four": PASSED}
+
+
+def test_a_case_is_a_line(file: Path) -> None:
+    """It is readable in a review: letters that are not English are no escapes."""
+    lines = file.read_text(encoding="utf-8").splitlines()
+    assert [sum(f'"{name}": {{"passed"' in line for line in lines) for name in NOW] == [1, 1, 1, 1]
+    assert [line for line in lines if '"four"' in line] == [
+        '      "four": {"passed": true, "failed": [], "answer": "Within \\"30 days\\" \u2013 \u20ac12."}'
+    ]
+
+
+@pytest.mark.parametrize("name", NOW)
+def test_a_changed_case_is_one_changed_line(file: Path, name: str) -> None:
+    """Wherever in its suite it is."""
+    before = file.read_text(encoding="utf-8").splitlines()
+    save_baseline(
+        file, BOTH, "a model", {**NOW, name: Before(passed=False, failed=["length"], answer="No.")}, whole=True
+    )
+    after = file.read_text(encoding="utf-8").splitlines()
+    changed = [new for old, new in zip(before, after, strict=True) if old != new]
+    assert len(changed) == 1
+    assert f'"{name}"' in changed[0]
+
+
+def test_saving_the_same_again_changes_nothing(file: Path) -> None:
+    """Whatever the order of the suites, and whether there was a file."""
+    before = file.read_bytes()
+    save_baseline(file, BOTH, "a model", NOW, whole=True)
+    assert file.read_bytes() == before
+    file.unlink()
+    save_baseline(file, Dataset({**HOURS.suites, **BILLING.suites}), "a model", NOW, whole=True)
+    assert file.read_bytes() == before
+    assert before.endswith(b"}\n")
+
+
+def test_updating_a_suite_keeps_the_others(file: Path) -> None:
+    """Only what was run is new."""
+    save_baseline(file, HOURS, "a model", {"four": FAILED}, whole=False)
+    assert load_baseline(file, BOTH) == {**NOW, "four": FAILED}
+
+
+def test_a_baseline_of_other_cases_is_refused(file: Path) -> None:
+    """The message names the file, the suite and the way out."""
+    other = Dataset({**HOURS.suites, "billing": [case("one"), case("two")]})
+    with pytest.raises(CannotMeasure) as raised:
+        load_baseline(file, other)
+    assert str(raised.value) == f"{file}: is of other cases than billing.yaml has now; see --update-baseline"
+
+
+def test_a_baseline_without_a_suite_is_refused(file: Path) -> None:
+    """A new suite has no baseline yet."""
+    with pytest.raises(CannotMeasure, match=r"baseline\.json: is of other cases than new\.yaml"):
+        load_baseline(file, Dataset({**BOTH.suites, "new": [case("five")]}))
+
+
+def test_a_missing_baseline_is_named(tmp_path: Path) -> None:
+    """With how one is made."""
+    file = tmp_path / "none.json"
+    with pytest.raises(CannotMeasure) as raised:
+        load_baseline(file, BOTH)
+    assert str(raised.value) == f"{file}: there is no baseline; make one with --update-baseline"
+
+
+CORRUPTED = {
+    "empty": b"",
+    "half a file": b'{\n  "models": "a model",\n  "suites": {\n    "billing": {"hash": "abc", "ca',
+    "other JSON": b"[]",
+    "a field too many": b'{"models": "a model", "suites": {}, "note": ""}',
+    "a suite without cases": b'{"models": "a model", "suites": {"hours": {"hash": "abc", "cases": {}}}}',
+    "a conflict of a merge": b'<<<<<<< HEAD\n{"models": "a model", "suites": {}}\n=======\n',
+    "not UTF-8": b'{"models": "mod\xe8le", "suites": {}}',
+}
+
+
+@pytest.mark.parametrize("content", CORRUPTED.values(), ids=CORRUPTED)
+def test_a_corrupted_baseline_is_named(file: Path, content: bytes) -> None:
+    """It is never taken for one in which nothing passed."""
+    file.write_bytes(content)
+    with pytest.raises(CannotMeasure) as raised:
+        load_baseline(file, BOTH)
+    assert str(raised.value).startswith(f"{file}: is no baseline; restore it, or make it anew")
+
+
+@pytest.mark.parametrize("content", CORRUPTED.values(), ids=CORRUPTED)
+def test_a_corrupted_baseline_is_made_anew(file: Path, content: bytes) -> None:
+    """As its own message says."""
+    file.write_bytes(content)
+    save_baseline(file, BOTH, "a model", NOW, whole=True)
+    assert load_baseline(file, BOTH) == NOW
+
+
+@pytest.mark.parametrize(
+    ("answer", "kept"),
+    [
+        ("", ""),
+        (" Yes.\n\n- It\tis. ", "Yes. - It is."),
+        ("a\u2028b\x85c\rd", "a b c d"),
+        ("x" * 240, "x" * 240),
+        ("x" * 241, "x" * 240 + "\u2026"),
+        ("\u00e9" * 5000, "\u00e9" * 240 + "\u2026"),
+    ],
+)
+def test_an_answer_is_shortened(answer: str, kept: str) -> None:
+    """To one line that shows its beginning."""
+    assert shortened(answer) == kept

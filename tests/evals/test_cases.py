@@ -1,0 +1,297 @@
+"""The committed cases, and what is said of cases that are none."""
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from conftest import REPOSITORY
+from support_agent.evals.cases import Dataset, load_dataset, schema
+from support_agent.evals.errors import CannotMeasure
+from support_agent.evals.evaluators import _LANGUAGES
+from support_agent.graph.knowledge import load_library
+from support_agent.graph.prompts import EXAMPLES
+
+DATASETS = REPOSITORY / "evals/datasets"
+SCHEMA = REPOSITORY / "evals/case.schema.json"
+SIZES = {"billing": 70, "technical": 70, "general": 70, "out_of_scope": 30, "multi_turn": 30, "adversarial": 30}
+
+CASE = """\
+- id: first
+  intent: refund
+  split: tune
+  history: ["Hello there"]
+  question: "Can I have my money back?"
+  category: billing
+  articles: [refund-policy]
+  must: ["30 days", ["owner", "billing admin"]]
+  must_not: ["14 days"]
+"""
+SECOND = """\
+- id: second
+  intent: hours
+  split: held_out
+  question: "When are you open?"
+  must: ["9:00"]
+"""
+NAMELESS = """\
+- intent: hours
+  split: held_out
+  question: "When are you open?"
+  must: ["9:00"]
+"""
+BAD_CASES = {
+    "unknown field": (f"{SECOND}  colour: red\n", "case 'second': colour: Extra inputs"),
+    "misspelt field": (SECOND.replace("must:", "musts:"), "case 'second': musts: Extra inputs"),
+    "no id": (NAMELESS, "case 2: id: Field required"),
+    "an id that is no name": (SECOND.replace("second", "Second case"), "case 'Second case': id"),
+    "says nothing": (
+        SECOND.replace('  must: ["9:00"]\n', ""),
+        "case 'second': says nothing that must hold",
+    ),
+    "says no more than an empty list": (SECOND.replace('["9:00"]', "[]"), "case 'second': says nothing that must hold"),
+    "no alternative": (SECOND.replace('["9:00"]', "[[]]"), "case 'second': must.0"),
+    "an empty fact": (SECOND.replace("9:00", ""), "case 'second': must.0"),
+    "a fact that YAML takes for a number": (SECOND.replace('"9:00"', "42"), "case 'second': must.0"),
+    "bad category": (
+        f"{SECOND}  category: sales\n",
+        "case 'second': category: Input should be 'billing'",
+    ),
+    "bad split": (SECOND.replace("held_out", "test"), "case 'second': split: Input should be 'tune' or 'held_out'"),
+    "bad language": (f"{SECOND}  language: english\n", "case 'second': language"),
+    "blank question": (SECOND.replace("When are you open?", " "), "case 'second': question"),
+    "blank history": (f'{SECOND}  history: ["Hi", " "]\n', "case 'second': history.1"),
+    "no mapping": ("- second\n", "case 2: Input should be a valid dictionary"),
+}
+BAD_FILES = {
+    "empty": (b"", "Input should be a valid list"),
+    "comments alone": (b"# to do\n", "Input should be a valid list"),
+    "no case": (b"[]\n", "List should have at least 1 item"),
+    "no list": (b"id: first\n", "Input should be a valid list"),
+    "broken YAML": (f"{CASE}- id: second\n  question: Refund: how?\n".encode(), "is no YAML in line 11"),
+    "a quote that does not end": (f'{CASE}- id: "second\n'.encode(), "is no YAML in line 11"),
+    "not UTF-8": (CASE.replace("money", "Geld zur\u00fcck").encode("latin-1"), "is no YAML"),
+    "a control character": (CASE.replace("money", "mo\x07ney").encode(), "is no YAML"),
+}
+CHANGES = {
+    "id": ("id: first", "id: the-first"),
+    "intent": ("intent: refund", "intent: refunds"),
+    "split": ("split: tune", "split: held_out"),
+    "history": ("Hello there", "Hello, there"),
+    "question": ("my money", "our money"),
+    "category": ("category: billing", "category: general"),
+    "article": ("[refund-policy]", "[refund-rules]"),
+    "fact": ("30 days", "31 days"),
+    "alternative": ('"owner", "billing admin"', '"owner", "billing admins"'),
+    "one alternative less": ('["owner", "billing admin"]', '"owner"'),
+    "forbidden fact": ("14 days", "15 days"),
+    "refusal": ("  must_not", "  refuses: true\n  must_not"),
+    "language": ("  must_not", "  language: de\n  must_not"),
+    "safety": ("  must_not", "  safety: true\n  must_not"),
+    "one case more": ('"14 days"]\n', f'"14 days"]\n{SECOND}'),
+}
+SAME = {
+    "comments": CASE.replace("- id", "# What it costs.\n\n- id").replace("tune", "tune  # for now"),
+    "key order": "- must_not: [14 days]\n" + CASE.replace("- id", "  id").replace('  must_not: ["14 days"]\n', ""),
+    "quotes": CASE.replace('"', "'"),
+    "lines": CASE.replace("have my money", "have\n    my money"),
+    "defaults": f"{CASE}  refuses: false\n  language: en\n  safety: false\n",
+}
+
+Write = Callable[..., Path]
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    """Write suites into a folder of their own; keywords are their names."""
+
+    def write(**suites: str | bytes) -> Path:
+        folder = tmp_path / "datasets"
+        folder.mkdir(exist_ok=True)
+        for name, text in suites.items():
+            (folder / f"{name}.yaml").write_bytes(text if isinstance(text, bytes) else text.encode())
+        return folder
+
+    return write
+
+
+@pytest.fixture(scope="module")
+def committed() -> Dataset:
+    return load_dataset(DATASETS)
+
+
+@pytest.mark.parametrize(("suite", "size"), SIZES.items())
+def test_each_suite_is_as_large_as_its_rate_needs(committed: Dataset, suite: str, size: int) -> None:
+    """The desks have 70 cases each, and what is asked more seldom has 30."""
+    assert len(committed.suites[suite]) == size
+
+
+def test_there_are_at_least_300_cases(committed: Dataset) -> None:
+    """Each is told apart by its id."""
+    assert len(committed.cases) == len(committed.suite_of) >= 300
+
+
+@pytest.mark.parametrize("suite", sorted(file.stem for file in DATASETS.glob("*.yaml")))
+def test_a_third_of_each_suite_is_held_out(committed: Dataset, suite: str) -> None:
+    """So that a prompt fitted to the others is found out."""
+    cases = committed.suites[suite]
+    assert abs(sum(case.split == "held_out" for case in cases) - len(cases) / 3) <= 1
+
+
+def test_no_question_stands_in_the_prompt(committed: Dataset) -> None:
+    """Nothing is measured on a question whose answer the classifier's examples give away."""
+    known = {re.sub(r"\W+", " ", question.casefold()).strip() for question, _ in EXAMPLES}
+    asked = [(case.id, said) for case in committed.cases for said in (*case.history, case.question)]
+    assert not [name for name, said in asked if re.sub(r"\W+", " ", said.casefold()).strip() in known]
+
+
+def test_every_article_that_is_named_exists(committed: Dataset) -> None:
+    """A case can't ask for an article that nobody wrote."""
+    known = {article.id for article in load_library(REPOSITORY / "knowledge").articles}
+    needed = [(case.id, [one] if isinstance(one, str) else one) for case in committed.cases for one in case.articles]
+    assert not [(name, several) for name, several in needed if not known.issuperset(several)]
+
+
+def test_only_multi_turn_cases_have_a_history(committed: Dataset) -> None:
+    """All of them have one."""
+    with_history = {case.id for case in committed.cases if case.history}
+    assert with_history == {case.id for case in committed.suites["multi_turn"]}
+
+
+def test_every_case_out_of_scope_refuses(committed: Dataset) -> None:
+    """What no article answers is not to be answered."""
+    assert [case.id for case in committed.suites["out_of_scope"] if not case.refuses] == []
+
+
+def test_every_language_can_be_told(committed: Dataset) -> None:
+    """No case asks for a language that the evaluator can't find."""
+    assert {case.language for case in committed.cases} <= set(_LANGUAGES)
+
+
+def test_the_committed_schema_is_the_models() -> None:
+    """After a change of a case's fields this, in one line, writes it anew.
+
+    uv run python -c "import json; from support_agent.evals.cases import schema; print(json.dumps(schema(), indent=2))"
+    > evals/case.schema.json
+    """
+    assert SCHEMA.read_text(encoding="utf-8") == json.dumps(schema(), indent=2) + "\n"
+
+
+def check(*files: Path) -> subprocess.CompletedProcess[str]:
+    command = [Path(sys.executable).with_name("check-jsonschema"), "--schemafile", SCHEMA, *files]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_the_committed_suites_fit_the_schema() -> None:
+    """A checker that knows nothing of this program accepts all of them."""
+    done = check(*sorted(DATASETS.glob("*.yaml")))
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "where"),
+    [
+        ("split: held_out", "split: held-out", "$[1].split"),
+        ("must:", "musts:", "'musts' was unexpected"),
+        ("  intent: hours\n", "", "'intent' is a required property"),
+    ],
+)
+def test_the_schema_rejects_a_mistake(write: Write, right: str, wrong: str, where: str) -> None:
+    """The checker says in which case it is."""
+    done = check(write(hours=CASE + SECOND.replace(right, wrong)) / "hours.yaml")
+    assert done.returncode == 1
+    assert where in done.stdout
+    assert "hours.yaml::$[1]" in done.stdout
+
+
+@pytest.mark.parametrize(("text", "says"), BAD_CASES.values(), ids=BAD_CASES)
+def test_a_bad_case_is_named(write: Write, text: str, says: str) -> None:
+    """By its file and its id, or its place where it has none."""
+    folder = write(alpha=CASE.replace("first", "other"), billing=CASE + text)
+    with pytest.raises(CannotMeasure) as raised:
+        load_dataset(folder)
+    assert str(raised.value).startswith(f"billing.yaml: {says}")
+
+
+@pytest.mark.parametrize(("content", "says"), BAD_FILES.values(), ids=BAD_FILES)
+def test_a_bad_file_is_named(write: Write, content: bytes, says: str) -> None:
+    """With the line where its YAML ends to be one."""
+    folder = write(alpha=CASE.replace("first", "other"), billing=content)
+    with pytest.raises(CannotMeasure) as raised:
+        load_dataset(folder)
+    assert str(raised.value).startswith(f"billing.yaml: {says}")
+
+
+@pytest.mark.parametrize("name", ["datasets", "nowhere"])
+def test_a_folder_without_cases_is_named(write: Write, name: str) -> None:
+    """Whether it is empty or not there."""
+    folder = write().with_name(name)
+    with pytest.raises(CannotMeasure, match=re.escape(f"{folder}: there are no cases")):
+        load_dataset(folder)
+
+
+def test_an_unknown_suite_is_named_with_those_that_there_are(write: Write) -> None:
+    """Whoever misspelt it sees what it should have been."""
+    folder = write(billing=CASE, hours=SECOND)
+    with pytest.raises(CannotMeasure, match=r"--suite bilings: .* there are billing, hours$"):
+        load_dataset(folder, "bilings")
+
+
+@pytest.mark.parametrize("suites", [{"billing": CASE + CASE}, {"billing": CASE, "hours": SECOND + CASE}])
+def test_an_id_that_is_there_twice_is_named(write: Write, suites: dict[str, str]) -> None:
+    """Within a file, or in two of them."""
+    folder = write(**suites)
+    with pytest.raises(CannotMeasure, match=re.escape(f"{folder}: the id 'first' is there twice")):
+        load_dataset(folder)
+
+
+def test_one_suite_is_read_alone(write: Write) -> None:
+    """A mistake in another does not matter to it, and its hash is what it is among the others."""
+    whole = load_dataset(write(billing=CASE, hours=SECOND))
+    alone = load_dataset(write(billing="broken: ["), "hours")
+    assert [case.id for case in alone.cases] == ["second"]
+    assert alone.suite_of == {"second": "hours"}
+    assert alone.hashes == {"hours": whole.hashes["hours"]}
+    assert alone.hash != whole.hash
+
+
+def test_a_suite_is_read_in_the_order_of_its_file(write: Write) -> None:
+    """What is not said has its default, and blanks around a question are no part of it."""
+    dataset = load_dataset(write(mixed=SECOND.replace("open?", "open? ") + CASE))
+    assert [case.id for case in dataset.cases] == ["second", "first"]
+    hours = dataset.cases[0]
+    assert hours.question == "When are you open?"
+    assert (hours.history, hours.category, hours.refuses, hours.language) == ([], None, False, "en")
+
+
+@pytest.mark.parametrize(("word", "other"), CHANGES.values(), ids=CHANGES)
+def test_a_hash_changes_with_any_word(write: Write, word: str, other: str) -> None:
+    """That of the suite and that of the whole dataset, but not that of another suite."""
+    before = load_dataset(write(billing=CASE, hours=SECOND.replace("second", "third")))
+    after = load_dataset(write(billing=CASE.replace(word, other)))
+    assert after.hashes["billing"] != before.hashes["billing"]
+    assert after.hash != before.hash
+    assert after.hashes["hours"] == before.hashes["hours"]
+
+
+def test_a_hash_changes_with_the_suites_name(write: Write) -> None:
+    """A case that moves to another suite is another measurement."""
+    before = load_dataset(write(billing=CASE))
+    (write() / "billing.yaml").unlink()
+    after = load_dataset(write(refunds=CASE))
+    assert after.hash != before.hash
+    assert after.hashes["refunds"] == before.hashes["billing"]
+
+
+@pytest.mark.parametrize("text", SAME.values(), ids=SAME)
+def test_a_hash_does_not_change_with_how_it_is_written(write: Write, text: str) -> None:
+    """Comments, the order of keys, quotes and line breaks measure nothing."""
+    before = load_dataset(write(billing=CASE))
+    after = load_dataset(write(billing=text))
+    assert text != CASE
+    assert (after.hashes, after.hash) == (before.hashes, before.hash)
+    assert re.fullmatch("[0-9a-f]{12}", after.hash)

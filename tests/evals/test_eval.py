@@ -1,0 +1,293 @@
+"""`support-agent eval` from its command line to its exit status."""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+import yaml
+from starlette.types import Send
+
+from harness.langsmith import langsmith_server
+from harness.scripted_model import Call, ScriptedModel, label, status, tokens
+from support_agent.evals.cases import load_dataset
+
+CASES: list[dict[str, Any]] = [
+    {
+        "id": f"refund-{number}",
+        "intent": f"refund-{number}",
+        "split": "held_out" if number % 3 == 0 else "tune",
+        "question": f"Refund of payment number {number}?",
+        "category": "billing",
+        "articles": ["refund-policy"],
+        "must": ["30 days"],
+    }
+    for number in range(1, 10)
+]
+FOLLOW_UP: dict[str, Any] = {
+    **CASES[0],
+    "id": "follow-up",
+    "intent": "follow-up",
+    "history": ["When are you open?", "Are payments refunded?"],
+    "question": "Within how many days?",
+}
+POLICY = {
+    "floor": 0.6,
+    "suites": {"refunds": 0.6},
+    "pass_3": 0.6,
+    "judge": 0.6,
+    "alpha": 0.04,
+    "p95_seconds": 20,
+    "dollars": 0.02,
+}
+
+
+class Done(NamedTuple):
+    """How the command ended, and what it said."""
+
+    status: int | None
+    said: str
+    error: str
+
+
+Run = Callable[..., Awaitable[Done]]
+
+
+@pytest.fixture
+def folder(articles: Path) -> Path:
+    """A project with ten cases, a policy, and no baseline."""
+    root = articles.parent
+    datasets = root / "evals" / "datasets"
+    datasets.mkdir(parents=True)
+    (datasets / "refunds.yaml").write_text(yaml.safe_dump([*CASES, FOLLOW_UP]))
+    (root / "evals" / "gate.yaml").write_text(yaml.safe_dump({"offline": POLICY, "live": POLICY}))
+    return root
+
+
+@pytest.fixture
+def run(folder: Path, model: ScriptedModel, redis_url: str) -> Run:
+    """Run the command in the project against the scripted model, which answers rightly."""
+    model.script("answer", tokens(["Within ", "30 days", " of the payment, we refund it."]))
+
+    async def run(*arguments: str, after: Callable[[], Awaitable[object]] | None = None, **variables: str) -> Done:
+        process = await asyncio.create_subprocess_exec(
+            Path(sys.executable).with_name("support-agent"),
+            "eval",
+            *arguments,
+            cwd=folder,
+            env={**os.environ, "OPENAI_BASE_URL": model.url, "REDIS_URL": redis_url, **variables},
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        if after:
+            await after()
+            process.send_signal(signal.SIGINT)
+        said, error = await asyncio.wait_for(process.communicate(), 60)
+        return Done(process.returncode, said.decode(), error.decode())
+
+    return run
+
+
+async def test_a_first_run_makes_the_baseline_and_the_next_passes(folder: Path, run: Run, model: ScriptedModel) -> None:
+    """Each case is put to the real graph, a follow-up after its history, in one conversation."""
+    made = await run("--update-baseline", "--report", "out")
+    assert made.status == 0, made
+    baseline = json.loads((folder / "evals" / "baseline.json").read_text())
+    assert all(case["passed"] for case in baseline["suites"]["refunds"]["cases"].values())
+    (follow_up,) = [call for call in model.of("answer") if call.prompt[-1][1] == FOLLOW_UP["question"]]
+    assert [text for role, text in follow_up.prompt if role == "user"] == [*FOLLOW_UP["history"], FOLLOW_UP["question"]]
+    done = await run("--report", "out", "--repeat", "3")
+    assert done.status == 0, done
+    assert "pass^3" in done.said
+    assert {file.name for file in (folder / "out").iterdir()} == {"report.md", "report.html", "junit.xml"}
+
+
+async def test_worse_answers_are_blocked(folder: Path, run: Run, model: ScriptedModel) -> None:
+    """With exit status 1, the check that failed, and the cases that got worse."""
+    assert (await run("--update-baseline")).status == 0
+    model.script("answer", tokens(["Within ", "14 days", "."]))
+    done = await run()
+    assert done.status == 1, done
+    assert "FAIL not worse than the baseline: 10 intents worse, 0 better" in done.said
+    assert "worse: refund-7" in done.said
+    report = (folder / "evals" / "report" / "report.md").read_text()
+    assert "no article says 14" in report
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "said"),
+    [
+        ("evals/datasets/refunds.yaml", "[]", "refunds.yaml: "),
+        ("evals/datasets/refunds.yaml", "- id: [", "refunds.yaml: is no YAML in line 1"),
+        ("evals/baseline.json", '{"suites": ', "evals/baseline.json: is no baseline"),
+        ("evals/baseline.json", None, "evals/baseline.json: there is no baseline"),
+        ("evals/gate.yaml", "offline: {floor: 7}", "evals/gate.yaml: does not say what must hold of the live model"),
+        ("knowledge/refund-policy.md", "no front matter", "refund-policy.md"),
+    ],
+)
+async def test_what_keeps_it_from_measuring_is_one_line(
+    folder: Path, run: Run, file: str, content: str | None, said: str
+) -> None:
+    """And exit status 2."""
+    baseline = folder / "evals" / "baseline.json"
+    cases = {case["id"]: {"passed": True, "failed": [], "answer": ""} for case in [*CASES, FOLLOW_UP]}
+    baseline.write_text(json.dumps({"suites": {"refunds": {"hash": digest(folder), "models": "", "cases": cases}}}))
+    if content is None:
+        (folder / file).unlink()
+    else:
+        (folder / file).write_text(content)
+    done = await run()
+    assert done.status == 2, done
+    assert done.said == ""
+    assert len(done.error.splitlines()) == 1
+    assert done.error.startswith("support-agent: ")
+    assert said in done.error
+
+
+def digest(folder: Path) -> str:
+    return load_dataset(folder / "evals" / "datasets").hashes["refunds"]
+
+
+async def test_a_baseline_of_other_cases_can_not_be_compared_with(folder: Path, run: Run) -> None:
+    """Exit status 2, until it is made anew."""
+    assert (await run("--update-baseline")).status == 0
+    cases = folder / "evals" / "datasets" / "refunds.yaml"
+    cases.write_text(cases.read_text().replace("payment number 4", "payment no. 4"))
+    done = await run()
+    assert done.status == 2
+    assert "is of other cases than refunds.yaml has now; see --update-baseline" in done.error
+    assert (await run("--update-baseline")).status == 0
+    assert (await run()).status == 0
+
+
+async def test_a_model_that_is_down_gives_no_verdict(run: Run, model: ScriptedModel) -> None:
+    """Nor one that fails half of the time: exit status 2 and one line, and no report."""
+    model.script("embeddings", status(500))
+    down = await run("--update-baseline")
+    assert (down.status, down.said) == (2, "")
+    assert down.error.startswith("support-agent: the articles can't be indexed")
+
+
+async def test_half_of_the_cases_in_error_give_no_verdict(folder: Path, run: Run, model: ScriptedModel) -> None:
+    """Exit status 2; what was answered is kept, and not asked again once the model is mended."""
+
+    async def half(call: Call, send: Send) -> None:
+        number = "".join(filter(str.isdigit, call.prompt[-1][1])) or "0"
+        if int(number) % 2:
+            await asyncio.sleep(0.5)  # the others are answered by then
+            await status(400)(call, send)
+        else:
+            await tokens(["Within 30 days."])(call, send)
+
+    model.script("answer", half)
+    done = await run("--update-baseline")
+    assert (done.status, done.said) == (2, "")
+    assert "runs ended without an answer, the last with model-unavailable" in done.error
+    assert not (folder / "evals" / "baseline.json").exists()
+    answered = {call.prompt[-1][1] for call in model.of("answer")}
+    model.forget()
+    model.script("answer", tokens(["Within 30 days."]))
+    assert (await run("--update-baseline")).status == 0
+    again = {call.prompt[-1][1] for call in model.of("answer")}
+    assert answered - again
+    assert {case["question"] for case in CASES} <= answered | again
+
+
+async def test_an_evaluation_that_is_broken_off_goes_on_where_it_was(run: Run, model: ScriptedModel) -> None:
+    """After a Ctrl-C only the cases without an answer are asked, unless the agent has changed meanwhile."""
+    reached = asyncio.Event()
+    reply = tokens(["Within 30 days."])
+
+    async def slow(call: Call, send: Send) -> None:
+        if len(model.of("answer")) > 4:
+            reached.set()
+            await asyncio.sleep(30)
+        await reply(call, send)
+
+    async def some_are_answered() -> None:
+        await reached.wait()
+        await asyncio.sleep(1)
+
+    model.script("answer", slow)
+    broken = await run("--update-baseline", after=some_are_answered)
+    assert broken.status == 130
+    model.forget()
+    model.script("answer", reply)
+    assert (await run("--update-baseline")).status == 0
+    assert 0 < len(model.of("answer")) < 12
+
+
+async def test_a_judge_that_agrees_with_our_labels_counts(folder: Path, run: Run, model: ScriptedModel) -> None:
+    """Its verdict is a check where its kappa is 0.7 or more, and only a figure where it is not."""
+    labels = [
+        {"id": f"label-{number}", "question": "?", "articles": [], "answer": answer, "good": answer == "Good."}
+        for number, answer in enumerate(["Good.", "Bad."] * 5)
+    ]
+    (folder / "evals" / "labels.yaml").write_text(yaml.safe_dump(labels))
+
+    async def judge(call: Call, send: Send) -> None:
+        good = "Bad." not in call.prompt[-1][1]
+        await label(json.dumps({"reasoning": "Because.", "score": good}))(call, send)
+
+    async def fool(call: Call, send: Send) -> None:
+        await label(json.dumps({"reasoning": "Because.", "score": True}))(call, send)
+
+    model.script("judge", judge)
+    done = await run("--update-baseline", OPENAI_API_KEY="sk-test")
+    assert done.status == 0, done
+    assert "ok   judge (kappa 1.00)" in done.said
+    assert {call.body["model"] for call in model.of("judge")} == {"gpt-4o-2024-11-20"}
+    assert len(model.of("judge")) == 20
+    model.script("judge", fool)
+    done = await run("--update-baseline", OPENAI_API_KEY="sk-test")
+    assert "judge" not in done.said
+    assert "κ = 0.00, too little to count" in (folder / "evals" / "report" / "report.md").read_text()
+
+
+async def test_with_a_key_it_is_an_experiment_in_langsmith(folder: Path, run: Run) -> None:
+    """Its dataset is named after the cases' content, and each case is a row with all its scores, sent once."""
+    async with langsmith_server() as langsmith:
+        variables = {"LANGSMITH_API_KEY": "lsv2_test", "LANGSMITH_ENDPOINT": langsmith.url}
+        made = await run("--update-baseline", **variables)
+        assert made.status == 0, made
+        assert (await run("--repeat", "2", **variables)).status == 0
+        (dataset,) = langsmith.datasets.values()
+        assert dataset["name"] == f"support-agent {load_dataset(folder / 'evals' / 'datasets').hash}"
+        names = {case["id"] for case in [*CASES, FOLLOW_UP]}
+        assert {example["inputs"]["case"] for example in langsmith.examples.values()} == names
+        assert len(langsmith.examples) == len(names)
+        first, second = (one["name"] for one in langsmith.experiments.values())
+        rows = [run for run in langsmith.roots if run["session_name"] == first]
+        assert {row["outputs"]["case"] for row in rows} == names
+        assert len(rows) == len(names)
+        assert len([run for run in langsmith.roots if run["session_name"] == second]) == 2 * len(names)
+        told = [one for one in langsmith.feedback.values() if one["run_id"] == rows[0]["id"]]
+        scores = {one["key"]: one["score"] for one in told}
+        assert scores["passed"] == 1
+        assert {"category", "recall", "required_facts", "groundedness"} <= scores.keys()
+        about = next(iter(langsmith.experiments.values()))["extra"]["metadata"]
+        assert about["models"].startswith("gpt-4o-mini, gpt-4o")
+
+
+@pytest.mark.parametrize("fault", [401, 500])
+async def test_a_langsmith_that_is_away_gives_no_verdict(run: Run, fault: int) -> None:
+    """Exit status 2 and one line, for who asked for an experiment shall not think that there is one."""
+    async with langsmith_server() as langsmith:
+        langsmith.fault = fault
+        done = await run("--update-baseline", LANGSMITH_API_KEY="lsv2_test", LANGSMITH_ENDPOINT=langsmith.url)
+    assert (done.status, done.said) == (2, "")
+    assert done.error.startswith("support-agent: LangSmith does not take the experiment")
+    assert len(done.error.splitlines()) == 1
+
+
+async def test_without_a_key_nothing_is_sent(run: Run) -> None:
+    """Not even where tracing is on in LangChain's own way."""
+    async with langsmith_server() as langsmith:
+        variables = {"LANGCHAIN_TRACING_V2": "true", "LANGSMITH_ENDPOINT": langsmith.url}
+        assert (await run("--update-baseline", **variables)).status == 0
+        assert (langsmith.posts, langsmith.datasets) == (0, {})
