@@ -4,12 +4,15 @@ import asyncio
 from pathlib import Path
 
 import httpx
+import pytest
 import yaml
 from redis.asyncio import Redis
 from test_serve import run
 
 from conftest import Serve
 from harness.scripted_model import ScriptedModel, tokens
+from support_agent.evals.cases import load_dataset
+from support_agent.evals.errors import CannotMeasure
 
 
 async def test_badly_rated_runs_become_cases(
@@ -21,25 +24,30 @@ async def test_badly_rated_runs_become_cases(
         answer = (await client.post("/ask", json={"question": "Is ada@mail.example charged twice?"})).json()
         other = (await client.post("/ask", json={"question": "Another?"})).json()
         for run_id, score in ((answer["run_id"], 0.2), (other["run_id"], 0.9)):
-            await client.post("/feedback", json={"run_id": run_id, "score": score, "comment": "No: 14."})
+            await client.post("/feedback", json={"run_id": run_id, "score": score, "comment": "No: 14.\n- id: x"})
         exported = await asyncio.to_thread(run, "feedback", "export", REDIS_URL=redis_url)
         file = tmp_path / "cases.yaml"
         many = await asyncio.to_thread(
             run, "feedback", "export", "--below", "1", "--output", str(file), REDIS_URL=redis_url
         )
     (case,) = yaml.safe_load(exported.stdout)
+    name = f"feedback-{answer['run_id']}"
     assert case == {
-        "id": f"feedback-{answer['run_id']}",
+        "id": name,
+        "intent": name,
+        "split": "tune",
         "question": "Is [email] charged twice?",
         "category": "billing",
-        "articles": [source["id"] for source in answer["sources"]],
-        "answered": "In 30 days.",
-        "error": None,
-        "score": 0.2,
-        "comment": "No: 14.",
     }
+    found = ", ".join(source["id"] for source in answer["sources"])
+    comments = [line for line in exported.stdout.splitlines() if line.startswith("# ")]
+    assert comments == ["# score: 0.2", "# comment: No: 14. - id: x", "# answered: In 30 days.", f"# found: {found}"]
     assert "2 cases in" in many.stdout
     assert len(yaml.safe_load(file.read_text())) == 2
+    with pytest.raises(CannotMeasure, match="says nothing that must hold"):
+        load_dataset(tmp_path)
+    file.write_text(file.read_text().replace("  split: tune", "  split: tune\n  must: [second]"))
+    assert len(load_dataset(tmp_path).cases) == 2
     lost = await asyncio.to_thread(run, "feedback", "export", REDIS_URL="redis://127.0.0.1:1/0")
     assert (lost.returncode, "Traceback" in lost.stderr) == (1, False)
     assert lost.stderr.endswith("REDIS_URL: Redis can't be reached; start it, or correct the address\n")

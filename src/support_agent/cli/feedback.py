@@ -25,12 +25,12 @@ def export(
     below: Annotated[float, typer.Option(min=0, max=1, help="Scores below this are bad.")] = 0.5,
     output: Annotated[Path | None, typer.Option(help="File to write; standard output without one.")] = None,
 ) -> None:
-    """Write badly rated runs as YAML cases: what was asked and answered, for you to say what is right."""
+    """Write badly rated runs as cases of `support-agent eval`, for you to say what is right."""
     settings = ServiceSettings.load()
     if settings.redis_url is None:
         raise SettingsError("missing in the environment: REDIS_URL, where the service keeps the ratings")
     ratings = asyncio.run(_bad(settings, below))
-    text = yaml.safe_dump([_case(rating) for rating in ratings], allow_unicode=True, sort_keys=False, width=120)
+    text = "\n".join(map(_case, ratings))
     if output:
         output.write_text(text)
         print(f"{len(ratings)} cases in {output}")
@@ -51,15 +51,22 @@ async def _bad(settings: ServiceSettings, below: float) -> "list[Rating]":
             raise SettingsError("REDIS_URL: Redis can't be reached; start it, or correct the address") from None
 
 
-def _case(rating: "Rating") -> dict[str, Any]:
+def _case(rating: "Rating") -> str:
+    """Return a case without what must hold, which the evaluation refuses until somebody has said it."""
     record = rating.record
-    return {
-        "id": f"feedback-{rating.run_id}",
-        "question": record.question,
-        "category": record.category,
-        "articles": list(record.sources),
-        "answered": record.answer,
-        "error": record.error,
-        "score": rating.score,
+    name = f"feedback-{rating.run_id}"
+    case: dict[str, Any] = {"id": name, "intent": name, "split": "tune", "question": record.question}
+    if record.category:
+        case["category"] = record.category
+    about = {
+        "score": f"{rating.score:g}",
         "comment": rating.comment,
+        "answered": record.answer or record.error,
+        "found": ", ".join(record.sources),
     }
+    lines = [f"# {key}: {_line(value)}" for key, value in about.items() if value]
+    return "\n".join([*lines, yaml.safe_dump([case], allow_unicode=True, sort_keys=False, width=110)])
+
+
+def _line(text: str) -> str:
+    return "".join(char if char.isprintable() else "\ufffd" for char in " ".join(text.split()))
