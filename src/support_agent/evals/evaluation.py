@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import yaml
@@ -55,7 +56,7 @@ class Evaluation:
     experiment: str | None
     """Its name in LangSmith."""
 
-    @property
+    @cached_property
     def now(self) -> dict[str, Before]:
         """What would be the next baseline."""
         return {
