@@ -153,6 +153,7 @@ def digest(folder: Path) -> str:
     return load_dataset(folder / "evals" / "datasets").hashes["refunds"]
 
 
+@pytest.mark.soak
 async def test_a_baseline_of_other_cases_can_not_be_compared_with(folder: Path, run: Run) -> None:
     """Exit status 2, until it is made anew."""
     assert (await run("--update-baseline")).status == 0
@@ -173,6 +174,7 @@ async def test_a_model_that_is_down_gives_no_verdict(run: Run, model: ScriptedMo
     assert down.error.startswith("support-agent: the articles can't be indexed")
 
 
+@pytest.mark.soak
 async def test_half_of_the_cases_in_error_give_no_verdict(folder: Path, run: Run, model: ScriptedModel) -> None:
     """Exit status 2; what was answered is kept, and not asked again once the model is mended."""
 
@@ -198,6 +200,7 @@ async def test_half_of_the_cases_in_error_give_no_verdict(folder: Path, run: Run
     assert {case["question"] for case in CASES} <= answered | again
 
 
+@pytest.mark.soak
 async def test_an_evaluation_that_is_broken_off_goes_on_where_it_was(run: Run, model: ScriptedModel) -> None:
     """After a Ctrl-C only the cases without an answer are asked, unless the agent has changed meanwhile."""
     reached = asyncio.Event()
@@ -274,7 +277,7 @@ async def test_with_a_key_it_is_an_experiment_in_langsmith(folder: Path, run: Ru
         assert about["models"].startswith("gpt-4o-mini, gpt-4o")
 
 
-@pytest.mark.parametrize("fault", [401, 500])
+@pytest.mark.parametrize("fault", [401, pytest.param(500, marks=pytest.mark.soak)])
 async def test_a_langsmith_that_is_away_gives_no_verdict(run: Run, fault: int) -> None:
     """Exit status 2 and one line, for who asked for an experiment shall not think that there is one."""
     async with langsmith_server() as langsmith:

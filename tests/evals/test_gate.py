@@ -508,6 +508,7 @@ def blocked_share(
     return blocked / times
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("system", [deterministic, noisy_intents, noisy_cases])
 def test_an_unchanged_agent_is_rarely_blocked(system: Callable[[np.random.Generator], Chances], report: Report) -> None:
     """At most 5 % of the evaluations of an agent that is as it was say that it is worse."""
@@ -516,14 +517,8 @@ def test_an_unchanged_agent_is_rarely_blocked(system: Callable[[np.random.Genera
     assert share <= 0.05
 
 
-@pytest.mark.parametrize(
-    "system",
-    [
-        deterministic,
-        noisy_intents,
-        noisy_cases,
-    ],
-)
+@pytest.mark.soak
+@pytest.mark.parametrize("system", [deterministic, noisy_intents, noisy_cases])
 def test_a_drop_of_five_points_is_mostly_caught(
     system: Callable[[np.random.Generator], Chances], report: Report
 ) -> None:

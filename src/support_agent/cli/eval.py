@@ -47,14 +47,18 @@ def _evaluate(suite: str | None, baseline: Path, report: Path, repeat: int, *, u
     with embedded(settings, redis=True) as started:
         from support_agent.evals.baseline import load_baseline, save_baseline
         from support_agent.evals.cases import load_dataset
+
+        dataset = load_dataset(_FOLDER / "datasets", suite)
+        before = None if update_baseline else load_baseline(baseline, dataset)
+
+        # These take seconds to import.
         from support_agent.evals.evaluation import Plan, load_policy
         from support_agent.evals.report import write_report
 
-        dataset = load_dataset(_FOLDER / "datasets", suite)
         plan = Plan(
             dataset=dataset,
             repeats=repeat,
-            before=None if update_baseline else load_baseline(baseline, dataset),
+            before=before,
             policy=load_policy(_POLICY, "offline" if started.model else "live"),
             journal=report / "journal.jsonl",
             labels=_LABELS if settings.openai_api_key and _LABELS.exists() else None,
