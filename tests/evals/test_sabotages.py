@@ -1,6 +1,7 @@
 """What makes the agent worse is blocked, and nothing else is."""
 
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -34,5 +35,7 @@ def test_a_sabotage_is_blocked_and_named(sabotage: str, tree: Path, evaluate: Ev
 
 @pytest.mark.soak
 def test_what_did_not_change_passes_every_time(evaluate: Evaluate) -> None:
-    """Ten times of ten."""
-    assert [evaluate().returncode for _ in range(10)] == [0] * 10
+    """Ten times of ten, two at a time."""
+    with ThreadPoolExecutor(2) as two:
+        runs = list(two.map(lambda number: evaluate("--report", f"report-{number}"), range(10)))
+    assert [run.returncode for run in runs] == [0] * 10
