@@ -74,7 +74,12 @@ def run(folder: Path, model: ScriptedModel, redis_url: str) -> Run:
     """Run the command in the project against the scripted model, which answers rightly."""
     model.script("answer", tokens(["Within ", "30 days", " of the payment, we refund it."]))
 
-    async def run(*arguments: str, after: Callable[[], Awaitable[object]] | None = None, **variables: str) -> Done:
+    async def run(
+        *arguments: str,
+        after: Callable[[], Awaitable[object]] | None = None,
+        sent: signal.Signals = signal.SIGINT,
+        **variables: str,
+    ) -> Done:
         process = await asyncio.create_subprocess_exec(
             Path(sys.executable).with_name("support-agent"),
             "eval",
@@ -86,7 +91,7 @@ def run(folder: Path, model: ScriptedModel, redis_url: str) -> Run:
         )
         if after:
             await after()
-            process.send_signal(signal.SIGINT)
+            process.send_signal(sent)
         said, error = await asyncio.wait_for(process.communicate(), 60)
         return Done(process.returncode, said.decode(), error.decode())
 
@@ -172,6 +177,27 @@ async def test_a_model_that_is_down_gives_no_verdict(run: Run, model: ScriptedMo
     down = await run("--update-baseline")
     assert (down.status, down.said) == (2, "")
     assert down.error.startswith("support-agent: the articles can't be indexed")
+
+
+async def test_an_evaluation_that_is_stopped_has_no_verdict(run: Run, model: ScriptedModel) -> None:
+    """SIGTERM is no pass: exit status 2 and one line."""
+    reached = asyncio.Event()
+
+    async def slow(_: Call, __: Send) -> None:
+        reached.set()
+        await asyncio.sleep(30)
+
+    model.script("answer", slow)
+    done = await run("--update-baseline", after=reached.wait, sent=signal.SIGTERM)
+    assert done == (2, "", "support-agent: stopped before there was a verdict\n")
+
+
+async def test_a_report_that_can_not_be_written_is_no_verdict(folder: Path, run: Run) -> None:
+    """Exit status 2, and the line names the file."""
+    (folder / "taken").write_text("")
+    done = await run("--update-baseline", "--report", "taken")
+    assert (done.status, done.said) == (2, "")
+    assert done.error == "support-agent: taken: File exists\n"
 
 
 @pytest.mark.soak

@@ -36,6 +36,12 @@ def evaluate(
     except (SupportAgentError, LocalServiceError) as error:
         print(f"support-agent: {error}", file=sys.stderr)
         raise typer.Exit(_CANNOT_MEASURE) from None
+    except OSError as error:
+        print(f"support-agent: {error.filename or 'eval'}: {error.strerror or type(error).__name__}", file=sys.stderr)
+        raise typer.Exit(_CANNOT_MEASURE) from None
+    except SystemExit:  # SIGTERM
+        print("support-agent: stopped before there was a verdict", file=sys.stderr)
+        raise typer.Exit(_CANNOT_MEASURE) from None
     except ModuleNotFoundError as error:
         print(f"support-agent: {error.name} is missing; `uv sync --group evals` installs it", file=sys.stderr)
         raise typer.Exit(_CANNOT_MEASURE) from None

@@ -109,7 +109,7 @@ def schema() -> dict[str, Any]:
 def _load(file: Path) -> list[Case]:
     try:
         found = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, ValueError, OSError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError, OSError) as error:
         line = getattr(getattr(error, "problem_mark", None), "line", None)
         raise CannotMeasure(f"{file.name}: is no YAML{'' if line is None else f' in line {line + 1}'}") from None
     try:
