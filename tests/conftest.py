@@ -14,6 +14,7 @@ from harness.scripted_model import ScriptedModel, scripted_model
 from harness.serving import serving
 from support_agent.api.app import create_app
 from support_agent.api.settings import ServiceSettings
+from support_agent.local.model import start_model
 from support_agent.local.process import Service
 from support_agent.local.redis import start_redis
 
@@ -106,6 +107,14 @@ def redis_service() -> Generator[Service]:
 def redis_url(redis_service: Service) -> str:
     """The URL of a real Redis, one for all tests."""
     return redis_service.url
+
+
+@pytest.fixture(scope="session")
+def offline_model() -> Generator[Service]:
+    """The offline model, one for all tests; it keeps nothing of a request."""
+    with start_model() as service:
+        service.wait()
+        yield service
 
 
 @pytest.fixture

@@ -1,11 +1,9 @@
 """What the offline model makes of questions in customers' words, none of which stands in a prompt."""
 
 import asyncio
-from collections.abc import Generator
 from pathlib import Path
 from typing import TypedDict
 
-import pytest
 import yaml
 from pydantic import SecretStr
 
@@ -15,7 +13,6 @@ from support_agent.graph.events import Done
 from support_agent.graph.prompts import EXAMPLES
 from support_agent.graph.settings import AgentSettings
 from support_agent.graph.state import Category
-from support_agent.local.model import start_model
 from support_agent.local.process import Service
 
 LEAST = 0.85
@@ -27,13 +24,6 @@ class Case(TypedDict):
     question: str
     category: Category
     articles: list[str]
-
-
-@pytest.fixture(scope="module")
-def offline_model() -> Generator[Service]:
-    with start_model() as service:
-        service.wait(30)
-        yield service
 
 
 def cases() -> list[Case]:

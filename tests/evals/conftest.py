@@ -4,13 +4,12 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from conftest import REPOSITORY
-from support_agent.local.model import start_model
 from support_agent.local.process import Service
 
 # The one offline model of all tests stands in for the one that the command would start: it remembers the questions.
@@ -26,13 +25,6 @@ main.main()
 """
 
 Evaluate = Callable[..., subprocess.CompletedProcess[str]]
-
-
-@pytest.fixture(scope="session")
-def offline_model() -> Generator[Service]:
-    with start_model() as service:
-        service.wait()
-        yield service
 
 
 @pytest.fixture

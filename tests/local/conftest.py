@@ -4,17 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from support_agent.local.model import start_model
-from support_agent.local.process import Service
 from support_agent.local.vectors import Vectors
-
-
-@pytest.fixture(scope="session")
-def model_service() -> Iterator[Service]:
-    """The offline model, one for all tests; it keeps nothing of a request."""
-    with start_model() as service:
-        service.wait()
-        yield service
 
 
 @pytest.fixture(scope="session")

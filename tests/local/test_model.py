@@ -32,8 +32,8 @@ USAGE = {"prompt_tokens": 24, "completion_tokens": 14, "total_tokens": 38}
 
 
 @pytest.fixture
-def openai(model_service: Service) -> Iterator[OpenAI]:
-    with OpenAI(base_url=model_service.url, api_key=model_service.secret, max_retries=0) as client:
+def openai(offline_model: Service) -> Iterator[OpenAI]:
+    with OpenAI(base_url=offline_model.url, api_key=offline_model.secret, max_retries=0) as client:
         yield client
 
 
@@ -45,9 +45,9 @@ async def transport() -> AsyncIterator[DefaultAioHttpClient]:
 
 
 @pytest.fixture
-def http(model_service: Service) -> Iterator[httpx.Client]:
-    headers = {"Authorization": f"Bearer {model_service.secret}"}
-    with httpx.Client(base_url=model_service.url, headers=headers, timeout=10) as client:
+def http(offline_model: Service) -> Iterator[httpx.Client]:
+    headers = {"Authorization": f"Bearer {offline_model.secret}"}
+    with httpx.Client(base_url=offline_model.url, headers=headers, timeout=10) as client:
         yield client
 
 
@@ -126,21 +126,21 @@ def test_content_may_be_a_list_of_text_parts(openai: OpenAI) -> None:
     assert openai.chat.completions.create(model="m", messages=messages).choices[0].message.content == ANSWER
 
 
-async def test_the_async_client_streams(model_service: Service) -> None:
+async def test_the_async_client_streams(offline_model: Service) -> None:
     """So does the client that the service itself uses."""
-    async with AsyncOpenAI(base_url=model_service.url, api_key=model_service.secret) as client:
+    async with AsyncOpenAI(base_url=offline_model.url, api_key=offline_model.secret) as client:
         stream = await client.chat.completions.create(model="m", messages=PROMPT, stream=True)
         assert "".join([chunk.choices[0].delta.content or "" async for chunk in stream]) == ANSWER
 
 
 async def test_langchain_gets_answers_streams_and_usage(
-    model_service: Service, transport: DefaultAioHttpClient
+    offline_model: Service, transport: DefaultAioHttpClient
 ) -> None:
     """ChatOpenAI understands the usage of both."""
     chat = ChatOpenAI(
         model="gpt-4o",
-        base_url=model_service.url,
-        api_key=SecretStr(model_service.secret),
+        base_url=offline_model.url,
+        api_key=SecretStr(offline_model.secret),
         http_async_client=transport,
         stream_usage=True,
     )
@@ -154,12 +154,12 @@ async def test_langchain_gets_answers_streams_and_usage(
         assert {name: usage[name] for name in expected} == expected
 
 
-async def test_langchain_gets_embeddings(model_service: Service, transport: DefaultAioHttpClient) -> None:
+async def test_langchain_gets_embeddings(offline_model: Service, transport: DefaultAioHttpClient) -> None:
     """A question is nearer to the article that answers it."""
     embeddings = OpenAIEmbeddings(
         model="text-embedding-3-small",
-        base_url=model_service.url,
-        api_key=SecretStr(model_service.secret),
+        base_url=offline_model.url,
+        api_key=SecretStr(offline_model.secret),
         http_async_client=transport,
         check_embedding_ctx_length=False,
     )
@@ -315,58 +315,58 @@ def test_a_body_that_is_too_large_is_refused(http: httpx.Client, route: str) -> 
     ],
 )
 def test_an_unknown_route_is_refused_in_the_same_shape(
-    http: httpx.Client, model_service: Service, method: str, route: str, status: int, code: str
+    http: httpx.Client, offline_model: Service, method: str, route: str, status: int, code: str
 ) -> None:
     """A client need not tell two kinds of error bodies apart."""
-    url = model_service.url.removesuffix("/v1") + route if route.startswith("/") else route
+    url = offline_model.url.removesuffix("/v1") + route if route.startswith("/") else route
     reply = http.request(method, url)
     assert (reply.status_code, reply.json()["error"]["code"]) == (status, code)
 
 
 @pytest.mark.parametrize("header", [None, "", "Bearer", "Bearer another", "Basic {key}", "{key}"])
-def test_without_the_key_there_is_no_answer(model_service: Service, header: str | None) -> None:
+def test_without_the_key_there_is_no_answer(offline_model: Service, header: str | None) -> None:
     """The port may be seen by others on the machine."""
-    headers = {} if header is None else {"Authorization": header.format(key=model_service.secret)}
-    reply = httpx.get(f"{model_service.url}/models", headers=headers)
+    headers = {} if header is None else {"Authorization": header.format(key=offline_model.secret)}
+    reply = httpx.get(f"{offline_model.url}/models", headers=headers)
     assert (reply.status_code, reply.json()["error"]["code"]) == (401, "invalid_api_key")
 
 
-def test_the_official_client_understands_a_wrong_key(model_service: Service) -> None:
+def test_the_official_client_understands_a_wrong_key(offline_model: Service) -> None:
     """It arrives as an AuthenticationError."""
-    with OpenAI(base_url=model_service.url, api_key="another") as client, pytest.raises(AuthenticationError):
+    with OpenAI(base_url=offline_model.url, api_key="another") as client, pytest.raises(AuthenticationError):
         client.models.list()
 
 
-def test_the_key_is_on_no_command_line(model_service: Service) -> None:
+def test_the_key_is_on_no_command_line(offline_model: Service) -> None:
     """A process list shows no secret."""
-    for process in family(model_service._keeper.pid):
-        assert model_service.secret not in " ".join(process.cmdline())
+    for process in family(offline_model._keeper.pid):
+        assert offline_model.secret not in " ".join(process.cmdline())
 
 
-def test_nothing_that_a_user_wrote_is_logged(http: httpx.Client, model_service: Service) -> None:
+def test_nothing_that_a_user_wrote_is_logged(http: httpx.Client, offline_model: Service) -> None:
     """The log says when the server started, and not what it was asked."""
     canary = "canary-4711"
     http.post("chat/completions", json={"model": "m", "messages": [{"role": "user", "content": canary}]})
     http.post("chat/completions", json={"model": "m", "messages": canary})
     http.post("embeddings", content=canary.encode())
     http.get(f"models/{canary}")
-    log = model_service.log.read_text()
+    log = offline_model.log.read_text()
     assert "Application startup complete" in log
     assert canary not in log
 
 
-def test_a_client_that_leaves_a_stream_costs_nothing(http: httpx.Client, model_service: Service) -> None:
+def test_a_client_that_leaves_a_stream_costs_nothing(http: httpx.Client, offline_model: Service) -> None:
     """The next request is answered, and no error is logged."""
     with http.stream("POST", "chat/completions", json={**CHAT, "stream": True}) as reply:
         next(reply.iter_lines())
     assert http.post("chat/completions", json=CHAT).status_code == 200
-    assert "Traceback" not in model_service.log.read_text()
+    assert "Traceback" not in offline_model.log.read_text()
 
 
-async def test_questions_side_by_side_get_their_own_answers(model_service: Service) -> None:
+async def test_questions_side_by_side_get_their_own_answers(offline_model: Service) -> None:
     """Requests do not mix."""
     texts = [f"Question number {number}?" for number in range(16)]
-    async with AsyncOpenAI(base_url=model_service.url, api_key=model_service.secret) as client:
+    async with AsyncOpenAI(base_url=offline_model.url, api_key=offline_model.secret) as client:
         together = await asyncio.gather(*(client.embeddings.create(model="m", input=text) for text in texts))
         for text, reply in zip(texts[::5], together[::5], strict=True):
             alone = await client.embeddings.create(model="m", input=text)

@@ -156,7 +156,7 @@ class RightLanguage:
         """Answers of a few words pass."""
         if sum(map(str.isalpha, outcome.answer)) < _FEWEST_LETTERS:
             return None
-        language = str(_identifier().classify(outcome.answer)[0])  # pyright: ignore[reportUnknownArgumentType]
+        language = str(_identifier().classify(outcome.answer)[0])  # pyright: ignore[reportUnknownArgumentType] - untyped
         return _score("language", f"is {language}, not {case.language}" if language != case.language else "")
 
 

@@ -5,7 +5,7 @@ import logging
 import threading
 import uuid
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 from langsmith import Client
@@ -27,7 +27,7 @@ async def experiment(
     settings: AgentSettings,
     dataset: Dataset,
     repeats: int,
-    answer: Callable[[Case, int], Awaitable[Outcome]],
+    answer: Callable[[Case, int], Coroutine[Any, Any, Outcome]],
     judge: Callable[[Case, Outcome], Sequence[Score]],
     about: dict[str, str],
 ) -> str:
@@ -50,7 +50,7 @@ async def experiment(
             repeat = begun[case.id]
             begun[case.id] += 1
         try:
-            outcome = asyncio.run_coroutine_threadsafe(_answered(answer, case, repeat), loop).result()
+            outcome = asyncio.run_coroutine_threadsafe(answer(case, repeat), loop).result()
         except BaseException as error:  # noqa: BLE001 - LangSmith's client would go on with the next case
             failures.append(error)
             return {}
@@ -102,10 +102,6 @@ async def experiment(
     if failures:
         raise failures[0]
     return name
-
-
-async def _answered(answer: Callable[[Case, int], Awaitable[Outcome]], case: Case, repeat: int) -> Outcome:
-    return await answer(case, repeat)
 
 
 def _upload(client: Client, name: str, dataset: Dataset) -> None:

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import yaml
 from langchain_openai import ChatOpenAI
 from langsmith import tracing_context  # pyright: ignore[reportUnknownVariableType] - neither is typed to the end
-from openevals.llm import create_async_llm_as_judge  # pyright: ignore[reportUnknownVariableType]
+from openevals.llm import create_async_llm_as_judge  # pyright: ignore[reportUnknownVariableType] - the same
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from support_agent.evals.cases import Case, Name, Text

@@ -9,6 +9,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import cast
 
 from pydantic import ValidationError
 
@@ -203,5 +204,5 @@ def _tokens(report: RunReport) -> int:
 def _passages(report: RunReport) -> list[Passage]:
     for step in report.steps:
         if step.update and "passages" in step.update:
-            return step.update["passages"]  # pyright: ignore[reportReturnType] - what the node `retrieve` returns
+            return cast("list[Passage]", step.update["passages"])
     return []
