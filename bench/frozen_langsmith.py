@@ -1,7 +1,8 @@
 """`uv run python bench/frozen_langsmith.py [SECONDS]`: what a LangSmith that takes traces and never answers costs.
 
-Two processes of the service, one of them traced, are asked by turns for a second each, 50 uncached questions a second,
-for SECONDS (60) each; their model answers at once. Printed: latencies of both, their ratio, memory, and the exit.
+Two services of two replicas each, one of them traced, are asked by turns for a second each, 50 uncached questions a
+second, for SECONDS (60) each; their model answers at once. Printed: latencies of both, their ratio, and of the traced
+replicas the most memory that one of them gained and the longest that one took to exit.
 """
 
 import asyncio
@@ -10,7 +11,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
@@ -20,7 +21,9 @@ import psutil
 from support_agent.local.process import free_port
 from support_agent.local.redis import start_redis
 
-_RATE = 50  # questions a second
+_RATE = 50  # questions a second, over all replicas
+_REPLICAS = 2  # as compose starts
+_WARM_UP = 3  # seconds, uncounted
 _REPOSITORY = Path(__file__).parent.parent
 
 
@@ -55,13 +58,13 @@ async def _ready(session: aiohttp.ClientSession, url: str) -> None:
             await asyncio.sleep(0.1)
 
 
-async def _second(session: aiohttp.ClientSession, url: str, taken: list[float]) -> None:
-    """Ask for a second, at a steady rate, and wait for the answers."""
+async def _second(session: aiohttp.ClientSession, urls: Sequence[str], taken: list[float]) -> None:
+    """Ask the replicas in turn for a second, at a steady rate, and wait for the answers."""
 
     async def ask(number: int) -> None:
         await asyncio.sleep(number / _RATE)
         began = time.perf_counter()
-        async with session.post(f"{url}/ask", json={"question": f"{number}?"}) as answer:
+        async with session.post(f"{urls[number % len(urls)]}/ask", json={"question": f"{number}?"}) as answer:
             answer.raise_for_status()
             await answer.read()
         taken.append((time.perf_counter() - began) * 1000)
@@ -70,7 +73,7 @@ async def _second(session: aiohttp.ClientSession, url: str, taken: list[float]) 
 
 
 async def _measure(seconds: int) -> None:
-    model, plain, traced = free_port(), free_port(), free_port()
+    model = free_port()
     langsmith = await asyncio.start_server(_take, "127.0.0.1", 0)
     with ExitStack() as stack:
         redis = stack.enter_context(start_redis())
@@ -88,30 +91,41 @@ async def _measure(seconds: int) -> None:
             "LANGSMITH_API_KEY": "key",
             "LANGSMITH_ENDPOINT": f"http://127.0.0.1:{langsmith.sockets[0].getsockname()[1]}",
         }
-        serve = (str(Path(sys.executable).with_name("support-agent")), "serve", "--port")
-        stack.enter_context(_process(*serve, str(plain), **variables))
-        process = stack.enter_context(_process(*serve, str(traced), **variables, **tracing))
-        taken: dict[str, list[float]] = {f"http://127.0.0.1:{plain}": [], f"http://127.0.0.1:{traced}": []}
+
+        def start(**more: str) -> tuple[str, subprocess.Popen[bytes]]:
+            port = str(free_port())
+            command = (str(Path(sys.executable).with_name("support-agent")), "serve", "--port", port)
+            return f"http://127.0.0.1:{port}", stack.enter_context(_process(*command, **variables, **more))
+
+        plain, traced = [start() for _ in range(_REPLICAS)], [start(**tracing) for _ in range(_REPLICAS)]
+        services: list[tuple[list[str], list[float]]] = [([url for url, _ in one], []) for one in (plain, traced)]
+        processes = [process for _, process in traced]
         # The server hangs up what is idle for 5 seconds; the client must be first.
         async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(keepalive_timeout=1)) as session:
-            for url, times in taken.items():
-                await _ready(session, url)
-                await _second(session, url, times)
+            for urls, times in services:
+                for url in urls:
+                    await _ready(session, url)
+                for _ in range(_WARM_UP):
+                    await _second(session, urls, times)
                 times.clear()
-            memory = psutil.Process(process.pid).memory_info().rss
+            memory = [psutil.Process(process.pid).memory_info().rss for process in processes]
             for _ in range(seconds):
-                for url, times in taken.items():
-                    await _second(session, url, times)
-        grown = psutil.Process(process.pid).memory_info().rss - memory
-        process.terminate()
-        began = time.perf_counter()
-        process.wait(30)
-        ended = time.perf_counter() - began
+                for urls, times in services:
+                    await _second(session, urls, times)
+        grown = [psutil.Process(one.pid).memory_info().rss - then for one, then in zip(processes, memory, strict=True)]
+        exits = [_exit(process) for process in processes]
     langsmith.close()
-    _print(taken.values(), grown, ended)
+    _print([times for _, times in services], max(grown), max(exits))
 
 
-def _print(taken: Iterable[list[float]], grown: int, ended: float) -> None:
+def _exit(process: subprocess.Popen[bytes]) -> float:
+    process.terminate()
+    began = time.perf_counter()
+    process.wait(30)
+    return time.perf_counter() - began
+
+
+def _print(taken: Sequence[list[float]], grown: int, ended: float) -> None:
     print(f"{'':12}{'untraced':>12}{'frozen':>12}{'ratio':>8}")
     for name, cut in (("p50", 49), ("p90", 89), ("p99", 98)):
         one, other = (statistics.quantiles(times, n=100)[cut] for times in taken)

@@ -1,6 +1,7 @@
 """What probes and operators are told of the service's dependencies."""
 
 import asyncio
+import gc
 from pathlib import Path
 
 import httpx
@@ -61,3 +62,12 @@ async def test_probes_are_cheap(serve: Serve, redis: Redis, model: ScriptedModel
         model.forget()
         await asyncio.gather(*(client.get("/ready") for _ in range(50)))
     assert len(model.calls) == 1
+
+
+async def test_a_service_leaves_what_lives_as_long_as_itself_to_no_collection(serve: Serve) -> None:
+    """And leaves the process as it found it."""
+    before = gc.get_threshold()
+    async with serve():
+        assert gc.get_freeze_count() > 10_000
+        assert gc.get_threshold()[:2] == before[:2]
+    assert (gc.get_freeze_count(), gc.get_threshold()) == (0, before)
