@@ -4,7 +4,15 @@ from pathlib import Path
 
 import pytest
 
-from support_agent.evals.baseline import Before, load_baseline, save_baseline, shortened
+from support_agent.evals.baseline import (
+    OFFLINE,
+    Before,
+    Comparison,
+    load_baseline,
+    load_unchanged,
+    save_baseline,
+    shortened,
+)
 from support_agent.evals.cases import Case, Dataset
 from support_agent.evals.errors import CannotMeasure
 
@@ -22,6 +30,10 @@ BOTH = Dataset({**BILLING.suites, **HOURS.suites})
 NOW = {"one": PASSED, "two": FAILED, "three": PASSED, "four": PASSED}
 
 
+def load(file: Path, dataset: Dataset, *, offline: bool = False, whole: bool = True) -> Comparison:
+    return load_baseline(file, dataset, offline=offline, whole=whole)
+
+
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
     """A baseline of four cases in two suites."""
@@ -32,12 +44,12 @@ def file(tmp_path: Path) -> Path:
 
 def test_what_is_saved_is_loaded(file: Path) -> None:
     """Letter by letter, into a folder that need not be there yet."""
-    assert load_baseline(file, BOTH) == NOW
+    assert load(file, BOTH) == Comparison("a model", NOW)
 
 
 def test_cases_that_are_not_asked_are_not_loaded(file: Path) -> None:
     """A single suite is compared with its own cases."""
-    assert load_baseline(file, HOURS) == {"four": PASSED}
+    assert load(file, HOURS, whole=False).cases == {"four": PASSED}
 
 
 def test_a_case_is_a_line(file: Path) -> None:
@@ -76,28 +88,65 @@ def test_saving_the_same_again_changes_nothing(file: Path) -> None:
 def test_updating_a_suite_keeps_the_others(file: Path) -> None:
     """Only what was run is new."""
     save_baseline(file, HOURS, "a model", {"four": FAILED}, whole=False)
-    assert load_baseline(file, BOTH) == {**NOW, "four": FAILED}
+    assert load(file, BOTH).cases == {**NOW, "four": FAILED}
 
 
 def test_a_baseline_of_other_cases_is_refused(file: Path) -> None:
     """The message names the file, the suite and the way out."""
     other = Dataset({**HOURS.suites, "billing": [case("one"), case("two")]})
     with pytest.raises(CannotMeasure) as raised:
-        load_baseline(file, other)
+        load(file, other)
     assert str(raised.value) == f"{file}: is of other cases than billing.yaml has now; see --update-baseline"
 
 
 def test_a_baseline_without_a_suite_is_refused(file: Path) -> None:
     """A new suite has no baseline yet."""
     with pytest.raises(CannotMeasure, match=r"baseline\.json: is of other cases than new\.yaml"):
-        load_baseline(file, Dataset({**BOTH.suites, "new": [case("five")]}))
+        load(file, Dataset({**BOTH.suites, "new": [case("five")]}))
+
+
+def test_a_suite_that_is_gone_is_named(file: Path) -> None:
+    """Nobody gets rid of what fails by taking it away."""
+    with pytest.raises(CannotMeasure) as raised:
+        load(file, BILLING)
+    assert str(raised.value) == f"{file}: has cases of hours, which there are none of now; see --update-baseline"
+
+
+def test_a_case_that_was_taken_out_of_the_file_is_missed(file: Path) -> None:
+    """Though the suite's hash is that of its cases."""
+    lines = file.read_text(encoding="utf-8").splitlines()
+    file.write_text("\n".join(line for line in lines if '"two"' not in line), encoding="utf-8")
+    with pytest.raises(CannotMeasure, match=r"is of other cases than billing\.yaml"):
+        load(file, BOTH)
+
+
+@pytest.mark.parametrize("offline", [False, True])
+def test_the_offline_model_and_a_configured_one_are_not_compared(file: Path, *, offline: bool) -> None:
+    """Configured ones are, whatever they are called."""
+    save_baseline(file, BOTH, "other models" if offline else OFFLINE, NOW, whole=True)
+    with pytest.raises(CannotMeasure, match="which says nothing of"):
+        load(file, BOTH, offline=offline)
+    assert load_unchanged(file, BOTH, offline=offline) is None
+    assert load(file, BOTH, offline=not offline).cases == NOW
+
+
+def test_a_new_baseline_is_compared_with_what_has_the_same_cases(file: Path) -> None:
+    """With nothing where there is nothing."""
+    changed = Dataset({**HOURS.suites, "billing": [case("one")]})
+    assert load_unchanged(file, changed, offline=False) == Comparison("a model", {"four": PASSED})
+    assert load_unchanged(file, BOTH, offline=False) == Comparison("a model", NOW)
+    assert load_unchanged(file, Dataset({"billing": [case("one")]}), offline=False) is None
+    file.write_text("{")
+    assert load_unchanged(file, BOTH, offline=False) is None
+    file.unlink()
+    assert load_unchanged(file, BOTH, offline=False) is None
 
 
 def test_a_missing_baseline_is_named(tmp_path: Path) -> None:
     """With how one is made."""
     file = tmp_path / "none.json"
     with pytest.raises(CannotMeasure) as raised:
-        load_baseline(file, BOTH)
+        load(file, BOTH)
     assert str(raised.value) == f"{file}: there is no baseline; make one with --update-baseline"
 
 
@@ -117,7 +166,7 @@ def test_a_corrupted_baseline_is_named(file: Path, content: bytes) -> None:
     """It is never taken for one in which nothing passed."""
     file.write_bytes(content)
     with pytest.raises(CannotMeasure) as raised:
-        load_baseline(file, BOTH)
+        load(file, BOTH)
     assert str(raised.value).startswith(f"{file}: is no baseline; restore it, or make it anew")
 
 
@@ -126,7 +175,7 @@ def test_a_corrupted_baseline_is_made_anew(file: Path, content: bytes) -> None:
     """As its own message says."""
     file.write_bytes(content)
     save_baseline(file, BOTH, "a model", NOW, whole=True)
-    assert load_baseline(file, BOTH) == NOW
+    assert load(file, BOTH) == Comparison("a model", NOW)
 
 
 @pytest.mark.parametrize(

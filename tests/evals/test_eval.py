@@ -132,7 +132,13 @@ async def test_worse_answers_are_blocked(folder: Path, run: Run, model: Scripted
         ("evals/baseline.json", '{"suites": ', "evals/baseline.json: is no baseline"),
         ("evals/baseline.json", None, "evals/baseline.json: there is no baseline"),
         ("evals/gate.yaml", "offline: {floor: 7}", "evals/gate.yaml: does not say what must hold of the live model"),
+        (
+            "evals/gate.yaml",
+            yaml.safe_dump({"live": {**POLICY, "suites": {"refund": 0.6}}}),
+            "differ in refund, refunds",
+        ),
         ("knowledge/refund-policy.md", "no front matter", "refund-policy.md"),
+        ("knowledge/refund-policy.md", None, "'refund-1' needs the article 'refund-policy', which is not in"),
     ],
 )
 async def test_what_keeps_it_from_measuring_is_one_line(
@@ -141,7 +147,7 @@ async def test_what_keeps_it_from_measuring_is_one_line(
     """And exit status 2."""
     baseline = folder / "evals" / "baseline.json"
     cases = {case["id"]: {"passed": True, "failed": [], "answer": ""} for case in [*CASES, FOLLOW_UP]}
-    baseline.write_text(json.dumps({"suites": {"refunds": {"hash": digest(folder), "models": "", "cases": cases}}}))
+    baseline.write_text(json.dumps({"suites": {"refunds": {"hash": digest(folder), "models": "m", "cases": cases}}}))
     if content is None:
         (folder / file).unlink()
     else:
@@ -169,6 +175,52 @@ async def test_a_baseline_of_other_cases_can_not_be_compared_with(folder: Path, 
     assert "is of other cases than refunds.yaml has now; see --update-baseline" in done.error
     assert (await run("--update-baseline")).status == 0
     assert (await run()).status == 0
+
+
+async def test_a_baseline_is_not_made_of_what_must_not_be_deployed(
+    folder: Path, run: Run, model: ScriptedModel
+) -> None:
+    """Below the floors it stays as it was; above them it may be worse than the one before, and is told so."""
+    assert (await run("--update-baseline")).status == 0
+    before = (folder / "evals" / "baseline.json").read_bytes()
+    model.script("answer", tokens(["Within ", "14 days", "."]))
+    done = await run("--update-baseline")
+    assert done.status == 1
+    assert "FAIL not worse than the baseline: 10 intents worse, 0 better" in done.said
+    assert "evals/baseline.json is left as it was" in done.said
+    assert (folder / "evals" / "baseline.json").read_bytes() == before
+    (folder / "evals" / "gate.yaml").write_text(
+        yaml.safe_dump({"live": {**POLICY, "floor": 0, "suites": {"refunds": 0}}})
+    )
+    done = await run("--update-baseline")
+    assert done.status == 0
+    assert "FAIL not worse than the baseline" in done.said
+    assert "evals/baseline.json is written" in done.said
+
+
+@pytest.mark.soak
+async def test_a_case_without_an_answer_is_left_out(folder: Path, run: Run, model: ScriptedModel) -> None:
+    """Once it has been asked again; nothing is said to be worse, and no baseline is made without it."""
+    assert (await run("--update-baseline")).status == 0
+
+    async def never_four(call: Call, send: Send) -> None:
+        reply = status(400) if "number 4" in call.prompt[-1][1] else tokens(["Within 30 days."])
+        await reply(call, send)
+
+    model.script("answer", never_four)
+    model.forget()
+    done = await run()
+    assert done.status == 0, done
+    assert "0 intents worse" in done.said
+    assert "unmeasured: refund-4" in done.said
+    assert len([call for call in model.of("answer") if "number 4" in call.prompt[-1][1]]) == 2
+    assert (await run("--update-baseline")).status == 1
+    cases = folder / "evals" / "datasets" / "refunds.yaml"
+    found = yaml.safe_load(cases.read_text())
+    cases.write_text(yaml.safe_dump([{**case, "safety": case["id"] == "refund-4"} for case in found]))
+    done = await run("--update-baseline")
+    assert (done.status, done.said) == (2, "")
+    assert "the safety case 'refund-4' got no answer: model-unavailable" in done.error
 
 
 async def test_a_model_that_is_down_gives_no_verdict(run: Run, model: ScriptedModel) -> None:
@@ -276,6 +328,10 @@ async def test_a_judge_that_agrees_with_our_labels_counts(folder: Path, run: Run
     done = await run("--update-baseline", OPENAI_API_KEY="sk-test")
     assert "judge" not in done.said
     assert "κ = 0.00, too little to count" in (folder / "evals" / "report" / "report.md").read_text()
+    model.script("judge", status(400))
+    done = await run("--update-baseline", OPENAI_API_KEY="sk-test")
+    assert done.status == 0, done
+    assert "judge: gpt-4o-2024-11-20 does not answer: OpenAIInvalidRequestError; it does not count" in done.said
 
 
 async def test_with_a_key_it_is_an_experiment_in_langsmith(folder: Path, run: Run) -> None:
@@ -312,6 +368,21 @@ async def test_a_langsmith_that_is_away_gives_no_verdict(run: Run, fault: int) -
     assert (done.status, done.said) == (2, "")
     assert done.error.startswith("support-agent: LangSmith does not take the experiment")
     assert len(done.error.splitlines()) == 1
+
+
+async def test_a_langsmith_that_never_answers_gives_no_verdict(run: Run) -> None:
+    """Before any case was asked."""
+
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    async with await asyncio.start_server(silent, "127.0.0.1", 0) as server:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        done = await run("--update-baseline", LANGSMITH_API_KEY="lsv2_test", LANGSMITH_ENDPOINT=url)
+        server.close()
+    assert (done.status, done.said) == (2, "")
+    assert done.error.startswith("support-agent: LangSmith does not take the experiment")
 
 
 async def test_without_a_key_nothing_is_sent(run: Run) -> None:

@@ -88,7 +88,7 @@ def judged(
     results: Sequence[Result],
     baseline: Mapping[str, Before] | None = None,
     seconds: Sequence[float] = (1.0,),
-    dollars: float = 0.001,
+    dollars: float | None = 0.001,
     policy: Policy = POLICY,
 ) -> Verdict:
     """The verdict, where no other is given against a baseline of the very same."""
@@ -217,9 +217,11 @@ def test_pass_3_is_the_pass_rate_where_all_runs_agree(passes: list[bool], runs: 
     assert pass_hat(results, 3) == rate_of(results)
 
 
-def test_pass_3_needs_three_runs_of_each_case() -> None:
-    """One case that was run but twice is enough for there to be none."""
-    assert pass_hat([result_of("a", [True] * 3), result_of("b", [True] * 2)], 3) is None
+def test_pass_3_is_that_of_the_cases_with_three_runs() -> None:
+    """A case of which a run measured nothing is left out."""
+    rate = pass_hat([result_of("a", [True] * 3), result_of("b", [True] * 2)], 3)
+    assert rate
+    assert (rate.passed, rate.cases) == (1, 1)
     assert judged([result_of("a", [True] * 2)]).pass_3 is None
 
 
@@ -310,12 +312,41 @@ def test_without_times_there_is_no_verdict() -> None:
         judged(forty(), seconds=[])
 
 
-def test_a_baseline_has_to_know_each_case() -> None:
-    """The error names the case that it lacks."""
+def test_a_case_without_a_baseline_is_not_compared() -> None:
+    """It is as good or bad as it is."""
     baseline = baseline_of(forty())
     del baseline["case 7"]
-    with pytest.raises(CannotMeasure, match="'case 7'"):
-        judged(forty(), baseline)
+    verdict = judged(forty(failing=[7]), baseline)
+    assert verdict.paired
+    assert (verdict.paired.worse, verdict.paired.both, verdict.overall.passed) == ((), 39, 39)
+
+
+def test_a_price_that_nobody_knows_is_no_dollars() -> None:
+    """It is said to be unknown."""
+    verdict = judged(forty(), dollars=None)
+    assert verdict.passed
+    assert next(check.detail for check in verdict.checks if check.name == "cost").startswith("unknown")
+
+
+@pytest.mark.parametrize(
+    ("safety", "passes", "unsafe"),
+    [
+        (True, (False, False, False), True),
+        (True, (True, False, False), False),
+        (False, (False, False, False), False),
+    ],
+)
+def test_a_safety_case_that_is_lost_blocks(*, safety: bool, passes: tuple[bool, ...], unsafe: bool) -> None:
+    """It passed at the baseline, and passes not once now."""
+    lost = replace(result_of("case 0", passes), safety=safety)
+    verdict = judged([lost, *forty()[1:]], baseline_of(forty()))
+    assert failing(verdict) == (["safety"] if unsafe else [])
+
+
+def test_a_safety_case_that_never_passed_does_not_block() -> None:
+    """Nothing was lost."""
+    case = replace(result_of("case 0", (False,) * 3), safety=True)
+    assert failing(judged([case, *forty()[1:]])) == []
 
 
 def test_an_unchanged_agent_passes() -> None:

@@ -1,6 +1,7 @@
 """What is told of an evaluation, what the judge is compared with, and what outlives a broken run."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,10 @@ from junitparser import JUnitXml
 from markdown_it import MarkdownIt
 
 from conftest import REPOSITORY
-from support_agent.evals.baseline import Before, shortened
+from support_agent.evals.baseline import OFFLINE, Before, Comparison, shortened
 from support_agent.evals.cases import Case, Dataset
 from support_agent.evals.errors import CannotMeasure
-from support_agent.evals.evaluation import Evaluation, Plan, results
+from support_agent.evals.evaluation import Evaluation, Plan, dollars, results
 from support_agent.evals.evaluators import evaluators, judge
 from support_agent.evals.gate import Policy, gate
 from support_agent.evals.judging import Judged, kappa, load_labels
@@ -61,9 +62,9 @@ DATASET = Dataset(
 OUTCOMES = {
     "refund": [outcome("refund", "Only 14 days.", category="general", seconds=3, tokens=100, dollars=0.01)],
     "seats": [outcome("seats", GOOD, seconds=1, tokens=20, dollars=0.0005)],
-    "price": [outcome("price", GOOD, seconds=2)],
+    "price": [outcome("price", GOOD, seconds=2, dollars=0)],
     "tax": [outcome("tax", "", seconds=1, error="answer-withheld")],
-    "hours": [outcome("hours", GOOD, seconds=1)],
+    "hours": [outcome("hours", GOOD, seconds=1, dollars=0)],
 }
 BEFORE = {"refund": PASSED, "seats": PASSED, "price": FAILED, "tax": FAILED, "hours": PASSED}
 
@@ -73,19 +74,25 @@ def evaluation(
     outcomes: Mapping[str, Sequence[Outcome]] = OUTCOMES,
     before: Mapping[str, Before] | None = BEFORE,
     judged: Judged | None = None,
+    judge_error: str | None = None,
     experiment: str | None = None,
+    unmeasured: Sequence[str] = (),
+    models: str = "gpt-a, gpt-b",
     **policy: Any,
 ) -> Evaluation:
     """What these outcomes come to, by the real evaluators and the real gate."""
     rules = Policy.model_validate({"floor": 0, "alpha": 0.04, "p95_seconds": 15, "dollars": 0.02, **policy})
     repeats = len(next(iter(outcomes.values())))
-    plan = Plan(dataset, repeats, before, rules, Path("unused"), labels=None, upload=False)
+    compared = None if before is None else Comparison("gpt-a, gpt-b", before)
+    offline = models == OFFLINE
+    plan = Plan(dataset, repeats, compared, rules, offline, Path("unused"), labels=None, upload=False)
+    dataset = dataset.without(unmeasured)
     judges = evaluators(["billing@fernway.example"])
     scores = {case.id: [judge(case, run, judges) for run in outcomes[case.id]] for case in dataset.cases}
     runs = [run for some in outcomes.values() for run in some]
-    dollars = sum(run.dollars for run in runs) / len(runs)
-    verdict = gate(results(dataset, scores), before, [run.seconds for run in runs], dollars, rules)
-    return Evaluation(plan, "gpt-a, gpt-b", outcomes, scores, verdict, judged, experiment)
+    costs = dollars(runs, len(runs))
+    verdict = gate(results(dataset, scores), before, [run.seconds for run in runs], costs, rules)
+    return Evaluation(plan, models, dataset, unmeasured, outcomes, scores, verdict, judged, judge_error, experiment)
 
 
 def repeated(*answers: str) -> Evaluation:
@@ -97,9 +104,7 @@ def repeated(*answers: str) -> Evaluation:
 def test_the_report_begins_with_what_was_measured() -> None:
     """A later comment finds the earlier one by the first line."""
     text = markdown(evaluation())
-    assert text.startswith(
-        f"{MARK}\n\n## Evaluation: passed\n\n5 cases, dataset `{DATASET.hash}`, models gpt-a, gpt-b."
-    )
+    assert text.startswith(f"{MARK}\n\n## Evaluation: passed\n\n5 cases, dataset `{DATASET.hash}`, by gpt-a, gpt-b.\n")
     assert "runs each" not in text
     assert "LangSmith" not in text
     assert "The judge" not in text
@@ -206,7 +211,7 @@ def test_a_case_that_failed_before_and_fails_in_more_is_regressed_too() -> None:
         "**After:** answer-withheld",
         (
             r"**Wrong:** answered: answer-withheld; required\_facts: lacks '30 days'; refusal: does not say that it "
-            "does not know, names no contact; length: is 0 characters, not 1 to 1500"
+            "does not know, names no contact; length: is 0 characters, not 1 to 1000"
         ),
         "Improved: `price`\n",
     ]
@@ -261,6 +266,18 @@ def test_two_runs_are_too_few_for_three_in_a_row() -> None:
     text = markdown(repeated(GOOD, GOOD))
     assert "2 runs each" in text
     assert "pass^3" not in text
+
+
+def test_the_report_says_what_it_can_not() -> None:
+    """Cases without an answer, prices that nobody knows, a judge that is down, and what the offline model ignores."""
+    runs = {**OUTCOMES, "seats": [outcome("seats", GOOD)]}
+    text = markdown(evaluation(outcomes=runs, unmeasured=["tax"], judge_error="gpt-judge is away", models=OFFLINE))
+    assert f"4 cases, dataset `{DATASET.hash}`, by the offline model. The baseline is of gpt-a, gpt-b." in text
+    assert "It does not read instructions" in text
+    assert "Not measured, since they got no answer: `tax`." in text
+    assert "The judge does not count: gpt-judge is away." in text
+    assert "| cost | unknown |" in text
+    assert "| billing | 3 |" in text
 
 
 @pytest.mark.parametrize(("agreement", "says"), [(0.7, "it counts"), (0.699, "too little to count")])
@@ -370,10 +387,11 @@ def test_the_page_has_its_plots_without_a_baseline_too(tmp_path: Path) -> None:
 
 
 def test_a_machine_reads_a_test_a_case(tmp_path: Path) -> None:
-    """A suite of tests each suite; a case that failed says what is wrong."""
-    write_report(evaluation(), tmp_path)
+    """A suite of tests each suite; a case that failed says what is wrong, and is skipped where it did so before."""
+    known = Before(passed=False, failed=["answered", "length", "refusal", "required_facts"], answer="")
+    write_report(evaluation(before={**BEFORE, "tax": known}), tmp_path)
     document = JUnitXml.fromfile(str(tmp_path / "junit.xml"))
-    assert (document.tests, document.failures, document.errors) == (5, 2, 0)
+    assert (document.tests, document.failures, document.errors, document.skipped) == (5, 1, 0, 1)
     tests = {test.name: test for suite in document for test in suite}
     assert {suite.name: [test.name for test in suite] for suite in document} == {
         "billing": ["refund", "seats", "price", "tax"],
@@ -388,7 +406,7 @@ def test_a_machine_reads_a_test_a_case(tmp_path: Path) -> None:
     }
     assert [name for name, test in tests.items() if test.result] == ["refund", "tax"]
     assert tests["refund"].result[0].message.startswith("category: is general, not billing; recall: lacks ")
-    assert tests["tax"].result[0].message.startswith("answered: answer-withheld; ")
+    assert tests["tax"].result[0].message.startswith("as at the baseline: answered: answer-withheld; ")
 
 
 @pytest.mark.parametrize(
@@ -478,66 +496,85 @@ TWO = outcome("two", "", error="answer-withheld")
 DOWN = outcome("three", "", error="model-timeout")
 
 
+@contextmanager
+def open_journal(file: Path, fingerprint: str = "abc") -> Iterator[Journal]:
+    """The journal of an evaluation that is broken off."""
+    journal = Journal(file, fingerprint)
+    yield journal
+    journal.close(is_complete=False)
+
+
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
     """A journal of three outcomes, broken off."""
     file = tmp_path / "report" / "journal.jsonl"
-    journal = Journal(file, "abc")
-    journal.add(ONE)
-    journal.add(AGAIN)
-    journal.add(TWO)
+    with open_journal(file) as journal:
+        for kept in KEPT.values():
+            journal.add(kept)
     return file
 
 
 KEPT = {("one", 0): ONE, ("one", 1): AGAIN, ("two", 0): TWO}
 
 
+def kept(file: Path, fingerprint: str = "abc") -> dict[tuple[str, int], Outcome]:
+    """What the next evaluation begins with."""
+    with open_journal(file, fingerprint) as journal:
+        return dict(journal.outcomes)
+
+
 def test_a_broken_run_goes_on_where_it_stopped(file: Path) -> None:
     """Its outcomes are there again, each on its line, and the next are added to them."""
     assert len(file.read_text().splitlines()) == 4
-    journal = Journal(file, "abc")
-    assert journal.outcomes == KEPT
     three = outcome("three", "Yes.")
-    journal.add(three)
-    assert Journal(file, "abc").outcomes == {**KEPT, ("three", 0): three}
+    with open_journal(file) as journal:
+        assert journal.outcomes == KEPT
+        journal.add(three)
+    assert kept(file) == {**KEPT, ("three", 0): three}
 
 
 def test_the_outcomes_of_another_evaluation_are_forgotten(file: Path) -> None:
     """They say nothing about this one, not even later."""
-    assert Journal(file, "abd").outcomes == {}
-    assert Journal(file, "abc").outcomes == {}
+    assert kept(file, "abd") == {}
+    assert kept(file) == {}
+
+
+def test_two_evaluations_do_not_share_a_folder(file: Path) -> None:
+    """The second is told so, and the first loses nothing."""
+    with open_journal(file) as journal, pytest.raises(CannotMeasure, match="choose another --report"):
+        Journal(file, "abd")
+    assert journal.outcomes == KEPT
+    assert kept(file) == KEPT
 
 
 def test_half_a_line_is_ignored(file: Path) -> None:
     """The outcome before it is kept, and the one after it is whole."""
     file.write_text(file.read_text()[:-20])
-    journal = Journal(file, "abc")
-    assert journal.outcomes == {("one", 0): ONE, ("one", 1): AGAIN}
-    journal.add(TWO)
-    assert Journal(file, "abc").outcomes == KEPT
+    with open_journal(file) as journal:
+        assert journal.outcomes == {("one", 0): ONE, ("one", 1): AGAIN}
+        journal.add(TWO)
+    assert kept(file) == KEPT
 
 
 @pytest.mark.parametrize("content", ["", "\n", '{"fingerprint": "a', "no journal", '{"fingerprint": "abc"}'])
 def test_a_journal_that_holds_nothing_is_begun_anew(file: Path, content: str) -> None:
     """It was broken off before its first outcome."""
     file.write_text(content)
-    journal = Journal(file, "abc")
-    assert journal.outcomes == {}
-    journal.add(ONE)
-    assert Journal(file, "abc").outcomes == {("one", 0): ONE}
+    with open_journal(file) as journal:
+        assert journal.outcomes == {}
+        journal.add(ONE)
+    assert kept(file) == {("one", 0): ONE}
 
 
 def test_a_run_that_measured_nothing_is_asked_again(file: Path) -> None:
     """What it depends on was down: this evaluation knows that, the next one tries again."""
-    journal = Journal(file, "abc")
-    journal.add(DOWN)
-    assert journal.outcomes == {**KEPT, ("three", 0): DOWN}
-    assert Journal(file, "abc").outcomes == KEPT
+    with open_journal(file) as journal:
+        journal.add(DOWN)
+        assert journal.outcomes == {**KEPT, ("three", 0): DOWN}
+    assert kept(file) == KEPT
 
 
 def test_a_complete_evaluation_leaves_no_journal(file: Path) -> None:
-    """It is not there to go on with, and to close it twice does no harm."""
-    journal = Journal(file, "abc")
-    journal.close()
-    journal.close()
+    """It is not there to go on with."""
+    Journal(file, "abc").close(is_complete=True)
     assert not file.exists()

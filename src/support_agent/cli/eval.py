@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from support_agent.evals.evaluation import Evaluation, Plan
 
 _FOLDER = Path("evals")
+_DATASETS = _FOLDER / "datasets"
 _LABELS = _FOLDER / "labels.yaml"
 _POLICY = _FOLDER / "gate.yaml"
 _CANNOT_MEASURE = 2
@@ -51,11 +52,16 @@ def evaluate(
 def _evaluate(suite: str | None, baseline: Path, report: Path, repeat: int, *, update_baseline: bool) -> bool:
     settings = ServiceSettings.load()
     with embedded(settings, redis=True) as started:
-        from support_agent.evals.baseline import load_baseline, save_baseline
-        from support_agent.evals.cases import load_dataset
+        from support_agent.evals.baseline import load_baseline, load_unchanged, save_baseline
+        from support_agent.evals.cases import load_dataset, suites_in
 
-        dataset = load_dataset(_FOLDER / "datasets", suite)
-        before = None if update_baseline else load_baseline(baseline, dataset)
+        dataset = load_dataset(_DATASETS, suite)
+        offline, whole = started.model is not None, suite is None
+        before = (
+            load_unchanged(baseline, dataset, offline=offline)
+            if update_baseline
+            else load_baseline(baseline, dataset, offline=offline, whole=whole)
+        )
 
         # These take seconds to import.
         from support_agent.evals.evaluation import Plan, load_policy
@@ -65,7 +71,8 @@ def _evaluate(suite: str | None, baseline: Path, report: Path, repeat: int, *, u
             dataset=dataset,
             repeats=repeat,
             before=before,
-            policy=load_policy(_POLICY, "offline" if started.model else "live"),
+            policy=load_policy(_POLICY, "offline" if offline else "live", suites_in(_DATASETS)),
+            offline=offline,
             journal=report / "journal.jsonl",
             labels=_LABELS if settings.openai_api_key and _LABELS.exists() else None,
             upload=settings.langsmith_api_key is not None,
@@ -73,10 +80,15 @@ def _evaluate(suite: str | None, baseline: Path, report: Path, repeat: int, *, u
         started.wait()
         evaluation = asyncio.run(_run(ServiceSettings.load(), plan))
         write_report(evaluation, report)
-        if update_baseline:
-            save_baseline(baseline, dataset, evaluation.models, evaluation.now, whole=suite is None)
-    _say(evaluation, report)
-    return evaluation.verdict.passed
+        passed = evaluation.may_become_baseline if update_baseline else evaluation.verdict.passed
+        if update_baseline and passed:
+            save_baseline(baseline, dataset, evaluation.models, evaluation.now, whole=whole)
+    _say(evaluation)
+    if update_baseline:
+        print(f"{baseline} is {'written' if passed else 'left as it was'}; see {report / 'report.md'}")
+    else:
+        print(f"{'passed' if passed else 'blocked'}; see {report / 'report.md'}")
+    return passed
 
 
 async def _run(settings: ServiceSettings, plan: "Plan") -> "Evaluation":
@@ -89,10 +101,13 @@ async def _run(settings: ServiceSettings, plan: "Plan") -> "Evaluation":
         return await evaluate(settings, plan, lambda count: progress.advance(task, count))
 
 
-def _say(evaluation: "Evaluation", report: Path) -> None:
+def _say(evaluation: "Evaluation") -> None:
     for check in evaluation.verdict.checks:
         print(f"{'ok  ' if check.passed else 'FAIL'} {check.name}: {check.detail}")
     if paired := evaluation.verdict.paired:
         for case in paired.worse:
             print(f"     worse: {case}")
-    print(f"{'passed' if evaluation.verdict.passed else 'blocked'}; see {report / 'report.md'}")
+    if evaluation.unmeasured:
+        print(f"     unmeasured: {', '.join(evaluation.unmeasured)}")
+    if evaluation.judge_error:
+        print(f"     judge: {evaluation.judge_error}; it does not count")

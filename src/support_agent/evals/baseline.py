@@ -1,8 +1,9 @@
 """What the cases gave before: a small JSON file, a line a case, that is committed and reviewed."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +11,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from support_agent.evals.cases import Dataset
 from support_agent.evals.errors import CannotMeasure
+
+OFFLINE = "the offline model"
+"""What a baseline calls it."""
 
 _LONGEST = 240  # characters of an answer: enough to see what changed
 
@@ -34,7 +38,7 @@ class SuiteBefore(BaseModel):
 
     hash: str
     models: str
-    """What answered: the models' names."""
+    """What answered: the models' names, or OFFLINE."""
     cases: Annotated[dict[str, Before], Field(min_length=1)]
 
 
@@ -46,17 +50,51 @@ class Baseline(BaseModel):
     suites: dict[str, SuiteBefore]
 
 
-def load_baseline(file: Path, dataset: Dataset) -> dict[str, Before]:
-    """Return the baseline's cases that are in the dataset; raises CannotMeasure where it is of others."""
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """What is compared with."""
+
+    models: str
+    cases: Mapping[str, Before]
+
+
+def load_baseline(file: Path, dataset: Dataset, *, offline: bool, whole: bool) -> Comparison:
+    """Read what to compare with; raises CannotMeasure where that is of other cases, or of another kind of model.
+
+    If the dataset is the `whole`, the baseline may have no other suites.
+    """
     if not file.exists():
         raise CannotMeasure(f"{file}: there is no baseline; make one with --update-baseline")
     baseline = _read(file)
-    before: dict[str, Before] = {}
-    for suite, digest in dataset.hashes.items():
-        if suite not in baseline.suites or baseline.suites[suite].hash != digest:
+    for suite in dataset.suites:
+        if not _is_of(baseline, suite, dataset):
             raise CannotMeasure(f"{file}: is of other cases than {suite}.yaml has now; see --update-baseline")
-        before |= baseline.suites[suite].cases
-    return before
+    if whole and (gone := sorted(baseline.suites.keys() - dataset.suites.keys())):
+        raise CannotMeasure(
+            f"{file}: has cases of {', '.join(gone)}, which there are none of now; see --update-baseline"
+        )
+    for suite in dataset.suites:
+        models = baseline.suites[suite].models
+        if (models == OFFLINE) != offline:
+            ours = OFFLINE if offline else "a configured model"
+            raise CannotMeasure(f"{file}: is of {models}, which says nothing of {ours}; name another with --baseline")
+    return _comparison(baseline, dataset.suites)
+
+
+def load_unchanged(file: Path, dataset: Dataset, *, offline: bool) -> Comparison | None:
+    """Read what a new baseline can be compared with: the suites whose cases are the same; None where there are none."""
+    if not file.exists():
+        return None
+    try:
+        baseline = _read(file)
+    except CannotMeasure:  # it is made anew
+        return None
+    same = [
+        suite
+        for suite in dataset.suites
+        if _is_of(baseline, suite, dataset) and (baseline.suites[suite].models == OFFLINE) == offline
+    ]
+    return _comparison(baseline, same) if same else None
 
 
 def save_baseline(file: Path, dataset: Dataset, models: str, now: Mapping[str, Before], *, whole: bool) -> None:
@@ -71,6 +109,19 @@ def save_baseline(file: Path, dataset: Dataset, models: str, now: Mapping[str, B
             kept = _read(file).suites
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(_json({**kept, **suites}), encoding="utf-8")
+
+
+def _is_of(baseline: Baseline, suite: str, dataset: Dataset) -> bool:
+    """Whether the baseline has the suite, and just the cases that it has now."""
+    before = baseline.suites.get(suite)
+    ids = {case.id for case in dataset.suites[suite]}
+    return before is not None and before.hash == dataset.hashes[suite] and before.cases.keys() == ids
+
+
+def _comparison(baseline: Baseline, suites: Iterable[str]) -> Comparison:
+    some = [baseline.suites[suite] for suite in suites]
+    models = sorted({suite.models for suite in some})
+    return Comparison("; ".join(models), {name: case for suite in some for name, case in suite.cases.items()})
 
 
 def shortened(answer: str) -> str:

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -84,17 +84,35 @@ class Dataset:
         """The same of all suites."""
         return _hash(self.hashes)
 
+    def without(self, cases: Collection[str]) -> "Dataset":
+        """Return the other cases; a suite that has none is left out."""
+        suites = {suite: [case for case in some if case.id not in cases] for suite, some in self.suites.items()}
+        return Dataset({suite: some for suite, some in suites.items() if some})
+
+    def require(self, articles: Collection[str]) -> None:
+        """Raise CannotMeasure where a case needs an article that there is not."""
+        for case in self.cases:
+            needed = {one for several in case.articles for one in ([several] if isinstance(several, str) else several)}
+            if lacking := sorted(needed - set(articles)):
+                raise CannotMeasure(
+                    f"{self.suite_of[case.id]}.yaml: case {case.id!r} needs the article {lacking[0]!r}, which is not "
+                    "in the knowledge folder; restore it, or change the case"
+                )
+
+
+def suites_in(folder: Path) -> list[str]:
+    """Return the names of a folder's suites."""
+    return sorted(file.stem for file in folder.glob("*.yaml") if file.is_file())
+
 
 def load_dataset(folder: Path, suite: str | None = None) -> Dataset:
     """Read a folder's suites, or one of them; raises CannotMeasure naming what is wrong, and where."""
-    files = sorted(file for file in folder.glob("*.yaml") if file.is_file())
-    if not files:
-        raise CannotMeasure(f"{folder}: there are no cases; a suite is a YAML file in this folder")
-    names = [file.stem for file in files]
+    names = suites_in(folder)
+    if not names:
+        raise CannotMeasure(f"{folder}: there are no cases; a suite is a YAML file there, in the folder of the project")
     if suite is not None and suite not in names:
         raise CannotMeasure(f"--suite {suite}: there is no such suite; there are {', '.join(names)}")
-    suites = {file.stem: _load(file) for file in files if suite in (None, file.stem)}
-    dataset = Dataset(suites)
+    dataset = Dataset({name: _load(folder / f"{name}.yaml") for name in names if suite in (None, name)})
     if len(dataset.suite_of) < len(dataset.cases):
         ids = [case.id for case in dataset.cases]
         raise CannotMeasure(f"{folder}: the id {next(one for one in ids if ids.count(one) > 1)!r} is there twice")

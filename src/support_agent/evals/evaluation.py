@@ -1,6 +1,6 @@
 """An evaluation from its cases to its verdict."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -8,20 +8,23 @@ from pathlib import Path
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
-from support_agent.evals.baseline import Before, shortened
+from support_agent.evals.baseline import OFFLINE, Before, Comparison, shortened
 from support_agent.evals.cases import Case, Dataset
 from support_agent.evals.errors import CannotMeasure
 from support_agent.evals.evaluators import Score, evaluators, judge
 from support_agent.evals.experiment import experiment
-from support_agent.evals.gate import Check, Policy, Result, Verdict, floor_check, gate, rate_of
-from support_agent.evals.judging import Judged, judge_answers, load_labels
+from support_agent.evals.gate import NOT_WORSE, Check, Policy, Result, Verdict, floor_check, gate, rate_of
+from support_agent.evals.judging import Judged, JudgeUnusable, judge_answers, load_labels
 from support_agent.evals.outcome import Outcome
-from support_agent.evals.run import Errors, Journal, Player, fingerprint, gather, open_player
+from support_agent.evals.run import Errors, Journal, Player, fingerprint, gather, is_unmeasured, open_player
 from support_agent.graph.knowledge import load_library
 from support_agent.graph.settings import AgentSettings
 
-UNSAFE = frozenset({"forbidden_facts", "groundedness", "no_leak"})
-"""Evaluators that no safety case may fail, not even once."""
+UNSAFE = frozenset({"conduct", "no_leak"})
+"""Evaluators that no answer may fail, not even once."""
+
+UNSAFE_IF_SAFETY = UNSAFE | {"forbidden_facts", "groundedness"}
+"""The same of safety cases."""
 
 
 @dataclass(frozen=True)
@@ -30,9 +33,11 @@ class Plan:
 
     dataset: Dataset
     repeats: int
-    before: Mapping[str, Before] | None
-    """The baseline; None to make one."""
+    before: Comparison | None
+    """What is compared with; None where there is nothing."""
     policy: Policy
+    offline: bool
+    """Whether it is the offline model that answers."""
     journal: Path
     """Where outcomes are kept until the evaluation is complete."""
     labels: Path | None
@@ -47,12 +52,18 @@ class Evaluation:
 
     plan: Plan
     models: str
+    dataset: Dataset
+    """The cases that were measured."""
+    unmeasured: Sequence[str]
+    """Those that were not, since what the agent depends on failed at each of their runs."""
     outcomes: Mapping[str, Sequence[Outcome]]
-    """Of each case, in the order of its repeats."""
+    """Of each case, those of its runs that measured something."""
     scores: Mapping[str, Sequence[Sequence[Score]]]
     """Of each of them, what the evaluators found."""
     verdict: Verdict
     judged: Judged | None
+    judge_error: str | None
+    """Why there is no verdict of the judge, where there should be one."""
     experiment: str | None
     """Its name in LangSmith."""
 
@@ -65,8 +76,13 @@ class Evaluation:
                 failed=sorted(result.failed),
                 answer=shortened(self.outcomes[result.case][0].answer),
             )
-            for result in results(self.plan.dataset, self.scores)
+            for result in results(self.dataset, self.scores)
         }
+
+    @property
+    def may_become_baseline(self) -> bool:
+        """Whether all holds but for the comparison with the baseline that it is to replace."""
+        return not self.unmeasured and all(check.passed for check in self.verdict.checks if check.name != NOT_WORSE)
 
     def mean(self, evaluator: str) -> float | None:
         """Return the mean value of an evaluator's scores, or None where no case asked it."""
@@ -85,33 +101,60 @@ async def evaluate(settings: AgentSettings, plan: Plan, tell: Callable[[int], ob
 
     `tell` is told of every answer how many have come at once.
     """
-    dataset = plan.dataset
+    articles = {article.id: article.text for article in load_library(settings.knowledge).articles}
+    plan.dataset.require(articles.keys())
+    labels = load_labels(plan.labels) if plan.labels else None
+    models = f"{settings.classify_model}, {settings.answer_model}, {settings.embedding_model}"
+    models = OFFLINE if plan.offline else models
     async with open_player(settings) as player:
-        journal = Journal(plan.journal, fingerprint(player.agent, dataset))
         judges = evaluators(player.agent.contacts)
-        models = f"{settings.classify_model}, {settings.answer_model}, {settings.embedding_model}"
-        name = await _answer(settings, plan, player, journal, tell, models)
-        outcomes = {
-            case.id: [journal.outcomes[case.id, repeat] for repeat in range(plan.repeats)] for case in dataset.cases
-        }
-        judged = None
-        if plan.labels:
-            first = {case: runs[0] for case, runs in outcomes.items()}
-            articles = {article.id: article.text for article in load_library(settings.knowledge).articles}
-            judged = await judge_answers(settings, dataset.cases, first, load_labels(plan.labels), articles)
+        journal = Journal(plan.journal, fingerprint(player.agent, plan.dataset, models))
+        is_complete = False
+        try:
+            name = await _answer(settings, plan, player, journal, tell, models)
+            outcomes, unmeasured = _measured(plan, journal)
+            dataset = plan.dataset.without(unmeasured)
+            judged, judge_error = None, None
+            if labels:
+                first = {case: runs[0] for case, runs in outcomes.items()}
+                try:
+                    judged = await judge_answers(settings, dataset.cases, first, labels, articles)
+                except JudgeUnusable as error:
+                    judge_error = str(error)
+            is_complete = True
+        finally:
+            journal.close(is_complete=is_complete)
     scores = {case.id: [judge(case, outcome, judges) for outcome in outcomes[case.id]] for case in dataset.cases}
     runs = [outcome for some in outcomes.values() for outcome in some]
     verdict = gate(
         results(dataset, scores),
-        plan.before,
+        plan.before.cases if plan.before else None,
         [outcome.seconds for outcome in runs],
-        sum(outcome.dollars for outcome in runs) / len(runs),
+        dollars(runs, len(runs)),
         plan.policy,
     )
     if judged and judged.counts:
         verdict = replace(verdict, checks=(*verdict.checks, _judge_check(dataset, judged, plan.policy)))
-    journal.close()
-    return Evaluation(plan, models, outcomes, scores, verdict, judged, name)
+    return Evaluation(plan, models, dataset, unmeasured, outcomes, scores, verdict, judged, judge_error, name)
+
+
+def dollars(runs: Sequence[Outcome], share: int = 1) -> float | None:
+    """Return what runs cost, divided by `share`; None where nobody knows."""
+    costs = [outcome.dollars for outcome in runs if not outcome.error]
+    return None if None in costs else sum(one for one in costs if one) / share
+
+
+def _measured(plan: Plan, journal: Journal) -> tuple[dict[str, list[Outcome]], list[str]]:
+    """Return the runs that measured something, and the cases that have none; raises CannotMeasure."""
+    runs = {
+        case.id: [journal.outcomes[case.id, repeat] for repeat in range(plan.repeats)] for case in plan.dataset.cases
+    }
+    outcomes = {case: [one for one in some if not is_unmeasured(one)] for case, some in runs.items()}
+    unmeasured = [case.id for case in plan.dataset.cases if not outcomes[case.id]]
+    for case in plan.dataset.cases:
+        if case.safety and not outcomes[case.id]:
+            raise CannotMeasure(f"the safety case {case.id!r} got no answer: {runs[case.id][0].error}")
+    return {case: some for case, some in outcomes.items() if some}, unmeasured
 
 
 def results(dataset: Dataset, scores: Mapping[str, Sequence[Sequence[Score]]]) -> list[Result]:
@@ -125,13 +168,15 @@ def failures(scores: Sequence[Score]) -> list[str]:
 
 
 def _result(suite: str, case: Case, runs: Sequence[Sequence[Score]]) -> Result:
-    unsafe = [any(score.evaluator in UNSAFE and not score.passed for score in scores) for scores in runs]
+    kinds = UNSAFE_IF_SAFETY if case.safety else UNSAFE
+    unsafe = [any(score.evaluator in kinds and not score.passed for score in scores) for scores in runs]
     return Result(
         case=case.id,
         suite=suite,
         intent=case.intent,
         runs=tuple({score.evaluator: score.passed for score in scores} for scores in runs),
-        violations=sum(unsafe) if case.safety else 0,
+        safety=case.safety,
+        violations=sum(unsafe),
     )
 
 
@@ -148,6 +193,8 @@ async def _answer(
         if known:
             return known
         outcome = await player.play(case, repeat)
+        if is_unmeasured(outcome):
+            outcome = await player.play(case, repeat)
         journal.add(outcome)
         tell(1)
         errors.add(outcome)
@@ -168,13 +215,16 @@ def _judge_check(dataset: Dataset, judged: Judged, policy: Policy) -> Check:
     return floor_check(f"judge (kappa {judged.kappa:.2f})", rate, policy.judge)
 
 
-def load_policy(file: Path, name: str) -> Policy:
-    """Read what must hold of a kind of model; raises CannotMeasure."""
+def load_policy(file: Path, name: str, suites: Iterable[str]) -> Policy:
+    """Read what must hold of a kind of model, with a floor for each of the suites; raises CannotMeasure."""
     try:
-        return TypeAdapter(dict[str, Policy]).validate_python(yaml.safe_load(file.read_text(encoding="utf-8")))[name]
+        policy = TypeAdapter(dict[str, Policy]).validate_python(yaml.safe_load(file.read_text(encoding="utf-8")))[name]
     except (OSError, KeyError, ValidationError, yaml.YAMLError, UnicodeDecodeError) as error:
         where = ""
         if isinstance(error, ValidationError):
             first = error.errors(include_input=False, include_url=False)[0]
             where = f" ({'.'.join(map(str, first['loc']))}: {first['msg']})"
         raise CannotMeasure(f"{file}: does not say what must hold of the {name} model{where}") from None
+    if odd := sorted(policy.suites.keys() ^ set(suites)):
+        raise CannotMeasure(f"{file}: {name}.suites and evals/datasets/ differ in {', '.join(odd)}")
+    return policy

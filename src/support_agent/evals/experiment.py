@@ -11,6 +11,7 @@ from typing import Any
 from langsmith import Client
 from langsmith.utils import LangSmithError
 from pydantic import ValidationError
+from urllib3 import Retry
 
 from support_agent.evals.cases import Case, Dataset
 from support_agent.evals.errors import CannotMeasure
@@ -19,6 +20,7 @@ from support_agent.evals.outcome import Outcome
 from support_agent.evals.run import AT_ONCE
 from support_agent.graph.settings import AgentSettings
 
+_TIMEOUT = (5_000, 10_000)  # milliseconds to connect, and to be answered
 _FLUSH = 60  # seconds for the rows that are still to be sent
 _NAMES = uuid.UUID("5b0f8a52-7b5e-4f0e-9c37-2f8f0d6f1c11")  # examples are named after their cases
 
@@ -74,8 +76,13 @@ async def experiment(
             settings.langsmith_endpoint,
             api_key=settings.langsmith_api_key.get_secret_value() if settings.langsmith_api_key else None,
             workspace_id=settings.langsmith_workspace,
+            timeout_ms=_TIMEOUT,
+            retry_config=Retry(1),
         )
         try:
+            client.request_with_retries(
+                "GET", "/info", stop_after_attempt=1
+            )  # asked first, since what follows is patient
             name = f"support-agent {dataset.hash}"
             _upload(client, name, dataset)
             results = client.evaluate(

@@ -19,6 +19,9 @@ from scipy.stats import binomtest, norm  # pyright: ignore[reportUnknownVariable
 from support_agent.evals.baseline import Before
 from support_agent.evals.errors import CannotMeasure
 
+NOT_WORSE = "not worse than the baseline"
+"""The check that a new baseline need not pass."""
+
 CONFIDENCE = 0.95
 """Of the intervals, two-sided."""
 
@@ -55,8 +58,10 @@ class Result:
     intent: str
     runs: tuple[Mapping[str, bool], ...]
     """Of each run, which evaluators it passed."""
+    safety: bool = False
+    """A wrong answer would be a failure of security or privacy."""
     violations: int = 0
-    """Runs of a safety case that were unsafe."""
+    """Runs that were unsafe."""
 
     @property
     def passes(self) -> tuple[bool, ...]:
@@ -140,12 +145,13 @@ def gate(
     results: Sequence[Result],
     baseline: Mapping[str, Before] | None,
     seconds: Sequence[float],
-    dollars: float,
+    dollars: float | None,
     policy: Policy,
 ) -> Verdict:
-    """Judge the results; raises CannotMeasure where there are none, or where the baseline lacks a case.
+    """Judge the results; raises CannotMeasure where there are none.
 
-    `seconds` are those of each run, `dollars` what a question cost on average. Without a baseline nothing is compared.
+    `seconds` are those of each run, `dollars` what a question cost on average, None where nobody knows. What the
+    baseline does not hold is not compared.
     """
     if not results or not all(result.runs for result in results):
         raise CannotMeasure("there are no results")
@@ -168,11 +174,10 @@ def gate(
     if paired:
         checks.append(_not_worse(paired, policy.alpha))
     p95 = percentile(seconds, 0.95)
-    cost = f"${dollars:.4f} a question, budget ${policy.dollars:g}"
     checks += [
-        _safe(results),
+        _safe(results, baseline or {}),
         Check("latency", p95 <= policy.p95_seconds, f"p95 {p95:.2f} s, budget {policy.p95_seconds:g} s"),
-        Check("cost", dollars <= policy.dollars, cost),
+        _affordable(dollars, policy.dollars),
     ]
     return Verdict(overall, suites, pass_3, paired, tuple(checks))
 
@@ -193,23 +198,21 @@ def rate_of(results: Sequence[Result]) -> Rate:
 
 
 def pass_hat(results: Sequence[Result], times: int) -> Rate | None:
-    """Return how probable it is that a case passes so many times in a row (pass^k), or None where runs are fewer."""
-    if any(len(result.runs) < times for result in results):
-        return None
-    values = [(result.intent, comb(sum(result.passes), times) / comb(len(result.runs), times)) for result in results]
-    return _clustered(values)
+    """Return how probable it is that a case passes so many times in a row (pass^k); None where no case has the runs."""
+    enough = [result for result in results if len(result.runs) >= times]
+    values = [(result.intent, comb(sum(result.passes), times) / comb(len(result.runs), times)) for result in enough]
+    return _clustered(values) if values else None
 
 
 def compare(results: Iterable[Result], baseline: Mapping[str, Before]) -> Paired:
-    """Compare each case with itself; raises CannotMeasure where the baseline does not know it."""
+    """Compare each case that the baseline knows with itself."""
     pairs: Counter[tuple[bool, bool]] = Counter()
     change: Counter[str] = Counter()
     worse: list[str] = []
     better: list[str] = []
     for result in results:
-        if result.case not in baseline:
-            raise CannotMeasure(f"the baseline lacks the case {result.case!r}; make it anew with --update-baseline")
-        before = baseline[result.case]
+        if (before := baseline.get(result.case)) is None:
+            continue
         pairs[before.passed, result.passed] += 1
         change[result.intent] += len(before.failed) - len(result.failed) + result.passed - before.passed
         if result.failed - set(before.failed):
@@ -264,9 +267,21 @@ def _clustered(values: Sequence[tuple[str, float]]) -> Rate:
 
 def _not_worse(paired: Paired, alpha: float) -> Check:
     detail = f"{paired.worse_intents} intents worse, {paired.better_intents} better: p = {paired.p:.3g}"
-    return Check("not worse than the baseline", paired.p >= alpha, f"{detail}, to be {alpha:g} or more")
+    return Check(NOT_WORSE, paired.p >= alpha, f"{detail}, to be {alpha:g} or more")
 
 
-def _safe(results: Iterable[Result]) -> Check:
-    unsafe = [result.case for result in results if result.violations]
+def _safe(results: Iterable[Result], baseline: Mapping[str, Before]) -> Check:
+    """Say whether no run was unsafe, and no safety case that passed fails in every run."""
+
+    def lost(result: Result) -> bool:
+        before = baseline.get(result.case)
+        return result.safety and before is not None and before.passed and not any(result.passes)
+
+    unsafe = [result.case for result in results if result.violations or lost(result)]
     return Check("safety", not unsafe, f"unsafe: {', '.join(unsafe)}" if unsafe else "no case is unsafe")
+
+
+def _affordable(dollars: float | None, budget: float) -> Check:
+    if dollars is None:
+        return Check("cost", True, "unknown: nobody knows this server's prices")
+    return Check("cost", dollars <= budget, f"${dollars:.4f} a question, budget ${budget:g}")

@@ -22,8 +22,8 @@ class Outcome(BaseModel):
     """From the question to the whole answer."""
     tokens: int = 0
     """Of the whole conversation."""
-    dollars: float = 0
-    """What they cost; 0 where nobody knows the server's prices."""
+    dollars: float | None = None
+    """What they cost; None where nobody knows the server's prices."""
     run_id: str = ""
     error: str | None = None
     """The code of what ended the run instead of an answer."""

@@ -6,13 +6,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import matplotlib as mpl
-from junitparser import Failure, JUnitXml, TestCase, TestSuite
+from junitparser import Failure, JUnitXml, Skipped, TestCase, TestSuite
 from markdown_it import MarkdownIt
 from matplotlib.figure import Figure
 
 from support_agent.evals.baseline import Before
 from support_agent.evals.cases import AnyOf, Case
-from support_agent.evals.evaluation import Evaluation, failures, results
+from support_agent.evals.evaluation import Evaluation, dollars, failures, results
 from support_agent.evals.gate import CONFIDENCE, Paired, Rate, percentile, rate_of
 from support_agent.evals.outcome import Outcome
 
@@ -57,9 +57,9 @@ def markdown(evaluation: Evaluation) -> str:
         ),
         _figures(evaluation),
     ]
-    if verdict.paired and evaluation.plan.before is not None:
+    if verdict.paired:
         parts += ["### Against the baseline", _paired(verdict.paired)]
-        parts += _changed("Regressed", verdict.paired.worse, evaluation, evaluation.plan.before)
+        parts += _changed("Regressed", verdict.paired.worse, evaluation, _before(evaluation))
         if verdict.paired.better:
             parts.append(f"Improved: {', '.join(f'`{case}`' for case in verdict.paired.better)}")
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -68,7 +68,17 @@ def markdown(evaluation: Evaluation) -> str:
 def _about(evaluation: Evaluation) -> str:
     plan = evaluation.plan
     runs = f", {plan.repeats} runs each" if plan.repeats > 1 else ""
-    lines = [f"{len(plan.dataset.cases)} cases{runs}, dataset `{plan.dataset.hash}`, models {evaluation.models}."]
+    lines = [f"{len(evaluation.dataset.cases)} cases{runs}, dataset `{plan.dataset.hash}`, by {evaluation.models}."]
+    if plan.before and plan.before.models != evaluation.models:
+        lines.append(f"The baseline is of {plan.before.models}.")
+    if plan.offline:
+        lines.append(
+            "It does not read instructions: what a prompt tells the model is judged by a configured model alone."
+        )
+    if evaluation.unmeasured:
+        lines.append(
+            f"Not measured, since they got no answer: {', '.join(f'`{case}`' for case in evaluation.unmeasured)}."
+        )
     if evaluation.experiment:
         lines.append(f"LangSmith experiment: {evaluation.experiment}.")
     if judged := evaluation.judged:
@@ -78,12 +88,13 @@ def _about(evaluation: Evaluation) -> str:
             f"The judge {judged.model} finds {good:.1%} good; its agreement with {judged.labels} labels of ours is "
             f"κ = {judged.kappa:.2f}, {says}."
         )
+    if evaluation.judge_error:
+        lines.append(f"The judge does not count: {evaluation.judge_error}.")
     return " ".join(lines)
 
 
 def _rates(evaluation: Evaluation) -> Iterable[Sequence[str]]:
-    verdict, before = evaluation.verdict, evaluation.plan.before
-    dataset = evaluation.plan.dataset
+    verdict, before, dataset = evaluation.verdict, _before(evaluation), evaluation.dataset
     for suite, rate in verdict.suites.items():
         yield suite, *_rate(rate, before, [case.id for case in dataset.suites[suite]])
     found = results(dataset, evaluation.scores)
@@ -94,12 +105,23 @@ def _rates(evaluation: Evaluation) -> Iterable[Sequence[str]]:
         if some_results := [result for result in found if result.case in some]:
             yield split, *_rate(rate_of(some_results), before, sorted(some))
     if verdict.pass_3:
-        yield "pass^3", *_rate(verdict.pass_3, None, [])
+        yield "pass^3", *_rate(verdict.pass_3, {}, [])
 
 
-def _rate(rate: Rate, before: Mapping[str, Before] | None, cases: Sequence[str]) -> tuple[str, ...]:
-    earlier = "" if before is None or not cases else f"{sum(before[case].passed for case in cases) / len(cases):.1%}"
+def _rate(rate: Rate, before: Mapping[str, Before], cases: Sequence[str]) -> tuple[str, ...]:
+    earlier = "" if (share := _earlier(before, cases)) is None else f"{share:.1%}"
     return str(rate.cases), f"{rate.passed:g}", f"{rate.rate:.1%}", f"{rate.low:.1%} to {rate.high:.1%}", earlier
+
+
+def _before(evaluation: Evaluation) -> Mapping[str, Before]:
+    return evaluation.plan.before.cases if evaluation.plan.before else {}
+
+
+def _earlier(before: Mapping[str, Before], cases: Sequence[str]) -> float | None:
+    """Return the share of these cases that passed at the baseline; None where it lacks some."""
+    if not cases or not before.keys() >= set(cases):
+        return None
+    return sum(before[case].passed for case in cases) / len(cases)
 
 
 def _figures(evaluation: Evaluation) -> str:
@@ -108,7 +130,7 @@ def _figures(evaluation: Evaluation) -> str:
     rows = [(name, f"{mean:.1%}") for key, name in _MEANS.items() if (mean := evaluation.mean(key)) is not None]
     rows += [(f"latency p{share * 100:g}", f"{percentile(seconds, share):.2f} s") for share in (0.5, 0.95)]
     rows.append(("tokens", str(sum(outcome.tokens for outcome in runs))))
-    rows.append(("cost", f"${sum(outcome.dollars for outcome in runs):.4f}"))
+    rows.append(("cost", "unknown" if (cost := dollars(runs)) is None else f"${cost:.4f}"))
     return _table(("figure", "mean or total"), rows)
 
 
@@ -129,7 +151,7 @@ def _paired(paired: Paired) -> str:
 def _changed(title: str, cases: Sequence[str], evaluation: Evaluation, before: Mapping[str, Before]) -> list[str]:
     if not cases:
         return []
-    known = {case.id: case for case in evaluation.plan.dataset.cases}
+    known = {case.id: case for case in evaluation.dataset.cases}
     parts = [f"### {title}"]
     for name in cases[:_MOST_SHOWN]:
         wrong = [failures(scores) for scores in evaluation.scores[name]]
@@ -195,18 +217,19 @@ def _html(text: str, evaluation: Evaluation) -> str:
 
 
 def _plot_rates(evaluation: Evaluation) -> str:
-    verdict, before = evaluation.verdict, evaluation.plan.before
-    suites = list(verdict.suites)
+    verdict, suites = evaluation.verdict, list(evaluation.verdict.suites)
     rates = [verdict.suites[suite] for suite in suites]
     figure = Figure(figsize=(9, 1 + 0.5 * len(suites)), layout="constrained")
     axes = figure.add_subplot()
     places = range(len(suites))
     apart = [[rate.rate - rate.low for rate in rates], [rate.high - rate.rate for rate in rates]]
     axes.errorbar([rate.rate for rate in rates], places, xerr=apart, fmt="o", capsize=4, label="now")
-    if before is not None:
-        cases = evaluation.plan.dataset.suites
-        earlier = [sum(before[case.id].passed for case in cases[suite]) / len(cases[suite]) for suite in suites]
-        axes.plot(earlier, places, "k|", markersize=14, label="baseline")
+    cases = {suite: [case.id for case in some] for suite, some in evaluation.dataset.suites.items()}
+    shares = [_earlier(_before(evaluation), cases[suite]) for suite in suites]
+    if any(share is not None for share in shares):
+        axes.plot(
+            [float("nan") if one is None else one for one in shares], places, "k|", markersize=14, label="baseline"
+        )
     axes.set_yticks(list(places), suites)
     axes.set_xlim(0, 1)
     axes.set_xlabel(f"pass rate, with {CONFIDENCE:.0%} interval")
@@ -232,7 +255,7 @@ def _svg(figure: Figure) -> str:
 
 def _junit(evaluation: Evaluation) -> str:
     document = JUnitXml("support-agent eval")
-    for suite, cases in evaluation.plan.dataset.suites.items():
+    for suite, cases in evaluation.dataset.suites.items():
         tests = TestSuite(suite)
         for case in cases:
             tests.add_testcase(_test(case, suite, evaluation))
@@ -244,7 +267,10 @@ def _junit(evaluation: Evaluation) -> str:
 def _test(case: Case, suite: str, evaluation: Evaluation) -> TestCase:
     runs = evaluation.outcomes[case.id]
     test = TestCase(case.id, f"evals.{suite}", sum(outcome.seconds for outcome in runs))
-    if not evaluation.now[case.id].passed:
+    now, before = evaluation.now[case.id], _before(evaluation).get(case.id)
+    if not now.passed:
         wrong = next(some for scores in evaluation.scores[case.id] if (some := failures(scores)))
-        test.result = [Failure(_NOT_XML.sub("\ufffd", "; ".join(wrong)))]
+        is_known = before is not None and set(now.failed) <= set(before.failed)
+        message = _NOT_XML.sub("\ufffd", "; ".join(wrong))
+        test.result = [Skipped(f"as at the baseline: {message}") if is_known else Failure(message)]
     return test

@@ -5,15 +5,16 @@ import hashlib
 import json
 import time
 import uuid
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from fcntl import LOCK_EX, LOCK_NB, flock
 from pathlib import Path
 from typing import cast
 
 from pydantic import ValidationError
 
-import support_agent.graph
+import support_agent
 from support_agent.evals.cases import Case, Dataset
 from support_agent.evals.errors import CannotMeasure
 from support_agent.evals.outcome import Outcome
@@ -51,17 +52,15 @@ class Player:
     async def play(self, case: Case, repeat: int) -> Outcome:
         """Have the conversation and return what came of its last question."""
         session = uuid.uuid4().hex if case.history else None
-        tokens, dollars = 0, 0.0
+        reports: list[RunReport] = []
         began = time.perf_counter()
         try:
-            for message in case.history:
-                report = await self._ask(message, session)
-                tokens, dollars = tokens + _tokens(report), dollars + self._cost(report)
-            began = time.perf_counter()
-            report = await self._ask(case.question, session)
+            for message in (*case.history, case.question):
+                began = time.perf_counter()
+                reports.append(await self._ask(message, session))
         except RunError as error:
             return Outcome(case=case.id, repeat=repeat, seconds=time.perf_counter() - began, error=error.code)
-        done = _done(report)
+        done = _done(report := reports[-1])
         return Outcome(
             case=case.id,
             repeat=repeat,
@@ -69,8 +68,8 @@ class Player:
             category=done.category,
             passages={passage["id"]: passage["text"] for passage in _passages(report)},
             seconds=time.perf_counter() - began,
-            tokens=tokens + _tokens(report),
-            dollars=dollars + self._cost(report),
+            tokens=sum(_done(report).tokens_used for report in reports),
+            dollars=self._cost(reports),
             run_id=report.run_id,
         )
 
@@ -89,9 +88,10 @@ class Player:
             raise AssertionError("a run that has ended has a report")
         return report
 
-    def _cost(self, report: RunReport) -> float:
-        costs = (cost(self.server, call.model, call.input_tokens, call.output_tokens) for call in report.calls)
-        return sum(sum(one) for one in costs if one)
+    def _cost(self, reports: Iterable[RunReport]) -> float | None:
+        calls = (call for report in reports for call in report.calls)
+        costs = [cost(self.server, call.model, call.input_tokens, call.output_tokens) for call in calls]
+        return None if None in costs else sum(sum(one) for one in costs if one)
 
 
 @asynccontextmanager
@@ -109,31 +109,48 @@ async def open_player(settings: AgentSettings) -> AsyncGenerator[Player]:
 
 
 class Journal:
-    """The outcomes so far, a line each, in a file that the next evaluation of the very same begins with."""
+    """The outcomes so far, a line each, in a file that the next evaluation of the very same begins with.
 
-    def __init__(self, file: Path, fingerprint: str) -> None:
-        self._file = file
-        self._first = json.dumps({"fingerprint": fingerprint})
+    One evaluation at a time has it: another that opens it raises CannotMeasure.
+    """
+
+    def __init__(self, path: Path, fingerprint: str) -> None:
+        self._path = path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = path.open("a+", encoding="utf-8", errors="replace")
+        try:
+            flock(self._file, LOCK_EX | LOCK_NB)
+        except BlockingIOError:
+            self._file.close()
+            raise CannotMeasure(
+                f"{path.parent}: another evaluation writes its report there; wait for it, or choose another --report"
+            ) from None
         self.outcomes: dict[tuple[str, int], Outcome] = {}
         """By case and repeat: first those of an evaluation that was broken off."""
-        lines = file.read_text(encoding="utf-8", errors="replace").split("\n") if file.exists() else []
-        if lines[:1] == [self._first]:
-            for line in lines[1:]:
+        self._file.seek(0)
+        first, *lines = self._file.read().split("\n")
+        head = json.dumps({"fingerprint": fingerprint})
+        if first == head:
+            for line in lines:
                 self._take(line)
-        file.parent.mkdir(parents=True, exist_ok=True)
-        kept = [outcome.model_dump_json() for outcome in self.outcomes.values()]
-        file.write_text("\n".join([self._first, *kept, ""]), encoding="utf-8")
+        self._file.truncate(0)
+        self._write(head, *(outcome.model_dump_json() for outcome in self.outcomes.values()))
 
     def add(self, outcome: Outcome) -> None:
         """Keep an outcome; one that measured nothing, not for the next evaluation."""
         self.outcomes[outcome.case, outcome.repeat] = outcome
         if not is_unmeasured(outcome):
-            with self._file.open("a", encoding="utf-8") as file:
-                file.write(outcome.model_dump_json() + "\n")
+            self._write(outcome.model_dump_json())
 
-    def close(self) -> None:
-        """Forget them: the evaluation is complete."""
-        self._file.unlink(missing_ok=True)
+    def close(self, *, is_complete: bool) -> None:
+        """Let others have it; nothing is kept of an evaluation that is complete."""
+        if is_complete:
+            self._path.unlink(missing_ok=True)
+        self._file.close()
+
+    def _write(self, *lines: str) -> None:
+        self._file.write("".join(f"{line}\n" for line in lines))
+        self._file.flush()
 
     def _take(self, line: str) -> None:
         try:
@@ -143,11 +160,12 @@ class Journal:
         self.outcomes[outcome.case, outcome.repeat] = outcome
 
 
-def fingerprint(agent: SupportAgent, dataset: Dataset) -> str:
-    """Return what changes with the cases, and with anything that answers depend on."""
-    folder = Path(*support_agent.graph.__path__)
+def fingerprint(agent: SupportAgent, dataset: Dataset, models: str) -> str:
+    """Return what changes with the cases, and with anything that answers depend on: articles, models, all our code."""
+    folder = Path(*support_agent.__path__)
     code = hashlib.sha256(b"".join(file.read_bytes() for file in sorted(folder.rglob("*.py"))))
-    return hashlib.sha256(f"{dataset.hash} {agent.version} {code.hexdigest()}".encode()).hexdigest()
+    parts = [dataset.hash, models, code.hexdigest(), *agent.versions.values()]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
 async def gather(play: Callable[[Case, int], Awaitable[object]], runs: Sequence[tuple[Case, int]]) -> None:
@@ -195,10 +213,6 @@ def _done(report: RunReport) -> Done:
     if isinstance(report.ending, Done):
         return report.ending
     raise AssertionError("a run that did not fail has an answer")
-
-
-def _tokens(report: RunReport) -> int:
-    return _done(report).tokens_used
 
 
 def _passages(report: RunReport) -> list[Passage]:
