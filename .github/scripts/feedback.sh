@@ -10,7 +10,7 @@ folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 uv run support-agent feedback export --output "$folder/cases.yaml" >/dev/null
 count=$(grep -c '^- id: ' "$folder/cases.yaml" || true)
-cat >>"$GITHUB_STEP_SUMMARY" <<END
+cat >>"${GITHUB_STEP_SUMMARY:-/dev/stdout}" <<END
 ## Badly rated answers: $count
 
 \`support-agent feedback export\` shows them to whoever may read what customers wrote.
