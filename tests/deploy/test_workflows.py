@@ -209,6 +209,13 @@ def test_every_python_is_tested() -> None:
     assert f"{SCRIPTS}/install-packages.sh prometheus" in [step.get("run") for step in job["steps"]]
 
 
+def test_what_needs_a_browser_is_tested_once() -> None:
+    """In a job of its own, and not again on each Python."""
+    runs = {name: [step.get("run", "").split(" #")[0] for step in job["steps"]] for name, job in jobs(CI).items()}
+    assert 'uv run --python "$UV_PYTHON" pytest --ignore tests/browser' in runs["tests"]
+    assert "uv run pytest tests/browser" in runs["browser"]
+
+
 def test_the_report_is_kept_whatever_it_says() -> None:
     """The artifact is uploaded after a failure too."""
     for job in (jobs(CI)["evals"], jobs(NIGHTLY)["live-evals"]):

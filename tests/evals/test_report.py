@@ -1,6 +1,6 @@
 """What is told of an evaluation, what the judge is compared with, and what outlives a broken run."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from html.parser import HTMLParser
 from pathlib import Path
@@ -497,7 +497,7 @@ DOWN = outcome("three", "", error="model-timeout")
 
 
 @contextmanager
-def open_journal(file: Path, fingerprint: str = "abc") -> Iterator[Journal]:
+def open_journal(file: Path, fingerprint: str = "abc") -> Generator[Journal]:
     """The journal of an evaluation that is broken off."""
     journal = Journal(file, fingerprint)
     yield journal

@@ -1,8 +1,6 @@
 """Prometheus itself, from Debian's package `prometheus`, on what `deploy/` gives it."""
 
 import asyncio
-import os
-import shutil
 import subprocess
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -10,24 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import pytest
 import yaml
 
+from harness.programs import program
 from support_agent.local.process import free_port
-
-
-def tool(name: str) -> str:
-    """Return a program of the package; a laptop may do without it, CI may not."""
-    found = shutil.which(name)
-    if found is None:
-        give_up = pytest.fail if os.environ.get("CI") == "true" else pytest.skip
-        give_up(f"{name} is not installed: apt-get install prometheus")
-    return found
 
 
 def promtool(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     """Run promtool to its end."""
-    return subprocess.run([tool("promtool"), *arguments], capture_output=True, text=True, timeout=30, check=False)
+    return subprocess.run(
+        [program("promtool", "prometheus"), *arguments], capture_output=True, text=True, timeout=30, check=False
+    )
 
 
 @asynccontextmanager
@@ -43,7 +34,9 @@ async def prometheus(folder: Path, target: str) -> AsyncGenerator[httpx.AsyncCli
     options = [f"--config.file={file}", f"--storage.tsdb.path={folder / 'data'}", f"--web.listen-address={address}"]
     log = folder / "log"
     with log.open("wb") as output:
-        process = subprocess.Popen([tool("prometheus"), *options], stdout=output, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(
+            [program("prometheus", "prometheus"), *options], stdout=output, stderr=subprocess.STDOUT
+        )
     try:
         async with httpx.AsyncClient(base_url=f"http://{address}", timeout=20) as client:
             async with asyncio.timeout(30):

@@ -1,0 +1,128 @@
+"""What a page gets from the service in a real browser: Debian's Chromium, driven by Playwright."""
+
+from collections.abc import AsyncGenerator
+from typing import Any
+
+import pytest
+from playwright.async_api import Page, async_playwright
+from starlette.applications import Starlette
+from starlette.responses import HTMLResponse
+from starlette.routing import Route
+
+from conftest import Serve
+from harness.programs import program
+from harness.scripted_model import ScriptedModel, tokens
+from harness.serving import serving
+from support_agent.api.auth import digest, new_key
+
+PIECES = ["Within ", "30 days\n", "of the 🙂 payment", "."]
+
+# As in docs/api.md.
+READ_STREAM = """
+([url, question]) => new Promise((resolve) => {
+    const told = [];
+    const source = new EventSource(url + "/stream?question=" + encodeURIComponent(question));
+    source.onmessage = (event) => {
+        if (event.data === "[DONE]") { source.close(); resolve(told); } else told.push(event.data);
+    };
+    source.onerror = () => { source.close(); resolve("refused"); };
+})"""
+CHAT_BY_WEBSOCKET = """
+([url, messages]) => new Promise((resolve) => {
+    const events = [];
+    const socket = new WebSocket(url.replace("http", "ws") + "/chat", "support.v1");
+    socket.onopen = () => socket.send(JSON.stringify({message: messages.shift()}));
+    socket.onmessage = (frame) => {
+        const event = JSON.parse(frame.data);
+        events.push(event);
+        if (event.event !== "done") return;
+        if (messages.length) socket.send(JSON.stringify({message: messages.shift()})); else socket.close();
+    };
+    socket.onclose = () => resolve(events);
+})"""
+CHAT = """
+async ([url, key, message]) => {
+    const response = await fetch(url + "/chat", {
+        method: "POST",
+        headers: {"content-type": "application/json", "authorization": "Bearer " + key, "idempotency-key": "one"},
+        body: JSON.stringify({message}),
+    });
+    return [response.status, response.headers.get("x-request-id"), await response.json()];
+}"""
+RESUME = """
+([url, run]) => new Promise((resolve) => {
+    const told = [];
+    const source = new EventSource(url + "/runs/" + run + "/stream");
+    source.addEventListener("token", (event) => told.push(JSON.parse(event.data).text));
+    source.addEventListener("done", () => { source.close(); resolve(told.join("")); });
+})"""
+
+
+@pytest.fixture
+async def page() -> AsyncGenerator[Page]:
+    """An empty page, of an origin of its own."""
+
+    async def blank(_: Any) -> HTMLResponse:
+        return HTMLResponse("<!doctype html><title>A shop</title>")
+
+    chromium = program("chromium", "chromium")
+    async with serving(Starlette(routes=[Route("/", blank)]), lifespan=False) as url, async_playwright() as driver:
+        browser = await driver.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        page = await browser.new_page()
+        page.set_default_timeout(20_000)
+        await page.goto(url)
+        yield page
+        await browser.close()
+
+
+def origin(page: Page) -> str:
+    return page.url.rstrip("/")
+
+
+async def test_an_event_source_gets_every_token(page: Page, serve: Serve, model: ScriptedModel) -> None:
+    """Of a page whose origin is allowed, by the code in the docs."""
+    model.script("answer", tokens(PIECES))
+    async with serve(SUPPORT_ALLOWED_ORIGINS=origin(page)) as url:
+        assert await page.evaluate(READ_STREAM, [url, "Can I have my money back?"]) == PIECES
+
+
+async def test_an_event_source_reads_a_run_again(page: Page, serve: Serve, model: ScriptedModel) -> None:
+    """A page that was opened anew gets the whole answer from the run's log."""
+    model.script("answer", tokens(PIECES))
+    async with serve(SUPPORT_ALLOWED_ORIGINS=origin(page)) as url:
+        status, _, done = await page.evaluate(CHAT, [url, "", "Can I have my money back?"])
+        assert status == 200
+        assert await page.evaluate(RESUME, [url, done["run_id"]]) == "".join(PIECES)
+
+
+async def test_a_websocket_has_a_conversation(page: Page, serve: Serve, model: ScriptedModel) -> None:
+    """Two turns in one session, each with its events in order."""
+    model.script("answer", tokens(PIECES))
+    async with serve(SUPPORT_ALLOWED_ORIGINS=origin(page)) as url:
+        events = await page.evaluate(CHAT_BY_WEBSOCKET, [url, ["Can I have my money back?", "By when?"]])
+    first, second = (event["data"] for event in events if event["event"] == "done")
+    assert first["answer"] == second["answer"] == "".join(PIECES)
+    assert first["session_id"] == second["session_id"]
+    assert "".join(event["data"]["text"] for event in events if event["event"] == "token") == "".join(PIECES) * 2
+
+
+async def test_a_page_may_send_a_key_and_read_the_request_id(page: Page, serve: Serve, model: ScriptedModel) -> None:
+    """The browser's preflight is answered, and the headers that matter are exposed."""
+    model.script("answer", tokens(PIECES))
+    key = new_key()
+    async with serve(SUPPORT_ALLOWED_ORIGINS=origin(page), SUPPORT_API_KEYS=f"shop:{digest(key).hex()}") as url:
+        status, request_id, done = await page.evaluate(CHAT, [url, key, "Refund?"])
+    assert (status, done["answer"]) == (200, "".join(PIECES))
+    assert request_id
+
+
+async def test_a_page_of_another_origin_gets_nothing(page: Page, serve: Serve, model: ScriptedModel) -> None:
+    """Neither a stream's words, nor a WebSocket, nor an answer."""
+    async with serve(SUPPORT_ALLOWED_ORIGINS="https://shop.example") as url:
+        model.forget()
+        assert await page.evaluate(READ_STREAM, [url, "Can I have my money back?"]) == "refused"
+        assert await page.evaluate(CHAT_BY_WEBSOCKET, [url, ["Can I have my money back?"]]) == []
+        assert (
+            await page.evaluate(f"(all) => ({CHAT})(all).catch((error) => error.name)", [url, "", "Hi"]) == "TypeError"
+        )
+        assert not [call for call in model.of("answer") if call.prompt[-1][1] == "Hi"]
