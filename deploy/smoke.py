@@ -1,0 +1,181 @@
+"""The smoke test of a deployed service, over HTTP, against any URL.
+
+    python deploy/smoke.py https://agent.example.com --key-file FILE
+
+It waits until the service is ready, then asks in every way that customers do: a question, a stream to its last event,
+a WebSocket turn, and a conversation of two turns that is deleted again. One line a check; the exit status is 0 if all
+passed. It makes five of the requests that SUPPORT_RATE_LIMIT counts. It needs aiohttp, which the image has.
+"""
+
+import argparse
+import asyncio
+import json
+import secrets
+import sys
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+QUESTION = "How do I get a refund?"
+AGAIN = "And how long does that take?"
+PAUSE = 1.0
+"""Seconds before a service that is not ready yet is asked again."""
+
+
+class CheckFailed(Exception):
+    """What is wrong, in a few words."""
+
+
+async def answer(call: Any, status: int = 200) -> Any:  # noqa: ANN401 - JSON as it comes
+    """Return the JSON of a response; raises CheckFailed where its status is another."""
+    async with call as response:
+        await expect(response, status)
+        return await response.json() if status == 200 else None
+
+
+async def expect(response: aiohttp.ClientResponse, status: int) -> None:
+    """Raise CheckFailed, with the problem's type, where the status is another."""
+    if response.status != status:
+        try:
+            problem = f" {json.loads(await response.text())['type']}"
+        except (ValueError, LookupError, TypeError):
+            problem = ""
+        raise CheckFailed(f"{response.method} {response.url.path} says {response.status}{problem}")
+
+
+def require(condition: object, otherwise: str) -> None:
+    """Raise CheckFailed unless the condition holds."""
+    if not condition:
+        raise CheckFailed(otherwise)
+
+
+def said(error: Exception) -> str:
+    """Return what an error says, or its name."""
+    return str(error) or type(error).__name__
+
+
+async def ready(client: aiohttp.ClientSession) -> None:
+    """Wait until the service takes new work."""
+    while True:
+        try:
+            return await answer(client.get("ready"))
+        except (CheckFailed, aiohttp.ClientError, ValueError) as error:
+            reason = said(error)
+        try:
+            await asyncio.sleep(PAUSE)
+        except asyncio.CancelledError:  # the time is up
+            raise CheckFailed(reason) from None
+
+
+async def ask(client: aiohttp.ClientSession) -> None:
+    """Get an answer that was not kept from an earlier request."""
+    got = await answer(client.post("ask", json={"question": QUESTION}, headers={"Cache-Control": "no-cache"}))
+    require(got["answer"].strip(), "the answer is empty")
+    require(got["category"] in ("billing", "technical", "general"), f"the category is {got['category']!r}")
+    require(got["sources"], "no article was found")
+
+
+async def stream(client: aiohttp.ClientSession) -> None:
+    """Read a stream to its last event."""
+    events: list[str] = []
+    data = ""
+    async with client.post("chat/stream", json={"message": QUESTION}) as response:
+        await expect(response, 200)
+        async for line in response.content:
+            field, _, value = line.decode().strip().partition(": ")
+            if field == "event":
+                events.append(value)
+            elif field == "data":
+                data = value
+    check_events(events, data)
+
+
+async def websocket(client: aiohttp.ClientSession) -> None:
+    """Take a turn over a WebSocket, to its last event."""
+    events: list[str] = []
+    data = ""
+    async with client.ws_connect("chat", protocols=["support.v1"]) as socket:
+        await socket.send_json({"message": QUESTION})
+        while "done" not in events and "error" not in events:
+            frame = await socket.receive()
+            require(frame.type is aiohttp.WSMsgType.TEXT, f"the connection was closed with {socket.close_code}")
+            event = frame.json()
+            events.append(event["event"])
+            data = json.dumps(event["data"])
+    check_events(events, data)
+
+
+def check_events(events: list[str], data: str) -> None:
+    """Check the events of a turn, and the data of the last one."""
+    require(events, "there were no events")
+    require(events[-1] == "done", f"the last event is {events[-1]} {data}")
+    require(events[0] == "run" and "token" in events, f"the events are {', '.join(events)}")
+    require(json.loads(data)["answer"].strip(), "the answer is empty")
+
+
+async def session(client: aiohttp.ClientSession) -> None:
+    """Have a conversation of two turns, see that it is remembered, and delete it."""
+    name = f"smoke-{secrets.token_hex(16)}"
+    for message, remembered in ((QUESTION, 2), (AGAIN, 4)):
+        got = await answer(client.post("chat", json={"message": message, "session_id": name}))
+        require(got["messages_in_history"] == remembered, f"{got['messages_in_history']} messages in the history")
+    history = (await answer(client.get(f"sessions/{name}")))["messages"]
+    require(len(history) == remembered, f"{len(history)} messages in the session")
+    await answer(client.delete(f"sessions/{name}"), 204)
+    await answer(client.get(f"sessions/{name}"), 404)
+
+
+Check = Callable[[aiohttp.ClientSession], Coroutine[None, None, None]]
+CHECKS: tuple[Check, ...] = (ready, ask, stream, websocket, session)
+
+
+async def wrong(check: Check, client: aiohttp.ClientSession, deadline: float) -> str:
+    """Run a check; return what is wrong, or nothing."""
+    try:
+        async with asyncio.timeout_at(deadline):
+            await check(client)
+    except TimeoutError:
+        return "not done when the time for all checks was over"
+    except (CheckFailed, aiohttp.ClientError) as error:
+        return said(error)
+    except (ValueError, LookupError, TypeError) as error:  # no JSON, or another's
+        return f"the answer is not this service's ({error!r})"
+    return ""
+
+
+async def smoke(url: str, key: str, seconds: float) -> bool:
+    """Run each check, print how it went, and return whether all passed within so many seconds together."""
+    clock = asyncio.get_running_loop().time
+    deadline = clock() + seconds
+    headers = {"Authorization": f"Bearer {key}"} if key else None
+    failed = False
+    async with aiohttp.ClientSession(f"{url.rstrip('/')}/", headers=headers) as client:
+        for check in CHECKS:
+            began = clock()
+            reason = await wrong(check, client, deadline)
+            line = f"{'FAIL' if reason else 'ok  '} {check.__name__:9} {clock() - began:6.2f} s"
+            print(f"{line}: {reason}" if reason else line, flush=True)
+            failed = failed or bool(reason)
+    return not failed
+
+
+def main() -> None:
+    """Test the service that the command line names."""
+    parser = argparse.ArgumentParser(description="The smoke test of a deployed support-agent.")
+    parser.add_argument("url", help="where the service is, such as https://agent.example.com")
+    parser.add_argument("--key-file", type=Path, help="a file with an API key, where the service has keys")
+    parser.add_argument("--timeout", type=float, default=120, help="seconds for all checks together (%(default)s)")
+    given = parser.parse_args()
+    if not given.url.startswith(("http://", "https://")):
+        parser.error(f"{given.url!r} must start with http:// or https://")
+    try:
+        key = given.key_file.read_text().strip() if given.key_file else ""
+    except OSError as error:
+        parser.error(f"--key-file {given.key_file}: {error.strerror}")
+    sys.exit(0 if asyncio.run(smoke(given.url, key, given.timeout)) else 1)
+
+
+if __name__ == "__main__":
+    main()
