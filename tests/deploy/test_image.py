@@ -235,6 +235,17 @@ def as_root() -> list[str]:
     return begin
 
 
+@pytest.mark.parametrize(("ci", "ending"), [("", pytest.skip.Exception), ("true", pytest.fail.Exception)])
+def test_only_a_laptop_may_be_unable_to_run_the_image(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, ci: str, ending: type[BaseException]
+) -> None:
+    """A test that needs root is skipped there, and fails in CI."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("CI", ci)
+    with pytest.raises(ending, match="needs Linux and root"):
+        as_root()
+
+
 class Container:
     """The image, running."""
 

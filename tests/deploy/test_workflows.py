@@ -14,12 +14,14 @@ import pytest
 import yaml
 
 from conftest import REPOSITORY
+from harness.runner import Runner
 from support_agent.evals.report import MARK
 
 WORKFLOWS = Path(".github/workflows")
 SCRIPTS = Path(".github/scripts")
-CI, NIGHTLY = "ci.yml", "nightly.yml"
-BOTH = (CI, NIGHTLY)
+CI, NIGHTLY, DEPLOY, RELEASE = "ci.yml", "nightly.yml", "deploy.yml", "release.yml"
+ALL = (CI, NIGHTLY, DEPLOY, RELEASE)
+ACTIONS = r"actions/[\w/-]+|anchore/scan-action|google-github-actions/auth|sigstore/cosign-installer"
 CHECKOUT = "actions/checkout@"
 FOLDER = f"{SCRIPTS}/"
 MAIN_REPOSITORY = "${{ !github.event.repository.fork && github.ref == 'refs/heads/main' }}"
@@ -37,17 +39,17 @@ def jobs(name: str) -> dict[str, Job]:
 
 
 def every_job() -> Generator[tuple[str, Job]]:
-    for name in BOTH:
+    for name in ALL:
         yield from jobs(name).items()
 
 
 def steps(job: Job, action: str) -> list[dict[str, Any]]:
     """Return the steps of a job that use an action."""
-    return [step for step in job["steps"] if step.get("uses", "").startswith(action)]
+    return [step for step in job.get("steps", []) if step.get("uses", "").startswith(action)]
 
 
 def commands() -> list[str]:
-    return [step["run"] for _, job in every_job() for step in job["steps"] if "run" in step]
+    return [step["run"] for _, job in every_job() for step in job.get("steps", []) if "run" in step]
 
 
 def triggers(name: str) -> set[str]:
@@ -88,7 +90,7 @@ def test_zizmor_finds_nothing() -> None:
     """It has nothing to say against them, and is not told to be silent."""
     found = zizmor(REPOSITORY / WORKFLOWS)
     assert found.returncode == 0, found.stdout
-    assert not any("zizmor:" in text(name) for name in BOTH)
+    assert not any("zizmor:" in text(name) for name in ALL)
 
 
 @pytest.mark.parametrize(
@@ -99,6 +101,12 @@ def test_zizmor_finds_nothing() -> None:
         (CI, "        with:\n          persist-credentials: false\n", "", "artipacked"),
         (CI, "  pull_request:\n", "  pull_request_target:\n", "dangerous-triggers"),
         (NIGHTLY, "contents: read", "contents: write", "excessive-permissions"),
+        (
+            DEPLOY,
+            "      - run: .github/scripts/verify-image.sh",
+            "      - run: echo ${{ github.ref_name }}",
+            "template-injection",
+        ),
     ],
 )
 def test_zizmor_finds_what_is_unsafe(workflows: Path, name: str, right: str, wrong: str, rule: str) -> None:
@@ -109,16 +117,16 @@ def test_zizmor_finds_what_is_unsafe(workflows: Path, name: str, right: str, wro
     assert f"[{rule}]" in found.stdout
 
 
-def test_the_schema_accepts_both() -> None:
+def test_the_schema_accepts_them() -> None:
     """GitHub would read them as they are meant."""
     checked = schema(REPOSITORY / WORKFLOWS)
     assert checked.returncode == 0, checked.stdout
 
 
-@pytest.mark.parametrize("name", BOTH)
+@pytest.mark.parametrize("name", ALL)
 @pytest.mark.parametrize(
     ("right", "wrong"),
-    [("runs-on:", "run-on:"), ("timeout-minutes: 15", "timeout-minutes: soon"), ("steps:", "step:")],
+    [("runs-on:", "run-on:"), ("timeout-minutes: ", "timeout-minutes: soon "), ("steps:", "step:")],
 )
 def test_the_schema_refuses_bad_keys(workflows: Path, name: str, right: str, wrong: str) -> None:
     """A key that is none, a number that is none."""
@@ -131,28 +139,36 @@ def test_the_schema_refuses_bad_keys(workflows: Path, name: str, right: str, wro
 # What they may do
 
 
-@pytest.mark.parametrize("name", BOTH)
+@pytest.mark.parametrize("name", ALL)
 def test_actions_are_pinned(name: str) -> None:
     """By a whole commit, with the version for whoever reads it."""
-    used = re.findall(r"uses:.*", text(name))
+    used = set(re.findall(r"uses:.*", text(name))) - {f"uses: $/{WORKFLOWS}/{CI}"}
     assert used
-    assert not [use for use in used if not re.fullmatch(r"uses: actions/[\w/-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", use)]
+    assert not [use for use in used if not re.fullmatch(rf"uses: ({ACTIONS})@[0-9a-f]{{40}} # v\d+\.\d+\.\d+", use)]
 
 
 def test_strangers_start_nothing_that_may_do_more_than_read() -> None:
     """A pull request runs with its own rights, and the night's work starts from no pull request."""
-    assert triggers(CI) == {"pull_request", "push"}
+    assert triggers(CI) == {"pull_request", "workflow_call"}
     assert triggers(NIGHTLY) == {"schedule", "workflow_dispatch"}
+    assert triggers(DEPLOY) == {"push", "workflow_dispatch"}
+    assert triggers(RELEASE) == {"push"}
     assert "secrets" not in text(CI)
     assert all(job["if"] == MAIN_REPOSITORY for job in jobs(NIGHTLY).values())
 
 
-def test_only_the_comment_may_write() -> None:
-    """All else reads the repository."""
-    for name in BOTH:
+def test_only_the_comment_and_a_release_may_write() -> None:
+    """All else reads the repository; what deploys exchanges GitHub's token for the cloud's."""
+    for name in ALL:
         assert yaml.safe_load(text(name))["permissions"] == {"contents": "read"}
     rights = {name: job["permissions"] for name, job in every_job() if "permissions" in job}
-    assert rights == {"comment": {"contents": "read", "pull-requests": "write"}}
+    comment = {"contents": "read", "pull-requests": "write"}
+    cloud = {"contents": "read", "id-token": "write"}
+    assert rights == {
+        **dict.fromkeys(("comment", "checks"), comment),
+        **dict.fromkeys(("image", "staging", "production"), cloud),
+        "release": {"contents": "write", "id-token": "write"},
+    }
 
 
 def test_the_comment_runs_nothing_of_the_pull_request() -> None:
@@ -167,16 +183,21 @@ def test_the_comment_runs_nothing_of_the_pull_request() -> None:
 
 
 def test_secrets_reach_one_step_each() -> None:
-    """Of the environment `evals`, after all that is installed."""
+    """Of the environments that they belong to, after all that is installed; none is a key of the cloud."""
     used: dict[str, set[str]] = {}
     for name, job in every_job():
-        secret = [step for step in job["steps"] if "secrets." in json.dumps(step)]
+        secret = [step for step in job.get("steps", []) if "secrets." in json.dumps(step)]
         assert "secrets." not in json.dumps({key: value for key, value in job.items() if key != "steps"})
         if secret:
-            assert job["environment"] == "evals"
+            assert job["environment"] == ("evals" if name in jobs(NIGHTLY) else name)
             [step] = secret
             used[name] = {key for key, value in step["env"].items() if value == f"${{{{ secrets.{key} }}}}"}
-    assert used == {"live-evals": {"OPENAI_API_KEY", "LANGSMITH_API_KEY"}, "feedback": {"REDIS_URL"}}
+    assert used == {
+        "live-evals": {"OPENAI_API_KEY", "LANGSMITH_API_KEY"},
+        "feedback": {"REDIS_URL"},
+        "staging": {"SMOKE_KEY"},
+        "production": {"SMOKE_KEY"},
+    }
 
 
 def test_what_customers_wrote_is_not_uploaded() -> None:
@@ -188,7 +209,7 @@ def test_what_customers_wrote_is_not_uploaded() -> None:
 def test_every_job_ends_and_leaves_no_token() -> None:
     """It has a time limit, and its checkout keeps no credentials."""
     for name, job in every_job():
-        assert 0 < job["timeout-minutes"] <= 120, name
+        assert job.get("uses") or 0 < job["timeout-minutes"] <= 120, name
         assert all(step["with"]["persist-credentials"] is False for step in steps(job, CHECKOUT)), name
 
 
@@ -256,44 +277,6 @@ def test_scripts_are_used_and_stop_at_errors() -> None:
         assert "set -euo pipefail" in lines, name
         others = "".join(other.read_text() for other in scripts.values() if other != script)
         assert name in called or f'"$(dirname "$0")/{name}"' in others, name
-
-
-class Runner:
-    """A machine of GitHub's: runs the scripts with programs of the test's first on the path."""
-
-    def __init__(self, folder: Path) -> None:
-        self.programs = folder / "bin"
-        self.programs.mkdir()
-        self.summary = folder / "summary.md"
-        self.output = folder / "output"
-        self.work = folder / "work"
-        self.work.mkdir()
-
-    def program(self, name: str, code: str) -> None:
-        """Install a program: the Python in `code`, which has its arguments in `given`."""
-        file = self.programs / name
-        file.write_text(
-            f"#!{sys.executable}\nimport json, os, sys\nfrom pathlib import Path\ngiven = sys.argv[1:]\n{code}"
-        )
-        file.chmod(0o755)
-
-    def run(self, script: str, *arguments: str | Path, **variables: str) -> subprocess.CompletedProcess[str]:
-        """Run a script to its end."""
-        environment = {
-            "PATH": f"{self.programs}:{os.environ['PATH']}",
-            "TMPDIR": str(self.work),
-            "GITHUB_STEP_SUMMARY": str(self.summary),
-            "GITHUB_OUTPUT": str(self.output),
-        }
-        return subprocess.run(
-            [REPOSITORY / SCRIPTS / script, *arguments],
-            cwd=self.work,
-            env=environment | variables,
-            capture_output=True,
-            text=True,
-            timeout=30,
-            check=False,
-        )
 
 
 @pytest.fixture

@@ -1,0 +1,25 @@
+#!/usr/bin/env bash
+# Gives the image of the tagged commit the tag's name, and publishes the tag's section of CHANGELOG.md.
+set -euo pipefail
+
+scripts=$(dirname "$0")
+version=${GITHUB_REF_NAME#v}
+if ! grep -qxF "version = \"$version\"" pyproject.toml; then
+    echo "::error::pyproject.toml has another version than $GITHUB_REF_NAME"
+    exit 1
+fi
+notes=$(mktemp)
+trap 'rm -f "$notes"' EXIT
+awk -v version="$version" '
+    /^## / { inside = $2 == version || $2 == "[" version "]"; next }
+    inside
+' CHANGELOG.md >"$notes"
+if ! grep -q . "$notes"; then
+    echo "::error::CHANGELOG.md has no section $version"
+    exit 1
+fi
+"$scripts/registry.sh" "$IMAGE"
+digest=$(docker buildx imagetools inspect "$IMAGE:sha-$GITHUB_SHA" --format '{{.Manifest.Digest}}')
+IMAGE="$IMAGE@$digest" "$scripts/verify-image.sh"
+docker buildx imagetools create --tag "$IMAGE:$GITHUB_REF_NAME" "$IMAGE@$digest"
+gh release create "$GITHUB_REF_NAME" --verify-tag --title "$GITHUB_REF_NAME" --notes-file "$notes"
