@@ -266,7 +266,7 @@ class Container:
         command = [*self._image.entrypoint, *self._image.command]
         process = self._start(command, "output", **variables)
         try:
-            async with httpx.AsyncClient() as client:
+            async with asyncio.timeout(60), httpx.AsyncClient() as client:
                 while True:
                     with contextlib.suppress(httpx.TransportError):
                         await client.get(f"{self.url}/health")
