@@ -1,0 +1,53 @@
+"""The service on Modal: `uv run --with modal modal deploy deploy/modal_app.py`.
+
+Its settings are the keys of the Modal secret `support-agent`. A request may take the 150 seconds that Modal gives any,
+a WebSocket `_LONGEST`.
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import modal
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+_ROOT = Path(__file__).parent.parent
+_HOME = "/srv/support-agent"
+_LONGEST = 3600  # seconds of a WebSocket
+
+app = modal.App("support-agent")
+
+_image = (
+    modal.Image.debian_slim(python_version="3.12")
+    .pip_install_from_requirements(str(_ROOT / "requirements.lock"), extra_options="--require-hashes --no-deps")
+    .add_local_file(_ROOT / "pyproject.toml", f"{_HOME}/pyproject.toml", copy=True)
+    .add_local_file(_ROOT / "README.md", f"{_HOME}/README.md", copy=True)
+    .add_local_file(_ROOT / "LICENSE", f"{_HOME}/LICENSE", copy=True)
+    .add_local_dir(_ROOT / "src", f"{_HOME}/src", ignore=["**/__pycache__"], copy=True)
+    .run_commands(f"python -m pip install --no-deps {_HOME}")
+    .add_local_dir(_ROOT / "knowledge", f"{_HOME}/knowledge")
+)
+
+
+@app.function(
+    image=_image,
+    secrets=[
+        modal.Secret.from_name("support-agent", required_keys=["OPENAI_API_KEY", "REDIS_URL", "SUPPORT_API_KEYS"]),
+    ],
+    env={"SUPPORT_ENV": "production", "SUPPORT_KNOWLEDGE": f"{_HOME}/knowledge"},
+    cpu=1.0,
+    memory=1024,
+    min_containers=1,
+    max_containers=10,
+    scaledown_window=300,
+    timeout=_LONGEST,
+    startup_timeout=120,
+)
+@modal.concurrent(max_inputs=100, target_inputs=50)
+@modal.asgi_app()
+def web() -> "FastAPI":
+    """Build the application; Modal runs its lifespan, once a container."""
+    from support_agent.api.app import create_app
+
+    return create_app()
