@@ -1,0 +1,600 @@
+"""What `deploy/` tells each platform: by the platform's own rules, and by what is true of the service."""
+
+import asyncio
+import json
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Callable, Generator
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from string import Template
+from typing import Any, cast
+
+import httpx
+import kubernetes_validate
+import pytest
+import yaml
+from botocore.session import get_session
+from botocore.validate import ParamValidator
+from jsonschema import Draft202012Validator
+from prometheus_client.parser import text_string_to_metric_families
+
+from conftest import REPOSITORY, MakeSettings
+from harness.modal import fake_modal
+from harness.prometheus import promtool
+from harness.scripted_model import ScriptedModel
+from harness.serving import serving
+from support_agent.api import drain
+from support_agent.api.settings import ServiceSettings
+from support_agent.cli import serve as serving_command
+from support_agent.graph.errors import SettingsError
+
+DEPLOY = REPOSITORY / "deploy"
+SCHEMAS = Path(__file__).with_name("schemas")
+KUBERNETES = ("1.36", "1.37")
+OVERLAYS = ("staging", "production")
+PORT = 8000
+
+DRAIN = drain.GRACE + drain._FLUSH + serving_command._GRACE
+"""Seconds from SIGTERM to the end of the process, at most."""
+
+LONGEST = 2 * cast("float", ServiceSettings.model_fields["answer_timeout"].default)
+"""Seconds of the longest request: a session that is waited for, and the turn."""
+
+CLOUD_RUN_GRACE = 10
+"""Seconds from SIGTERM to SIGKILL on Cloud Run, which nobody can set."""
+
+PLACEHOLDERS = {
+    "IMAGE": "registry.example/support-agent@sha256:" + 64 * "0",
+    "PROJECT": "a-project",
+    "REGION": "europe-west1",
+    "AWS_REGION": "eu-central-1",
+    "EXECUTION_ROLE_ARN": "arn:aws:iam::000000000000:role/support-agent",
+    "SECRET_ARN": "arn:aws:secretsmanager:eu-central-1:000000000000:secret:support-agent-AbCdEf",
+    "CERTIFICATE_ARN": "arn:aws:acm:eu-central-1:000000000000:certificate/0",
+    "LOAD_BALANCER_ARN": "arn:aws:elasticloadbalancing:eu-central-1:000000000000:loadbalancer/app/support-agent/0",
+    "TARGET_GROUP_ARN": "arn:aws:elasticloadbalancing:eu-central-1:000000000000:targetgroup/support-agent/0",
+    "VPC_ID": "vpc-0",
+    "PRIVATE_SUBNET_A": "subnet-0",
+    "PRIVATE_SUBNET_B": "subnet-1",
+    "PUBLIC_SUBNET_A": "subnet-2",
+    "PUBLIC_SUBNET_B": "subnet-3",
+    "TASK_SECURITY_GROUP": "sg-0",
+    "BALANCER_SECURITY_GROUP": "sg-1",
+}
+"""What whoever deploys fills in; docs/deploy.md names each."""
+
+Json = dict[str, Any]
+
+
+def filled_in(file: str) -> str:
+    """Return a file as `envsubst` would hand it on."""
+    return Template((DEPLOY / file).read_text()).substitute(PLACEHOLDERS)
+
+
+def plant(text: str, right: str, wrong: str) -> str:
+    """Put a mistake where it is first right."""
+    assert right in text
+    return text.replace(right, wrong, 1)
+
+
+def schema_says(schema: str, text: str) -> list[str]:
+    """Return what is wrong with a YAML or JSON document."""
+    expected = json.loads((SCHEMAS / schema).read_text())
+    return [error.message for error in Draft202012Validator(expected).iter_errors(yaml.safe_load(text))]
+
+
+# Kubernetes
+
+
+def kustomize(folder: Path) -> list[Json]:
+    """Render an overlay with kubectl's own kustomize; a laptop may do without it, CI may not."""
+    kubectl = shutil.which("kubectl")
+    if kubectl is None:
+        give_up = pytest.fail if os.environ.get("CI") == "true" else pytest.skip
+        give_up("kubectl is not installed: https://kubernetes.io/docs/tasks/tools/")
+    rendered = subprocess.run([kubectl, "kustomize", folder], capture_output=True, text=True, timeout=60, check=False)
+    assert rendered.returncode == 0, rendered.stderr
+    assert not rendered.stderr, "what is deprecated is said there"
+    return list(yaml.safe_load_all(rendered.stdout))
+
+
+@cache
+def overlay(name: str) -> list[Json]:
+    return kustomize(DEPLOY / "k8s" / name)
+
+
+def one(name: str, kind: str) -> Json:
+    """Return the one object of a kind."""
+    [found] = [thing for thing in overlay(name) if thing["kind"] == kind]
+    return found
+
+
+def container(name: str) -> Json:
+    [found] = one(name, "Deployment")["spec"]["template"]["spec"]["containers"]
+    return found
+
+
+@pytest.mark.parametrize(("ci", "ending"), [("", pytest.skip.Exception), ("true", pytest.fail.Exception)])
+def test_only_a_laptop_may_lack_kubectl(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, ci: str, ending: type[BaseException]
+) -> None:
+    """A test that needs it is skipped there, and fails in CI; both say where to get it."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("CI", ci)
+    with pytest.raises(ending, match="kubectl is not installed: https://"):
+        kustomize(DEPLOY / "k8s" / "staging")
+
+
+@pytest.mark.parametrize("version", KUBERNETES)
+@pytest.mark.parametrize("name", OVERLAYS)
+def test_kubernetes_accepts_every_object(name: str, version: str) -> None:
+    """Each field of each is one that this version of Kubernetes has."""
+    assert {thing["kind"] for thing in overlay(name)} == {
+        *("ConfigMap", "Deployment", "HorizontalPodAutoscaler", "Ingress"),
+        *("NetworkPolicy", "PodDisruptionBudget", "Service"),
+    }
+    for thing in overlay(name):
+        kubernetes_validate.validate(thing, version, strict=True)
+
+
+@pytest.mark.parametrize(
+    ("file", "right", "wrong"),
+    [
+        ("deployment.yaml", "readOnlyRootFilesystem: true", "readOnlyRootFileSystem: true"),
+        ("deployment.yaml", "terminationGracePeriodSeconds: 30", "terminationGracePeriodSeconds: soon"),
+        ("hpa.yaml", "averageValue:", "averageValu:"),
+        ("hpa.yaml", "autoscaling/v2", "autoscaling/v2beta2"),
+        ("pdb.yaml", "maxUnavailable: 1", "maxUnavailable: [1]"),
+        ("ingress.yaml", "pathType: Prefix", "pathTyp: Prefix"),
+        ("networkpolicy.yaml", "policyTypes:", "policyType:"),
+    ],
+)
+def test_kubernetes_refuses_what_is_wrong(tmp_path: Path, file: str, right: str, wrong: str) -> None:
+    """A field that is none, a value of another kind, a version that is gone."""
+    folder = shutil.copytree(DEPLOY / "k8s", tmp_path / "k8s")
+    (folder / "base" / file).write_text(plant((folder / "base" / file).read_text(), right, wrong))
+    rendered = kustomize(folder / "production")
+    for version in KUBERNETES:
+        with pytest.raises((kubernetes_validate.ValidationError, kubernetes_validate.SchemaNotFoundError)):
+            for thing in rendered:
+                kubernetes_validate.validate(thing, version, strict=True)
+
+
+@pytest.mark.parametrize("name", OVERLAYS)
+def test_pods_may_do_no_more_than_they_must(name: str) -> None:
+    """They are nobody, change no file, have no token and no capability, and are nobody's neighbour by default."""
+    pod = one(name, "Deployment")["spec"]["template"]["spec"]
+    assert pod["securityContext"]["runAsNonRoot"] is True
+    assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert pod["automountServiceAccountToken"] is False
+    assert container(name)["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "capabilities": {"drop": ["ALL"]},
+        "readOnlyRootFilesystem": True,
+    }
+    policy = one(name, "NetworkPolicy")["spec"]
+    assert policy["policyTypes"] == ["Ingress", "Egress"]
+    assert policy["podSelector"] == one(name, "Service")["spec"]["selector"].__class__(
+        matchLabels=one(name, "Service")["spec"]["selector"]
+    )
+
+
+def test_kubernetes_names_of_services_do_not_stop_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Links to a service of our name would be settings that there are not."""
+    monkeypatch.setenv("SUPPORT_AGENT_SERVICE_HOST", "10.0.0.1")
+    with pytest.raises(SettingsError, match="SUPPORT_AGENT_SERVICE_HOST"):
+        ServiceSettings.load()
+    for name in OVERLAYS:
+        assert one(name, "Deployment")["spec"]["template"]["spec"]["enableServiceLinks"] is False
+
+
+def test_overlays_differ_in_what_they_should() -> None:
+    """Name space, image, host and size; the same pods otherwise."""
+    spaces = {thing["metadata"]["namespace"] for thing in overlay("staging") + overlay("production")}
+    assert spaces == {"support-agent-staging", "support-agent"}
+    hosts = [one(name, "Ingress")["spec"]["rules"][0]["host"] for name in OVERLAYS]
+    assert len(set(hosts)) == 2
+    assert hosts == [one(name, "Ingress")["spec"]["tls"][0]["hosts"][0] for name in OVERLAYS]
+    assert container("production")["image"].startswith("ghcr.io/example/support-agent:v")
+    assert one("production", "HorizontalPodAutoscaler")["spec"]["minReplicas"] >= 2
+
+
+async def test_pods_are_scaled_by_a_metric_that_they_export(client: httpx.AsyncClient, model: ScriptedModel) -> None:
+    """The autoscaler, and the adapter that serves it, name the turns under way as /metrics does."""
+    assert (await client.post("/ask", json={"question": "Can I get a refund?"})).is_success
+    exported = {
+        family.name: family.type for family in text_string_to_metric_families((await client.get("/metrics")).text)
+    }
+    adapter = yaml.safe_load((DEPLOY / "k8s/prometheus-adapter.yaml").read_text())
+    [rule] = adapter["rules"]["custom"]
+    for name in OVERLAYS:
+        metrics = one(name, "HorizontalPodAutoscaler")["spec"]["metrics"]
+        [metric] = [each["pods"]["metric"]["name"] for each in metrics if each["type"] == "Pods"]
+        assert exported[metric] == "gauge"
+        assert re.match(r"\w+", rule["seriesQuery"]).group() == metric  # pyright: ignore[reportOptionalMemberAccess]
+
+
+def test_prometheus_finds_the_pods(tmp_path: Path) -> None:
+    """What scrapes them is right, and looks for the label and the port that they have."""
+    [job] = yaml.safe_load((DEPLOY / "k8s/prometheus-scrape.yaml").read_text())
+    keep = next(each for each in job["relabel_configs"] if each.get("action") == "keep")
+    [port] = container("production")["ports"]
+    labels = one("production", "Deployment")["spec"]["template"]["metadata"]["labels"]
+    assert keep["regex"] == f"{labels['app.kubernetes.io/name']};{port['name']}"
+    assert port["containerPort"] == PORT
+    namespaces = job["kubernetes_sd_configs"][0]["namespaces"]["names"]
+    assert set(namespaces) == {one(name, "Deployment")["metadata"]["namespace"] for name in OVERLAYS}
+    job.pop("kubernetes_sd_configs")  # Debian builds its Prometheus without them
+    for action, right in (("keep", True), ("kept", False)):
+        keep["action"] = action
+        (tmp_path / "prometheus.yml").write_text(yaml.safe_dump({"scrape_configs": [job]}))
+        checked = promtool("check", "config", "--syntax-only", tmp_path / "prometheus.yml")
+        assert (checked.returncode == 0) is right, checked.stderr
+
+
+# ECS
+
+ECS_FILES = {
+    "task-definition.json": ("ecs", "RegisterTaskDefinition"),
+    "service.json": ("ecs", "CreateService"),
+    "load-balancer.json": ("elbv2", "CreateLoadBalancer"),
+    "load-balancer-attributes.json": ("elbv2", "ModifyLoadBalancerAttributes"),
+    "target-group.json": ("elbv2", "CreateTargetGroup"),
+    "target-group-attributes.json": ("elbv2", "ModifyTargetGroupAttributes"),
+    "listener.json": ("elbv2", "CreateListener"),
+}
+
+
+@cache
+def shape(service: str, operation: str) -> Any:
+    return get_session().get_service_model(service).operation_model(operation).input_shape
+
+
+def off_list(value: Any, of: Any) -> Generator[str]:
+    """Yield values that are not among those that AWS names, which botocore leaves to AWS to refuse."""
+    if of.type_name == "structure":
+        for name, inner in value.items():
+            yield from off_list(inner, of.members[name])
+    elif of.type_name == "list":
+        for inner in value:
+            yield from off_list(inner, of.member)
+    elif getattr(of, "enum", None) and value not in of.enum:
+        yield f"{value} is none of {of.enum}"
+
+
+def aws_says(file: str, text: str) -> list[str]:
+    """Return what is wrong with the parameters of a call."""
+    parameters, expected = json.loads(text), shape(*ECS_FILES[file])
+    report = ParamValidator().validate(parameters, expected)
+    if report.has_errors():
+        return report.generate_report().splitlines()
+    wrong = list(off_list(parameters, expected))
+    if "Attributes" in parameters:
+        documented = expected.members["Attributes"].member.members["Key"].documentation
+        wrong += [each["Key"] for each in parameters["Attributes"] if f"<code>{each['Key']}</code>" not in documented]
+    return wrong
+
+
+def attributes(file: str) -> dict[str, str]:
+    return {each["Key"]: each["Value"] for each in json.loads(filled_in(f"ecs/{file}"))["Attributes"]}
+
+
+def task() -> Json:
+    [found] = json.loads(filled_in("ecs/task-definition.json"))["containerDefinitions"]
+    return found
+
+
+def test_every_file_of_ecs_is_checked() -> None:
+    """None is there that no call takes."""
+    assert {file.name for file in (DEPLOY / "ecs").iterdir()} == ECS_FILES.keys()
+
+
+@pytest.mark.parametrize("file", ECS_FILES)
+def test_aws_accepts_the_parameters(file: str) -> None:
+    """By the shapes that its own client checks them with."""
+    assert aws_says(file, filled_in(f"ecs/{file}")) == []
+
+
+@pytest.mark.parametrize(
+    ("file", "right", "wrong"),
+    [
+        ("task-definition.json", '"stopTimeout": 30', '"stopTimeout": "30"'),
+        ("task-definition.json", '"readonlyRootFilesystem"', '"readOnlyRootFilesystem"'),
+        ("task-definition.json", '"FARGATE"', '"FARGAT"'),
+        ("service.json", '"serviceName"', '"name"'),
+        ("service.json", '"DISABLED"', '"OFF"'),
+        ("load-balancer.json", '"internet-facing"', '"public"'),
+        ("load-balancer-attributes.json", "idle_timeout.timeout_seconds", "idle_timeout.seconds"),
+        ("target-group.json", '"Port": 8000', '"Port": 0'),
+        ("target-group-attributes.json", '"Value": "130"', '"Value": 130'),
+        ("listener.json", '"DefaultActions"', '"DefaultAction"'),
+    ],
+)
+def test_aws_refuses_what_is_wrong(file: str, right: str, wrong: str) -> None:
+    """A name that is none, a value of another kind, out of range or off the list."""
+    assert aws_says(file, plant(filled_in(f"ecs/{file}"), right, wrong))
+
+
+def test_the_parts_of_ecs_fit_together() -> None:
+    """The service sends to the container's port, the balancer asks its /health, and a bad release goes back itself."""
+    service = json.loads(filled_in("ecs/service.json"))
+    group = json.loads(filled_in("ecs/target-group.json"))
+    [balanced] = service["loadBalancers"]
+    [port] = task()["portMappings"]
+    assert balanced["containerName"] == task()["name"]
+    assert balanced["containerPort"] == port["containerPort"] == group["Port"] == PORT
+    assert group["TargetType"] == "ip"
+    assert group["HealthCheckPath"] == "/health"
+    assert service["deploymentConfiguration"]["deploymentCircuitBreaker"] == {"enable": True, "rollback": True}
+    assert task()["readonlyRootFilesystem"] is True
+
+
+# Cloud Run
+
+
+def cloud_run() -> Json:
+    return yaml.safe_load(filled_in("cloudrun/service.yaml"))
+
+
+@cache
+def cloud_run_schema() -> Draft202012Validator:
+    """What Google's own description of the API says of a service, nothing else allowed."""
+    file = files("googleapiclient") / "discovery_cache/documents/run.v1.json"
+    text = re.sub(r'"\$ref": "(\w+)"', r'"$ref": "#/$defs/\1"', file.read_text())
+    schemas = json.loads(text)["schemas"]
+    for one_of_them in schemas.values():
+        if "properties" in one_of_them:
+            one_of_them["additionalProperties"] = False
+    return Draft202012Validator({"$ref": "#/$defs/Service", "$defs": schemas})
+
+
+def google_says(service: Json) -> list[str]:
+    schema = cloud_run_schema()
+    documented = cast("Json", schema.schema)["$defs"]["ObjectMeta"]["properties"]["annotations"]["description"]
+    metadata = {"Service": service["metadata"], "Revision": service["spec"]["template"].get("metadata", {})}
+    return [error.message for error in schema.iter_errors(service)] + [
+        name
+        for kind, data in metadata.items()
+        for name in data.get("annotations", {})
+        if not re.search(rf"`{re.escape(name)}`: [^*]*\b{kind}\b", documented)
+    ]
+
+
+def test_google_accepts_the_service() -> None:
+    """Each field is in its description of the API, and each annotation where it is documented."""
+    assert google_says(cloud_run()) == []
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong"),
+    [
+        ("timeoutSeconds: 3600", "timeoutSecond: 3600"),
+        ("containerConcurrency: 100", "containerConcurrency: many"),
+        ("startupProbe:", "startProbe:"),
+        ("run.googleapis.com/cpu-throttling", "run.googleapis.com/cpu-throttle"),
+        ("run.googleapis.com/ingress", "run.googleapis.com/vpc-access-egress"),
+    ],
+)
+def test_google_refuses_what_is_wrong(right: str, wrong: str) -> None:
+    """A field that is none, a number that is none, an annotation that is none or belongs elsewhere."""
+    assert google_says(yaml.safe_load(plant(filled_in("cloudrun/service.yaml"), right, wrong)))
+
+
+def test_cloud_run_keeps_the_cpu_and_an_instance() -> None:
+    """Turns go on after their readers have gone, and nobody waits for a cold start."""
+    annotations = cloud_run()["spec"]["template"]["metadata"]["annotations"]
+    assert annotations["run.googleapis.com/cpu-throttling"] == "false"
+    assert int(annotations["autoscaling.knative.dev/minScale"]) >= 1
+
+
+# Render and Railway
+
+
+@pytest.mark.parametrize(("schema", "file"), [("render.json", "render.yaml"), ("railway.json", "railway.json")])
+def test_the_schema_accepts(schema: str, file: str) -> None:
+    """Its fields are those that the platform documents."""
+    assert schema_says(schema, (DEPLOY / file).read_text()) == []
+
+
+@pytest.mark.parametrize(
+    ("schema", "file", "right", "wrong"),
+    [
+        ("render.json", "render.yaml", "healthCheckPath", "healthcheckPath"),
+        ("render.json", "render.yaml", "maxShutdownDelaySeconds: 30", "maxShutdownDelaySeconds: 301"),
+        ("render.json", "render.yaml", "    disk:\n", "    numInstances: 2\n    disk:\n"),
+        ("railway.json", "railway.json", '"healthcheckPath"', '"healthCheckPath"'),
+        ("railway.json", "railway.json", '"drainingSeconds": 30', '"drainingSeconds": "30"'),
+    ],
+)
+def test_the_schema_refuses(schema: str, file: str, right: str, wrong: str) -> None:
+    """A field that is none, a value out of range or of another kind, two instances of one disk."""
+    assert schema_says(schema, plant((DEPLOY / file).read_text(), right, wrong))
+
+
+def render(name: str) -> Json:
+    blueprint = yaml.safe_load((DEPLOY / "render.yaml").read_text())
+    return next(service for service in blueprint["services"] if service["name"] == name)
+
+
+def test_render_keeps_redis_with_its_modules() -> None:
+    """Its own Key Value has neither JSON nor Search, and redis:8 loads them by its entrypoint alone."""
+    redis = render("support-agent-redis")
+    assert redis["image"]["url"].endswith("redis:8")
+    assert "docker-entrypoint.sh redis-server --appendonly yes --requirepass" in redis["dockerCommand"]
+    assert redis["disk"]["mountPath"] == "/data"
+
+
+# Modal
+
+
+async def test_modal_deploys_the_application() -> None:
+    """`modal deploy` asks for a web function with our concurrency, a warm container, the secret and our lock file."""
+    async with fake_modal() as modal:
+        status, output = await modal.deploy(DEPLOY / "modal_app.py")
+    assert status == 0, output
+    function = modal.asked["FunctionCreate"][0].function
+    assert function.function_name == "web"
+    assert (
+        function.webhook_config.type
+        == type(function.webhook_config)
+        .DESCRIPTOR.fields_by_name["type"]
+        .enum_type.values_by_name["WEBHOOK_TYPE_ASGI_APP"]
+        .number
+    )
+    assert function.max_concurrent_inputs >= function.target_concurrent_inputs > 1
+    assert function.autoscaler_settings.min_containers >= 1
+    assert function.timeout_secs > LONGEST
+    named, own = modal.asked["SecretGetOrCreate"]
+    assert named.deployment_name == "support-agent"
+    assert set(named.required_keys) == {"OPENAI_API_KEY", "REDIS_URL", "SUPPORT_API_KEYS"}
+    assert own.env_dict["SUPPORT_ENV"] == "production"
+    assert modal.asked["AppPublish"]
+    commands = [command for image in modal.asked["ImageGetOrCreate"] for command in image.image.dockerfile_commands]
+    assert any("--require-hashes" in command for command in commands)
+    given = [file.data for image in modal.asked["ImageGetOrCreate"] for file in image.image.context_files]
+    assert (REPOSITORY / "requirements.lock").read_bytes() in given
+    mounted = {file.filename for mount in modal.asked["MountGetOrCreate"] for file in mount.files}
+    home = own.env_dict["SUPPORT_KNOWLEDGE"].removesuffix("/knowledge")
+    for path in ("pyproject.toml", "README.md", "LICENSE", "src/support_agent/api/app.py", "knowledge/company.yaml"):
+        assert f"{home}/{path}" in mounted
+
+
+async def test_modal_refuses_what_it_no_longer_has(tmp_path: Path) -> None:
+    """A parameter of years ago, as many examples still show it."""
+    folder = tmp_path / "deploy"
+    folder.mkdir()
+    text = (DEPLOY / "modal_app.py").read_text()
+    (folder / "modal_app.py").write_text(plant(text, "min_containers=1", "keep_warm=1"))
+    async with fake_modal() as modal:
+        status, output = await modal.deploy(folder / "modal_app.py")
+    assert status != 0
+    assert "keep_warm" in output
+    assert "FunctionCreate" not in modal.asked
+
+
+async def test_the_application_lives_on_modal(
+    make_settings: MakeSettings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """In a container nothing but the module is there: its function returns an application whose lifespan Modal runs."""
+    from modal._runtime.asgi import LifespanManager
+
+    settings = make_settings()
+    for name, value in {
+        "OPENAI_BASE_URL": settings.openai_base_url,
+        "OPENAI_API_KEY": "sk-test-canary",
+        "REDIS_URL": settings.redis_url.get_secret_value() if settings.redis_url else "",
+        "SUPPORT_KNOWLEDGE": str(settings.knowledge),
+        "SUPPORT_ENV": "production",
+        "SUPPORT_ALLOW_ANONYMOUS": "true",
+    }.items():
+        monkeypatch.setenv(name, str(value))
+    shutil.copy(DEPLOY / "modal_app.py", tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    import modal_app  # pyright: ignore[reportMissingImports]
+
+    application = modal_app.web.local()
+    state: Json = {}
+    manager = LifespanManager(application, state)
+    living = asyncio.create_task(manager.background_task())
+    await manager.lifespan_startup()
+    assert state["agent"]
+    await manager.lifespan_shutdown()
+    await living
+    async with serving(application) as url, httpx.AsyncClient(base_url=url) as http:
+        assert (await http.get("/health")).json()["status"] == "healthy"
+
+
+# What is true of the service
+
+
+def test_every_platform_waits_for_the_drain() -> None:
+    """From SIGTERM to SIGKILL there is more time than the service takes, on each."""
+    waits = {
+        "Cloud Run": CLOUD_RUN_GRACE,
+        "ECS": task()["stopTimeout"],
+        "Render": render("support-agent")["maxShutdownDelaySeconds"],
+        "Railway": json.loads((DEPLOY / "railway.json").read_text())["deploy"]["drainingSeconds"],
+    }
+    for name in OVERLAYS:
+        pod = one(name, "Deployment")["spec"]["template"]["spec"]
+        waits[name] = pod["terminationGracePeriodSeconds"] - container(name)["lifecycle"]["preStop"]["sleep"]["seconds"]
+    assert {name: seconds for name, seconds in waits.items() if seconds <= DRAIN} == {}
+
+
+def test_no_platform_cuts_the_longest_request() -> None:
+    """A request that waits for its session and then for its answer has all the time that it needs."""
+    documented = {"Modal": 150, "Railway": 900, "Render": 6000}
+    given = {
+        "Cloud Run": cloud_run()["spec"]["template"]["spec"]["timeoutSeconds"],
+        "ALB": int(attributes("load-balancer-attributes.json")["idle_timeout.timeout_seconds"]),
+        "ALB, of a target that goes": int(
+            attributes("target-group-attributes.json")["deregistration_delay.timeout_seconds"]
+        ),
+    }
+    assert {name: seconds for name, seconds in (documented | given).items() if seconds <= LONGEST} == {}
+
+
+def test_what_restarts_or_removes_instances_asks_health() -> None:
+    """/ready fails on all of them at once while Redis is away; it is asked before the first request alone."""
+    probes = {name: container(name) for name in OVERLAYS}
+    probes["Cloud Run"] = cloud_run()["spec"]["template"]["spec"]["containers"][0]
+    for one_of_them in probes.values():
+        assert one_of_them["startupProbe"]["httpGet"]["path"] == "/ready"
+        assert one_of_them["livenessProbe"]["httpGet"]["path"] == "/health"
+        assert one_of_them.get("readinessProbe", one_of_them["livenessProbe"])["httpGet"]["path"] == "/health"
+    assert render("support-agent")["healthCheckPath"] == "/health"
+    assert json.loads((DEPLOY / "railway.json").read_text())["deploy"]["healthcheckPath"] == "/ready"
+
+
+def variables_of_cloud_run() -> set[str]:
+    return {each["name"] for each in cloud_run()["spec"]["template"]["spec"]["containers"][0]["env"]}
+
+
+def variables_of_ecs() -> set[str]:
+    return {each["name"] for each in task()["environment"] + task()["secrets"]}
+
+
+def variables_of_render() -> set[str]:
+    return {each["key"] for each in render("support-agent")["envVars"]} - {"PORT"}  # which tells Render ours
+
+
+def variables_of_modal() -> set[str]:
+    text = (DEPLOY / "modal_app.py").read_text()
+    return set(re.findall(r'"([A-Z]+_[A-Z_]+)"', text))
+
+
+@pytest.mark.parametrize(
+    "variables", [variables_of_cloud_run, variables_of_ecs, variables_of_render, variables_of_modal]
+)
+def test_platforms_set_what_the_service_needs(
+    monkeypatch: pytest.MonkeyPatch, variables: Callable[[], set[str]]
+) -> None:
+    """Every variable is a setting, and with them the service starts in production."""
+    settings = {str(field.alias) for field in ServiceSettings.model_fields.values()}
+    assert variables() <= settings
+    values = {
+        "SUPPORT_ENV": "production",
+        "OPENAI_API_KEY": "sk-none",
+        "REDIS_URL": "redis://redis",
+        "DATABASE_URL": "postgresql://postgres",
+        "SUPPORT_API_KEYS": "web:" + 64 * "0",
+    }
+    for name in variables():
+        monkeypatch.setenv(name, values.get(name, "."))
+    assert ServiceSettings.load().require_service().env == "production"
+
+
+def test_kubernetes_sets_what_is_no_secret() -> None:
+    """The rest is in the Secret that pods take their environment from."""
+    settings = {str(field.alias) for field in ServiceSettings.model_fields.values()}
+    for name in OVERLAYS:
+        given = one(name, "ConfigMap")["data"]
+        assert given.keys() <= settings
+        assert given["SUPPORT_ENV"] == "production"
+        sources = container(name)["envFrom"]
+        assert {"configMapRef": {"name": one(name, "ConfigMap")["metadata"]["name"]}} in sources
+        assert {"secretRef": {"name": "support-agent"}} in sources
