@@ -538,6 +538,16 @@ def test_no_platform_cuts_the_longest_request() -> None:
     assert {name: seconds for name, seconds in (documented | given).items() if seconds <= LONGEST} == {}
 
 
+def test_balancers_close_idle_connections_first() -> None:
+    """Or they would send a request into a connection that the service is about to close."""
+    kept = {
+        "ALB": int(attributes("load-balancer-attributes.json")["idle_timeout.timeout_seconds"]),
+        "Caddy": 120,
+        "Google's": 600,
+    }
+    assert {name: seconds for name, seconds in kept.items() if seconds >= serving_command._KEEP_ALIVE} == {}
+
+
 def test_what_restarts_or_removes_instances_asks_health() -> None:
     """/ready fails on all of them at once while Redis is away; it is asked before the first request alone."""
     probes = {name: container(name) for name in OVERLAYS}
