@@ -608,3 +608,16 @@ def test_kubernetes_sets_what_is_no_secret() -> None:
         sources = container(name)["envFrom"]
         assert {"configMapRef": {"name": one(name, "ConfigMap")["metadata"]["name"]}} in sources
         assert {"secretRef": {"name": "support-agent"}} in sources
+
+
+def test_the_docs_are_true() -> None:
+    """They name files that there are, fill in every placeholder, and say the seconds that the service takes."""
+    text = (REPOSITORY / "docs/deploy.md").read_text()
+    named = set(re.findall(r"(?<!/)\bdeploy/[\w/.-]*\w", text))
+    assert {name for name in named if not (REPOSITORY / name).exists()} == set()
+    assert {name for name in PLACEHOLDERS if not re.search(rf"\b(export .*)?{name}=", text)} == set()
+    for seconds in (LONGEST, serving_command._KEEP_ALIVE):
+        assert f"{seconds:.0f} s" in text
+    for block in re.findall(r"^```\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
+        parsed = subprocess.run(["bash", "-n"], input=block, capture_output=True, text=True, timeout=60, check=False)
+        assert parsed.returncode == 0, parsed.stderr
