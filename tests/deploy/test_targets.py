@@ -20,6 +20,7 @@ import yaml
 from botocore.session import get_session
 from botocore.validate import ParamValidator
 from jsonschema import Draft202012Validator
+from modal_proto import api_pb2
 from prometheus_client.parser import text_string_to_metric_families
 
 from conftest import REPOSITORY, MakeSettings
@@ -178,9 +179,7 @@ def test_pods_may_do_no_more_than_they_must(name: str) -> None:
     }
     policy = one(name, "NetworkPolicy")["spec"]
     assert policy["policyTypes"] == ["Ingress", "Egress"]
-    assert policy["podSelector"] == one(name, "Service")["spec"]["selector"].__class__(
-        matchLabels=one(name, "Service")["spec"]["selector"]
-    )
+    assert policy["podSelector"] == {"matchLabels": one(name, "Service")["spec"]["selector"]}
 
 
 def test_kubernetes_names_of_services_do_not_stop_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -333,6 +332,16 @@ def test_the_parts_of_ecs_fit_together() -> None:
     assert task()["readonlyRootFilesystem"] is True
 
 
+def test_containers_run_as_the_user_of_the_image() -> None:
+    """Where a platform wants it as a number."""
+    found = re.search(r"^USER (\d+):(\d+)$", (REPOSITORY / "Dockerfile").read_text(), re.MULTILINE)
+    assert found
+    assert task()["user"] == found[1]
+    for name in OVERLAYS:
+        security = one(name, "Deployment")["spec"]["template"]["spec"]["securityContext"]
+        assert (security["runAsUser"], security["runAsGroup"]) == (int(found[1]), int(found[2]))
+
+
 # Cloud Run
 
 
@@ -438,13 +447,7 @@ async def test_modal_deploys_the_application() -> None:
     assert status == 0, output
     function = modal.asked["FunctionCreate"][0].function
     assert function.function_name == "web"
-    assert (
-        function.webhook_config.type
-        == type(function.webhook_config)
-        .DESCRIPTOR.fields_by_name["type"]
-        .enum_type.values_by_name["WEBHOOK_TYPE_ASGI_APP"]
-        .number
-    )
+    assert function.webhook_config.type == api_pb2.WEBHOOK_TYPE_ASGI_APP
     assert function.max_concurrent_inputs >= function.target_concurrent_inputs > 1
     assert function.autoscaler_settings.min_containers >= 1
     assert function.timeout_secs > LONGEST

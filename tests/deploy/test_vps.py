@@ -109,8 +109,9 @@ def replicas_started(machine: Machine) -> list[str]:
 # What shellcheck and the parser say
 
 
-def shellcheck(*files: Path) -> subprocess.CompletedProcess[str]:
-    command = [Path(sys.executable).with_name("shellcheck"), *files]
+def check(name: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    """Run one of the tools that are installed with the tests."""
+    command = [Path(sys.executable).with_name(name), *arguments]
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 
 
@@ -118,7 +119,7 @@ def test_shellcheck_finds_nothing() -> None:
     """In any of the scripts, which can all be run."""
     scripts = sorted((REPOSITORY / VPS).glob("*.sh"))
     assert {script.name for script in scripts} == set(SCRIPTS)
-    found = shellcheck(*scripts)
+    found = check("shellcheck", *scripts)
     assert found.returncode == 0, found.stdout
     assert all(os.access(script, os.X_OK) for script in scripts)
 
@@ -128,7 +129,17 @@ def test_shellcheck_finds_what_is_unsafe(tmp_path: Path) -> None:
     text = (REPOSITORY / VPS / "backup.sh").read_text()
     assert 'mv "$folder/.$name"' in text
     (tmp_path / "backup.sh").write_text(text.replace('mv "$folder/.$name"', "mv $folder/.$name"))
-    assert "SC2086" in shellcheck(tmp_path / "backup.sh").stdout
+    assert "SC2086" in check("shellcheck", tmp_path / "backup.sh").stdout
+
+
+@pytest.mark.parametrize(("right", "wrong", "status"), [("image:", "image:", 0), ("image:", "imag:", 1)])
+def test_the_schema_of_compose_knows_a_mistake(tmp_path: Path, right: str, wrong: str, status: int) -> None:
+    """It accepts the override as it is, and no key that is none."""
+    text = (REPOSITORY / VPS / "compose.yaml").read_text()
+    assert right in text
+    (tmp_path / "compose.yaml").write_text(text.replace(right, wrong, 1))
+    checked = check("check-jsonschema", "--builtin-schema", "vendor.compose-spec", tmp_path / "compose.yaml")
+    assert checked.returncode == status, checked.stdout
 
 
 def test_the_override_names_services_that_there_are() -> None:
