@@ -6,6 +6,7 @@ import pytest
 from conftest import REPOSITORY
 from support_agent.api.app import create_app
 from support_agent.api.settings import ServiceSettings
+from support_agent.graph import settings as settings_module
 from support_agent.graph.errors import SettingsError
 
 
@@ -54,6 +55,21 @@ def test_settings_are_read_from_a_dotenv_file(monkeypatch: pytest.MonkeyPatch) -
     Path(".env").write_text("SUPPORT_TYPO=1\n")
     with pytest.raises(SettingsError, match="SUPPORT_TYPO"):
         ServiceSettings.load()
+
+
+def test_secrets_are_read_from_files(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A file named for a variable counts, without its last line break; the environment wins over it."""
+    monkeypatch.setattr(settings_module, "_SECRETS", tmp_path)
+    (tmp_path / "OPENAI_API_KEY").write_text("sk-from-file\n")
+    (tmp_path / "REDIS_URL").write_text("redis://:secret@redis:6379/0\n")
+    monkeypatch.setenv("REDIS_URL", "redis://127.0.0.1:6379/0")
+    settings = ServiceSettings.load()
+    secrets = (settings.openai_api_key, settings.redis_url)
+    assert [secret.get_secret_value() for secret in secrets if secret] == ["sk-from-file", "redis://127.0.0.1:6379/0"]
+    (tmp_path / "DATABASE_URL").write_text("mysql://secret-dsn")
+    with pytest.raises(SettingsError, match=r"^DATABASE_URL: must start with") as caught:
+        ServiceSettings.load()
+    assert "secret-dsn" not in str(caught.value)
 
 
 @pytest.mark.parametrize("environment", ["development", "production"])

@@ -12,6 +12,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from support_agent.graph.errors import SettingsError
 
 _ENV_FILE = ".env"
+_SECRETS = Path("/run/secrets")
+"""Files named for a variable, as Docker mounts them; the environment wins."""
 
 
 class AgentSettings(BaseSettings):
@@ -112,15 +114,17 @@ class AgentSettings(BaseSettings):
 
     @classmethod
     def load(cls) -> Self:
-        """Read the environment; raises SettingsError naming the first variable that is unknown or bad."""
+        """Read the environment and mounted secrets; raises SettingsError naming the first that is unknown or bad."""
         names = {str(field.alias) for field in cls.model_fields.values()}
         configured = {**dotenv_values(_ENV_FILE, interpolate=False), **os.environ}
         for name in sorted(configured):
             if name.upper().startswith("SUPPORT_") and name not in names:
                 raise SettingsError(f"{name}: there is no such setting; see .env.example for those there are")
-        empty: dict[str, Any] = {name: "" for name in cls.may_be_empty if configured.get(name) == ""}
+        given: dict[str, Any] = {name: "" for name in cls.may_be_empty if configured.get(name) == ""}
+        if _SECRETS.is_dir():
+            given["_secrets_dir"] = _SECRETS
         try:
-            settings = cls(**empty)
+            settings = cls(**given)
         except ValidationError as error:
             first = error.errors(include_input=False, include_url=False)[0]
             message = first["msg"].removeprefix("Value error, ")
