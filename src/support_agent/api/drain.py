@@ -15,7 +15,11 @@ from support_agent.graph.events import Done, Event, Failed
 from support_agent.graph.runs import Followed, Turn
 
 GRACE = 7.0
-"""Seconds that runs have to end by themselves."""
+"""Seconds that runs have to end by themselves, the notice included."""
+
+NOTICE = 1.5
+"""Seconds after SIGTERM in which /ready says that we go, and new work is still taken, so that none is refused which a
+balancer sends before it asks again. Nobody balances what ends by Ctrl-C."""
 
 _FLUSH = 0.5  # seconds that WebSockets have to say goodbye
 
@@ -56,6 +60,8 @@ class Drain:
     """Where the service stands between serving and its end."""
 
     def __init__(self) -> None:
+        self.announced = asyncio.Event()
+        """Whoever asks is told to send no new work here."""
         self.begun = asyncio.Event()
         """No new work."""
         self.over = asyncio.Event()
@@ -107,18 +113,20 @@ async def draining(agent: SupportAgent) -> AsyncGenerator[Drain]:
     servers: dict[int, _Handler] = {number: signal.getsignal(number) for number in _SIGNALS}
 
     async def end(number: int, frame: FrameType | None) -> None:
-        began = time.monotonic()
-        await agent.drain(GRACE)
-        await drain.followers.leave(GRACE - (time.monotonic() - began))
+        give_up = time.monotonic() + GRACE
+        await asyncio.sleep(NOTICE if number == signal.SIGTERM else 0)
+        drain.begun.set()
+        await agent.drain(give_up - time.monotonic())
+        await drain.followers.leave(give_up - time.monotonic())
         drain.over.set()
         await drain.sockets.leave(_FLUSH)
         _hand_on(servers[number], number, frame)
 
     def begin(number: int, frame: FrameType | None) -> None:
-        if drain.begun.is_set():
+        if drain.announced.is_set():
             _hand_on(servers[number], number, frame)
         else:
-            drain.begun.set()
+            drain.announced.set()
             task = asyncio.create_task(end(number, frame))
             tasks.add(task)
             task.add_done_callback(tasks.discard)

@@ -26,7 +26,7 @@ async def ready(readiness: ReadinessDep, drain: DrainDep, response: Response) ->
 
     503 while it drains, and without its Redis or its articles.
     """
-    if drain.begun.is_set():
+    if drain.announced.is_set():
         response.status_code = 503
         return ReadyResponse(status="draining")
     is_ready, checks = await readiness.ask()
