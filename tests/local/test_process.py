@@ -6,6 +6,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -251,3 +252,34 @@ def test_a_terminal_interrupt_does_not_reach_a_service() -> None:
     with Service(program()) as service:
         service.wait()
         assert {os.getsid(one.pid) for one in family(service._keeper.pid)} == {service._keeper.pid}
+
+
+def test_a_service_that_ended_is_revived_where_it_was(temporary: Path) -> None:
+    """On its port, with what it has written; its exit code is told, and its log goes on."""
+    with Service(program()) as service:
+        url = service.wait()
+        (service.log.parent / "written").touch()
+        assert service.revive() is None
+        os.kill(service.pid, signal.SIGKILL)
+        deadline = time.monotonic() + 10
+        while (code := service.revive()) is None:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        assert code == 128 + signal.SIGKILL
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", service.port), timeout=0.2).close()
+                break
+            except ConnectionRefusedError:
+                assert time.monotonic() < deadline
+                time.sleep(0.02)
+        assert (service.url, (service.log.parent / "written").exists()) == (url, True)
+        assert service.log.read_text().count("listening") == 2
+    assert service.revive() is None
+    assert not service.log.parent.exists()
+
+
+def test_a_port_that_must_be_is_not_exchanged(temporary: Path, taken_port: int) -> None:
+    """A service that is told where to listen fails where that is taken."""
+    with pytest.raises(LocalServiceError, match="in use"):
+        Service(replace(program(), port=taken_port)).wait()

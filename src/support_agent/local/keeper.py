@@ -18,9 +18,10 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
-GRACE = 5.0
-"""Seconds between SIGTERM and SIGKILL."""
+GRACE = 12.0
+"""Seconds between SIGTERM and SIGKILL, more than the slowest command needs: a replica drains for 9."""
 
 PR_SET_PDEATHSIG = 1
 """From linux/prctl.h."""
@@ -36,6 +37,7 @@ def keep(directory: str, command: list[str], pipe: int) -> int:
     process = subprocess.Popen(  # noqa: S603 - the command is the parent's own
         command, stdin=subprocess.DEVNULL, preexec_fn=_dying_with(os.getpid())
     )
+    Path(directory, "pid").write_text(str(process.pid))
     while process.poll() is None:
         asked = pipe in select.select([pipe, wake], [], [])[0]
         if asked or signal.SIGTERM in os.read(wake, 512):

@@ -70,10 +70,12 @@ class Program:
     """
     url: str
     """With `{port}` in it."""
-    secret: str
-    """The password or API key."""
+    secret: str = ""
+    """The password or API key, if it asks for one."""
     environment: Mapping[str, str] = field(default_factory=dict[str, str])
     """Added to this process's own; secrets may be in it."""
+    port: int | None = None
+    """Where it must listen; None for any port that is free."""
 
 
 class Service:
@@ -89,7 +91,7 @@ class Service:
         self._stopped = False
         try:
             self._directory = Path(tempfile.mkdtemp(prefix="support-agent-"))
-            self._start()
+            self._start(program.port or free_port())
         except OSError as error:
             raise LocalServiceError(f"{program.name} did not start: {error}") from error
 
@@ -102,6 +104,21 @@ class Service:
     def secret(self) -> str:
         """The password (Redis) or API key (model) that it asks for."""
         return self._program.secret
+
+    @property
+    def name(self) -> str:
+        """As it stands in messages."""
+        return self._program.name
+
+    @property
+    def port(self) -> int:
+        """The loopback port that it listens on."""
+        return self._port
+
+    @property
+    def pid(self) -> int:
+        """The process that serves, not its keeper; known once `wait` has returned."""
+        return int((self._directory / "pid").read_text())
 
     @property
     def log(self) -> Path:
@@ -134,6 +151,18 @@ class Service:
                 time.sleep(_POLL)
         return self.url
 
+    def revive(self) -> int | None:
+        """Start it again, where it was and with what it has written, if it has ended by itself.
+
+        Return its exit code then, else None.
+        """
+        code = self._keeper.poll()
+        if self._stopped or code is None:
+            return None
+        self._close_pipe()
+        self._start(self._port, "ab")
+        return code
+
     def stop(self) -> None:
         """End the process and remove its directory; a second time does nothing."""
         if not self._stopped:
@@ -147,12 +176,14 @@ class Service:
     ) -> None:
         self.stop()
 
-    def _start(self) -> None:
+    def _start(self, port: int, mode: str = "wb") -> None:
         self._tries += 1
-        self._port = free_port()
+        self._port = port
         try:
             command = self._program.command(self._directory, self._port)
-            with self.log.open("wb") as log:  # emptied, so that each try is judged by its own words
+            with self.log.open(
+                mode
+            ) as log:  # emptied, unless it is revived, so that each try is judged by its own words
                 self._keeper = subprocess.Popen(  # noqa: S603 - our own keeper and the program's own command
                     [sys.executable, "-I", "-S", str(_KEEPER), str(self._directory), *command],
                     stdin=subprocess.PIPE,  # nobody else has its write end: it closes when this process ends
@@ -168,10 +199,10 @@ class Service:
     def _start_again(self) -> None:
         """Try another port, if somebody took this one between the choice and the start."""
         said = self.log.read_text("utf-8", "replace")
-        if "address already in use" not in said.lower() or self._tries == PORT_TRIES:
+        if "address already in use" not in said.lower() or self._tries == PORT_TRIES or self._program.port:
             raise self._failure(f"did not start: {_last_words(said)}")
         self._close_pipe()
-        self._start()
+        self._start(free_port())
 
     def _failure(self, reason: str) -> LocalServiceError:
         self._end(keep_directory=True)

@@ -1,6 +1,6 @@
 """The bundled Redis: 8.2 with JSON and Search, from Python packages alone.
 
-It listens on the loopback interface and keeps nothing on disk.
+It listens on the loopback interface, and keeps nothing on disk unless it is asked to, and never longer than it runs.
 """
 
 import importlib.util
@@ -26,7 +26,7 @@ protected-mode yes
 requirepass {password}
 dir "{directory}"
 save ""
-appendonly no
+appendonly {appendonly}
 daemonize no
 """
 _MODULES = (b"ReJSON", b"search")
@@ -43,10 +43,10 @@ class Installation:
     modules: tuple[Path, ...] = ()
 
 
-def start_redis(installation: Installation | None = None) -> Service:
+def start_redis(installation: Installation | None = None, *, append_only: bool = False) -> Service:
     """Start this platform's Redis, or the one given; its URL is `redis://:PASSWORD@127.0.0.1:PORT/0`.
 
-    Raises LocalServiceError if there is none.
+    With its append-only file it remembers everything when it is revived. Raises LocalServiceError if there is none.
     """
     redis = installation or find_redis()
     password = new_secret()
@@ -55,7 +55,7 @@ def start_redis(installation: Installation | None = None) -> Service:
         config = directory / "redis.conf"
         config.touch(0o600)
         config.write_text(
-            _CONFIG.format(port=port, password=password, directory=directory)
+            _CONFIG.format(port=port, password=password, directory=directory, appendonly="yes" if append_only else "no")
             + "".join(f'loadmodule "{module}"\n' for module in redis.modules),
             "utf-8",
         )
