@@ -90,6 +90,8 @@ class ServiceSettings(AgentSettings):
         default=(), alias="SUPPORT_TRUSTED_PROXIES"
     )
     """Networks whose X-Forwarded-For is believed."""
+    domain: str | None = Field(default=None, alias="SUPPORT_DOMAIN")
+    """What the proxy of docker-compose.yml gets a certificate for; the service has no use for it."""
     max_body: int = Field(default=65_536, ge=1024, alias="SUPPORT_MAX_BODY")
     """Bytes of a request's body, and of a WebSocket message."""
 

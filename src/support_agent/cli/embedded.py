@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from support_agent.graph.settings import AgentSettings
 from support_agent.local.model import start_model
+from support_agent.local.postgres import start_postgres
 from support_agent.local.process import Service
 from support_agent.local.redis import start_redis
 
@@ -18,11 +19,19 @@ class Embedded:
 
     model: Service | None
     redis: Service | None
+    postgres: Service | None = None
+
+    @property
+    def services(self) -> list[Service]:
+        """Those that were started."""
+        return [service for service in (self.model, self.redis, self.postgres) if service]
 
     def wait(self) -> None:
         """Block until all answer, and put them into this process's environment; raises LocalServiceError."""
         if self.redis:
             os.environ["REDIS_URL"] = self.redis.wait()
+        if self.postgres:
+            os.environ["DATABASE_URL"] = self.postgres.wait()
         if self.model:
             for name in ("NO_PROXY", "no_proxy"):
                 os.environ[name] = ",".join(filter(None, (os.environ.get(name), "127.0.0.1")))
@@ -31,9 +40,10 @@ class Embedded:
 
 
 @contextmanager
-def embedded(settings: AgentSettings, *, redis: bool) -> Generator[Embedded]:
+def embedded(settings: AgentSettings, *, redis: bool, replicas: bool = False) -> Generator[Embedded]:
     """Start what `settings` lack, in development only; it ends with the block, or with this process.
 
+    For `replicas`, which share them, the articles are in a Postgres, and Redis keeps an append-only file.
     SIGTERM raises SystemExit meanwhile, so that what was started is also stopped.
     """
     development = settings.env == "development"
@@ -42,7 +52,12 @@ def embedded(settings: AgentSettings, *, redis: bool) -> Generator[Embedded]:
         with ExitStack() as stack:
             yield Embedded(
                 model=stack.enter_context(start_model()) if development and not settings.has_model else None,
-                redis=stack.enter_context(start_redis()) if redis and development and not settings.redis_url else None,
+                redis=stack.enter_context(start_redis(append_only=replicas))
+                if redis and development and not settings.redis_url
+                else None,
+                postgres=stack.enter_context(start_postgres())
+                if replicas and development and not settings.database_url
+                else None,
             )
     finally:
         signal.signal(signal.SIGTERM, before)

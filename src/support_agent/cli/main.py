@@ -7,6 +7,7 @@ import typer
 
 from support_agent.cli.ask import ask
 from support_agent.cli.chat import chat
+from support_agent.cli.cluster import cluster
 from support_agent.cli.doctor import doctor
 from support_agent.cli.eval import evaluate
 from support_agent.cli.feedback import feedback
@@ -24,6 +25,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command()(serve)
+app.command()(cluster)
 app.command()(ask)
 app.command()(chat)
 app.command()(key)
@@ -48,3 +50,7 @@ def main() -> None:
     except (SupportAgentError, LocalServiceError) as error:
         print(f"support-agent: {error}", file=sys.stderr)
         sys.exit(1)
+
+
+if __name__ == "__main__":  # how `cluster` runs its replicas
+    main()

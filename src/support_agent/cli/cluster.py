@@ -1,0 +1,101 @@
+"""`support-agent cluster`: two replicas behind Caddy, as docker-compose.yml wires them, without Docker."""
+
+import sys
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from support_agent import __version__
+from support_agent.api.settings import ServiceSettings
+from support_agent.cli.embedded import embedded
+from support_agent.cli.serve import check_free
+from support_agent.graph.errors import SettingsError
+from support_agent.local.caddy import answers, find_caddy, start_caddy
+from support_agent.local.process import Program, Service
+
+_CADDYFILE = Path("deploy/caddy/Caddyfile")
+_HOST = "127.0.0.1"
+_REPLICAS = 2
+_START = 60  # seconds that replicas have to become ready, both at once
+_LOOK = 0.2  # seconds between two looks at what runs
+
+
+def cluster(
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port that Caddy listens on.")] = 8000,
+) -> None:
+    """Serve with two replicas behind Caddy, starting what is not configured; what dies is started again."""
+    settings = ServiceSettings.load()
+    find_caddy()
+    if not _CADDYFILE.exists():
+        raise SettingsError(f"there is no {_CADDYFILE} here; run this in the project's folder")
+    check_free(_HOST, port)
+    with embedded(settings, redis=True, replicas=True) as started, ExitStack() as stack:
+        started.wait()
+        ServiceSettings.load().require_service()
+        replicas = [Service(_replica(number)) for number in range(1, _REPLICAS + 1)]
+        stack.callback(_stop_all, replicas)
+        for replica in replicas:
+            replica.wait(_START)
+        caddy = start_caddy(_CADDYFILE, port, _proxied(replicas, port))
+        stack.callback(_drain_before, caddy, replicas)
+        caddy.wait()
+        services = [*started.services, *replicas, caddy]
+        _say(services, caddy.url)
+        while True:
+            time.sleep(_LOOK)
+            for service in services:
+                if (code := service.revive()) is not None:
+                    print(f"{service.name} ended with {code}, and is started again", file=sys.stderr, flush=True)
+
+
+def _replica(number: int) -> Program:
+    return Program(
+        name=f"Replica {number}",
+        # -P: what lies in the working directory must not replace a module.
+        command=lambda _, port: [
+            *(sys.executable, "-P", "-m", "support_agent.cli.main"),
+            *("serve", "--host", _HOST, "--port", str(port)),
+        ],
+        check=partial(answers, path="/ready"),
+        url=f"http://{_HOST}:{{port}}",
+        # Caddy's is the only address that it hears from.
+        environment={"SUPPORT_TRUSTED_PROXIES": _HOST},
+    )
+
+
+def _proxied(replicas: Sequence[Service], port: int) -> dict[str, str]:
+    """Return what the Caddyfile's placeholders stand for."""
+    return {
+        "SUPPORT_DOMAIN": f":{port}",
+        "SUPPORT_BIND": _HOST,
+        "SUPPORT_REPLICAS": " ".join(replica.url.removeprefix("http://") for replica in replicas),
+    }
+
+
+def _drain_before(caddy: Service, replicas: Sequence[Service]) -> None:
+    """End the replicas while Caddy still hands on what they have to say, and Caddy then."""
+    _stop_all(replicas)
+    caddy.stop()
+
+
+def _stop_all(services: Sequence[Service]) -> None:
+    with ThreadPoolExecutor(len(services)) as pool:
+        list(pool.map(Service.stop, services))
+
+
+def _say(services: Sequence[Service], address: str) -> None:
+    """Print what runs, so that it can be watched, or killed to see what happens."""
+    table = Table.grid(padding=(0, 2))
+    for service in services:
+        table.add_row(service.name, f"port {service.port}", f"pid {service.pid}", str(service.log))
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    console.print(f"support-agent {__version__}, {_REPLICAS} replicas behind Caddy on {address}")
+    console.print(table)

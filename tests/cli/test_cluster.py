@@ -1,0 +1,223 @@
+"""Several replicas for real: `support-agent cluster`, with Caddy, Redis and Postgres, and what may happen to them."""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+import time
+from collections import Counter
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+from httpx_sse import ServerSentEvent, aconnect_sse
+
+from conftest import REPOSITORY, Report
+from harness.cluster import Cluster, cluster
+from harness.replica import COMMAND
+from harness.scripted_model import ScriptedModel, tokens
+
+RATE = 30
+"""Requests a second."""
+
+STREAMS = 20
+
+QUESTION = {"question": "Hello?"}
+
+
+@pytest.mark.soak
+async def test_the_replicas_share_what_they_remember(tmp_path: Path) -> None:
+    """The smoke test passes; conversations and streams go on at the other replica; a Redis that dies loses neither."""
+    async with cluster(tmp_path) as running, httpx.AsyncClient(timeout=20) as client:
+        smoke = await asyncio.create_subprocess_exec(sys.executable, REPOSITORY / "deploy/smoke.py", running.url)
+        assert await asyncio.wait_for(smoke.wait(), 30) == 0
+        one, other = running.replica(1), running.replica(2)
+
+        message = {"message": "How do I get a refund?", "session_id": "s-1"}
+        async with aconnect_sse(client, "POST", f"{one}/chat/stream", json=message) as source:
+            events = [event async for event in source.aiter_sse()]
+        assert events[-1].event == "done"
+        for reached in (3, len(events) // 2):
+            resumed = await _resumed(client, other, events[reached - 1])
+            assert [(event.id, event.data) for event in events[:reached] + resumed] == [
+                (event.id, event.data) for event in events
+            ]
+        answer = await client.post(f"{other}/chat", json=message)
+        assert answer.json()["messages_in_history"] == 4
+
+        # Redis dies, and is started again with its append-only file.
+        sessions = [f"kept-{number}" for number in range(10)]
+        for session in sessions:
+            said = await client.post(
+                f"{running.url}/chat", json={"message": "When are you open?", "session_id": session}
+            )
+            assert said.status_code == 200
+        before = [await _history(client, running.url, session) for session in sessions]
+        running.send("The bundled Redis", signal.SIGKILL)
+        await _until(lambda: running.ends("The bundled Redis") == 1)
+        await running.ready(one)
+        await running.ready(other)
+        assert [len(messages) for messages in before] == [2] * len(sessions)
+        for url in (one, other):
+            assert [await _history(client, url, session) for session in sessions] == before
+        again = await client.post(f"{running.url}/chat", json={"message": "And on Sunday?", "session_id": sessions[0]})
+        assert again.json()["messages_in_history"] == 4
+
+
+@pytest.mark.soak
+async def test_a_replica_that_goes_is_not_missed(
+    model: ScriptedModel, articles: Path, tmp_path: Path, report: Report
+) -> None:
+    """After a kill nothing fails a second later; a rolling restart loses no request and no stream's last event."""
+    variables = {"OPENAI_BASE_URL": model.url, "OPENAI_API_KEY": "sk-test", "SUPPORT_KNOWLEDGE": str(articles)}
+    async with cluster(tmp_path, **variables) as running:
+        limits = httpx.Limits(max_connections=100)
+        async with httpx.AsyncClient(base_url=running.url, timeout=20, limits=limits) as client:
+            assert (await client.post("/ask", json=QUESTION)).status_code == 200  # and is kept
+
+            async with _asking(client) as asked:
+                await asyncio.sleep(0.5)
+                killed = time.monotonic()
+                await _restarted(running, "Replica 1", signal.SIGKILL)
+            assert [(began - killed, outcome) for began, outcome in asked.failed if began - killed > 1] == []
+            assert asked.outcomes["200"] > RATE
+            report(f"replica killed: {asked.outcomes.total()} requests, {len(asked.failed)} failed, none after 1 s")
+
+            model.script("answer", tokens(["word "] * 20, pause=0.2))
+            async with _asking(client) as asked, _streaming(client) as streamed:
+                for name in ("Replica 1", "Replica 2"):
+                    await _restarted(running, name, signal.SIGTERM)
+            assert asked.outcomes.keys() == {"200"}, asked.failed
+            assert streamed.outcomes.keys() <= {"done", "shutting-down"}, streamed.failed
+            report(f"rolling restart: {asked.outcomes.total()} requests, none lost; streams {dict(streamed.outcomes)}")
+
+
+def test_without_caddy_one_is_told_how_to_get_it(tmp_path: Path) -> None:
+    """Nothing is started, and one line says what to install."""
+    assert _refusal(REPOSITORY, str(tmp_path)) == (
+        "support-agent: Caddy is not installed: apt-get install caddy (macOS: brew install caddy)\n"
+    )
+
+
+def test_elsewhere_than_in_the_project_one_is_told_where_to_go(tmp_path: Path) -> None:
+    """The Caddyfile is the project's."""
+    caddy = tmp_path / "caddy"
+    caddy.touch(0o700)
+    assert "there is no deploy/caddy/Caddyfile here; run this in the project's folder" in _refusal(
+        tmp_path, str(tmp_path)
+    )
+
+
+def _refusal(folder: Path, path: str) -> str:
+    environment = {**os.environ, "PATH": path}
+    command = [sys.executable, COMMAND, "cluster"]
+    ended = asyncio.run(_run(command, folder, environment))
+    assert ended[0] == 1
+    return ended[1]
+
+
+async def _run(command: list[str | Path], folder: Path, environment: dict[str, str]) -> tuple[int | None, str]:
+    pipe = asyncio.subprocess.PIPE
+    process = await asyncio.create_subprocess_exec(*command, cwd=folder, env=environment, stderr=pipe)
+    _, said = await asyncio.wait_for(process.communicate(), 20)
+    return process.returncode, said.decode()
+
+
+async def _restarted(running: Cluster, name: str, ending: signal.Signals) -> None:
+    """End a replica, and wait until it is started again and Caddy has seen it."""
+    ends = running.ends(name)
+    running.send(name, ending)
+    await _until(lambda: running.ends(name) > ends)
+    await running.ready(running.replica(int(name[-1])))
+    await asyncio.sleep(1)
+
+
+class Outcomes:
+    """What became of requests or streams."""
+
+    def __init__(self) -> None:
+        self.outcomes: Counter[str] = Counter()
+        self.failed: list[tuple[float, str]] = []
+
+    async def note(self, work: Awaitable[str]) -> None:
+        """Wait for one to end."""
+        began = time.monotonic()
+        try:
+            outcome = await work
+        except httpx.HTTPError as error:
+            outcome = type(error).__name__
+        self.outcomes[outcome] += 1
+        if outcome != "200":
+            self.failed.append((began, outcome))
+
+
+@asynccontextmanager
+async def _asking(client: httpx.AsyncClient) -> AsyncGenerator[Outcomes]:
+    """Ask what is kept, RATE times a second, and wait for the answers at the end."""
+    asked = Outcomes()
+    tasks: list[asyncio.Task[None]] = []
+
+    async def ask() -> str:
+        answer = await client.post("/ask", json=QUESTION)
+        return "200" if answer.status_code == 200 else f"{answer.status_code} {answer.text}"
+
+    async def keep_asking() -> None:
+        began = time.monotonic()
+        while True:
+            tasks.append(asyncio.create_task(asked.note(ask())))
+            await asyncio.sleep(max(0, began + len(tasks) / RATE - time.monotonic()))
+
+    async with asyncio.TaskGroup() as group:
+        asking = group.create_task(keep_asking())
+        yield asked
+        asking.cancel()
+    await asyncio.gather(*tasks)
+
+
+@asynccontextmanager
+async def _streaming(client: httpx.AsyncClient) -> AsyncGenerator[Outcomes]:
+    """Keep STREAMS streams open, and follow each to its end."""
+    streamed = Outcomes()
+    enough = asyncio.Event()
+
+    async def stream() -> str:
+        last: ServerSentEvent | None = None
+        async with aconnect_sse(client, "POST", "/chat/stream", json={"message": "Hello?"}) as source:
+            if source.response.status_code != 200:
+                return f"status {source.response.status_code}"
+            async for event in source.aiter_sse():
+                last = event
+        if last is None or last.event not in ("done", "error"):
+            return "cut off"
+        return "done" if last.event == "done" else str(json.loads(last.data)["type"])
+
+    async def keep_streaming() -> None:
+        while not enough.is_set():
+            await streamed.note(stream())
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(STREAMS):
+            group.create_task(keep_streaming())
+            await asyncio.sleep(0.05)
+        yield streamed
+        enough.set()
+
+
+async def _resumed(client: httpx.AsyncClient, url: str, after: ServerSentEvent) -> list[ServerSentEvent]:
+    headers = {"Last-Event-ID": after.id}
+    run = after.id.rpartition(":")[0]
+    async with aconnect_sse(client, "GET", f"{url}/runs/{run}/stream", headers=headers) as source:
+        return [event async for event in source.aiter_sse()]
+
+
+async def _history(client: httpx.AsyncClient, url: str, session: str) -> list[dict[str, str]]:
+    return (await client.get(f"{url}/sessions/{session}")).json()["messages"]
+
+
+async def _until(condition: Callable[[], bool], seconds: float = 20) -> None:
+    async with asyncio.timeout(seconds):
+        while not condition():
+            await asyncio.sleep(0.05)

@@ -1,0 +1,167 @@
+"""The proxy of docker-compose.yml and of `support-agent cluster`: its file, and what a real Caddy makes of it."""
+
+import asyncio
+import json
+import os
+import subprocess
+import time
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from httpx_sse import aconnect_sse
+from redis.asyncio import Redis
+from websockets.asyncio.client import connect
+
+from conftest import REPOSITORY, Serve
+from harness.own_redis import own_redis
+from harness.prometheus import tool
+from harness.scripted_model import ScriptedModel, tokens
+from support_agent.local.caddy import start_caddy
+from support_agent.local.process import free_port
+
+CADDYFILE = REPOSITORY / "deploy/caddy/Caddyfile"
+QUESTION = {"question": "Hello?"}
+
+
+def caddy(command: str, file: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run one of Caddy's commands on a Caddyfile."""
+    values = {"SUPPORT_DOMAIN": ":80", "SUPPORT_REPLICAS": "api-1:8000 api-2:8000", **variables}
+    arguments = [tool("caddy", "caddy"), command, "--config", file, "--adapter", "caddyfile"]
+    environment = {**os.environ, "XDG_DATA_HOME": str(Path.cwd()), "XDG_CONFIG_HOME": str(Path.cwd()), **values}
+    return subprocess.run(arguments, env=environment, capture_output=True, text=True, timeout=30, check=False)
+
+
+def adapted(**variables: str) -> dict[str, Any]:
+    """Return the one server that Caddy would run."""
+    said = caddy("adapt", CADDYFILE, **variables)
+    assert said.returncode == 0, said.stderr
+    [server] = json.loads(said.stdout)["apps"]["http"]["servers"].values()
+    return server
+
+
+@asynccontextmanager
+async def proxy(*replicas: str) -> AsyncGenerator[httpx.AsyncClient]:
+    """Run Caddy before replicas, and yield a client of it."""
+    tool("caddy", "caddy")
+    port = free_port()
+    places = " ".join(url.removeprefix("http://") for url in replicas)
+    variables = {"SUPPORT_DOMAIN": f":{port}", "SUPPORT_BIND": "127.0.0.1", "SUPPORT_REPLICAS": places}
+    with start_caddy(CADDYFILE, port, variables) as service:
+        await asyncio.to_thread(service.wait)
+        async with httpx.AsyncClient(base_url=service.url, timeout=20) as client:
+            yield client
+
+
+# The file
+
+
+def test_caddy_accepts_the_file() -> None:
+    """It provisions everything that is in it, and would have written it so."""
+    said = caddy("validate", CADDYFILE)
+    assert said.returncode == 0, said.stderr
+    assert "not formatted" not in said.stderr
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong"),
+    [
+        ("lb_policy least_conn", "lb_policy least_con"),
+        ("health_uri", "health_url"),
+        ("health_interval 500ms", "health_interval soon"),
+        ("trusted_proxies 0.0.0.0/0", "trusted_proxies 0.0.0.0/33"),
+        ("expression `{http.error.status_code} == 503`", "expression `{http.error.status_code} =`"),
+        ("error /metrics 404", "eror /metrics 404"),
+    ],
+)
+def test_caddy_refuses_what_is_wrong(tmp_path: Path, right: str, wrong: str) -> None:
+    """An unknown word, a bad duration, a bad network, a bad expression."""
+    text = CADDYFILE.read_text()
+    assert right in text
+    (tmp_path / "Caddyfile").write_text(text.replace(right, wrong))
+    assert caddy("validate", tmp_path / "Caddyfile").returncode != 0
+
+
+def test_a_domain_brings_tls() -> None:
+    """Caddy gets a certificate for it, and speaks plain HTTP without one."""
+    assert adapted()["listen"] == [":80"]
+    server = adapted(SUPPORT_DOMAIN="agent.example.com")
+    assert server["listen"] == [":443"]
+    assert server["routes"][0]["match"] == [{"host": ["agent.example.com"]}]
+    assert "tls_connection_policies" not in server
+    assert "automatic_https" not in server
+
+
+# The proxy
+
+
+async def test_streams_pass_token_by_token(serve: Serve, model: ScriptedModel, redis: Redis) -> None:
+    """An event reaches the client while the model still writes; so does a WebSocket's."""
+    model.script("answer", tokens(["One", " two"], pause=0.6))
+    async with serve() as url, proxy(url) as client:
+        arrived: list[float] = []
+        async with aconnect_sse(client, "POST", "/chat/stream", json={"message": "Hello?"}) as source:
+            async for event in source.aiter_sse():
+                if event.event == "token":
+                    arrived.append(time.monotonic())
+        assert arrived[-1] - arrived[0] > 0.4
+        async with connect(f"{client.base_url}/chat".replace("http", "ws", 1)) as socket:
+            await socket.send("Hello?")
+            assert [await socket.recv() for _ in range(3)] == ["One", " two", "[DONE]"]
+
+
+async def test_a_client_that_hangs_up_ends_its_turn(serve: Serve, model: ScriptedModel, redis: Redis) -> None:
+    """The replica learns of it through the proxy, and the model is not asked to go on."""
+    model.script("answer", tokens(["word "] * 100, pause=0.2))
+    async with serve() as url, proxy(url) as client:
+        with pytest.raises(httpx.ReadTimeout):
+            await client.post("/chat", json={"message": "Hello?"}, timeout=1)
+        async with asyncio.timeout(10):
+            while not [call for call in model.of("answer") if call.cut]:
+                await asyncio.sleep(0.05)
+
+
+@pytest.mark.parametrize(
+    ("trusted", "expected"),
+    [("127.0.0.1", [200, 429]), ("127.0.0.1,127.0.0.2", [200, 200])],
+    ids=["a stranger", "a proxy of ours before Caddy"],
+)
+async def test_whoever_is_trusted_says_who_asks(serve: Serve, redis: Redis, trusted: str, expected: list[int]) -> None:
+    """SUPPORT_TRUSTED_PROXIES decides over X-Forwarded-For, which Caddy hands on with the address that it sees."""
+    async with serve(SUPPORT_RATE_LIMIT="1/minute", SUPPORT_TRUSTED_PROXIES=trusted) as url, proxy(url) as through:
+        transport = httpx.AsyncHTTPTransport(local_address="127.0.0.2")
+        async with httpx.AsyncClient(base_url=through.base_url, transport=transport, timeout=20) as client:
+            answers = [
+                await client.post("/ask", json=QUESTION, headers={"X-Forwarded-For": f"203.0.113.{number}"})
+                for number in (1, 2)
+            ]
+    assert [answer.status_code for answer in answers] == expected
+
+
+async def test_metrics_stay_inside(serve: Serve, redis: Redis) -> None:
+    """They are for Prometheus, which asks each replica; from outside there is nothing there, as a problem."""
+    async with serve() as url, proxy(url) as client:
+        assert (await client.get(f"{url}/metrics")).status_code == 200
+        for path in ("/metrics", "/%6Detrics"):
+            answer = await client.get(path)
+            assert (answer.status_code, answer.headers["content-type"]) == (404, "application/problem+json")
+            assert answer.json() == {"type": "about:blank", "title": "Not Found", "status": 404}
+
+
+async def test_without_redis_the_proxy_still_lets_ask_through(
+    serve: Serve, model: ScriptedModel, tmp_path: Path
+) -> None:
+    """No replica is ready then, and each still answers what it can, and says what it can't."""
+    with own_redis(tmp_path) as own:
+        async with serve(REDIS_URL=own.url) as url, proxy(url) as client:
+            own.kill()
+            async with asyncio.timeout(10):
+                while (await client.get("/ready")).status_code == 200:
+                    await asyncio.sleep(0.1)
+            await asyncio.sleep(1)  # Caddy has seen it too
+            assert (await client.post("/ask", json=QUESTION)).status_code == 200
+            refused = await client.post("/chat", json={"message": "Hello?"})
+            assert (refused.status_code, refused.json()["type"]) == (503, "memory-unavailable")
