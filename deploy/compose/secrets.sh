@@ -1,0 +1,26 @@
+#!/bin/sh
+# Writes the files that the services of docker-compose.yml read their secrets from, each service's into a volume of its
+# own: $1/api, $1/redis, $1/postgres, $1/observe. Passwords are made once, and stay.
+set -eu
+umask 022 # those who read them are different users, and nobody else mounts the volume
+cd "$1"
+
+password() { # FILE: print what it holds, or a new one that needs no escaping
+    [ -s "$1" ] || head -c 24 /dev/urandom | od -An -tx1 | tr -d ' \n' >"$1"
+    cat "$1"
+}
+
+secret() { # FILE VALUE: none without a value
+    if [ -n "$2" ]; then printf '%s\n' "$2" >"$1"; else rm -f "$1"; fi
+}
+
+redis=$(password redis/password)
+postgres=$(password postgres/password)
+password observe/grafana >/dev/null
+
+secret redis/redis.conf "requirepass $redis"
+secret api/REDIS_URL "redis://:$redis@redis:6379/0"
+secret api/DATABASE_URL "postgresql://agent:$postgres@postgres:5432/agent"
+secret api/OPENAI_API_KEY "$OPENAI_API_KEY"
+secret api/LANGSMITH_API_KEY "${LANGSMITH_API_KEY:-}"
+secret observe/operator.key "${OPERATOR_KEY:-none}" # a service without keys takes any

@@ -1,0 +1,295 @@
+"""docker-compose.yml: what the schema says, who can reach whom, and what containers may do."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from conftest import REPOSITORY
+from harness.prometheus import promtool
+from support_agent.api.drain import GRACE
+from support_agent.api.settings import ServiceSettings
+
+FILE = REPOSITORY / "docker-compose.yml"
+INIT = REPOSITORY / "deploy/compose/secrets.sh"
+SCRAPING = REPOSITORY / "deploy/compose/prometheus.yml"
+REPLICAS = ("api-1", "api-2")
+DATABASES = ("redis", "postgres")
+OBSERVING = ("prometheus", "grafana")
+
+Compose = dict[str, Any]
+
+
+def compose(text: str | None = None) -> Compose:
+    return yaml.safe_load(FILE.read_text() if text is None else text)
+
+
+def internal(file: Compose) -> set[str]:
+    """The networks with no way out."""
+    return {name for name, network in file["networks"].items() if network.get("internal")}
+
+
+# What the schema says
+
+
+def schema(file: Path) -> subprocess.CompletedProcess[str]:
+    command = [Path(sys.executable).with_name("check-jsonschema"), "--builtin-schema", "vendor.compose-spec", file]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_the_schema_accepts_the_file() -> None:
+    """As the compose specification has it."""
+    checked = schema(FILE)
+    assert checked.returncode == 0, checked.stdout
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong"),
+    [
+        ("read_only: true", "readonly: true"),
+        ("service_completed_successfully", "service_done"),
+        ("internal: true", "internal: [1]"),
+        ("start_period: 120s", "start_period: [120s]"),
+        ("    networks: [data]", "    network: [data]"),
+    ],
+)
+def test_the_schema_refuses_what_is_wrong(tmp_path: Path, right: str, wrong: str) -> None:
+    """An unknown word, an unknown condition, a value of the wrong kind."""
+    text = FILE.read_text()
+    assert right in text
+    file = tmp_path / "docker-compose.yml"
+    file.write_text(text.replace(right, wrong, 1))
+    assert schema(file).returncode == 1
+
+
+# Who can reach whom
+
+
+def reachable(file: Compose) -> list[str]:
+    """Return what is wrong with who can reach whom."""
+    services = file["services"]
+    inside = internal(file)
+    found: list[str] = []
+    for name in (*DATABASES, *REPLICAS, "prometheus", "secrets"):
+        if services[name].get("ports"):
+            found.append(f"{name} has a published port")
+    for name in (*DATABASES, "prometheus"):
+        if not set(services[name]["networks"]) <= inside:
+            found.append(f"{name} is on a network that has a way out")
+    for name in DATABASES:
+        neighbours = {other for other in services if _share(services, name, other)} - {name}
+        if neighbours - {*REPLICAS, *DATABASES}:
+            found.append(f"{name} is on a network with {sorted(neighbours - {*REPLICAS, *DATABASES})}")
+    for name in OBSERVING:
+        if any(not port.startswith("127.0.0.1:") for port in services[name].get("ports", [])):
+            found.append(f"{name} is published to everybody")
+    return found
+
+
+def _share(services: Compose, one: str, other: str) -> bool:
+    return bool(set(services[one].get("networks", [])) & set(services[other].get("networks", [])))
+
+
+def test_only_the_proxy_is_open_to_the_world() -> None:
+    """Databases are on a network of their own with the replicas; Grafana is for whoever is on the machine."""
+    file = compose()
+    assert reachable(file) == []
+    assert file["services"]["caddy"]["ports"] == ["80:80", "443:443", "443:443/udp"]
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "found"),
+    [
+        ("    networks: [data]\n", '    networks: [data]\n    ports: ["6379:6379"]\n', "redis has a published port"),
+        ("  data: { internal: true }", "  data: {}", "redis is on a network that has a way out"),
+        ("    networks: [edge, front]", "    networks: [edge, front, data]", "redis is on a network with ['caddy']"),
+        ('ports: ["127.0.0.1:3000:3000"]', 'ports: ["3000:3000"]', "grafana is published to everybody"),
+    ],
+)
+def test_what_opens_a_door_is_found(right: str, wrong: str, found: str) -> None:
+    """A published port of a database, a network with a way out, a neighbour that has no business there."""
+    text = FILE.read_text()
+    assert right in text
+    assert found in reachable(compose(text.replace(right, wrong, 1)))
+
+
+def test_the_proxy_alone_says_who_asks() -> None:
+    """The replicas believe X-Forwarded-For of the network between them and Caddy, where nobody else is."""
+    file = compose()
+    [pool] = file["networks"]["front"]["ipam"]["config"]
+    members = {name for name, service in file["services"].items() if "front" in service.get("networks", [])}
+    assert members == {"caddy", *REPLICAS}
+    for name in REPLICAS:
+        believed = file["services"][name]["environment"]["SUPPORT_TRUSTED_PROXIES"]
+        assert believed == f"{pool['subnet']}${{SUPPORT_TRUSTED_PROXIES:+,${{SUPPORT_TRUSTED_PROXIES}}}}"
+        ServiceSettings.model_validate({"SUPPORT_TRUSTED_PROXIES": believed.partition("$")[0]})
+
+
+# What containers may do
+
+
+def test_every_container_has_its_limits() -> None:
+    """Of memory, cores and processes; none gains rights; logs are rotated."""
+    for name, service in compose()["services"].items():
+        assert service["deploy"]["resources"]["limits"].keys() == {"cpus", "memory", "pids"}, name
+        assert service["security_opt"] == ["no-new-privileges:true"], name
+        assert service["logging"] == {"driver": "local"}, name
+        assert service["image"].rpartition("/")[2] not in ("latest", ""), name
+
+
+def test_what_serves_requests_can_write_nowhere_but_in_memory() -> None:
+    """A read-only file system and no capabilities, but for Caddy's low ports."""
+    services = compose()["services"]
+    for name in ("caddy", *REPLICAS, *OBSERVING, "secrets"):
+        assert services[name]["read_only"] is True
+        assert services[name]["cap_drop"] == ["ALL"]
+        assert services[name].get("cap_add", []) == (["NET_BIND_SERVICE"] if name == "caddy" else [])
+    for name in REPLICAS:
+        assert services[name]["tmpfs"] == ["/tmp"]  # noqa: S108 - in the container
+        assert [volume for volume in services[name]["volumes"] if not volume.endswith(":ro")] == []
+
+
+def test_what_needs_another_waits_until_it_works() -> None:
+    """By health, or by its end where it ends."""
+    services = compose()["services"]
+    for name in ("caddy", *REPLICAS, *DATABASES, *OBSERVING):
+        for other, wait in services[name]["depends_on"].items():
+            ends = other == "secrets"
+            assert wait == {"condition": "service_completed_successfully" if ends else "service_healthy"}
+            assert ends or services[other]["healthcheck"]
+    assert services["api-1"]["depends_on"].keys() == {"secrets", *DATABASES}
+    assert services["caddy"]["depends_on"].keys() == {*REPLICAS}
+
+
+def test_replicas_have_the_time_that_they_need_to_end() -> None:
+    """Docker waits longer than the service drains, for its proxy too."""
+    services = compose()["services"]
+    assert services["api-1"] == services["api-2"]
+    for name in (*REPLICAS, "caddy"):
+        assert int(services[name]["stop_grace_period"].removesuffix("s")) > GRACE + 2
+
+
+def test_every_setting_reaches_the_replicas() -> None:
+    """By the environment or as a file; none is forgotten, and no secret is in the environment of what serves."""
+    environment = compose()["services"]["api-1"]["environment"]
+    names = {str(field.alias) for field in ServiceSettings.model_fields.values()}
+    secret = {str(f.alias) for f in ServiceSettings.model_fields.values() if "SecretStr" in str(f.annotation)}
+    assert secret == {"OPENAI_API_KEY", "REDIS_URL", "DATABASE_URL", "LANGSMITH_API_KEY"}
+    others = {"SUPPORT_DOMAIN", "SUPPORT_KNOWLEDGE"}  # Caddy's; part of the image
+    assert environment.keys() - {"OTEL_EXPORTER_OTLP_ENDPOINT"} == names - secret - others
+    assert environment["SUPPORT_ENV"] == "production"
+    assert "environment" not in compose()["services"]["redis"]
+
+
+def test_a_missing_key_is_named() -> None:
+    """Compose stops with what to set; nothing else has to be."""
+    asked = re.findall(r"\$\{(\w+):?\?([^}]*)\}", FILE.read_text())
+    assert [name for name, _ in asked] == ["OPENAI_API_KEY"]
+    assert ".env" in asked[0][1]
+
+
+def test_what_is_mounted_exists() -> None:
+    """Docker would make an empty folder of what is missing."""
+    mounts = [volume for service in compose()["services"].values() for volume in service.get("volumes", [])]
+    files = [mount.split(":")[0] for mount in mounts if mount.startswith("./")]
+    assert len(files) >= 6
+    assert [file for file in files if not (REPOSITORY / file).exists()] == []
+    named = {mount.split(":")[0] for mount in mounts} - set(files)
+    assert named == compose()["volumes"].keys()
+
+
+# Secrets
+
+
+def written(folder: Path, **variables: str) -> dict[str, str]:
+    """Run what the service `secrets` runs; return its files."""
+    environment = {"PATH": os.environ["PATH"], **variables}
+    subprocess.run(["sh", INIT, folder], env=environment, check=True, timeout=10)
+    return {str(file.relative_to(folder)): file.read_text() for file in folder.rglob("*") if file.is_file()}
+
+
+@pytest.fixture
+def volumes(tmp_path: Path) -> Path:
+    """Empty ones, where the file mounts them."""
+    for mount in compose()["services"]["secrets"]["volumes"]:
+        if ":/secrets/" in mount:
+            (tmp_path / "secrets" / mount.rpartition("/")[2]).mkdir(parents=True)
+    return tmp_path / "secrets"
+
+
+def test_secrets_are_made_once(volumes: Path) -> None:
+    """Passwords stay as long as the volumes do; keys follow the environment."""
+    first = written(volumes, OPENAI_API_KEY="sk-one", LANGSMITH_API_KEY="ls-one")
+    second = written(volumes, OPENAI_API_KEY="sk-two", OPERATOR_KEY="sa_operator")
+    changed = {"api/OPENAI_API_KEY", "api/LANGSMITH_API_KEY", "observe/operator.key"}
+    assert {name for name in first if second.get(name) != first[name]} == changed
+    assert (second["api/OPENAI_API_KEY"], second["observe/operator.key"]) == ("sk-two\n", "sa_operator\n")
+    assert "api/LANGSMITH_API_KEY" not in second
+    passwords = [first[name] for name in ("redis/password", "postgres/password", "observe/grafana")]
+    assert len(set(passwords)) == 3
+    assert all(re.fullmatch("[0-9a-f]{48}", password) for password in passwords)
+    assert {file.stat().st_mode & 0o777 for file in volumes.rglob("*") if file.is_file()} == {0o644}
+
+
+def test_the_service_reads_what_was_written(volumes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its URLs name the services of the file, with their passwords."""
+    files = written(volumes, OPENAI_API_KEY="sk-one")
+    monkeypatch.setattr("support_agent.graph.settings._SECRETS", volumes / "api")
+    settings = ServiceSettings.load().require_service()
+    assert settings.openai_api_key is not None
+    assert settings.openai_api_key.get_secret_value() == "sk-one"
+    assert settings.redis_url is not None
+    assert settings.redis_url.get_secret_value() == f"redis://:{files['redis/password']}@redis:6379/0"
+    assert files["redis/redis.conf"] == f"requirepass {files['redis/password']}\n"
+    postgres = compose()["services"]["postgres"]["environment"]
+    user, database = postgres["POSTGRES_USER"], postgres["POSTGRES_DB"]
+    assert settings.database_url is not None
+    url = f"postgresql://{user}:{files['postgres/password']}@postgres:5432/{database}"
+    assert settings.database_url.get_secret_value() == url
+
+
+def test_each_container_sees_its_own_secrets() -> None:
+    """A volume of secrets is mounted by one kind of service, read-only, beside the one that fills it."""
+    owners: dict[str, set[str]] = {}
+    for name, service in compose()["services"].items():
+        for mount in service.get("volumes", []):
+            if "-secrets:" in mount and name != "secrets":
+                assert mount.endswith(":/run/secrets:ro")
+                owners.setdefault(mount.split(":")[0], set()).add(name)
+    assert owners == {
+        "api-secrets": {*REPLICAS},
+        "redis-secrets": {"redis"},
+        "postgres-secrets": {"postgres"},
+        "observe-secrets": {*OBSERVING},
+    }
+
+
+# What watches
+
+
+@pytest.mark.parametrize(("right", "wrong"), [("", ""), ("credentials_file", "credential_file")])
+def test_promtool_checks_what_prometheus_is_given(tmp_path: Path, right: str, wrong: str) -> None:
+    """With the files where the containers have them; what is wrong is found."""
+    text = SCRAPING.read_text().replace(right, wrong)
+    for place, file in (("/etc/prometheus/alerts.yml", "alerts.yml"), ("/run/secrets/operator.key", "operator.key")):
+        assert place in text
+        text = text.replace(place, str(tmp_path / file))
+    (tmp_path / "alerts.yml").write_text((REPOSITORY / "deploy/prometheus/alerts.yml").read_text())
+    (tmp_path / "operator.key").write_text("none\n")
+    (tmp_path / "prometheus.yml").write_text(text)
+    checked = promtool("check", "config", tmp_path / "prometheus.yml")
+    assert (checked.returncode == 0) == (right == ""), checked.stderr
+
+
+def test_each_replica_is_asked_by_the_proxy_and_by_prometheus() -> None:
+    """By the same names."""
+    places = [f"{name}:8000" for name in REPLICAS]
+    assert compose()["services"]["caddy"]["environment"]["SUPPORT_REPLICAS"].split() == places
+    [job] = yaml.safe_load(SCRAPING.read_text())["scrape_configs"]
+    assert job["static_configs"] == [{"targets": places}]
+    assert job["job_name"] == "support-agent"
