@@ -227,7 +227,7 @@ def test_every_python_is_tested() -> None:
     [named] = re.findall(r"You need Python (.*?) and", (REPOSITORY / "CONTRIBUTING.md").read_text())
     assert job["strategy"]["matrix"]["python"] == re.split(r", | or ", named)
     assert job["env"]["UV_PYTHON"] == "${{ matrix.python }}"
-    assert f"{SCRIPTS}/install-packages.sh prometheus" in [step.get("run") for step in job["steps"]]
+    assert f"{SCRIPTS}/install-packages.sh caddy prometheus" in [step.get("run") for step in job["steps"]]
 
 
 def test_what_needs_a_browser_is_tested_once() -> None:

@@ -1,7 +1,6 @@
 """What makes the agent worse is blocked, and nothing else is."""
 
 import subprocess
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -34,8 +33,8 @@ def test_a_sabotage_is_blocked_and_named(sabotage: str, tree: Path, evaluate: Ev
 
 
 @pytest.mark.soak
-def test_what_did_not_change_passes_every_time(evaluate: Evaluate) -> None:
-    """Ten times of ten, two at a time."""
-    with ThreadPoolExecutor(2) as two:
-        runs = list(two.map(lambda number: evaluate("--report", f"report-{number}"), range(10)))
-    assert [run.returncode for run in runs] == [0] * 10
+@pytest.mark.parametrize("time", range(1, 11))
+def test_what_did_not_change_passes_every_time(evaluate: Evaluate, time: int) -> None:
+    """Ten times of ten."""
+    done = evaluate()
+    assert done.returncode == 0, (time, done.stdout + done.stderr)

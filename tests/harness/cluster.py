@@ -13,7 +13,7 @@ import httpx
 import psutil
 
 from conftest import REPOSITORY
-from harness.prometheus import tool
+from harness.programs import program
 from harness.replica import COMMAND
 from support_agent.local.process import free_port
 
@@ -72,7 +72,7 @@ async def _is_ready(client: httpx.AsyncClient, url: str) -> bool:
 @asynccontextmanager
 async def cluster(directory: Path, **variables: str) -> AsyncGenerator[Cluster]:
     """Run it in the repository; afterwards nothing of it is left."""
-    tool("caddy", "caddy")
+    program("caddy", "caddy")
     port = free_port()
     output = directory / "output"
     with output.open("wb") as file:

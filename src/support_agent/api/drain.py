@@ -17,10 +17,6 @@ from support_agent.graph.runs import Followed, Turn
 GRACE = 7.0
 """Seconds that runs have to end by themselves, the notice included."""
 
-NOTICE = 1.5
-"""Seconds after SIGTERM in which /ready says that we go, and new work is still taken, so that none is refused which a
-balancer sends before it asks again. Nobody balances what ends by Ctrl-C."""
-
 _FLUSH = 0.5  # seconds that WebSockets have to say goodbye
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -99,10 +95,12 @@ class Drain:
 
 
 @asynccontextmanager
-async def draining(agent: SupportAgent) -> AsyncGenerator[Drain]:
+async def draining(agent: SupportAgent, notice: float) -> AsyncGenerator[Drain]:
     """Drain on SIGTERM or SIGINT, and only then hand the signal on to the server; a second one is handed on at once.
 
-    The server would close its listeners at once, and with them the door to /ready.
+    The server would close its listeners at once, and with them the door to /ready. For `notice` seconds after SIGTERM
+    only /ready says that the service goes, so that nothing is refused which a balancer sends before it asks there
+    again; nobody balances what ends by Ctrl-C.
     """
     drain = Drain()
     loop = asyncio.get_running_loop()
@@ -114,7 +112,7 @@ async def draining(agent: SupportAgent) -> AsyncGenerator[Drain]:
 
     async def end(number: int, frame: FrameType | None) -> None:
         give_up = time.monotonic() + GRACE
-        await asyncio.sleep(NOTICE if number == signal.SIGTERM else 0)
+        await asyncio.sleep(notice if number == signal.SIGTERM else 0)
         drain.begun.set()
         await agent.drain(give_up - time.monotonic())
         await drain.followers.leave(give_up - time.monotonic())

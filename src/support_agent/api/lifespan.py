@@ -54,7 +54,7 @@ def lifespan_for(settings: ServiceSettings) -> Callable[[FastAPI], AbstractAsync
             feedback = await stack.enter_async_context(open_feedback(redis, redactor, tracing))
             observers += [log_run, trace_run, RunMetrics(settings).observe, feedback.observe]
             observers += [tracing.observe] if tracing else []
-            drain = await stack.enter_async_context(draining(agent))
+            drain = await stack.enter_async_context(draining(agent, settings.shutdown_notice))
             limiter = RateLimiter(redis, settings.rate_limit) if settings.rate_limit else None
             answers = Answers(agent, redis, settings, drain)
             stack.enter_context(_short_collections())

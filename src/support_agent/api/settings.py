@@ -92,6 +92,8 @@ class ServiceSettings(AgentSettings):
     """Networks whose X-Forwarded-For is believed."""
     domain: str | None = Field(default=None, alias="SUPPORT_DOMAIN")
     """What the proxy of docker-compose.yml gets a certificate for; the service has no use for it."""
+    shutdown_notice: float = Field(default=0, ge=0, le=5, alias="SUPPORT_SHUTDOWN_NOTICE")
+    """Seconds after SIGTERM in which new work is still taken, while /ready already says 503."""
     max_body: int = Field(default=65_536, ge=1024, alias="SUPPORT_MAX_BODY")
     """Bytes of a request's body, and of a WebSocket message."""
 

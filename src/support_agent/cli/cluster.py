@@ -66,8 +66,8 @@ def _replica(number: int) -> Program:
         ],
         check=partial(answers, path="/ready"),
         url=f"http://{_HOST}:{{port}}",
-        # Caddy's is the only address that it hears from.
-        environment={"SUPPORT_TRUSTED_PROXIES": _HOST},
+        # Caddy's is the only address that it hears from, and it asks /ready twice a second.
+        environment={"SUPPORT_TRUSTED_PROXIES": _HOST, "SUPPORT_SHUTDOWN_NOTICE": "1.5"},
     )
 
 

@@ -5,9 +5,9 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from support_agent.evals.cases import Dataset
 from support_agent.evals.errors import CannotMeasure
@@ -29,6 +29,12 @@ class Before(BaseModel):
     """The evaluators that not even most runs passed."""
     answer: str
     """Its beginning."""
+
+    @model_validator(mode="after")
+    def _is_possible(self) -> Self:
+        if self.passed and self.failed:
+            raise ValueError("passed, and failed evaluators")
+        return self
 
 
 class SuiteBefore(BaseModel):

@@ -108,7 +108,7 @@ async def evaluate(settings: AgentSettings, plan: Plan, tell: Callable[[int], ob
     models = OFFLINE if plan.offline else models
     async with open_player(settings) as player:
         judges = evaluators(player.agent.contacts)
-        journal = Journal(plan.journal, fingerprint(player.agent, plan.dataset, models))
+        journal = Journal(plan.journal, fingerprint(player.agent, plan.dataset, offline=plan.offline))
         is_complete = False
         try:
             name = await _answer(settings, plan, player, journal, tell, models)
@@ -200,14 +200,15 @@ async def _answer(
         errors.add(outcome)
         return outcome
 
+    name = None
     if plan.upload:
         judges = evaluators(player.agent.contacts)
         about = {"models": models, "dataset": plan.dataset.hash, **player.agent.versions}
-        return await experiment(
+        name = await experiment(
             settings, plan.dataset, plan.repeats, answered, lambda case, outcome: judge(case, outcome, judges), about
         )
-    await gather(answered, runs)
-    return None
+    await gather(answered, runs)  # LangSmith may have given back other examples than it was given
+    return name
 
 
 def _judge_check(dataset: Dataset, judged: Judged, policy: Policy) -> Check:
@@ -219,7 +220,7 @@ def load_policy(file: Path, name: str, suites: Iterable[str]) -> Policy:
     """Read what must hold of a kind of model, with a floor for each of the suites; raises CannotMeasure."""
     try:
         policy = TypeAdapter(dict[str, Policy]).validate_python(yaml.safe_load(file.read_text(encoding="utf-8")))[name]
-    except (OSError, KeyError, ValidationError, yaml.YAMLError, UnicodeDecodeError) as error:
+    except (OSError, KeyError, ValueError, yaml.YAMLError, RecursionError) as error:
         where = ""
         if isinstance(error, ValidationError):
             first = error.errors(include_input=False, include_url=False)[0]

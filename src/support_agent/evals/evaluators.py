@@ -27,7 +27,10 @@ _DATE = re.compile(
     rf"\b(\d{{1,2}})(?:st|nd|rd|th)? (?:of )?({_MONTHS})\b|\b({_MONTHS}) (\d{{1,2}})(?:st|nd|rd|th)?\b", re.IGNORECASE
 )
 _ADDRESS = re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+", re.IGNORECASE)
-_TOP_LEVEL = "app|at|be|biz|ch|co|com|de|dev|es|eu|example|fr|info|io|it|me|net|nl|online|org|uk|us|xyz"
+_TOP_LEVEL = (
+    "ai|app|at|au|be|biz|br|ca|cc|ch|click|cloud|cn|co|com|cz|de|dev|dk|es|eu|example|fi|fr|gr|help|hu|icu|ie|info|io|it|jp|"
+    "link|live|me|net|nl|online|org|page|pl|pt|ro|ru|se|shop|site|sk|store|su|support|tk|top|tv|ua|uk|us|vip|ws|xyz"
+)
 _LINK = re.compile(
     rf"(?:https?://|www\.)[^\s)>\]]+|(?<![\w@.-])(?:[a-z0-9-]+\.)+(?:[a-z]{{2,}}/[^\s)>\]]*|(?:{_TOP_LEVEL})(?![\w@-]))",
     re.IGNORECASE,

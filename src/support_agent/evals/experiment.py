@@ -42,6 +42,7 @@ async def experiment(
     begun = Counter[str]()
     outcomes: dict[str, Outcome] = {}
     failures: list[BaseException] = []
+    lost: list[Exception] = []
     lock = threading.Lock()
 
     def target(inputs: dict[str, Any]) -> dict[str, Any]:
@@ -78,6 +79,7 @@ async def experiment(
             workspace_id=settings.langsmith_workspace,
             timeout_ms=_TIMEOUT,
             retry_config=Retry(1),
+            tracing_error_callback=lost.append,
         )
         try:
             client.request_with_retries(
@@ -98,6 +100,7 @@ async def experiment(
             for _ in results:
                 pass  # what ended it early is raised here alone
             client.flush(_FLUSH)
+            _raise_first(lost)  # rows that were not taken
             return results.experiment_name
         finally:
             client.close(timeout=0)
@@ -106,9 +109,13 @@ async def experiment(
         name = await asyncio.to_thread(evaluate)
     except (LangSmithError, ValidationError, OSError) as error:
         raise CannotMeasure(f"LangSmith does not take the experiment: {type(error).__name__}") from error
-    if failures:
-        raise failures[0]
+    _raise_first(failures)
     return name
+
+
+def _raise_first(errors: Sequence[BaseException]) -> None:
+    for error in errors:
+        raise error
 
 
 def _upload(client: Client, name: str, dataset: Dataset) -> None:

@@ -3,8 +3,8 @@
 Rates have Wilson score intervals (Wilson 1927). Cases of one intent pass and fail together (Miller 2024, "Adding Error
 Bars to Evals", clusters them alike), so they count as fewer than they are: as Kish's effective number (1965). Against
 the baseline, what got worse is weighed against what got better by an exact McNemar test (McNemar 1947), one-sided.
-Before that, repeats are collapsed to one value a case, the number of evaluators that most runs passed and one more if
-most runs passed them all, and cases to one sign an intent: whether that sum is greater now, or smaller.
+Before that, repeats are collapsed to one sign a case: worse where most runs fail an evaluator that most passed, or most
+runs fail though most passed; better where only the reverse is true. Cases are collapsed to the sign of an intent's sum.
 """
 
 from collections import Counter, defaultdict
@@ -106,7 +106,7 @@ class Paired:
     passes: int
     """Cases that failed then and pass now."""
     worse: tuple[str, ...]
-    """Cases that fail an evaluator which they passed."""
+    """Cases that fail an evaluator which they passed, whatever else they pass now."""
     better: tuple[str, ...]
     """Cases that pass one which they failed, and fail none more."""
     worse_intents: int
@@ -214,11 +214,12 @@ def compare(results: Iterable[Result], baseline: Mapping[str, Before]) -> Paired
         if (before := baseline.get(result.case)) is None:
             continue
         pairs[before.passed, result.passed] += 1
-        change[result.intent] += len(before.failed) - len(result.failed) + result.passed - before.passed
-        if result.failed - set(before.failed):
+        if result.failed - set(before.failed) or result.passed < before.passed:
             worse.append(result.case)
-        elif set(before.failed) - result.failed:
+            change[result.intent] -= 1
+        elif set(before.failed) - result.failed or result.passed > before.passed:
             better.append(result.case)
+            change[result.intent] += 1
     worse_intents = sum(count < 0 for count in change.values())
     better_intents = sum(count > 0 for count in change.values())
     return Paired(

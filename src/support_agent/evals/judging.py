@@ -14,7 +14,7 @@ import yaml
 from langchain_openai import ChatOpenAI
 from langsmith import tracing_context  # pyright: ignore[reportUnknownVariableType] - neither is typed to the end
 from openevals.llm import create_async_llm_as_judge  # pyright: ignore[reportUnknownVariableType] - the same
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from support_agent.evals.cases import Case, Name, Text
 from support_agent.evals.errors import CannotMeasure
@@ -92,7 +92,7 @@ def load_labels(file: Path) -> list[Label]:
         return TypeAdapter(Annotated[list[Label], Field(min_length=1)]).validate_python(
             yaml.safe_load(file.read_text(encoding="utf-8"))
         )
-    except (OSError, ValidationError, yaml.YAMLError, UnicodeDecodeError):
+    except (OSError, ValueError, yaml.YAMLError, RecursionError):
         raise CannotMeasure(f"{file}: holds no labels; each has id, question, articles, answer, good") from None
 
 
@@ -155,4 +155,6 @@ class _Judge:
                     found: Any = await self._ask(inputs=inputs, outputs=outputs, context=context)
             except Exception as error:
                 raise JudgeUnusable(f"{MODEL} does not answer: {type(error).__name__}") from error
-        return bool(found["score"]), str(found.get("comment") or "")
+        if not isinstance(found["score"], bool):
+            raise JudgeUnusable(f"{MODEL} gives no verdict")
+        return found["score"], str(found.get("comment") or "")

@@ -197,7 +197,7 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 def _inline(text: str) -> str:
     """Return a text that stays on its line, in its cell, and what it is."""
-    text = " ".join(text.split())
+    text = _NOT_XML.sub("\ufffd", " ".join(text.split()))
     for sign in "\\`*_<>[]|#&~":
         text = text.replace(sign, f"\\{sign}")
     for sign in ("@", ":/", "www"):  # nobody is notified, and nothing becomes a link

@@ -160,11 +160,16 @@ class Journal:
         self.outcomes[outcome.case, outcome.repeat] = outcome
 
 
-def fingerprint(agent: SupportAgent, dataset: Dataset, models: str) -> str:
-    """Return what changes with the cases, and with anything that answers depend on: articles, models, all our code."""
+def fingerprint(agent: SupportAgent, dataset: Dataset, *, offline: bool) -> str:
+    """Return what changes with the cases, and with anything that answers depend on: articles, models, all our code.
+
+    The offline model is at another address each time.
+    """
     folder = Path(*support_agent.__path__)
-    code = hashlib.sha256(b"".join(file.read_bytes() for file in sorted(folder.rglob("*.py"))))
-    parts = [dataset.hash, models, code.hexdigest(), *agent.versions.values()]
+    files = sorted(file for file in folder.rglob("*") if file.is_file() and file.suffix != ".pyc")
+    code = hashlib.sha256(b"".join(file.read_bytes() for file in files))
+    about = list(agent.versions.values()) if offline else [agent.version]
+    parts = [dataset.hash, code.hexdigest(), *about]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
