@@ -128,16 +128,24 @@ async def test_worse_answers_are_blocked(folder: Path, run: Run, model: Scripted
     ("file", "content", "said"),
     [
         ("evals/datasets/refunds.yaml", "[]", "refunds.yaml: "),
-        ("evals/datasets/refunds.yaml", "- id: [", "refunds.yaml: is no YAML in line 1"),
+        pytest.param(
+            "evals/datasets/refunds.yaml", "- id: [", "refunds.yaml: is no YAML in line 1", marks=pytest.mark.soak
+        ),
         ("evals/baseline.json", '{"suites": ', "evals/baseline.json: is no baseline"),
-        ("evals/baseline.json", None, "evals/baseline.json: there is no baseline"),
-        ("evals/gate.yaml", "offline: {floor: 7}", "evals/gate.yaml: does not say what must hold of the live model"),
-        (
+        pytest.param("evals/baseline.json", None, "evals/baseline.json: there is no baseline", marks=pytest.mark.soak),
+        pytest.param(
+            "evals/gate.yaml",
+            "offline: {floor: 7}",
+            "evals/gate.yaml: does not say what must hold of the live model",
+            marks=pytest.mark.soak,
+        ),
+        pytest.param(
             "evals/gate.yaml",
             yaml.safe_dump({"live": {**POLICY, "suites": {"refund": 0.6}}}),
             "differ in refund, refunds",
+            marks=pytest.mark.soak,
         ),
-        ("knowledge/refund-policy.md", "no front matter", "refund-policy.md"),
+        pytest.param("knowledge/refund-policy.md", "no front matter", "refund-policy.md", marks=pytest.mark.soak),
         ("knowledge/refund-policy.md", None, "'refund-1' needs the article 'refund-policy', which is not in"),
     ],
 )
@@ -177,6 +185,7 @@ async def test_a_baseline_of_other_cases_can_not_be_compared_with(folder: Path, 
     assert (await run()).status == 0
 
 
+@pytest.mark.soak
 async def test_a_baseline_is_not_made_of_what_must_not_be_deployed(
     folder: Path, run: Run, model: ScriptedModel
 ) -> None:
@@ -303,6 +312,7 @@ async def test_an_evaluation_that_is_broken_off_goes_on_where_it_was(run: Run, m
     assert 0 < len(model.of("answer")) < 12
 
 
+@pytest.mark.soak
 async def test_a_judge_that_agrees_with_our_labels_counts(folder: Path, run: Run, model: ScriptedModel) -> None:
     """Its verdict is a check where its kappa is 0.7 or more, and only a figure where it is not."""
     labels = [
@@ -334,6 +344,7 @@ async def test_a_judge_that_agrees_with_our_labels_counts(folder: Path, run: Run
     assert "judge: gpt-4o-2024-11-20 does not answer: OpenAIInvalidRequestError; it does not count" in done.said
 
 
+@pytest.mark.soak
 async def test_with_a_key_it_is_an_experiment_in_langsmith(folder: Path, run: Run) -> None:
     """Its dataset is named after the cases' content, and each case is a row with all its scores, sent once."""
     async with langsmith_server() as langsmith:
@@ -370,6 +381,7 @@ async def test_a_langsmith_that_is_away_gives_no_verdict(run: Run, fault: int) -
     assert len(done.error.splitlines()) == 1
 
 
+@pytest.mark.soak
 async def test_a_langsmith_that_never_answers_gives_no_verdict(run: Run) -> None:
     """Before any case was asked."""
 

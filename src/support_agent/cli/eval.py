@@ -1,6 +1,7 @@
 """`support-agent eval`: judge the agent on the cases, and say by the exit status whether it may be deployed."""
 
 import asyncio
+import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -94,11 +95,29 @@ def _evaluate(suite: str | None, baseline: Path, report: Path, repeat: int, *, u
 async def _run(settings: ServiceSettings, plan: "Plan") -> "Evaluation":
     from support_agent.evals.evaluation import evaluate
 
+    running = asyncio.current_task()
+    is_stopped = False
+
+    def stop(*_: object) -> None:
+        nonlocal is_stopped
+        is_stopped = True
+        if running:
+            running.get_loop().call_soon_threadsafe(running.cancel)
+
     columns = (TextColumn("evaluating"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     console = Console(stderr=True)
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("", total=len(plan.dataset.cases) * plan.repeats)
-        return await evaluate(settings, plan, lambda count: progress.advance(task, count))
+        # What SIGTERM raises elsewhere would end whichever task it meets.
+        before = signal.signal(signal.SIGTERM, stop)
+        try:
+            return await evaluate(settings, plan, lambda count: progress.advance(task, count))
+        except asyncio.CancelledError:
+            if is_stopped:
+                raise SystemExit from None
+            raise
+        finally:
+            signal.signal(signal.SIGTERM, before)
 
 
 def _say(evaluation: "Evaluation") -> None:

@@ -78,7 +78,7 @@ async def experiment(
             api_key=settings.langsmith_api_key.get_secret_value() if settings.langsmith_api_key else None,
             workspace_id=settings.langsmith_workspace,
             timeout_ms=_TIMEOUT,
-            retry_config=Retry(1),
+            retry_config=Retry(0),
             tracing_error_callback=lost.append,
         )
         try:
