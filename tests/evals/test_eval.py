@@ -14,7 +14,7 @@ import yaml
 from starlette.types import Send
 
 from harness.langsmith import langsmith_server
-from harness.scripted_model import Call, ScriptedModel, label, status, tokens
+from harness.scripted_model import Call, Reply, ScriptedModel, label, status, tokens
 from support_agent.evals.cases import load_dataset
 
 CASES: list[dict[str, Any]] = [
@@ -312,21 +312,23 @@ async def test_an_evaluation_that_is_broken_off_goes_on_where_it_was(run: Run, m
     assert 0 < len(model.of("answer")) < 12
 
 
-@pytest.mark.soak
-async def test_a_judge_that_agrees_with_our_labels_counts(folder: Path, run: Run, model: ScriptedModel) -> None:
-    """Its verdict is a check where its kappa is 0.7 or more, and only a figure where it is not."""
+@pytest.fixture
+def labelled(folder: Path) -> Path:
+    """The project, with labels of the judge: as many good answers as bad ones."""
     labels = [
         {"id": f"label-{number}", "question": "?", "articles": [], "answer": answer, "good": answer == "Good."}
         for number, answer in enumerate(["Good.", "Bad."] * 5)
     ]
     (folder / "evals" / "labels.yaml").write_text(yaml.safe_dump(labels))
+    return folder
+
+
+async def test_a_judge_that_agrees_with_our_labels_counts(labelled: Path, run: Run, model: ScriptedModel) -> None:
+    """Its verdict is a check where its kappa is 0.7 or more."""
 
     async def judge(call: Call, send: Send) -> None:
         good = "Bad." not in call.prompt[-1][1]
         await label(json.dumps({"reasoning": "Because.", "score": good}))(call, send)
-
-    async def fool(call: Call, send: Send) -> None:
-        await label(json.dumps({"reasoning": "Because.", "score": True}))(call, send)
 
     model.script("judge", judge)
     done = await run("--update-baseline", OPENAI_API_KEY="sk-test")
@@ -334,40 +336,64 @@ async def test_a_judge_that_agrees_with_our_labels_counts(folder: Path, run: Run
     assert "ok   judge (kappa 1.00)" in done.said
     assert {call.body["model"] for call in model.of("judge")} == {"gpt-4o-2024-11-20"}
     assert len(model.of("judge")) == 20
-    model.script("judge", fool)
-    done = await run("--update-baseline", OPENAI_API_KEY="sk-test")
-    assert "judge" not in done.said
-    assert "κ = 0.00, too little to count" in (folder / "evals" / "report" / "report.md").read_text()
-    model.script("judge", status(400))
-    done = await run("--update-baseline", OPENAI_API_KEY="sk-test")
-    assert done.status == 0, done
-    assert "judge: gpt-4o-2024-11-20 does not answer: OpenAIInvalidRequestError; it does not count" in done.said
+    assert "it counts" in (labelled / "evals" / "report" / "report.md").read_text()
 
 
 @pytest.mark.soak
+@pytest.mark.parametrize(
+    ("reply", "told"),
+    [
+        (label(json.dumps({"reasoning": "Because.", "score": True})), "κ = 0.00, too little to count"),
+        (label(json.dumps({"reasoning": "Because.", "score": "false"})), "The judge does not count: "),
+        (status(400), "The judge does not count: gpt-4o-2024-11-20 does not answer: OpenAIInvalidRequestError"),
+    ],
+)
+async def test_a_judge_that_does_not_is_but_told_of(
+    labelled: Path, run: Run, model: ScriptedModel, reply: Reply, told: str
+) -> None:
+    """One that finds everything good, one that gives no verdict, and one that is away."""
+    model.script("judge", reply)
+    done = await run("--update-baseline", OPENAI_API_KEY="sk-test")
+    assert done.status == 0, done
+    assert "judge (kappa" not in done.said
+    assert told in (labelled / "evals" / "report" / "report.md").read_text()
+
+
 async def test_with_a_key_it_is_an_experiment_in_langsmith(folder: Path, run: Run) -> None:
     """Its dataset is named after the cases' content, and each case is a row with all its scores, sent once."""
     async with langsmith_server() as langsmith:
-        variables = {"LANGSMITH_API_KEY": "lsv2_test", "LANGSMITH_ENDPOINT": langsmith.url}
-        made = await run("--update-baseline", **variables)
+        made = await run("--update-baseline", LANGSMITH_API_KEY="lsv2_test", LANGSMITH_ENDPOINT=langsmith.url)
         assert made.status == 0, made
-        assert (await run("--repeat", "2", **variables)).status == 0
         (dataset,) = langsmith.datasets.values()
         assert dataset["name"] == f"support-agent {load_dataset(folder / 'evals' / 'datasets').hash}"
         names = {case["id"] for case in [*CASES, FOLLOW_UP]}
         assert {example["inputs"]["case"] for example in langsmith.examples.values()} == names
         assert len(langsmith.examples) == len(names)
-        first, second = (one["name"] for one in langsmith.experiments.values())
-        rows = [run for run in langsmith.roots if run["session_name"] == first]
+        (experiment,) = langsmith.experiments.values()
+        rows = [run for run in langsmith.roots if run["session_name"] == experiment["name"]]
         assert {row["outputs"]["case"] for row in rows} == names
         assert len(rows) == len(names)
-        assert len([run for run in langsmith.roots if run["session_name"] == second]) == 2 * len(names)
         told = [one for one in langsmith.feedback.values() if one["run_id"] == rows[0]["id"]]
         scores = {one["key"]: one["score"] for one in told}
         assert scores["passed"] == 1
         assert {"category", "recall", "required_facts", "groundedness"} <= scores.keys()
-        about = next(iter(langsmith.experiments.values()))["extra"]["metadata"]
-        assert about["models"].startswith("gpt-4o-mini, gpt-4o")
+        assert experiment["extra"]["metadata"]["models"].startswith("gpt-4o-mini, gpt-4o")
+
+
+@pytest.mark.soak
+async def test_the_next_experiment_has_the_same_dataset(folder: Path, run: Run) -> None:
+    """With a row for each repeat; an example that somebody took away there is answered all the same."""
+    async with langsmith_server() as langsmith:
+        variables = {"LANGSMITH_API_KEY": "lsv2_test", "LANGSMITH_ENDPOINT": langsmith.url}
+        assert (await run("--update-baseline", **variables)).status == 0
+        assert (await run("--repeat", "2", **variables)).status == 0
+        assert (len(langsmith.datasets), len(langsmith.examples)) == (1, 10)
+        _, second = (one["name"] for one in langsmith.experiments.values())
+        assert len([run for run in langsmith.roots if run["session_name"] == second]) == 20
+        edited = next(iter(langsmith.examples.values()))
+        edited["inputs"] = {**edited["inputs"], "case": "unknown"}
+        done = await run(**variables)
+        assert done.status == 0, done
 
 
 @pytest.mark.parametrize("fault", [401, pytest.param(500, marks=pytest.mark.soak)])
