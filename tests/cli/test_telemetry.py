@@ -92,7 +92,7 @@ async def test_a_collector_that_is_away_does_not_delay_the_end(
 async def test_a_frozen_langsmith_costs_nothing(
     model: ScriptedModel, redis: Redis, redis_url: str, articles: Path, report: Report
 ) -> None:
-    """At 50 requests a second for a while: no request fails, memory stays, and the end comes in time."""
+    """At 50 requests a second for a minute: no request fails, memory stays, and the end comes in time."""
     model.script("answer", tokens(["Well", ", ", "yes", "."]))
     async with langsmith_server() as langsmith:
         langsmith.thawed.clear()
@@ -124,7 +124,7 @@ async def test_a_frozen_langsmith_costs_nothing(
                 await load(url, 3)
                 taken[url].clear()
             memory = psutil.Process(process.pid).memory_info().rss
-            for _ in range(3):
+            for _ in range(6):
                 await load(one, 5)
                 await load(other, 5)
             grown = (psutil.Process(process.pid).memory_info().rss - memory) / 2**20

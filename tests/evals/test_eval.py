@@ -423,6 +423,17 @@ async def test_a_langsmith_that_never_answers_gives_no_verdict(run: Run) -> None
     assert done.error.startswith("support-agent: LangSmith does not take the experiment")
 
 
+@pytest.mark.soak
+async def test_no_key_gets_into_the_report(folder: Path, run: Run, model: ScriptedModel) -> None:
+    """Nor into the baseline, even where the server repeats it."""
+    model.script("answer", tokens(["Within 30 days. sk-", "canary"]))
+    assert (await run("--update-baseline", "--report", "out", OPENAI_API_KEY="sk-canary")).status is not None
+    written = [file.read_text() for file in (*(folder / "out").iterdir(), *folder.glob("evals/*.json"))]
+    assert len(written) >= 3
+    assert not [text for text in written if "sk-canary" in text]
+    assert [text for text in written if "dropped" in text]
+
+
 async def test_without_a_key_nothing_is_sent(run: Run) -> None:
     """Not even where tracing is on in LangChain's own way."""
     async with langsmith_server() as langsmith:

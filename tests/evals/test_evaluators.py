@@ -486,6 +486,12 @@ def test_a_good_answer_passes_all() -> None:
     assert [one for one in scores if one.reason or not one.passed] == []
 
 
+def test_an_answer_that_was_cut_short_is_none() -> None:
+    """Though what is there of it may be right."""
+    cut = outcome("You have 30 days.", complete=False)
+    assert judge(case(), cut, [RequiredFacts()])[0] == Score("answered", False, "is cut short")
+
+
 def test_a_run_that_ended_with_an_error_has_not_answered() -> None:
     """The reason is the error's code; an answer that did not come is also too short, and states nothing."""
     failed = outcome(error="model-timeout", category="billing")

@@ -259,7 +259,8 @@ def evaluators(contacts: Sequence[str]) -> tuple[Evaluator, ...]:
 def judge(case: Case, outcome: Outcome, judges: Iterable[Evaluator]) -> list[Score]:
     """Return what the evaluators found; an answer is right when all passed."""
     found = [one.judge(case, outcome) for one in judges]
-    return [_score("answered", outcome.error or ""), *filter(None, found)]
+    unanswered = outcome.error or ("" if outcome.complete else "is cut short")
+    return [_score("answered", unanswered), *filter(None, found)]
 
 
 def _score(evaluator: str, reason: str, value: float | None = None) -> Score:

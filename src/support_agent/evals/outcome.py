@@ -15,6 +15,8 @@ class Outcome(BaseModel):
     repeat: int
     """Which run of the case it is, from 0."""
     answer: str = ""
+    complete: bool = True
+    """Whether the model ended it; else the server cut it short."""
     category: Category | None = None
     passages: dict[str, str] = {}
     """Text of each article that was found, by its id, best first."""

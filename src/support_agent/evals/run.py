@@ -22,6 +22,7 @@ from support_agent.graph.agent import SupportAgent, open_agent, whole_answer
 from support_agent.graph.errors import RunError
 from support_agent.graph.events import Done
 from support_agent.graph.prices import OPENAI, cost
+from support_agent.graph.redaction import DROPPED
 from support_agent.graph.redis import open_redis
 from support_agent.graph.report import RunReport
 from support_agent.graph.settings import AgentSettings
@@ -43,6 +44,8 @@ class Player:
     agent: SupportAgent
     server: str
     """The model's, by whose prices a run's cost is reckoned."""
+    secrets: Sequence[str]
+    """What no outcome may hold, even if a server repeats it: an outcome is reported, and uploaded."""
     _reports: dict[str, RunReport] = field(default_factory=dict[str, RunReport])
 
     def observe(self, report: RunReport) -> None:
@@ -64,7 +67,8 @@ class Player:
         return Outcome(
             case=case.id,
             repeat=repeat,
-            answer=done.answer,
+            answer=self._masked(done.answer),
+            complete=done.complete,
             category=done.category,
             passages={passage["id"]: passage["text"] for passage in _passages(report)},
             seconds=time.perf_counter() - began,
@@ -72,6 +76,11 @@ class Player:
             dollars=self._cost(reports),
             run_id=report.run_id,
         )
+
+    def _masked(self, answer: str) -> str:
+        for secret in self.secrets:
+            answer = answer.replace(secret, DROPPED)
+        return answer
 
     async def _ask(self, message: str, session: str | None) -> RunReport:
         if session is None:
@@ -104,7 +113,9 @@ async def open_player(settings: AgentSettings) -> AsyncGenerator[Player]:
             player.observe(report)
 
     async with open_redis(settings) as redis, open_agent(settings, redis, observe) as agent:
-        player = Player(agent, settings.openai_base_url or OPENAI)
+        keys = (settings.openai_api_key, settings.langsmith_api_key)
+        secrets = [key.get_secret_value() for key in keys if key]
+        player = Player(agent, settings.openai_base_url or OPENAI, secrets)
         yield player
 
 
