@@ -1,6 +1,7 @@
 """Real parts for every test: a scripted model server, a folder of articles, the service on a socket."""
 
 import os
+import sys
 from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
@@ -19,6 +20,10 @@ from support_agent.local.process import Service
 from support_agent.local.redis import start_redis
 
 REPOSITORY = Path(__file__).parent.parent
+
+# Else each of the tests' processes compiles, and pytest's workers rewrite, all that they import: a minute and more.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 ARTICLES = {
     "refund-policy": (
