@@ -1,14 +1,15 @@
 #!/usr/bin/env bash
-# Builds the image IMAGE and pushes it, with its SBOM and its provenance; its address by digest is the output `image`.
-# The commit is its only tag: releases add theirs, and a commit that is built again gets a new digest.
+# Builds the image of the repository and pushes it, with its SBOM and its provenance; its address by digest is the
+# output `image`. The commit is its only tag: releases add theirs, and a commit that is built again gets a new digest.
 set -euo pipefail
 
-"$(dirname "$0")/registry.sh" "$IMAGE"
+image=ghcr.io/${GITHUB_REPOSITORY,,}
+"$(dirname "$0")/registry.sh"
 docker buildx create --use >/dev/null
 docker buildx build --push --pull --sbom=true --provenance=mode=max --metadata-file metadata.json \
     --build-arg "VERSION=sha-$GITHUB_SHA" --build-arg "REVISION=$GITHUB_SHA" \
     --build-arg "SOURCE=$GITHUB_SERVER_URL/$GITHUB_REPOSITORY" \
-    --tag "$IMAGE:sha-$GITHUB_SHA" .
+    --tag "$image:sha-$GITHUB_SHA" .
 digest=$(python3 -c 'import json; print(json.load(open("metadata.json"))["containerimage.digest"])')
-docker buildx imagetools inspect "$IMAGE@$digest" --format '{{json .SBOM.SPDX}}' >sbom.spdx.json
-echo "image=$IMAGE@$digest" >>"$GITHUB_OUTPUT"
+docker buildx imagetools inspect "$image@$digest" --format '{{json .SBOM.SPDX}}' >sbom.spdx.json
+echo "image=$image@$digest" >>"$GITHUB_OUTPUT"

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Lets docker and cosign use the registry of the image that is the argument, with gcloud's credentials.
+# Lets docker and cosign use GitHub's registry, with the job's own token.
 set -euo pipefail
 
-gcloud auth configure-docker "${1%%/*}" --quiet
+printf '%s' "$GITHUB_TOKEN" | docker login ghcr.io --username "$GITHUB_ACTOR" --password-stdin

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Gives the image of the tagged commit the tag's name, and publishes the tag's section of CHANGELOG.md.
+# Gives the image of the tagged commit the tag's name, and `stable` unless it is a pre-release, and publishes the tag's
+# section of CHANGELOG.md.
 set -euo pipefail
 
 scripts=$(dirname "$0")
@@ -18,8 +19,15 @@ if ! grep -q . "$notes"; then
     echo "::error::CHANGELOG.md has no section $version"
     exit 1
 fi
-"$scripts/registry.sh" "$IMAGE"
-digest=$(docker buildx imagetools inspect "$IMAGE:sha-$GITHUB_SHA" --format '{{.Manifest.Digest}}')
-IMAGE="$IMAGE@$digest" "$scripts/verify-image.sh"
-docker buildx imagetools create --tag "$IMAGE:$GITHUB_REF_NAME" "$IMAGE@$digest"
-gh release create "$GITHUB_REF_NAME" --verify-tag --title "$GITHUB_REF_NAME" --notes-file "$notes"
+image=ghcr.io/${GITHUB_REPOSITORY,,}
+names=(--tag "$image:$GITHUB_REF_NAME")
+kind=(--prerelease)
+if [[ $version != *[a-z]* ]]; then
+    names+=(--tag "$image:stable")
+    kind=(--latest)
+fi
+"$scripts/registry.sh"
+digest=$(docker buildx imagetools inspect "$image:sha-$GITHUB_SHA" --format '{{.Manifest.Digest}}')
+IMAGE="$image@$digest" "$scripts/verify-image.sh"
+docker buildx imagetools create "${names[@]}" "$image@$digest"
+gh release create "$GITHUB_REF_NAME" --verify-tag --title "$GITHUB_REF_NAME" --notes-file "$notes" "${kind[@]}"

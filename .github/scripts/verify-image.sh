@@ -2,7 +2,7 @@
 # Fails unless IMAGE, an address by digest, was signed by this repository's Deploy on main.
 set -euo pipefail
 
-"$(dirname "$0")/registry.sh" "$IMAGE"
+"$(dirname "$0")/registry.sh"
 cosign verify --output text \
     --certificate-oidc-issuer https://token.actions.githubusercontent.com \
     --certificate-identity "$GITHUB_SERVER_URL/$GITHUB_REPOSITORY/.github/workflows/deploy.yml@refs/heads/main" \

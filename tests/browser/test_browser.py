@@ -65,7 +65,7 @@ async def page() -> AsyncGenerator[Page]:
     async def blank(_: Any) -> HTMLResponse:
         return HTMLResponse("<!doctype html><title>A shop</title>")
 
-    chromium = program("chromium", "chromium")
+    chromium = program("chromium")
     async with serving(Starlette(routes=[Route("/", blank)]), lifespan=False) as url, async_playwright() as driver:
         browser = await driver.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         page = await browser.new_page()

@@ -30,7 +30,7 @@ QUESTION = {"question": "Hello?"}
 def caddy(command: str, file: Path, **variables: str) -> subprocess.CompletedProcess[str]:
     """Run one of Caddy's commands on a Caddyfile."""
     values = {"SUPPORT_DOMAIN": ":80", "SUPPORT_REPLICAS": "api-1:8000 api-2:8000", **variables}
-    arguments = [program("caddy", "caddy"), command, "--config", file, "--adapter", "caddyfile"]
+    arguments = [program("caddy"), command, "--config", file, "--adapter", "caddyfile"]
     environment = {**os.environ, "XDG_DATA_HOME": str(Path.cwd()), "XDG_CONFIG_HOME": str(Path.cwd()), **values}
     return subprocess.run(arguments, env=environment, capture_output=True, text=True, timeout=30, check=False)
 
@@ -46,7 +46,7 @@ def adapted(**variables: str) -> dict[str, Any]:
 @asynccontextmanager
 async def proxy(*replicas: str) -> AsyncGenerator[httpx.AsyncClient]:
     """Run Caddy before replicas, and yield a client of it."""
-    program("caddy", "caddy")
+    program("caddy")
     port = free_port()
     places = " ".join(url.removeprefix("http://") for url in replicas)
     variables = {"SUPPORT_DOMAIN": f":{port}", "SUPPORT_BIND": "127.0.0.1", "SUPPORT_REPLICAS": places}

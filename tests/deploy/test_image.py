@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import errno
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -22,6 +21,7 @@ from redis.asyncio import Redis
 
 from conftest import REPOSITORY, Report
 from harness.image import Builder, Image, context, instructions
+from harness.programs import as_root
 from harness.scripted_model import ScriptedModel
 from support_agent.api.auth import digest, new_key
 from support_agent.local.process import free_port
@@ -222,28 +222,6 @@ def test_every_library_still_loads(image: Image) -> None:
         [image.path(".venv/bin/python"), "-c", code, *libraries], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-
-
-def as_root() -> list[str]:
-    """Return what begins a command as root; without it nothing can be mounted."""
-    begin = [] if os.geteuid() == 0 else ["sudo", "-n"]
-    try:
-        subprocess.run([*begin, "unshare", "--mount", "--pid", "--fork", "true"], capture_output=True, check=True)
-    except (OSError, subprocess.CalledProcessError):
-        message = "a file system that can't be written needs Linux and root"
-        pytest.fail(message) if os.environ.get("CI") == "true" else pytest.skip(message)
-    return begin
-
-
-@pytest.mark.parametrize(("ci", "ending"), [("", pytest.skip.Exception), ("true", pytest.fail.Exception)])
-def test_only_a_laptop_may_be_unable_to_run_the_image(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, ci: str, ending: type[BaseException]
-) -> None:
-    """A test that needs root is skipped there, and fails in CI."""
-    monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setenv("CI", ci)
-    with pytest.raises(ending, match="needs Linux and root"):
-        as_root()
 
 
 class Container:

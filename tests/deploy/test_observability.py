@@ -72,17 +72,6 @@ def expressions() -> list[str]:
 # What promtool says
 
 
-@pytest.mark.parametrize(("ci", "ending"), [("", pytest.skip.Exception), ("true", pytest.fail.Exception)])
-def test_only_a_laptop_may_lack_prometheus(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, ci: str, ending: type[BaseException]
-) -> None:
-    """A test that needs it is skipped there, and fails in CI; both say what to install."""
-    monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setenv("CI", ci)
-    with pytest.raises(ending, match="promtool is not installed: apt-get install prometheus"):
-        promtool("--version")
-
-
 def test_promtool_accepts_the_rules_and_the_configuration(deploy: Path) -> None:
     """As an operator would run it, the operator's key in its file."""
     for kind, file in (("rules", RULES), ("config", CONFIGURATION)):

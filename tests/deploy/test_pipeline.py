@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,20 +11,30 @@ import pytest
 import yaml
 
 from conftest import REPOSITORY
+from harness.programs import kubectl
 from harness.runner import Runner
 
 WORKFLOWS = REPOSITORY / ".github/workflows"
 GATE = "$/.github/workflows/ci.yml"
-IMAGE = "europe-docker.pkg.dev/acme/support-agent/api"
+TARGETS = ["cloud-run", "ecs", "kubernetes"]
+IMAGE = "ghcr.io/acme/agent"
 DIGEST = f"sha256:{'ab' * 32}"
 BUILT = f"{IMAGE}@{DIGEST}"
-PLACE = {"PROJECT": "acme", "REGION": "europe-west1"}
+PLACE = {
+    "PROJECT": "acme",
+    "REGION": "europe-west1",
+    "AWS_REGION": "eu-central-1",
+    "URL": "https://support.acme.example",
+}
 COMMIT = {
     "GITHUB_SHA": "c0ffee",
     "GITHUB_SERVER_URL": "https://github.com",
-    "GITHUB_REPOSITORY": "acme/agent",
-    "GITHUB_REF_NAME": "v1.2.0",
+    "GITHUB_REPOSITORY": "Acme/Agent",
+    "GITHUB_ACTOR": "somebody",
+    "GITHUB_TOKEN": "ghs-secret",
 }
+
+FOLDER = ".github/scripts/"
 
 Job = dict[str, Any]
 
@@ -61,8 +72,8 @@ def unguarded(found: dict[str, dict[str, Job]]) -> set[str]:
     ways: set[str] = set()
     for jobs in found.values():
         for name, job in jobs.items():
-            deploys = any("deploy.sh" in step.get("run", "") for step in job.get("steps", []))
-            builds = any("build-image.sh" in step.get("run", "") for step in job.get("steps", []))
+            deploys = any(f"{FOLDER}targets/" in step.get("run", "") for step in job.get("steps", []))
+            builds = any(f"{FOLDER}build-image.sh" in step.get("run", "") for step in job.get("steps", []))
             if (deploys or builds) and not gated(jobs, name, is_gate):
                 ways.add(name)
             if job.get("environment") == "production" and not gated(jobs, name, is_staging):
@@ -107,11 +118,16 @@ def test_one_image_goes_all_the_way() -> None:
     jobs = workflows()["deploy.yml"]
     assert jobs["image"]["outputs"] == {"image": "${{ steps.build.outputs.image }}"}
     for name in ("staging", "production"):
-        runs = [Path(step["run"].split()[0]).name for step in jobs[name]["steps"] if "run" in step]
-        assert runs == ["verify-image.sh", "deploy.sh", "smoke.sh", "roll-back.sh"]
-        images = {step["env"]["IMAGE"] for step in jobs[name]["steps"] if "IMAGE" in step.get("env", {})}
+        steps = jobs[name]["steps"]
+        assert [step["run"].removeprefix(FOLDER) for step in steps if "run" in step] == [
+            "verify-image.sh",
+            'targets/"$TARGET".sh deploy',
+            "smoke.sh",
+            'targets/"$TARGET".sh roll-back',
+        ]
+        images = {step["env"]["IMAGE"] for step in steps if "IMAGE" in step.get("env", {})}
         assert images == {"${{ needs.image.outputs.image }}"}
-        assert jobs[name]["steps"][-1]["if"] == "${{ failure() && steps.deploy.outputs.previous != '' }}"
+        assert steps[-1]["if"] == "${{ (failure() || cancelled()) && steps.deploy.outputs.previous != '' }}"
     kinds = [step.get("run", step.get("uses", "")) for step in jobs["image"]["steps"]]
     in_order = ("build-image.sh", "anchore/scan-action@", "/sign-image.sh")
     assert [next(one for one in in_order if one in kind) for kind in kinds if any(one in kind for one in in_order)] == [
@@ -119,7 +135,24 @@ def test_one_image_goes_all_the_way() -> None:
     ]
 
 
-def test_the_cloud_is_reached_without_a_key() -> None:
+def test_production_does_what_staging_did() -> None:
+    """Step by step, but for its name."""
+    jobs = workflows()["deploy.yml"]
+    staging, production = (json.dumps(jobs[name]["steps"]) for name in ("staging", "production"))
+    assert production == staging.replace('"STAGE": "staging"', '"STAGE": "production"')
+
+
+def test_whoever_starts_it_chooses_the_target() -> None:
+    """One that has a script; what is pushed goes to the repository's own."""
+    workflow = yaml.safe_load((WORKFLOWS / "deploy.yml").read_text())
+    inputs = workflow[True]["workflow_dispatch"]["inputs"]  # YAML takes `on` for a truth value
+    assert inputs["target"]["options"] == TARGETS
+    assert sorted(file.stem for file in (REPOSITORY / FOLDER / "targets").iterdir()) == TARGETS
+    assert workflow["env"]["TARGET"] == "${{ inputs.target || vars.TARGET || 'cloud-run' }}"
+    assert workflow["jobs"]["production"]["if"] == "${{ github.event_name == 'push' || inputs.production }}"
+
+
+def test_the_clouds_are_reached_without_a_key() -> None:
     """By GitHub's token, exchanged; and from main alone."""
     for jobs in workflows().values():
         for job in jobs.values():
@@ -127,7 +160,12 @@ def test_the_cloud_is_reached_without_a_key() -> None:
                 if step.get("uses", "").startswith("google-github-actions/auth@"):
                     assert step["with"].keys() == {"workload_identity_provider", "service_account"}
                     assert job["permissions"]["id-token"] == "write"
+                if step.get("uses", "").startswith("aws-actions/"):
+                    assert step["with"].keys() == {"role-to-assume", "aws-region"}
+                    assert job["permissions"]["id-token"] == "write"
     assert "github.ref == 'refs/heads/main'" in workflows()["deploy.yml"]["image"]["if"]
+    secrets = set(re.findall(r"secrets\.(\w+)", (WORKFLOWS / "deploy.yml").read_text()))
+    assert secrets == {"SMOKE_KEY"}, "the service's own"
 
 
 # The scripts
@@ -137,24 +175,25 @@ def test_the_cloud_is_reached_without_a_key() -> None:
 def runner(tmp_path: Path) -> Runner:
     """A machine with the programs of GitHub's, which write down what they are asked."""
     machine = Runner(tmp_path)
-    for name in ("gcloud", "cosign", "docker", "gh"):
+    for name in ("gcloud", "aws", "kubectl", "cosign", "docker", "gh"):
         machine.recorder(name)
     return machine
 
 
-LOGIN = ["gcloud", "auth", "configure-docker", "europe-docker.pkg.dev", "--quiet"]
+LOGIN = ["docker", "login", "ghcr.io", "--username", "somebody", "--password-stdin"]
 
 
 def test_the_image_is_built_once_and_named_by_its_digest(runner: Runner) -> None:
     """It is pushed with an SBOM and its provenance, and says of which commit it is."""
     runner.recorder(
         "docker",
+        f"if 'login' in given:\n    assert sys.stdin.read() == 'ghs-secret'\n"
         f"if 'build' in given:\n"
         f"    metadata = json.dumps({{'containerimage.digest': {DIGEST!r}}})\n"
         f"    Path(given[given.index('--metadata-file') + 1]).write_text(metadata)\n"
         f"if 'imagetools' in given:\n    print('{{}}')\n",
     )
-    done = runner.run("build-image.sh", IMAGE=IMAGE, **COMMIT)
+    done = runner.run("build-image.sh", **COMMIT)
     assert done.returncode == 0, done.stderr
     assert runner.outputs() == {"image": BUILT}
     login, _, build, sbom = runner.calls()
@@ -181,52 +220,142 @@ def test_only_what_main_signed_is_accepted(runner: Runner) -> None:
     login, verify = runner.calls()
     assert login == LOGIN
     identity = verify[verify.index("--certificate-identity") + 1]
-    assert identity == "https://github.com/acme/agent/.github/workflows/deploy.yml@refs/heads/main"
+    assert identity == "https://github.com/Acme/Agent/.github/workflows/deploy.yml@refs/heads/main"
     assert verify[-1] == BUILT
     runner.recorder("cosign", "sys.exit(1)")
     assert runner.run("verify-image.sh", IMAGE=BUILT, **COMMIT).returncode == 1
 
 
+# Each target: what it says when it is asked, and what runs there when `fails` is true of what is deployed.
+
 CLOUD_RUN = """\
+assert given[given.index('--project') + 1] == 'acme' if '--project' in given else 'configure-docker' in given
 if 'list' in given:
-    print({existing!r})
+    print('support-agent' if {existing} else '')
 elif 'describe' in given:
-    print('https://agent.run.app' if 'value(status.url)' in given else 'support-agent-00041-abc')
+    print('https://support.acme.example' if 'value(status.url)' in given else 'support-agent-00041-abc')
 elif 'replace' in given:
-    Path('deployed.yaml').write_text(sys.stdin.read())
-    sys.exit({status})
+    Path('deployed').write_text(sys.stdin.read())
+    sys.exit({fails})
 """
+ECS = """\
+said = ' '.join(given)
+running = Path('running')
+if 'get-caller-identity' in said:
+    print('123456789012')
+elif 'get-login-password' in said:
+    print('ecr-secret')
+elif 'describe-services' in said and {existing}:
+    print(running.read_text() if running.exists() else 'support-agent:41')
+elif 'describe-task-definition' in said:
+    print('arn:role')
+elif 'describe-secret' in said:
+    print('arn:secret')
+elif 'register-task-definition' in said:
+    Path('deployed').write_text(given[given.index('--cli-input-json') + 1])
+    print('support-agent:42')
+elif 'update-service' in said:
+    asked = given[given.index('--task-definition') + 1]
+    running.write_text('support-agent:41' if {fails} else asked)
+"""
+KUBERNETES = """\
+import subprocess
+if 'deployment' in given:
+    print('41' if {existing} else '', end='')
+elif 'ingress' in given:
+    print('support.acme.example', end='')
+elif 'apply' in given:
+    rendered = subprocess.run([{kubectl!r}, 'kustomize', given[-1]], capture_output=True, check=True).stdout
+    Path('deployed').write_bytes(rendered)
+elif 'status' in given:
+    sys.exit({fails})
+"""
+BEFORE = {"cloud-run": "support-agent-00041-abc", "ecs": "support-agent:41", "kubernetes": "41"}
+COPIES = {
+    "cloud-run": "europe-west1-docker.pkg.dev/acme/support-agent/api",
+    "ecs": "123456789012.dkr.ecr.eu-central-1.amazonaws.com/support-agent",
+}
 
 
-def cloud_run(runner: Runner, *, existing: str = "support-agent", status: int = 0) -> int:
-    """Deploy to a Cloud Run that has the service already, or not."""
-    runner.recorder("gcloud", CLOUD_RUN.format(existing=existing, status=status))
-    template = runner.work / "deploy/cloudrun/service.yaml"
-    template.parent.mkdir(parents=True)
-    template.write_text("image: ${IMAGE}\naccount: support-agent@${PROJECT}\nother: ${HOME}\n")
-    return runner.run("deploy.sh", IMAGE=BUILT, **PLACE).returncode
+def do(runner: Runner, target: str, action: str, *, existing: bool = True, fails: bool = False) -> int:
+    """Deploy to a target that has the service already or not, or roll back."""
+    runner.recorder("gcloud", CLOUD_RUN.format(existing=existing, fails=fails))
+    runner.recorder("aws", ECS.format(existing=existing, fails=fails))
+    runner.recorder("kubectl", KUBERNETES.format(existing=existing, fails=fails, kubectl=kubectl()))
+    shutil.copytree(REPOSITORY / "deploy", runner.work / "deploy", dirs_exist_ok=True)
+    variables = {**PLACE, "IMAGE": BUILT, "STAGE": "staging", "PREVIOUS": BEFORE[target]}
+    return runner.run(f"targets/{target}.sh", action, **variables).returncode
 
 
-def test_a_deployment_remembers_what_served_before(runner: Runner) -> None:
-    """The image is deployed by its digest, where the service's file says, and the address is put out."""
-    assert cloud_run(runner) == 0
-    assert runner.outputs() == {"previous": "support-agent-00041-abc", "url": "https://agent.run.app"}
-    deployed = (runner.work / "deployed.yaml").read_text()
-    assert deployed == f"image: {BUILT}\naccount: support-agent@acme\nother: ${{HOME}}\n"
-    for call in runner.calls():
-        assert call[call.index("--project") + 1 : call.index("--project") + 4] == ["acme", "--region", "europe-west1"]
+@pytest.mark.parametrize("target", TARGETS)
+def test_a_deployment_remembers_what_served_before(runner: Runner, target: str) -> None:
+    """The image is deployed by its digest, as the target's files say, and the address is put out."""
+    assert do(runner, target, "deploy") == 0
+    assert runner.outputs() == {"previous": BEFORE[target], "url": "https://support.acme.example"}
+    deployed = (runner.work / "deployed").read_text()
+    assert f"{COPIES.get(target, IMAGE)}@{DIGEST}" in deployed
+    assert "${" not in deployed
+    copies = [call for call in runner.calls() if call[:4] == ["docker", "buildx", "imagetools", "create"]]
+    assert [call[4:] for call in copies] == (
+        [["--tag", f"{COPIES[target]}:{DIGEST.removeprefix('sha256:')}", BUILT]] if target in COPIES else []
+    )
 
 
-def test_the_first_deployment_has_nothing_before_it(runner: Runner) -> None:
+def test_a_registry_that_gives_a_password_gets_it_by_no_command_line(runner: Runner) -> None:
+    """Where each process of the machine could read it."""
+    runner.recorder("docker", "if 'login' in given:\n    Path('password').write_text(sys.stdin.read())\n")
+    assert do(runner, "ecs", "deploy") == 0
+    assert (runner.work / "password").read_text() == "ecr-secret\n"
+    assert not [call for call in runner.calls() if "ecr-secret" in str(call)]
+
+
+@pytest.mark.parametrize("target", ["cloud-run", "kubernetes"])
+def test_the_first_deployment_has_nothing_before_it(runner: Runner, target: str) -> None:
     """So there is nothing to roll back to."""
-    assert cloud_run(runner, existing="") == 0
-    assert runner.outputs() == {"url": "https://agent.run.app"}
+    assert do(runner, target, "deploy", existing=False) == 0
+    assert runner.outputs() == {"url": "https://support.acme.example"}
 
 
-def test_a_deployment_that_fails_can_be_rolled_back(runner: Runner) -> None:
-    """What served before is known although the step failed."""
-    assert cloud_run(runner, status=1) == 1
-    assert runner.outputs() == {"previous": "support-agent-00041-abc"}
+def test_ecs_has_to_be_set_up_first(runner: Runner) -> None:
+    """Its network and its balancer come from no release; nothing is changed."""
+    assert do(runner, "ecs", "deploy", existing=False) == 1
+    assert len(runner.calls()) == 1
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_a_deployment_that_fails_can_be_rolled_back(runner: Runner, target: str) -> None:
+    """What served before is known although the step failed, as it does for ECS too, which goes back by itself."""
+    assert do(runner, target, "deploy", fails=True) == 1
+    assert runner.outputs() == {"previous": BEFORE[target]}
+
+
+ROLL_BACKS = {
+    "cloud-run": [
+        (
+            "gcloud run services update-traffic support-agent --project acme --region europe-west1 "
+            "--to-revisions support-agent-00041-abc=100"
+        ),
+    ],
+    "ecs": [
+        "aws ecs update-service --cluster support-agent --service support-agent --task-definition support-agent:41",
+        "aws ecs wait services-stable --cluster support-agent --services support-agent",
+        (
+            "aws ecs describe-services --cluster support-agent --services support-agent --output text "
+            "--query services[0].taskDefinition"
+        ),
+    ],
+    "kubernetes": [
+        "kubectl --namespace support-agent-staging rollout undo deployment/support-agent --to-revision 41",
+        "kubectl --namespace support-agent-staging rollout status deployment/support-agent --timeout 10m",
+    ],
+}
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_a_roll_back_sends_everything_to_what_served_before(runner: Runner, target: str) -> None:
+    """And waits until it does."""
+    assert do(runner, target, "roll-back") == 0
+    assert [" ".join(call) for call in runner.calls()] == ROLL_BACKS[target]
 
 
 @pytest.mark.parametrize("status", [0, 1])
@@ -250,40 +379,39 @@ def test_the_smoke_test_is_the_images_own(runner: Runner, status: int) -> None:
     assert list(runner.work.iterdir()) == []
 
 
-def test_a_roll_back_sends_everything_to_what_served_before(runner: Runner) -> None:
-    """And says so."""
-    done = runner.run("roll-back.sh", PREVIOUS="support-agent-00041-abc", **PLACE)
-    assert done.returncode == 0
-    [call] = runner.calls()
-    assert call[:4] == ["gcloud", "run", "services", "update-traffic"]
-    assert call[-2:] == ["--to-revisions", "support-agent-00041-abc=100"]
-    assert done.stdout.startswith("::error::rolled back to support-agent-00041-abc")
-
-
 CHANGES = "# Changelog\n\n## Unreleased\n\n- Next.\n\n## 1.2.0 - 2026-11-01\n\n- Now.\n\n## 1.1.0\n\n- Then.\n"
 
 
-def release(runner: Runner, *, version: str = "1.2.0", changes: str = CHANGES) -> tuple[int, str]:
-    """Release a commit that has this version and these changes."""
+def release(runner: Runner, *, tag: str = "v1.2.0", version: str = "1.2.0", changes: str = CHANGES) -> tuple[int, str]:
+    """Release a commit that has this version and these changes by this tag."""
     runner.recorder("docker", f"if 'inspect' in given:\n    print({DIGEST!r})\n")
     runner.recorder("gh", "print(Path(given[given.index('--notes-file') + 1]).read_text())\n")
     (runner.work / "pyproject.toml").write_text(f'[project]\nversion = "{version}"\n')
     (runner.work / "CHANGELOG.md").write_text(changes)
-    done = runner.run("release.sh", IMAGE=IMAGE, **COMMIT)
+    done = runner.run("release.sh", **COMMIT, GITHUB_REF_NAME=tag)
     return done.returncode, done.stdout
 
 
-def test_a_release_names_the_image_of_its_commit(runner: Runner) -> None:
+@pytest.mark.parametrize(
+    ("version", "names", "kind"),
+    [
+        ("1.2.0", ["--tag", f"{IMAGE}:v1.2.0", "--tag", f"{IMAGE}:stable"], "--latest"),
+        ("1.2.0rc1", ["--tag", f"{IMAGE}:v1.2.0rc1"], "--prerelease"),
+    ],
+)
+def test_a_release_names_the_image_of_its_commit(runner: Runner, version: str, names: list[str], kind: str) -> None:
     """What was built of it is verified and gets the tag; the notes are the changelog's section."""
-    status, said = release(runner)
+    changes = CHANGES.replace("1.2.0", version)
+    status, said = release(runner, tag=f"v{version}", version=version, changes=changes)
     assert status == 0
     programs = [call[:4] for call in runner.calls()]
     assert ["docker", "buildx", "build"] not in [program[:3] for program in programs]
     inspect, verify, create, publish = [call for call in runner.calls() if call != LOGIN]
     assert f"{IMAGE}:sha-c0ffee" in inspect
     assert verify[:2] == ["cosign", "verify"]
-    assert create[1:] == ["buildx", "imagetools", "create", "--tag", f"{IMAGE}:v1.2.0", BUILT]
-    assert publish[:5] == ["gh", "release", "create", "v1.2.0", "--verify-tag"]
+    assert create[1:] == ["buildx", "imagetools", "create", *names, BUILT]
+    assert publish[:5] == ["gh", "release", "create", f"v{version}", "--verify-tag"]
+    assert publish[-1] == kind
     assert said.strip() == "- Now."
 
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -25,6 +24,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from conftest import REPOSITORY, MakeSettings
 from harness.modal import fake_modal
+from harness.programs import kustomize
 from harness.prometheus import promtool
 from harness.scripted_model import ScriptedModel
 from harness.serving import serving
@@ -91,18 +91,6 @@ def schema_says(schema: str, text: str) -> list[str]:
 # Kubernetes
 
 
-def kustomize(folder: Path) -> list[Json]:
-    """Render an overlay with kubectl's own kustomize; a laptop may do without it, CI may not."""
-    kubectl = shutil.which("kubectl")
-    if kubectl is None:
-        give_up = pytest.fail if os.environ.get("CI") == "true" else pytest.skip
-        give_up("kubectl is not installed: https://kubernetes.io/docs/tasks/tools/")
-    rendered = subprocess.run([kubectl, "kustomize", folder], capture_output=True, text=True, timeout=60, check=False)
-    assert rendered.returncode == 0, rendered.stderr
-    assert not rendered.stderr, "what is deprecated is said there"
-    return list(yaml.safe_load_all(rendered.stdout))
-
-
 @cache
 def overlay(name: str) -> list[Json]:
     return kustomize(DEPLOY / "k8s" / name)
@@ -117,17 +105,6 @@ def one(name: str, kind: str) -> Json:
 def container(name: str) -> Json:
     [found] = one(name, "Deployment")["spec"]["template"]["spec"]["containers"]
     return found
-
-
-@pytest.mark.parametrize(("ci", "ending"), [("", pytest.skip.Exception), ("true", pytest.fail.Exception)])
-def test_only_a_laptop_may_lack_kubectl(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, ci: str, ending: type[BaseException]
-) -> None:
-    """A test that needs it is skipped there, and fails in CI; both say where to get it."""
-    monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setenv("CI", ci)
-    with pytest.raises(ending, match="kubectl is not installed: https://"):
-        kustomize(DEPLOY / "k8s" / "staging")
 
 
 @pytest.mark.parametrize("version", KUBERNETES)

@@ -21,7 +21,10 @@ WORKFLOWS = Path(".github/workflows")
 SCRIPTS = Path(".github/scripts")
 CI, NIGHTLY, DEPLOY, RELEASE = "ci.yml", "nightly.yml", "deploy.yml", "release.yml"
 ALL = (CI, NIGHTLY, DEPLOY, RELEASE)
-ACTIONS = r"actions/[\w/-]+|anchore/scan-action|google-github-actions/auth|sigstore/cosign-installer"
+ACTIONS = (
+    r"actions/[\w/-]+|anchore/scan-action|aws-actions/configure-aws-credentials"
+    r"|google-github-actions/(auth|get-gke-credentials)|sigstore/cosign-installer"
+)
 CHECKOUT = "actions/checkout@"
 FOLDER = f"{SCRIPTS}/"
 MAIN_REPOSITORY = "${{ !github.event.repository.fork && github.ref == 'refs/heads/main' }}"
@@ -157,17 +160,18 @@ def test_strangers_start_nothing_that_may_do_more_than_read() -> None:
     assert all(job["if"] == MAIN_REPOSITORY for job in jobs(NIGHTLY).values())
 
 
-def test_only_the_comment_and_a_release_may_write() -> None:
+def test_only_the_comment_the_image_and_a_release_may_write() -> None:
     """All else reads the repository; what deploys exchanges GitHub's token for the cloud's."""
     for name in ALL:
         assert yaml.safe_load(text(name))["permissions"] == {"contents": "read"}
     rights = {name: job["permissions"] for name, job in every_job() if "permissions" in job}
     comment = {"contents": "read", "pull-requests": "write"}
-    cloud = {"contents": "read", "id-token": "write"}
+    cloud = {"contents": "read", "id-token": "write", "packages": "read"}
     assert rights == {
         **dict.fromkeys(("comment", "checks"), comment),
-        **dict.fromkeys(("image", "staging", "production"), cloud),
-        "release": {"contents": "write", "id-token": "write"},
+        "image": cloud | {"packages": "write"},
+        **dict.fromkeys(("staging", "production"), cloud),
+        "release": {"contents": "write", "packages": "write"},
     }
 
 
@@ -260,15 +264,24 @@ def test_steps_are_one_command_or_a_script() -> None:
     odd = [
         command
         for command in commands()
-        if not re.fullmatch(r'(uv run|uvx|\.github/scripts/[\w-]+\.sh)( [\w./=-]+| "\$\w+")*', command)
+        if not re.fullmatch(
+            r'(uv run|uvx|\.github/scripts/(targets/"\$TARGET"|[\w-]+)\.sh)( [\w./=-]+| "\$\w+")*', command
+        )
     ]
     assert not odd
 
 
 def test_scripts_are_used_and_stop_at_errors() -> None:
     """Each can be started, is safe bash, and is called by a step or another script."""
-    scripts = {script.name: script for script in (REPOSITORY / SCRIPTS).iterdir()}
-    called = {command.split()[0].removeprefix(FOLDER) for command in commands() if command.startswith(FOLDER)}
+    folder = REPOSITORY / SCRIPTS
+    scripts = {str(script.relative_to(folder)): script for script in folder.rglob("*.sh")}
+    targets = yaml.safe_load(text(DEPLOY))[True]["workflow_dispatch"]["inputs"]["target"]["options"]
+    called = {
+        command.split()[0].removeprefix(FOLDER).replace('"$TARGET"', target)
+        for command in commands()
+        if command.startswith(FOLDER)
+        for target in targets
+    }
     assert called <= scripts.keys()
     for name, script in scripts.items():
         lines = script.read_text().splitlines()
@@ -276,7 +289,7 @@ def test_scripts_are_used_and_stop_at_errors() -> None:
         assert lines[0] == "#!/usr/bin/env bash", name
         assert "set -euo pipefail" in lines, name
         others = "".join(other.read_text() for other in scripts.values() if other != script)
-        assert name in called or f'"$(dirname "$0")/{name}"' in others, name
+        assert name in called or re.search(rf'"\$\(dirname "\$0"\)(/\.\.)?/{name}"', others), name
 
 
 @pytest.fixture

@@ -72,7 +72,7 @@ async def _is_ready(client: httpx.AsyncClient, url: str) -> bool:
 @asynccontextmanager
 async def cluster(directory: Path, **variables: str) -> AsyncGenerator[Cluster]:
     """Run it in the repository; afterwards nothing of it is left."""
-    program("caddy", "caddy")
+    program("caddy")
     port = free_port()
     output = directory / "output"
     with output.open("wb") as file:

@@ -1,15 +1,48 @@
-"""Programs that come with Debian's packages."""
+"""What a test needs of the machine; a laptop may do without it, CI may not."""
 
 import os
 import shutil
+import subprocess
+from pathlib import Path
+from typing import Any, NoReturn
 
 import pytest
+import yaml
 
 
-def program(name: str, package: str) -> str:
-    """Return where a package's program is; a laptop may do without it, CI may not."""
+def give_up(missing: str) -> NoReturn:
+    """Skip the test, or fail it in CI."""
+    if os.environ.get("CI") == "true":
+        pytest.fail(missing)
+    pytest.skip(missing)
+
+
+def program(name: str, *, package: str | None = None, source: str | None = None) -> str:
+    """Return where a program is that comes with one of Debian's packages, or from elsewhere."""
     found = shutil.which(name)
     if found is None:
-        give_up = pytest.fail if os.environ.get("CI") == "true" else pytest.skip
-        give_up(f"{name} is not installed: apt-get install {package}")
+        give_up(f"{name} is not installed: {source or f'apt-get install {package or name}'}")
     return found
+
+
+def kubectl() -> str:
+    """Return where kubectl is, which Debian's package is too old for."""
+    return program("kubectl", source="https://kubernetes.io/docs/tasks/tools/")
+
+
+def kustomize(folder: Path) -> list[dict[str, Any]]:
+    """Render an overlay with kubectl's own kustomize."""
+    rendered = subprocess.run([kubectl(), "kustomize", folder], capture_output=True, text=True, timeout=60, check=False)
+    assert rendered.returncode == 0, rendered.stderr
+    assert not rendered.stderr, "what is deprecated is said there"
+    return list(yaml.safe_load_all(rendered.stdout))
+
+
+def as_root() -> list[str]:
+    """Return what begins a command as root; without it nothing can be mounted."""
+    begin = [] if os.geteuid() == 0 else ["sudo", "-n"]
+    try:
+        subprocess.run([*begin, "unshare", "--mount", "--pid", "--fork", "true"], capture_output=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        give_up("a file system that can't be written needs Linux and root")
+    return begin

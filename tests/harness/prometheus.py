@@ -17,7 +17,7 @@ from support_agent.local.process import free_port
 def promtool(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     """Run promtool to its end."""
     return subprocess.run(
-        [program("promtool", "prometheus"), *arguments], capture_output=True, text=True, timeout=30, check=False
+        [program("promtool", package="prometheus"), *arguments], capture_output=True, text=True, timeout=30, check=False
     )
 
 
@@ -34,9 +34,7 @@ async def prometheus(folder: Path, target: str) -> AsyncGenerator[httpx.AsyncCli
     options = [f"--config.file={file}", f"--storage.tsdb.path={folder / 'data'}", f"--web.listen-address={address}"]
     log = folder / "log"
     with log.open("wb") as output:
-        process = subprocess.Popen(
-            [program("prometheus", "prometheus"), *options], stdout=output, stderr=subprocess.STDOUT
-        )
+        process = subprocess.Popen([program("prometheus"), *options], stdout=output, stderr=subprocess.STDOUT)
     try:
         async with httpx.AsyncClient(base_url=f"http://{address}", timeout=20) as client:
             async with asyncio.timeout(30):

@@ -1,0 +1,45 @@
+#!/usr/bin/env bash
+# `deploy` brings IMAGE to the service of ECS that docs/deploy.md sets up, in the account and the region (AWS_REGION) of
+# the job. Its outputs: `previous`, the task definition that ran before, written before anything changes, and the `url`,
+# which is URL. `roll-back` runs the task definition PREVIOUS again.
+set -euo pipefail
+
+services() { # what a query says of the service
+    aws ecs describe-services --cluster support-agent --services support-agent --output text --query "$1"
+}
+run() { # a task definition; ECS itself goes back if its tasks don't become healthy
+    aws ecs update-service --cluster support-agent --service support-agent --task-definition "$1" >/dev/null
+    aws ecs wait services-stable --cluster support-agent --services support-agent
+    running=$(services 'services[0].taskDefinition')
+    if [ "$running" != "$1" ]; then
+        echo "::error::$1 did not become healthy: ECS runs $running again"
+        exit 1
+    fi
+}
+
+case $1 in
+deploy)
+    previous=$(services 'services[?status==`ACTIVE`].taskDefinition')
+    if [ -z "$previous" ]; then
+        echo "::error::the cluster support-agent has no service support-agent: docs/deploy.md says how to set it up"
+        exit 1
+    fi
+    echo "previous=$previous" >>"$GITHUB_OUTPUT"
+    registry=$(aws sts get-caller-identity --query Account --output text).dkr.ecr.$AWS_REGION.amazonaws.com
+    aws ecr get-login-password | docker login "$registry" --username AWS --password-stdin
+    IMAGE=$("$(dirname "$0")/../copy-image.sh" "$registry/support-agent")
+    EXECUTION_ROLE_ARN=$(aws ecs describe-task-definition --task-definition "$previous" \
+        --query taskDefinition.executionRoleArn --output text)
+    SECRET_ARN=$(aws secretsmanager describe-secret --secret-id support-agent --query ARN --output text)
+    export IMAGE AWS_REGION EXECUTION_ROLE_ARN SECRET_ARN
+    task=$(envsubst <deploy/ecs/task-definition.json)
+    new=$(aws ecs register-task-definition --cli-input-json "$task" \
+        --query taskDefinition.taskDefinitionArn --output text)
+    run "$new"
+    echo "url=$URL" >>"$GITHUB_OUTPUT"
+    ;;
+roll-back)
+    run "$PREVIOUS"
+    echo "::error::rolled back to $PREVIOUS: what was deployed did not pass its smoke test"
+    ;;
+esac
