@@ -123,7 +123,7 @@ def test_one_image_goes_all_the_way() -> None:
             "verify-image.sh",
             'targets/"$TARGET".sh deploy',
             "smoke.sh",
-            'targets/"$TARGET".sh roll-back',
+            'targets/"$TARGET".sh roll-back "$PREVIOUS"',
         ]
         images = {step["env"]["IMAGE"] for step in steps if "IMAGE" in step.get("env", {})}
         assert images == {"${{ needs.image.outputs.image }}"}
@@ -277,14 +277,13 @@ COPIES = {
 }
 
 
-def do(runner: Runner, target: str, action: str, *, existing: bool = True, fails: bool = False) -> int:
+def do(runner: Runner, target: str, *action: str, existing: bool = True, fails: bool = False) -> int:
     """Deploy to a target that has the service already or not, or roll back."""
     runner.recorder("gcloud", CLOUD_RUN.format(existing=existing, fails=fails))
     runner.recorder("aws", ECS.format(existing=existing, fails=fails))
     runner.recorder("kubectl", KUBERNETES.format(existing=existing, fails=fails, kubectl=kubectl()))
     shutil.copytree(REPOSITORY / "deploy", runner.work / "deploy", dirs_exist_ok=True)
-    variables = {**PLACE, "IMAGE": BUILT, "STAGE": "staging", "PREVIOUS": BEFORE[target]}
-    return runner.run(f"targets/{target}.sh", action, **variables).returncode
+    return runner.run(f"targets/{target}.sh", *action, IMAGE=BUILT, STAGE="staging", **PLACE).returncode
 
 
 @pytest.mark.parametrize("target", TARGETS)
@@ -354,7 +353,7 @@ ROLL_BACKS = {
 @pytest.mark.parametrize("target", TARGETS)
 def test_a_roll_back_sends_everything_to_what_served_before(runner: Runner, target: str) -> None:
     """And waits until it does."""
-    assert do(runner, target, "roll-back") == 0
+    assert do(runner, target, "roll-back", BEFORE[target]) == 0
     assert [" ".join(call) for call in runner.calls()] == ROLL_BACKS[target]
 
 

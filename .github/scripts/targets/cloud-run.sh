@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # `deploy` brings IMAGE to Cloud Run, in PROJECT and REGION. Its outputs: `previous`, the revision that served before
-# (none at the first time), written before anything changes, and the `url`. `roll-back` sends all requests to the
-# revision PREVIOUS again; the next deployment undoes that.
+# (none at the first time), written before anything changes, and the `url`. `roll-back REVISION` sends all
+# requests to that one again; the next deployment undoes that.
 set -euo pipefail
 
 service=(support-agent --project "$PROJECT" --region "$REGION")
@@ -17,13 +17,14 @@ deploy)
         echo "previous=$previous" >>"$GITHUB_OUTPUT"
     fi
     export IMAGE PROJECT REGION
+    # shellcheck disable=SC2016 # envsubst takes the names of what it may fill in
     envsubst '$IMAGE $PROJECT $REGION' <deploy/cloudrun/service.yaml |
         gcloud run services replace - --project "$PROJECT" --region "$REGION"
     url=$(gcloud run services describe "${service[@]}" --format 'value(status.url)')
     echo "url=$url" >>"$GITHUB_OUTPUT"
     ;;
 roll-back)
-    gcloud run services update-traffic "${service[@]}" --to-revisions "$PREVIOUS=100"
-    echo "::error::rolled back to $PREVIOUS: what was deployed did not pass its smoke test"
+    gcloud run services update-traffic "${service[@]}" --to-revisions "$2=100"
+    echo "::error::rolled back to $2: what was deployed did not pass its smoke test"
     ;;
 esac

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # `deploy` brings IMAGE to the service of ECS that docs/deploy.md sets up, in the account and the region (AWS_REGION) of
 # the job. Its outputs: `previous`, the task definition that ran before, written before anything changes, and the `url`,
-# which is URL. `roll-back` runs the task definition PREVIOUS again.
+# which is URL. `roll-back DEFINITION` runs that one again.
 set -euo pipefail
 
 services() { # what a query says of the service
@@ -19,7 +19,7 @@ run() { # a task definition; ECS itself goes back if its tasks don't become heal
 
 case $1 in
 deploy)
-    previous=$(services 'services[?status==`ACTIVE`].taskDefinition')
+    previous=$(services "services[?status=='ACTIVE'].taskDefinition")
     if [ -z "$previous" ]; then
         echo "::error::the cluster support-agent has no service support-agent: docs/deploy.md says how to set it up"
         exit 1
@@ -39,7 +39,7 @@ deploy)
     echo "url=$URL" >>"$GITHUB_OUTPUT"
     ;;
 roll-back)
-    run "$PREVIOUS"
-    echo "::error::rolled back to $PREVIOUS: what was deployed did not pass its smoke test"
+    run "$2"
+    echo "::error::rolled back to $2: what was deployed did not pass its smoke test"
     ;;
 esac

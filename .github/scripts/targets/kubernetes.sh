@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # `deploy` brings IMAGE to the cluster that kubectl is set to, by the overlay STAGE of deploy/k8s. Its outputs:
 # `previous`, the revision of the deployment that ran before (none at the first time), written before anything changes,
-# and the `url`. `roll-back` goes back to the revision PREVIOUS.
+# and the `url`. `roll-back REVISION` goes back to that one.
 set -euo pipefail
 
 overlay=deploy/k8s/$STAGE
@@ -23,8 +23,8 @@ deploy)
     echo "url=https://$host" >>"$GITHUB_OUTPUT"
     ;;
 roll-back)
-    cluster rollout undo deployment/support-agent --to-revision "$PREVIOUS"
+    cluster rollout undo deployment/support-agent --to-revision "$2"
     cluster rollout status deployment/support-agent --timeout 10m
-    echo "::error::rolled back to $PREVIOUS: what was deployed did not pass its smoke test"
+    echo "::error::rolled back to $2: what was deployed did not pass its smoke test"
     ;;
 esac
