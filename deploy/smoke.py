@@ -13,6 +13,7 @@ import json
 import secrets
 import sys
 from collections.abc import Callable, Coroutine
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ class CheckFailed(Exception):
     """What is wrong, in a few words."""
 
 
-async def answer(call: Any, status: int = 200) -> Any:  # noqa: ANN401 - JSON as it comes
+async def answer(call: AbstractAsyncContextManager[aiohttp.ClientResponse], status: int = 200) -> Any:  # noqa: ANN401 - JSON as it comes
     """Return the JSON of a response; raises CheckFailed where its status is another."""
     async with call as response:
         await expect(response, status)
