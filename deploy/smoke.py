@@ -2,9 +2,9 @@
 
     python deploy/smoke.py https://agent.example.com --key-file FILE
 
-It waits until the service is ready, then asks in every way that customers do: a question, a stream to its last event,
-a WebSocket turn, and a conversation of two turns that is deleted again. One line a check; the exit status is 0 if all
-passed. It makes five of the requests that SUPPORT_RATE_LIMIT counts. It needs aiohttp, which the image has.
+It waits until the service is ready, then asks in every way that customers do: a question, a stream to its last event
+and resumed, a WebSocket turn, and a conversation of two turns that is deleted again. One line a check; the exit status
+is 0 if all passed. It makes five of the requests that SUPPORT_RATE_LIMIT counts. It needs aiohttp, which the image has.
 """
 
 import argparse
@@ -12,17 +12,24 @@ import asyncio
 import json
 import secrets
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import aiohttp
+from yarl import URL
 
 QUESTION = "How do I get a refund?"
 AGAIN = "And how long does that take?"
 PAUSE = 1.0
 """Seconds before a service that is not ready yet is asked again."""
+PATIENCE = 10.0
+"""Seconds that it has to say whether it is ready."""
+
+
+ORDERS = [["run", *found, "token", "done"] for found in (["category", "sources"], ["sources", "category"])]
+"""A turn's events, those of a kind taken together."""
 
 
 class CheckFailed(Exception):
@@ -59,15 +66,18 @@ def said(error: Exception) -> str:
 
 async def ready(client: aiohttp.ClientSession) -> None:
     """Wait until the service takes new work."""
-    while True:
-        try:
-            return await answer(client.get("ready"))
-        except (CheckFailed, aiohttp.ClientError, ValueError) as error:
-            reason = said(error)
-        try:
+    reason = "no answer"
+    try:
+        while True:
+            try:
+                return await answer(client.get("ready", timeout=aiohttp.ClientTimeout(PATIENCE)))
+            except TimeoutError:
+                reason = f"no answer within {PATIENCE:g} s"
+            except (CheckFailed, aiohttp.ClientError, ValueError) as error:
+                reason = said(error)
             await asyncio.sleep(PAUSE)
-        except asyncio.CancelledError:  # the time is up
-            raise CheckFailed(reason) from None
+    except asyncio.CancelledError:  # the time is up
+        raise CheckFailed(reason) from None
 
 
 async def ask(client: aiohttp.ClientSession) -> None:
@@ -79,18 +89,41 @@ async def ask(client: aiohttp.ClientSession) -> None:
 
 
 async def stream(client: aiohttp.ClientSession) -> None:
-    """Read a stream to its last event."""
-    events: list[str] = []
-    data = ""
-    async with client.post("chat/stream", json={"message": QUESTION}) as response:
+    """Read a stream as it is written, to its last event, and once more from its first on."""
+    clock = asyncio.get_running_loop().time
+    began = clock()
+    seen = [event async for event in read(client.post("chat/stream", json={"message": QUESTION}))]
+    check_events([event.name for event in seen], seen[-1].data if seen else "")
+    waited, took = seen[0].time - began, clock() - began
+    require(took < 1 or waited < took / 2, f"the first event came after {waited:.1f} of {took:.1f} s: what buffers it?")
+    run = json.loads(seen[0].data)["run_id"]
+    again = [event async for event in read(client.get(f"runs/{run}/stream", headers={"Last-Event-ID": seen[0].id}))]
+    require([event.id for event in again] == [event.id for event in seen[1:]], "resumed, it has other events")
+
+
+class Event(NamedTuple):
+    """An event of a stream, and when it came, in seconds of the loop's clock."""
+
+    name: str
+    id: str
+    data: str
+    time: float
+
+
+async def read(call: AbstractAsyncContextManager[aiohttp.ClientResponse]) -> AsyncGenerator[Event]:
+    """Read a stream's events, each as it comes; raises CheckFailed where it is none."""
+    async with call as response:
         await expect(response, 200)
+        require(response.content_type == "text/event-stream", f"the stream is {response.content_type}")
+        fields: dict[str, str] = {}
         async for line in response.content:
             field, _, value = line.decode().strip().partition(": ")
-            if field == "event":
-                events.append(value)
-            elif field == "data":
-                data = value
-    check_events(events, data)
+            if field:
+                fields[field] = value
+            elif "data" in fields:
+                came = asyncio.get_running_loop().time()
+                yield Event(fields.get("event", ""), fields.get("id", ""), fields["data"], came)
+                fields = {}
 
 
 async def websocket(client: aiohttp.ClientSession) -> None:
@@ -112,7 +145,8 @@ def check_events(events: list[str], data: str) -> None:
     """Check the events of a turn, and the data of the last one."""
     require(events, "there were no events")
     require(events[-1] == "done", f"the last event is {events[-1]} {data}")
-    require(events[0] == "run" and "token" in events, f"the events are {', '.join(events)}")
+    order = [name for name, before in zip(events, ["", *events], strict=False) if name != before]
+    require(order in ORDERS, f"the events are {', '.join(order)}")
     require(json.loads(data)["answer"].strip(), "the answer is empty")
 
 
@@ -141,13 +175,16 @@ async def wrong(check: Check, client: aiohttp.ClientSession, deadline: float) ->
         return "not done when the time for all checks was over"
     except (CheckFailed, aiohttp.ClientError) as error:
         return said(error)
-    except (ValueError, LookupError, TypeError) as error:  # no JSON, or another's
-        return f"the answer is not this service's ({error!r})"
+    except Exception as error:  # noqa: BLE001 - whatever another's answer, or one that is no JSON, leads to
+        return f"the answer is not this service's ({type(error).__name__})"
     return ""
 
 
 async def smoke(url: str, key: str, seconds: float) -> bool:
-    """Run each check, print how it went, and return whether all passed within so many seconds together."""
+    """Run each check, print how it went, and return whether all passed within so many seconds together.
+
+    One that never is ready is asked nothing else.
+    """
     clock = asyncio.get_running_loop().time
     deadline = clock() + seconds
     headers = {"Authorization": f"Bearer {key}"} if key else None
@@ -159,7 +196,18 @@ async def smoke(url: str, key: str, seconds: float) -> bool:
             line = f"{'FAIL' if reason else 'ok  '} {check.__name__:9} {clock() - began:6.2f} s"
             print(f"{line}: {reason}" if reason else line, flush=True)
             failed = failed or bool(reason)
+            if reason and check is ready:
+                break
     return not failed
+
+
+def is_address(url: str) -> bool:
+    """Return whether it names a host to be asked by HTTP, and no query of it."""
+    try:
+        parts = URL(url)
+        return parts.scheme in ("http", "https") and bool(parts.host) and not parts.query_string and not parts.fragment
+    except ValueError:
+        return False
 
 
 def main() -> None:
@@ -169,12 +217,14 @@ def main() -> None:
     parser.add_argument("--key-file", type=Path, help="a file with an API key, where the service has keys")
     parser.add_argument("--timeout", type=float, default=120, help="seconds for all checks together (%(default)s)")
     given = parser.parse_args()
-    if not given.url.startswith(("http://", "https://")):
-        parser.error(f"{given.url!r} must start with http:// or https://")
+    if not is_address(given.url):
+        parser.error(f"{given.url!r} is no address of a service, such as https://agent.example.com")
     try:
-        key = given.key_file.read_text().strip() if given.key_file else ""
+        key = given.key_file.read_text("ascii").strip() if given.key_file else ""
     except OSError as error:
         parser.error(f"--key-file {given.key_file}: {error.strerror}")
+    except UnicodeError:
+        parser.error(f"--key-file {given.key_file}: an API key is plain ASCII")
     sys.exit(0 if asyncio.run(smoke(given.url, key, given.timeout)) else 1)
 
 

@@ -1,15 +1,27 @@
 """The smoke test of a deployed service, as an operator runs it."""
 
 import asyncio
+import json
 import subprocess
 import sys
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 
+import httpx
 import pytest
 from redis.asyncio import Redis
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route, WebSocketRoute
+from starlette.websockets import WebSocket
+from websockets import Subprotocol
+from websockets.asyncio.client import connect
 
 from conftest import REPOSITORY, Serve
 from harness.scripted_model import Reply, ScriptedModel, cut, label, status, tokens
+from harness.serving import serving
 from support_agent.api.auth import digest, new_key
 from support_agent.local.process import free_port
 
@@ -29,7 +41,8 @@ async def smoke(url: str, *arguments: str | Path) -> tuple[int, dict[str, str]]:
     output, errors = await asyncio.wait_for(process.communicate(), 60)
     lines = output.decode().splitlines()
     assert process.returncode is not None
-    assert [line.split()[1] for line in lines] in (ALL, []), output.decode()
+    assert [line.split()[1] for line in lines] in (ALL, ["ready"], []), output.decode()
+    assert "Traceback" not in errors.decode()
     failed = {line.split()[1]: line for line in lines if line.startswith("FAIL ")}
     return process.returncode, failed if lines else {"": errors.decode()}
 
@@ -47,23 +60,15 @@ async def test_a_service_that_works_passes(serve: Serve, redis: Redis, tmp_path:
     assert failed["ask"].endswith("POST /ask says 401 unauthorized")
 
 
-@pytest.mark.parametrize(
-    ("answer", "expected"),
-    [
-        (tokens(["Hello"], end=False, then=cut), ["ask", "stream", "websocket", "session"]),
-        (status(400), ["ask", "stream", "websocket", "session"]),
-    ],
-)
-async def test_a_model_that_fails_is_noticed(
-    serve: Serve, redis: Redis, model: ScriptedModel, answer: Reply, expected: list[str]
-) -> None:
+@pytest.mark.parametrize("answer", [tokens(["Hello"], end=False, then=cut), status(400)])
+async def test_a_model_that_fails_is_noticed(serve: Serve, redis: Redis, model: ScriptedModel, answer: Reply) -> None:
     """A stream that ends with an error has not passed."""
     model.script("classify", label("billing"))
     model.script("answer", answer)
     async with serve() as url:
         code, failed = await smoke(url)
     assert code == 1
-    assert list(failed) == expected
+    assert list(failed) == ALL[1:]
     assert "model-unavailable" in failed["ask"]
     assert "the last event is error" in failed["stream"]
 
@@ -76,28 +81,120 @@ async def test_a_service_that_forgets_is_noticed(serve: Serve, redis: Redis) -> 
 
 
 async def test_no_service_fails_when_the_time_is_up() -> None:
-    """It waits for one that is not ready yet, and says why that was not."""
+    """It waits for one that is not ready yet, says why that was not, and asks it nothing else."""
     code, failed = await smoke(f"http://127.0.0.1:{free_port()}", "--timeout", "1")
-    assert (code, list(failed)) == (1, ALL)
+    assert (code, list(failed)) == (1, ["ready"])
     assert "Cannot connect" in failed["ready"]
 
 
 async def test_another_service_is_not_taken_for_ours(model: ScriptedModel) -> None:
-    """What answers otherwise fails each check."""
+    """Nor waited for longer than it may take to start."""
     code, failed = await smoke(model.url, "--timeout", "2")
-    assert (code, list(failed)) == (1, ALL)
+    assert (code, list(failed)) == (1, ["ready"])
     assert "GET /v1/ready says 404" in failed["ready"]
+
+
+Change = Callable[[Request, Response], Awaitable[Response]]
+
+
+@asynccontextmanager
+async def proxied(url: str, change: Change) -> AsyncGenerator[str]:
+    """A proxy before the service, which changes what it hands on."""
+
+    async def hand_on(request: Request) -> Response:
+        async with httpx.AsyncClient(base_url=url, timeout=20) as client:
+            headers = {name: value for name, value in request.headers.items() if name not in ("host", "content-length")}
+            got = await client.request(request.method, request.url.path, content=await request.body(), headers=headers)
+        kept = {"content-type": got.headers["content-type"]} if "content-type" in got.headers else None
+        return await change(request, Response(got.content, got.status_code, kept))
+
+    async def hand_on_frames(socket: WebSocket) -> None:
+        await socket.accept("support.v1")
+        async with connect(f"ws{url.removeprefix('http')}/chat", subprotocols=[Subprotocol("support.v1")]) as there:
+            await there.send(await socket.receive_text())
+            async for frame in there:
+                await socket.send_text(str(frame))
+                if json.loads(frame)["event"] == "done":
+                    break
+
+    routes = [
+        WebSocketRoute("/chat", hand_on_frames),
+        Route("/{path:path}", hand_on, methods=["GET", "POST", "DELETE"]),
+    ]
+    async with serving(Starlette(routes=routes), lifespan=False) as proxy:
+        yield proxy
+
+
+def changed(path: str, change: Callable[[bytes], bytes], media: str | None = None) -> Change:
+    """Change the body of what is answered at one path, and perhaps its type."""
+
+    async def apply(request: Request, response: Response) -> Response:
+        if not request.url.path.startswith(path):
+            return response
+        kept = media or response.headers["content-type"]
+        return Response(change(bytes(response.body)), response.status_code, media_type=kept)
+
+    return apply
+
+
+async def held_back(request: Request, response: Response) -> Response:
+    """What a proxy that buffers does to a stream that takes its time."""
+    if request.url.path == "/chat/stream":
+        await asyncio.sleep(1.2)
+    return response
+
+
+def same(body: bytes) -> bytes:
+    return body
+
+
+BROKEN: dict[str, tuple[Change, str, str]] = {
+    "nothing": (changed("/nowhere", same), "", ""),
+    "a list": (changed("/ask", lambda _: b"[]"), "ask", "not this service's (TypeError)"),
+    "null": (changed("/ask", lambda _: b'{"answer": null}'), "ask", "not this service's (AttributeError)"),
+    "no JSON": (changed("/ask", lambda _: b"<html>"), "ask", "not this service's (JSONDecodeError)"),
+    "a page": (changed("/chat/stream", same, "text/html"), "stream", "the stream is text/html"),
+    "no end": (
+        changed("/chat/stream", lambda body: body.partition(b"event: done")[0]),
+        "stream",
+        "last event is token",
+    ),
+    "two ends": (
+        changed("/chat/stream", lambda body: body.replace(b"event: token", b"event: error", 1)),
+        "stream",
+        "error, token, done",
+    ),
+    "a long line": (changed("/chat/stream", lambda _: b"data: " + b"x" * 2_000_000), "stream", "not this service's"),
+    "held back": (held_back, "stream", "what buffers it?"),
+    "no resuming": (changed("/runs/", lambda _: b""), "stream", "resumed, it has other events"),
+}
+
+
+@pytest.mark.parametrize("broken", BROKEN)
+async def test_what_a_proxy_breaks_is_noticed(serve: Serve, redis: Redis, model: ScriptedModel, broken: str) -> None:
+    """By the check that it breaks, in one line; and what breaks nothing passes."""
+    model.script("answer", tokens(["Well", ", ", "yes", "."]))
+    change, check, reason = BROKEN[broken]
+    async with serve() as url, proxied(url, change) as proxy:
+        code, failed = await smoke(proxy)
+    assert (code, list(failed)) == ((1, [check]) if check else (0, []))
+    assert not check or reason in failed[check]
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["localhost:8000"], "'localhost:8000' must start with http:// or https://"),
+        *(
+            ([url], f"'{url}' is no address of a service, such as https://agent.example.com")
+            for url in ("localhost:8000", "http://", "http://[", "http://h:99999", "http://h/x?y", "ftp://h")
+        ),
+        (["http://localhost", "--key-file", "binary"], "--key-file binary: an API key is plain ASCII"),
         (["http://localhost", "--key-file", "nowhere"], "--key-file nowhere: No such file or directory"),
     ],
 )
 async def test_a_mistake_on_the_command_line_is_named(arguments: list[str], message: str) -> None:
     """Without asking anybody anything."""
+    Path("binary").write_bytes(b"\xff\xfe")
     code, said = await smoke(*arguments)
     assert code == 2
     assert message in said[""]
