@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections import Counter
@@ -14,18 +15,19 @@ from pathlib import Path
 import httpx
 import pytest
 from httpx_sse import ServerSentEvent, aconnect_sse
+from starlette.types import Send
 
 from conftest import REPOSITORY, Report
 from harness.cluster import Cluster, cluster
 from harness.replica import COMMAND
-from harness.scripted_model import ScriptedModel, tokens
+from harness.scripted_model import Call, ScriptedModel, tokens
 
 RATE = 30
 """Requests a second."""
 
 STREAMS = 20
 
-QUESTION = {"question": "Hello?"}
+SLOWLY = "Tell me slowly."
 
 
 @pytest.mark.soak
@@ -74,9 +76,18 @@ async def test_a_replica_that_goes_is_not_missed(
     """After a kill nothing fails a second later; a rolling restart loses no request and no stream's last event."""
     variables = {"OPENAI_BASE_URL": model.url, "OPENAI_API_KEY": "sk-test", "SUPPORT_KNOWLEDGE": str(articles)}
     async with cluster(tmp_path, **variables) as running:
-        limits = httpx.Limits(max_connections=100)
+        model.script("answer", _at_its_pace)
+        limits = httpx.Limits(max_connections=200)
         async with httpx.AsyncClient(base_url=running.url, timeout=20, limits=limits) as client:
-            assert (await client.post("/ask", json=QUESTION)).status_code == 200  # and is kept
+            one, other = running.replica(1), running.replica(2)
+            begun = await _begun(client, one)
+            rest = await _resumed(client, other, begun[-1])  # while the first replica is still writing it
+            run = begun[-1].id.rpartition(":")[0]
+            assert [event.id for event in begun + rest] == [
+                f"{run}:{number + 1}" for number in range(len(begun + rest))
+            ]
+            assert rest[-1].event == "done"
+            assert len(rest) > 10
 
             async with _asking(client) as asked:
                 await asyncio.sleep(0.5)
@@ -86,7 +97,6 @@ async def test_a_replica_that_goes_is_not_missed(
             assert asked.outcomes["200"] > RATE
             report(f"replica killed: {asked.outcomes.total()} requests, {len(asked.failed)} failed, none after 1 s")
 
-            model.script("answer", tokens(["word "] * 20, pause=0.2))
             async with _asking(client) as asked, _streaming(client) as streamed:
                 for name in ("Replica 1", "Replica 2"):
                     await _restarted(running, name, signal.SIGTERM)
@@ -112,18 +122,13 @@ def test_elsewhere_than_in_the_project_one_is_told_where_to_go(tmp_path: Path) -
 
 
 def _refusal(folder: Path, path: str) -> str:
-    environment = {**os.environ, "PATH": path}
     command = [sys.executable, COMMAND, "cluster"]
-    ended = asyncio.run(_run(command, folder, environment))
-    assert ended[0] == 1
-    return ended[1]
-
-
-async def _run(command: list[str | Path], folder: Path, environment: dict[str, str]) -> tuple[int | None, str]:
-    pipe = asyncio.subprocess.PIPE
-    process = await asyncio.create_subprocess_exec(*command, cwd=folder, env=environment, stderr=pipe)
-    _, said = await asyncio.wait_for(process.communicate(), 20)
-    return process.returncode, said.decode()
+    environment = {**os.environ, "PATH": path}
+    ended = subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=20, check=False
+    )
+    assert ended.returncode == 1
+    return ended.stderr
 
 
 async def _restarted(running: Cluster, name: str, ending: signal.Signals) -> None:
@@ -156,12 +161,12 @@ class Outcomes:
 
 @asynccontextmanager
 async def _asking(client: httpx.AsyncClient) -> AsyncGenerator[Outcomes]:
-    """Ask what is kept, RATE times a second, and wait for the answers at the end."""
+    """Ask something new RATE times a second, and wait for the answers at the end."""
     asked = Outcomes()
     tasks: list[asyncio.Task[None]] = []
 
     async def ask() -> str:
-        answer = await client.post("/ask", json=QUESTION)
+        answer = await client.post("/ask", json={"question": f"What is {time.monotonic()}?"})
         return "200" if answer.status_code == 200 else f"{answer.status_code} {answer.text}"
 
     async def keep_asking() -> None:
@@ -185,7 +190,7 @@ async def _streaming(client: httpx.AsyncClient) -> AsyncGenerator[Outcomes]:
 
     async def stream() -> str:
         last: ServerSentEvent | None = None
-        async with aconnect_sse(client, "POST", "/chat/stream", json={"message": "Hello?"}) as source:
+        async with aconnect_sse(client, "POST", "/chat/stream", json={"message": SLOWLY}) as source:
             if source.response.status_code != 200:
                 return f"status {source.response.status_code}"
             async for event in source.aiter_sse():
@@ -204,6 +209,23 @@ async def _streaming(client: httpx.AsyncClient) -> AsyncGenerator[Outcomes]:
             await asyncio.sleep(0.05)
         yield streamed
         enough.set()
+
+
+async def _at_its_pace(call: Call, send: Send) -> None:
+    """Take four seconds for who wants it slowly."""
+    slowly = SLOWLY in json.dumps(call.body["messages"][-1])
+    await (tokens(["word "] * 20, pause=0.2) if slowly else tokens(["Yes."]))(call, send)
+
+
+async def _begun(client: httpx.AsyncClient, url: str) -> list[ServerSentEvent]:
+    """Return a stream's events up to its third token, where its reader goes."""
+    begun: list[ServerSentEvent] = []
+    async with aconnect_sse(client, "POST", f"{url}/chat/stream", json={"message": SLOWLY}) as source:
+        async for event in source.aiter_sse():
+            begun.append(event)
+            if [one.event for one in begun].count("token") == 3:
+                break
+    return begun
 
 
 async def _resumed(client: httpx.AsyncClient, url: str, after: ServerSentEvent) -> list[ServerSentEvent]:
