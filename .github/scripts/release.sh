@@ -19,6 +19,12 @@ if ! grep -q . "$notes"; then
     echo "::error::CHANGELOG.md has no section $version"
     exit 1
 fi
+deployed=$(gh run list --workflow deploy.yml --branch main --commit "$GITHUB_SHA" --status success \
+    --json databaseId --jq length)
+if [ "$deployed" = 0 ]; then
+    echo "::error::Deploy has not succeeded for $GITHUB_SHA: its smoke tests and its approval come first"
+    exit 1
+fi
 image=ghcr.io/${GITHUB_REPOSITORY,,}
 names=(--tag "$image:$GITHUB_REF_NAME")
 kind=(--prerelease)

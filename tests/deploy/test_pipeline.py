@@ -381,10 +381,16 @@ def test_the_smoke_test_is_the_images_own(runner: Runner, status: int) -> None:
 CHANGES = "# Changelog\n\n## Unreleased\n\n- Next.\n\n## 1.2.0 - 2026-11-01\n\n- Now.\n\n## 1.1.0\n\n- Then.\n"
 
 
-def release(runner: Runner, *, tag: str = "v1.2.0", version: str = "1.2.0", changes: str = CHANGES) -> tuple[int, str]:
+def release(
+    runner: Runner, *, tag: str = "v1.2.0", version: str = "1.2.0", changes: str = CHANGES, deployed: int = 1
+) -> tuple[int, str]:
     """Release a commit that has this version and these changes by this tag."""
     runner.recorder("docker", f"if 'inspect' in given:\n    print({DIGEST!r})\n")
-    runner.recorder("gh", "print(Path(given[given.index('--notes-file') + 1]).read_text())\n")
+    runner.recorder(
+        "gh",
+        f"if 'run' in given:\n    print({deployed})\n"
+        "else:\n    print(Path(given[given.index('--notes-file') + 1]).read_text())\n",
+    )
     (runner.work / "pyproject.toml").write_text(f'[project]\nversion = "{version}"\n')
     (runner.work / "CHANGELOG.md").write_text(changes)
     done = runner.run("release.sh", **COMMIT, GITHUB_REF_NAME=tag)
@@ -405,7 +411,8 @@ def test_a_release_names_the_image_of_its_commit(runner: Runner, version: str, n
     assert status == 0
     programs = [call[:4] for call in runner.calls()]
     assert ["docker", "buildx", "build"] not in [program[:3] for program in programs]
-    inspect, verify, create, publish = [call for call in runner.calls() if call != LOGIN]
+    deployed, inspect, verify, create, publish = [call for call in runner.calls() if call != LOGIN]
+    assert deployed[deployed.index("--commit") + 1] == "c0ffee"
     assert f"{IMAGE}:sha-c0ffee" in inspect
     assert verify[:2] == ["cosign", "verify"]
     assert create[1:] == ["buildx", "imagetools", "create", *names, BUILT]
@@ -432,4 +439,11 @@ def test_a_release_of_an_unknown_image_is_refused(runner: Runner) -> None:
     """A signature that is missing ends it before anything is published."""
     runner.recorder("cosign", "sys.exit(1)")
     assert release(runner)[0] == 1
-    assert not [call for call in runner.calls() if call[0] == "gh" or "create" in call]
+    assert not [call for call in runner.calls() if "create" in call]
+
+
+def test_a_release_of_what_was_not_deployed_is_refused(runner: Runner) -> None:
+    """Its smoke test may have failed; nothing is named or published."""
+    status, said = release(runner, deployed=0)
+    assert (status, len(runner.calls())) == (1, 1)
+    assert said == "::error::Deploy has not succeeded for c0ffee: its smoke tests and its approval come first\n"

@@ -171,7 +171,7 @@ def test_only_the_comment_the_image_and_a_release_may_write() -> None:
         **dict.fromkeys(("comment", "checks"), comment),
         "image": cloud | {"packages": "write"},
         **dict.fromkeys(("staging", "production"), cloud),
-        "release": {"contents": "write", "packages": "write"},
+        "release": {"actions": "read", "contents": "write", "packages": "write"},
     }
 
 
@@ -232,6 +232,12 @@ def test_every_python_is_tested() -> None:
     assert job["strategy"]["matrix"]["python"] == re.split(r", | or ", named)
     assert job["env"]["UV_PYTHON"] == "${{ matrix.python }}"
     assert f"{SCRIPTS}/install-packages.sh caddy prometheus" in [step.get("run") for step in job["steps"]]
+
+
+def test_what_needs_load_is_tested_before_anything_is_deployed() -> None:
+    """All of it, with the packages that it would be skipped without."""
+    runs = [step.get("run") for step in jobs(CI)["soak"]["steps"]]
+    assert runs[-2:] == [f"{SCRIPTS}/install-packages.sh caddy prometheus", "uv run pytest -m soak"]
 
 
 def test_what_needs_a_browser_is_tested_once() -> None:
