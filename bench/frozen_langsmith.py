@@ -100,8 +100,7 @@ async def _measure(seconds: int) -> None:
         plain, traced = [start() for _ in range(_REPLICAS)], [start(**tracing) for _ in range(_REPLICAS)]
         services: list[tuple[list[str], list[float]]] = [([url for url, _ in one], []) for one in (plain, traced)]
         processes = [process for _, process in traced]
-        # The server hangs up what is idle for 5 seconds; the client must be first.
-        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(keepalive_timeout=1)) as session:
+        async with aiohttp.ClientSession() as session:
             for urls, times in services:
                 for url in urls:
                     await _ready(session, url)

@@ -1,4 +1,4 @@
-"""The service on Modal: `uv run --with modal modal deploy deploy/modal_app.py`.
+"""The service on Modal: `uv run modal deploy deploy/modal_app.py`.
 
 Its settings are the keys of the Modal secret `support-agent`. A request may take the 150 seconds that Modal gives any,
 a WebSocket `_LONGEST`.

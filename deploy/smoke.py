@@ -44,11 +44,13 @@ async def answer(call: AbstractAsyncContextManager[aiohttp.ClientResponse], stat
 
 
 async def expect(response: aiohttp.ClientResponse, status: int) -> None:
-    """Raise CheckFailed, with the problem's type, where the status is another."""
+    """Raise CheckFailed, with the problem's type or what is not ready, where the status is another."""
     if response.status != status:
         try:
-            problem = f" {json.loads(await response.text())['type']}"
-        except (ValueError, LookupError, TypeError):
+            told = json.loads(await response.text())
+            down = {name: check.get("reason") for name, check in told.get("checks", {}).items() if not check["up"]}
+            problem = f" {told.get('type') or down or told['status']}"
+        except (ValueError, LookupError, TypeError, AttributeError):
             problem = ""
         raise CheckFailed(f"{response.method} {response.url.path} says {response.status}{problem}")
 

@@ -55,8 +55,8 @@ FIGURE = "figure"
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
-    """Run the tests under load one after the other, and others two a core: they mostly wait."""
-    return 1 if config.getoption("markexpr") == "soak" else 2 * (os.cpu_count() or 1)
+    """Run the tests under load one after the other, and others two a core, four at most: they mostly wait."""
+    return 1 if config.getoption("markexpr") == "soak" else min(4, 2 * (os.cpu_count() or 1))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

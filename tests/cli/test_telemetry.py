@@ -103,8 +103,7 @@ async def test_a_frozen_langsmith_costs_nothing(
         }
         plain = replica(model, redis_url, articles, SUPPORT_CACHE_TTL="0")
         frozen = replica(model, redis_url, articles, SUPPORT_CACHE_TTL="0", **traced)
-        connector = aiohttp.TCPConnector(keepalive_timeout=1)  # less than the server's, which may hang up first
-        async with plain as (_, one), frozen as (process, other), aiohttp.ClientSession(connector=connector) as session:
+        async with plain as (_, one), frozen as (process, other), aiohttp.ClientSession() as session:
             taken: dict[str, list[float]] = {one: [], other: []}
 
             async def ask(url: str, number: int) -> None:

@@ -428,7 +428,7 @@ def test_a_release_names_the_image_of_its_commit(runner: Runner, version: str, n
         ({"changes": "## Unreleased\n\n- Next.\n"}, "CHANGELOG.md has no section 1.2.0"),
     ],
 )
-def test_a_release_that_is_not_prepared_is_refused(runner: Runner, wrong: dict[str, str], message: str) -> None:
+def test_a_release_that_is_not_prepared_is_refused(runner: Runner, wrong: dict[str, Any], message: str) -> None:
     """Before anything is named or published."""
     status, said = release(runner, **wrong)
     assert (status, runner.calls()) == (1, [])

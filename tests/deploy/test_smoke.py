@@ -87,6 +87,14 @@ async def test_no_service_fails_when_the_time_is_up() -> None:
     assert "Cannot connect" in failed["ready"]
 
 
+async def test_what_a_service_lacks_is_named(serve: Serve) -> None:
+    """Where it is not ready for want of it."""
+    async with serve(REDIS_URL=f"redis://127.0.0.1:{free_port()}/0") as url:
+        code, failed = await smoke(url, "--timeout", "2")
+    assert (code, list(failed)) == (1, ["ready"])
+    assert "GET /ready says 503 {'redis': " in failed["ready"]
+
+
 async def test_another_service_is_not_taken_for_ours(model: ScriptedModel) -> None:
     """Nor waited for longer than it may take to start."""
     code, failed = await smoke(model.url, "--timeout", "2")

@@ -233,7 +233,7 @@ async def test_a_case_without_an_answer_is_left_out(folder: Path, run: Run, mode
 
 
 async def test_a_model_that_is_down_gives_no_verdict(run: Run, model: ScriptedModel) -> None:
-    """Nor one that fails half of the time: exit status 2 and one line, and no report."""
+    """Exit status 2 and one line."""
     model.script("embeddings", status(500))
     down = await run("--update-baseline")
     assert (down.status, down.said) == (2, "")
@@ -427,7 +427,7 @@ async def test_a_langsmith_that_never_answers_gives_no_verdict(run: Run) -> None
 async def test_no_key_gets_into_the_report(folder: Path, run: Run, model: ScriptedModel) -> None:
     """Nor into the baseline, even where the server repeats it."""
     model.script("answer", tokens(["Within 30 days. sk-", "canary"]))
-    assert (await run("--update-baseline", "--report", "out", OPENAI_API_KEY="sk-canary")).status is not None
+    assert (await run("--update-baseline", "--report", "out", OPENAI_API_KEY="sk-canary")).status == 0
     written = [file.read_text() for file in (*(folder / "out").iterdir(), *folder.glob("evals/*.json"))]
     assert len(written) >= 3
     assert not [text for text in written if "sk-canary" in text]

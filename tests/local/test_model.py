@@ -18,7 +18,7 @@ from pydantic import SecretStr
 
 from local.processes import family
 from support_agent.local import model
-from support_agent.local.process import LocalServiceError, NotReadyError, Service
+from support_agent.local.process import LocalServiceError, NotReadyError, Service, answers
 from support_agent.local.server import MAX_BODY, create_server
 from support_agent.local.vectors import Vectors
 
@@ -418,7 +418,7 @@ def test_without_its_package_the_model_says_what_to_set(monkeypatch: pytest.Monk
     ],
 )
 def test_a_stranger_on_the_port_is_not_believed(answer: bytes, reason: str) -> None:
-    """Only the server that has the key is the one that was started."""
+    """Only a server that answers as it should is the one that was started."""
     with socket.create_server(("127.0.0.1", 0)) as stranger:
 
         def reply() -> None:
@@ -430,5 +430,5 @@ def test_a_stranger_on_the_port_is_not_believed(answer: bytes, reason: str) -> N
         thread = threading.Thread(target=reply)
         thread.start()
         with pytest.raises(NotReadyError, match=reason):
-            model._check(stranger.getsockname()[1], "key")
+            answers(stranger.getsockname()[1])
         thread.join()

@@ -18,8 +18,8 @@ from support_agent.api.settings import ServiceSettings
 from support_agent.cli.embedded import embedded
 from support_agent.cli.serve import check_free
 from support_agent.graph.errors import SettingsError
-from support_agent.local.caddy import answers, find_caddy, start_caddy
-from support_agent.local.process import Program, Service
+from support_agent.local.caddy import find_caddy, start_caddy
+from support_agent.local.process import Program, Service, answers
 
 _CADDYFILE = Path("deploy/caddy/Caddyfile")
 _HOST = "127.0.0.1"

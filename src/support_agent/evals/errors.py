@@ -5,3 +5,7 @@ from support_agent.graph.errors import SupportAgentError
 
 class CannotMeasure(SupportAgentError):
     """There is no verdict, and why."""
+
+
+class JudgeUnusable(SupportAgentError):
+    """The judge gave no verdict, and why."""

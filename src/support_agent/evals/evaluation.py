@@ -10,11 +10,11 @@ from pydantic import TypeAdapter, ValidationError
 
 from support_agent.evals.baseline import OFFLINE, Before, Comparison, shortened
 from support_agent.evals.cases import Case, Dataset
-from support_agent.evals.errors import CannotMeasure
+from support_agent.evals.errors import CannotMeasure, JudgeUnusable
 from support_agent.evals.evaluators import Score, evaluators, judge
 from support_agent.evals.experiment import experiment
 from support_agent.evals.gate import NOT_WORSE, Check, Policy, Result, Verdict, floor_check, gate, rate_of
-from support_agent.evals.judging import Judged, JudgeUnusable, judge_answers, load_labels
+from support_agent.evals.judging import Judged, judge_answers, load_labels
 from support_agent.evals.outcome import Outcome
 from support_agent.evals.run import Errors, Journal, Player, fingerprint, gather, is_unmeasured, open_player
 from support_agent.graph.knowledge import load_library

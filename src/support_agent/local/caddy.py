@@ -1,11 +1,10 @@
 """Caddy from the distribution, as the proxy before several replicas."""
 
-import http.client
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-from support_agent.local.process import LocalServiceError, NotReadyError, Program, Service
+from support_agent.local.process import LocalServiceError, Program, Service, answers
 
 
 def find_caddy() -> str:
@@ -39,17 +38,3 @@ def start_caddy(config: Path, port: int, environment: Mapping[str, str]) -> Serv
             port=port,
         )
     )
-
-
-def answers(port: int, path: str = "/health") -> None:
-    """Return if what listens on `port` answers there with 200; raises OSError or NotReadyError."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=2)
-    try:
-        connection.request("GET", path)
-        status = connection.getresponse().status
-    except http.client.HTTPException as error:
-        raise NotReadyError(f"it does not speak HTTP: {type(error).__name__}") from None
-    finally:
-        connection.close()
-    if status != 200:
-        raise NotReadyError(f"it answers with status {status}")

@@ -9,7 +9,6 @@ it says that they do not answer it (answering.py). The same prompt always gets t
 """
 
 import argparse
-import http.client
 import importlib.util
 import json
 import os
@@ -19,15 +18,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from support_agent.local.process import LocalServiceError, NotReadyError, Program, Service, new_secret
+from support_agent.local.process import LocalServiceError, Program, Service, answers, new_secret
 
 if TYPE_CHECKING:
     from support_agent.local.vectors import Kind
 
 KEY_VARIABLE = "OFFLINE_MODEL_KEY"
-
-PROBE_TIMEOUT = 1.0
-"""Seconds one question to the starting server may take."""
 
 KEEP_ALIVE = 60
 """Seconds; longer than clients keep a connection, so that it is they who close it."""
@@ -56,26 +52,12 @@ def start_model() -> Service:
                 "--port",
                 str(port),
             ],
-            check=lambda port: _check(port, key),
+            check=lambda port: answers(port, "/v1/models/offline", {"Authorization": f"Bearer {key}"}),
             url="http://127.0.0.1:{port}/v1",
             secret=key,
             environment={KEY_VARIABLE: key},
         )
     )
-
-
-def _check(port: int, key: str) -> None:
-    """Return if the server on `port` accepts `key` and is the offline model."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PROBE_TIMEOUT)
-    try:
-        connection.request("GET", "/v1/models/offline", headers={"Authorization": f"Bearer {key}"})
-        reply = connection.getresponse()
-        if reply.status != 200:
-            raise NotReadyError(f"it answers with status {reply.status}")
-    except http.client.HTTPException as error:
-        raise NotReadyError(f"it does not speak HTTP: {type(error).__name__}") from None
-    finally:
-        connection.close()
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

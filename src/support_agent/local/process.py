@@ -8,6 +8,7 @@ Whatever ends this process also ends the service, because keeper.py stands betwe
 """
 
 import contextlib
+import http.client
 import os
 import re
 import secrets
@@ -19,6 +20,7 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -32,6 +34,7 @@ _KEEPER = Path(__file__).with_name("keeper.py")
 _POLL = 0.02  # seconds between two looks at a service that is starting
 _REDIS_PREFIX = re.compile(r"^\d+:[A-Z] \d+ \w+ \d+ [\d:.]+ [#*.-] ")
 _LONGEST_REASON = 300
+_PATIENCE = 2.0  # seconds that one answer of a starting service may take
 
 
 class LocalServiceError(Exception):
@@ -53,6 +56,24 @@ def free_port() -> int:
         listener.bind(("127.0.0.1", 0))
         port: int = listener.getsockname()[1]
         return port
+
+
+def answers(port: int, path: str = "/health", headers: Mapping[str, str] | None = None) -> None:
+    """Return if what listens on `port` of the loopback interface answers there with 200.
+
+    Raises OSError or NotReadyError.
+    """
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=_PATIENCE)
+    try:
+        connection.request("GET", path, headers=headers or {})
+        reply = connection.getresponse()
+        if reply.status != HTTPStatus.OK:
+            said = " ".join(reply.read(_LONGEST_REASON).decode("utf-8", "replace").split())
+            raise NotReadyError(f"it answers with status {reply.status}{said and f': {said}'}")
+    except http.client.HTTPException as error:
+        raise NotReadyError(f"it does not speak HTTP: {type(error).__name__}") from None
+    finally:
+        connection.close()
 
 
 @dataclass(frozen=True)
@@ -79,7 +100,7 @@ class Program:
 
 
 class Service:
-    """A service that is starting or running; made by `start_redis` and `start_model`.
+    """A service that is starting or running; made by `start_redis`, `start_model` and the like.
 
     As a context manager it is stopped at the end.
     """
@@ -102,7 +123,7 @@ class Service:
 
     @property
     def secret(self) -> str:
-        """The password (Redis) or API key (model) that it asks for."""
+        """The password or API key that it asks for, if any."""
         return self._program.secret
 
     @property
