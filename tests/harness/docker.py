@@ -57,8 +57,11 @@ class World:
     def client(self) -> "Redis":
         """Return a client of the Redis."""
         from redis import Redis  # when it is needed, since a script asks many times for something else
+        from redis.backoff import NoBackoff
+        from redis.retry import Retry
 
-        return Redis(port=self._told["port"], password=PASSWORD, socket_timeout=5)
+        # It is not asked again, as it would be for seconds after it was told to stop.
+        return Redis(port=self._told["port"], password=PASSWORD, socket_timeout=5, retry=Retry(NoBackoff(), 0))
 
     def start_redis(self) -> None:
         """Start it as docker-compose.yml does, and wait until it answers."""
