@@ -49,6 +49,7 @@ class Machine:
         self.port = free_port()
         (folder / "data").mkdir()
         (folder / "password").write_text(PASSWORD)
+        self.program("sleep", "#!/bin/sh\n")
         self.tell()
 
     def program(self, name: str, text: str) -> None:
@@ -200,7 +201,7 @@ def test_upgrade_goes_no_further_without_a_backup(machine: Machine) -> None:
     assert done.returncode != 0
     assert machine.image() == OLD
     assert replicas_started(machine) == []
-    assert not list((machine.root / "backups").glob("2*"))
+    assert not list((machine.root / "backups").iterdir())
 
 
 # Backup and restore
@@ -271,17 +272,51 @@ def test_restore_refuses_what_is_no_backup(machine: Machine) -> None:
     assert not (machine.folder / "asked").exists()
 
 
-def test_the_newest_backups_are_kept(machine: Machine) -> None:
-    """Fourteen of them, and whatever else is in the folder."""
+@pytest.fixture
+def copied(machine: Machine) -> Machine:
+    """A machine whose Redis and Postgres can be copied."""
     for name, text in (("redis-cli", "REDIS"), ("pg_dump", "PGDMP")):
         machine.program(name, f"#!/bin/sh\nprintf {text}\n")
+    (machine.root / "backups").mkdir()
+    return machine
+
+
+def backups(machine: Machine) -> list[str]:
+    return sorted(folder.name for folder in (machine.root / "backups").iterdir())
+
+
+def test_the_newest_backups_and_one_of_each_day_are_kept(copied: Machine) -> None:
+    """Hourly ones: twenty-four, the first of each of fourteen days, and whatever else is in the folder."""
     for day in range(10, 30):
-        (machine.root / f"backups/202601{day}T000000Z").mkdir(parents=True)
-    (machine.root / "backups/notes").mkdir()
-    done = machine.run("backup.sh")
+        for hour in range(24):
+            (copied.root / f"backups/202601{day}T{hour:02}4501Z").mkdir()
+    (copied.root / "backups/notes").mkdir()
+    done = copied.run("backup.sh")
     assert done.returncode == 0, done.stderr
-    kept = sorted(folder.name for folder in (machine.root / "backups").iterdir())
-    assert kept[0] == "20260117T000000Z"
-    assert len(kept) == 15
-    assert kept[-1] == "notes"
-    assert f"backups/{kept[-2]}\n" == done.stdout
+    new = done.stdout.strip().removeprefix("backups/")
+    days = [f"202601{day}T004501Z" for day in range(17, 30)]  # today is the fourteenth
+    hours = [f"20260129T{hour:02}4501Z" for hour in range(1, 24)]  # and its backup the twenty-fourth
+    assert backups(copied) == sorted([*days, *hours, new, "notes"])
+
+
+def test_a_backup_that_fails_leaves_nothing(copied: Machine) -> None:
+    """Nor does one that was killed, once there is another."""
+    copied.program("pg_dump", "#!/bin/sh\nexit 1\n")
+    (copied.root / "backups/.20260101T000000Z").mkdir()
+    assert copied.run("backup.sh").returncode == 1
+    assert backups(copied) == []
+
+
+def test_two_backups_in_one_second(copied: Machine) -> None:
+    """The second one waits for the next."""
+    copied.program(
+        "date",
+        f"""#!/bin/sh
+echo >>"{copied.folder}/dates"
+printf '20260101T00000%sZ\\n' "$(($(wc -l <"{copied.folder}/dates") / 3))"
+""",
+    )
+    made = [copied.run("backup.sh").stdout for _ in range(2)]
+    assert made == ["backups/20260101T000000Z\n", "backups/20260101T000001Z\n"]
+    assert backups(copied) == ["20260101T000000Z", "20260101T000001Z"]
+    assert (copied.root / "backups/20260101T000001Z/postgres.dump").read_text() == "PGDMP"
