@@ -1,12 +1,15 @@
 """A machine of one's own: its compose file and its scripts, on a `docker` that has this machine do the work."""
 
+import fcntl
 import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Generator
+import threading
+from collections.abc import Generator, Sequence
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +54,7 @@ class Machine:
         (folder / "data").mkdir()
         (folder / "password").write_text(PASSWORD)
         self.program("sleep", "#!/bin/sh\n")
+        self.replicas_run(OLD)
         self.tell()
 
     def program(self, name: str, text: str) -> None:
@@ -58,12 +62,26 @@ class Machine:
         (self.programs / name).write_text(text)
         (self.programs / name).chmod(0o755)
 
-    def tell(self, *never_ready: str) -> None:
-        """Say which images never become ready."""
+    def replicas_run(self, name: str) -> None:
+        """Have both replicas run the old image, under this name."""
+        replicas = {replica: {"name": name, "image": OLD} for replica in ("api-1", "api-2")}
+        (self.folder / "state.json").write_text(json.dumps({"images": {name: OLD}, "replicas": replicas}))
+        self.set(AGENT_IMAGE=name)
+
+    def set(self, **settings: str) -> None:
+        """Write settings into `.env`, in place of what it has of that name."""
+        kept = (line for line in (self.root / ".env").read_text().splitlines() if line.split("=")[0] not in settings)
+        lines = [*kept, *(f"{name}={value}" for name, value in settings.items())]
+        (self.root / ".env").write_text("\n".join(lines) + "\n")
+
+    def tell(self, *unhealthy: str, not_ready: Sequence[str] = (), killed_at: str = "") -> None:
+        """Say which images, or "IMAGE REPLICA", are broken, and at the start of which replica the script is killed."""
         redis = find_redis()
         told = {
-            "digests": {TAG: NEW, OLD: OLD},
-            "never ready": never_ready,
+            "registry": {TAG: NEW},
+            "unhealthy": unhealthy,
+            "not ready": not_ready,
+            "killed at": killed_at,
             "redis": [str(redis.server), *(word for file in redis.modules for word in ("--loadmodule", str(file)))],
             "port": self.port,
             "data": str(self.folder / "data"),
@@ -90,6 +108,12 @@ class Machine:
     def image(self) -> str:
         """Return what `.env` says that runs."""
         return (self.root / ".env").read_text().split("AGENT_IMAGE=")[1].split("\n")[0]
+
+    def runs(self) -> list[str]:
+        """Return the image of each replica."""
+        return [
+            replica["image"] for replica in json.loads((self.folder / "state.json").read_text())["replicas"].values()
+        ]
 
 
 @pytest.fixture
@@ -165,6 +189,7 @@ def test_upgrade_runs_the_digest_one_replica_after_the_other(without_backup: Mac
     assert done.returncode == 0, done.stderr
     assert done.stdout == f"upgraded from {OLD} to {NEW}\n"
     assert without_backup.image() == NEW
+    assert without_backup.runs() == [NEW, NEW]
     assert replicas_started(without_backup) == ["api-1", "api-2"]
     assert f"pull --quiet {TAG}" in without_backup.asked()
     assert all("--no-deps --wait" in asked for asked in without_backup.asked() if asked.startswith("compose up"))
@@ -175,8 +200,9 @@ def test_upgrade_goes_back_where_a_replica_is_not_ready(without_backup: Machine)
     without_backup.tell(NEW)
     done = without_backup.run("upgrade.sh", TAG)
     assert done.returncode == 1
-    assert f"{NEW} does not become ready; going back to {OLD}" in done.stderr
+    assert f"{NEW} does not serve; going back to {OLD}" in done.stderr
     assert without_backup.image() == OLD
+    assert without_backup.runs() == [OLD, OLD]
     assert replicas_started(without_backup) == ["api-1", "api-1", "api-2"]
 
 
@@ -196,6 +222,120 @@ def test_upgrade_leaves_what_is_new_enough(without_backup: Machine) -> None:
     assert replicas_started(without_backup) == ["api-1", "api-2"]
 
 
+@pytest.mark.parametrize("killed_at", ["api-1", "api-2"])
+def test_upgrade_finishes_what_was_killed(without_backup: Machine, killed_at: str) -> None:
+    """The next one does, and only the one after that has nothing to do."""
+    without_backup.tell(killed_at=killed_at)
+    assert without_backup.run("upgrade.sh", TAG).returncode == -signal.SIGKILL
+    without_backup.tell()
+    done = without_backup.run("upgrade.sh", TAG)
+    assert (done.returncode, done.stdout) == (0, f"upgraded from {OLD} to {NEW}\n")
+    assert (without_backup.image(), *without_backup.runs()) == (NEW, NEW, NEW)
+    assert "runs already" in without_backup.run("upgrade.sh", TAG).stdout
+
+
+def test_upgrade_starts_what_env_only_claims(without_backup: Machine) -> None:
+    """`.env` names the new image, and the replicas run the old one."""
+    without_backup.set(AGENT_IMAGE=NEW)
+    assert without_backup.run("upgrade.sh", TAG).returncode == 0
+    assert without_backup.runs() == [NEW, NEW]
+
+
+@pytest.mark.parametrize(("writes", "runs"), [(0, OLD), (1, NEW)])
+def test_upgrade_says_where_env_cannot_be_written(without_backup: Machine, writes: int, runs: str) -> None:
+    """Before anything is changed; where that comes later the new image runs, and the next upgrade is not in vain."""
+    full = without_backup.folder / "full"
+    without_backup.program(
+        "sed",
+        f"""#!/bin/sh
+if [ "$1" = -i ]; then
+    echo >>"{full}"
+    [ "$(wc -l <"{full}")" -le {writes} ] || {{ echo "sed: No space left on device" >&2; exit 4; }}
+fi
+exec /bin/sed "$@"
+""",
+    )
+    done = without_backup.run("upgrade.sh", TAG)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert f"can't write AGENT_IMAGE={runs} into .env" in done.stderr
+    assert (without_backup.image(), *without_backup.runs()) == (OLD, runs, runs)
+    (without_backup.programs / "sed").unlink()
+    assert without_backup.run("upgrade.sh", TAG).returncode == 0
+    assert (without_backup.image(), *without_backup.runs()) == (NEW, NEW, NEW)
+
+
+def test_upgrade_goes_back_to_what_ran_where_the_tag_has_moved(without_backup: Machine) -> None:
+    """Both replicas were started from the tag, which is the broken image's once it was pulled."""
+    without_backup.replicas_run(TAG)
+    without_backup.tell(NEW)
+    done = without_backup.run("upgrade.sh", TAG)
+    assert done.returncode == 1
+    assert f"going back to {OLD}" in done.stderr
+    assert (without_backup.image(), *without_backup.runs()) == (OLD, OLD, OLD)
+
+
+def test_upgrade_goes_back_where_a_replica_only_lives(without_backup: Machine) -> None:
+    """It is healthy, and never ready; the second one is not replaced."""
+    without_backup.tell(not_ready=[NEW])
+    done = without_backup.run("upgrade.sh", TAG)
+    assert done.returncode == 1
+    assert "api-1 is not ready" in done.stderr
+    assert (without_backup.image(), *without_backup.runs()) == (OLD, OLD, OLD)
+    assert replicas_started(without_backup) == ["api-1", "api-1", "api-2"]
+
+
+@pytest.mark.parametrize(("status", "said"), [(200, ""), (503, "no Redis")])
+def test_what_upgrade_asks_of_a_replica(status: int, said: str) -> None:
+    """Whether it is ready, and it passes on why it is not."""
+
+    class Replica(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(status if self.path == "/ready" else 404)
+            self.end_headers()
+            self.wfile.write(b"no Redis")
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - its name there
+            pass
+
+    program = (REPOSITORY / VPS / "upgrade.sh").read_text().split("python -I -c '")[1].split("'")[0]
+    with HTTPServer(("127.0.0.1", 0), Replica) as server:
+        answering = threading.Thread(target=server.handle_request)
+        answering.start()
+        command = [sys.executable, "-I", "-c", program.replace("8000", str(server.server_port))]
+        asked = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+        answering.join()
+    assert (asked.returncode, asked.stderr.strip()) == (int(status != 200), said)
+
+
+def test_upgrade_first_brings_back_the_replica_that_does_not_serve(without_backup: Machine) -> None:
+    """Meanwhile the other one goes on, and it keeps the new image where the old one does not serve either."""
+    without_backup.tell(not_ready=[f"{NEW} api-2"])
+    assert without_backup.run("upgrade.sh", TAG).returncode == 1
+    assert replicas_started(without_backup) == ["api-1", "api-2", "api-2", "api-1"]
+    assert without_backup.runs() == [OLD, OLD]
+    without_backup.tell(not_ready=[f"{NEW} api-2", OLD])
+    assert without_backup.run("upgrade.sh", TAG).returncode == 1
+    assert without_backup.runs() == [NEW, OLD]
+
+
+@pytest.mark.parametrize(("accepted", "status", "runs"), [("sk-smoke", 0, NEW), ("another", 1, OLD)])
+def test_upgrade_asks_each_replica_where_it_has_a_key(
+    without_backup: Machine, accepted: str, status: int, runs: str
+) -> None:
+    """And goes back where it gets no answer; the key is in nobody's arguments, and nowhere afterwards."""
+    without_backup.set(SMOKE_KEY="sk-smoke")
+    without_backup.program(
+        "python",
+        f"""#!/bin/sh
+[ "$1 $2 $3" = "deploy/smoke.py http://127.0.0.1:8000 --key-file" ] && [ "$(cat "$4")" = {accepted} ]
+""",
+    )
+    assert without_backup.run("upgrade.sh", TAG).returncode == status
+    assert without_backup.runs() == [runs, runs]
+    assert not any("sk-smoke" in asked for asked in without_backup.asked())
+    assert not (without_backup.folder / "key").exists()
+
+
 def test_upgrade_goes_no_further_without_a_backup(machine: Machine) -> None:
     """Nothing is changed where Redis can't be copied."""
     done = machine.run("upgrade.sh", TAG)
@@ -203,6 +343,17 @@ def test_upgrade_goes_no_further_without_a_backup(machine: Machine) -> None:
     assert machine.image() == OLD
     assert replicas_started(machine) == []
     assert not list((machine.root / "backups").iterdir())
+
+
+@pytest.mark.parametrize("arguments", [("upgrade.sh", TAG), ("backup.sh",), ("restore.sh", "/")])
+def test_one_at_a_time(machine: Machine, arguments: tuple[str, ...]) -> None:
+    """Each of the scripts leaves a machine alone on which one is under way."""
+    with (machine.root / ".vps.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        done = machine.run(*arguments)
+    assert done.returncode == 1
+    assert "a backup, an upgrade or a restore is under way" in done.stderr
+    assert not (machine.folder / "asked").exists()
 
 
 # Backup and restore

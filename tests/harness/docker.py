@@ -1,10 +1,12 @@
 """A `docker` for deploy/vps: it writes down what it is asked, and has this machine do what a container would.
 
-Run as a program, in a folder with a `world.json`: where things are, and which images never become ready.
+Run as a program, in a folder with a `world.json`: where things are, and which images are broken. What was pulled and
+what the replicas run is in `state.json`.
 """
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -24,17 +26,13 @@ class World:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._told: dict[str, Any] = json.loads((folder / "world.json").read_text())
+        self._state: dict[str, Any] = json.loads((folder / "state.json").read_text())
 
     def ask(self, arguments: list[str]) -> int:
         """Do what a `docker` with these arguments does; return its exit status."""
         with (self.folder / "asked").open("a") as asked:
             asked.write(" ".join(arguments).split("\n")[0] + "\n")
         match arguments:
-            case ["image", "inspect", "--format", "{{index .RepoDigests 0}}", image]:
-                sys.stdout.write(f"{self._told['digests'][image]}\n")
-            case ["compose", "up", *_, "api-1" | "api-2"]:
-                env = dict(line.split("=", 1) for line in Path(".env").read_text().splitlines())
-                return int(env["AGENT_IMAGE"] in self._told["never ready"])
             case ["compose", "up", *_, "redis", "postgres"]:
                 self.start_redis()
             case ["compose", "stop", *services] if "redis" in services:
@@ -44,11 +42,62 @@ class World:
             case ["compose", "run", "--rm", "-T", "--no-deps", "--entrypoint", entry, "redis" | "postgres", *command]:
                 return self._in_container([entry, *command])
             case _:
+                return self._ask_for_images(arguments)
+        return 0
+
+    def _ask_for_images(self, arguments: list[str]) -> int:
+        match arguments:
+            case ["pull", "--quiet", image]:
+                self._pull(image)
+            case ["image", "inspect", "--format", "{{index .RepoDigests 0}}", image]:
+                return self._say(self._state["images"].get(image, image.removeprefix("id of ")))
+            case ["inspect", "--format", "{{.Config.Image}}", *replicas]:
+                return self._say(*(self._state["replicas"][replica]["name"] for replica in replicas))
+            case ["inspect", "--format", "{{.Image}}", replica]:
+                return self._say(f"id of {self._state['replicas'][replica]['image']}")
+            case ["compose", "ps", *_, "--quiet", "api-1", "api-2"] | ["compose", "ps", *_, "--quiet", "api-2"]:
+                return self._say(*(word for word in arguments if word in self._state["replicas"]))
+            case ["compose", "up", *_, "api-1" | "api-2" as replica]:
+                return self._start(replica)
+            case ["compose", "exec", "-T", "api-1" | "api-2" as replica, "python", *_]:
+                return int(self._is("not ready", replica))
+            case ["compose", "exec", "-T", "api-1" | "api-2", *command]:
+                return self._in_container(command)
+            case _:
                 pass
         return 0
 
+    def _say(self, *lines: str) -> int:
+        sys.stdout.writelines(f"{line}\n" for line in lines)
+        return 0
+
+    def _remember(self) -> None:
+        (self.folder / "state.json").write_text(json.dumps(self._state))
+
+    def _pull(self, image: str) -> None:
+        self._state["images"][image] = self._told["registry"].get(image, image)
+        self._remember()
+
+    def _start(self, replica: str) -> int:
+        """Start a replica with the image of the environment or else of `.env`; return whether it is unhealthy."""
+        env = dict(line.split("=", 1) for line in Path(".env").read_text().splitlines())
+        name = os.environ.get("AGENT_IMAGE", env["AGENT_IMAGE"])
+        if replica == self._told["killed at"]:
+            os.kill(os.getppid(), signal.SIGKILL)
+            return 1
+        if name not in self._state["images"]:
+            self._pull(name)
+        self._state["replicas"][replica] = {"name": name, "image": self._state["images"][name]}
+        self._remember()
+        return int(self._is("unhealthy", replica))
+
+    def _is(self, what: str, replica: str) -> bool:
+        image = self._state["replicas"][replica]["image"]
+        return bool({image, f"{image} {replica}"} & set(self._told[what]))
+
     def _in_container(self, command: list[str]) -> int:
-        places = {_SECRET: self._told["password file"], "/data": self._told["data"]}
+        inside = "/tmp/key"  # noqa: S108 - a container's
+        places = {_SECRET: self._told["password file"], "/data": self._told["data"], inside: f"{self.folder}/key"}
         for inside, outside in places.items():
             command = [word.replace(inside, outside) for word in command]
         path = f"{self._told['programs']}:{os.environ['PATH']}"
