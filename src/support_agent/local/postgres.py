@@ -32,7 +32,7 @@ def start_postgres() -> Service:
 
     Raises LocalServiceError if there is none.
     """
-    binaries = _find()
+    binaries = find_postgres()
     password = new_secret()
     url = f"postgresql://{_USER}:{password}@127.0.0.1:{{port}}/postgres"
 
@@ -66,7 +66,8 @@ def start_postgres() -> Service:
     )
 
 
-def _find() -> Path:
+def find_postgres() -> Path:
+    """Return the folder of its programs; raises LocalServiceError if there is none."""
     spec = importlib.util.find_spec(_PACKAGE)
     if spec is None or spec.origin is None:
         raise LocalServiceError(
