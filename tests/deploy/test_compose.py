@@ -3,7 +3,6 @@
 import os
 import re
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,8 @@ import pytest
 import yaml
 
 from conftest import REPOSITORY
+from harness.planting import plant
+from harness.programs import tool
 from harness.prometheus import promtool
 from support_agent.api.drain import GRACE
 from support_agent.api.settings import ServiceSettings
@@ -38,8 +39,7 @@ def internal(file: Compose) -> set[str]:
 
 
 def schema(file: Path) -> subprocess.CompletedProcess[str]:
-    command = [Path(sys.executable).with_name("check-jsonschema"), "--builtin-schema", "vendor.compose-spec", file]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    return tool("check-jsonschema", "--builtin-schema", "vendor.compose-spec", file)
 
 
 def test_the_schema_accepts_the_file() -> None:
@@ -60,10 +60,8 @@ def test_the_schema_accepts_the_file() -> None:
 )
 def test_the_schema_refuses_what_is_wrong(tmp_path: Path, right: str, wrong: str) -> None:
     """An unknown word, an unknown condition, a value of the wrong kind."""
-    text = FILE.read_text()
-    assert right in text
     file = tmp_path / "docker-compose.yml"
-    file.write_text(text.replace(right, wrong, 1))
+    file.write_text(plant(FILE.read_text(), right, wrong))
     assert schema(file).returncode == 1
 
 
@@ -113,9 +111,7 @@ def test_only_the_proxy_is_open_to_the_world() -> None:
 )
 def test_what_opens_a_door_is_found(right: str, wrong: str, found: str) -> None:
     """A published port of a database, a network with a way out, a neighbour that has no business there."""
-    text = FILE.read_text()
-    assert right in text
-    assert found in reachable(compose(text.replace(right, wrong, 1)))
+    assert found in reachable(compose(plant(FILE.read_text(), right, wrong)))
 
 
 def test_the_proxy_alone_says_who_asks() -> None:

@@ -22,6 +22,7 @@ from starlette.types import Send
 
 from conftest import REPOSITORY, Serve
 from harness import promql
+from harness.planting import plant_in
 from harness.prometheus import prometheus, promtool
 from harness.scripted_model import Call, ScriptedModel, label, status, tokens
 from support_agent.api.auth import digest, new_key
@@ -85,16 +86,14 @@ def test_promtool_accepts_the_rules_and_the_configuration(deploy: Path) -> None:
         ("rules", RULES, "histogram_quantile(", "histogram_quantil("),
         ("rules", RULES, "for: 2m", "for: soon"),
         ("rules", RULES, "{{ $labels.name }}", "{{ $labels.name }"),
-        ("config", CONFIGURATION, "alerts.yml", "alert.yml"),
+        ("config", CONFIGURATION, "- alerts.yml", "- alert.yml"),
         ("config", CONFIGURATION, "credentials_file", "credential_file"),
         ("config", CONFIGURATION, "operator.key", "nobody.key"),
     ],
 )
 def test_promtool_refuses_what_is_wrong(deploy: Path, kind: str, file: Path, right: str, wrong: str) -> None:
     """An unknown function, a bad duration or template, a file that is not there."""
-    text = (deploy / file).read_text()
-    assert right in text
-    (deploy / file).write_text(text.replace(right, wrong))
+    plant_in(deploy / file, right, wrong)
     assert promtool("check", kind, deploy / file).returncode != 0
 
 

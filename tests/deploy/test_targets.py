@@ -25,6 +25,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from conftest import REPOSITORY, MakeSettings
 from harness.modal import fake_modal
+from harness.planting import plant, plant_in
 from harness.programs import kustomize
 from harness.prometheus import promtool
 from harness.scripted_model import ScriptedModel
@@ -75,12 +76,6 @@ Json = dict[str, Any]
 def filled_in(file: str) -> str:
     """Return a file as `envsubst` would hand it on."""
     return Template((DEPLOY / file).read_text()).substitute(PLACEHOLDERS)
-
-
-def plant(text: str, right: str, wrong: str) -> str:
-    """Put a mistake where it is first right."""
-    assert right in text
-    return text.replace(right, wrong, 1)
 
 
 def schema_says(schema: str, text: str) -> list[str]:
@@ -135,7 +130,7 @@ def test_kubernetes_accepts_every_object(name: str, version: str) -> None:
 def test_kubernetes_refuses_what_is_wrong(tmp_path: Path, file: str, right: str, wrong: str) -> None:
     """A field that is none, a value of another kind, a version that is gone."""
     folder = shutil.copytree(DEPLOY / "k8s", tmp_path / "k8s")
-    (folder / "base" / file).write_text(plant((folder / "base" / file).read_text(), right, wrong))
+    plant_in(folder / "base" / file, right, wrong)
     rendered = kustomize(folder / "production")
     for version in KUBERNETES:
         with pytest.raises((kubernetes_validate.ValidationError, kubernetes_validate.SchemaNotFoundError)):

@@ -3,13 +3,13 @@
 import json
 import re
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from conftest import REPOSITORY
+from harness.programs import tool
 from support_agent.evals.cases import Dataset, load_dataset, schema
 from support_agent.evals.errors import CannotMeasure
 from support_agent.evals.evaluators import _LANGUAGES
@@ -182,8 +182,7 @@ def test_the_committed_schema_is_the_models() -> None:
 
 
 def check(*files: Path) -> subprocess.CompletedProcess[str]:
-    command = [Path(sys.executable).with_name("check-jsonschema"), "--schemafile", SCHEMA, *files]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    return tool("check-jsonschema", "--schemafile", SCHEMA, *files)
 
 
 def test_the_committed_suites_fit_the_schema() -> None:

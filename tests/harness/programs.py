@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -23,6 +24,12 @@ def program(name: str, *, package: str | None = None, source: str | None = None)
     if found is None:
         give_up(f"{name} is not installed: {source or f'apt-get install {package or name}'}")
     return found
+
+
+def tool(name: str, *arguments: str | Path, seconds: float = 60) -> subprocess.CompletedProcess[str]:
+    """Run one of the tools that are installed with the tests."""
+    command = [Path(sys.executable).with_name(name), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=seconds, check=False)
 
 
 def kubectl() -> str:
