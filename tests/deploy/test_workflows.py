@@ -5,7 +5,6 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,8 @@ import pytest
 import yaml
 
 from conftest import REPOSITORY
+from harness.planting import plant, plant_in
+from harness.programs import tool
 from harness.runner import Runner
 from support_agent.evals.report import MARK
 
@@ -68,25 +69,12 @@ def workflows(tmp_path: Path) -> Path:
     return shutil.copytree(REPOSITORY / WORKFLOWS, tmp_path / WORKFLOWS)
 
 
-def check(name: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    """Run one of the tools that are installed with the tests."""
-    command = [Path(sys.executable).with_name(name), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-
-
 def zizmor(folder: Path) -> subprocess.CompletedProcess[str]:
-    return check("zizmor", "--offline", "--no-progress", "--persona=regular", folder)
+    return tool("zizmor", "--offline", "--no-progress", "--persona=regular", folder)
 
 
 def schema(folder: Path) -> subprocess.CompletedProcess[str]:
-    return check("check-jsonschema", "--builtin-schema", "vendor.github-workflows", *sorted(folder.glob("*.yml")))
-
-
-def plant(folder: Path, name: str, right: str, wrong: str) -> None:
-    """Put a mistake where it is first right."""
-    before = (folder / name).read_text()
-    assert right in before
-    (folder / name).write_text(before.replace(right, wrong, 1))
+    return tool("check-jsonschema", "--builtin-schema", "vendor.github-workflows", *sorted(folder.glob("*.yml")))
 
 
 def test_zizmor_finds_nothing() -> None:
@@ -114,7 +102,7 @@ def test_zizmor_finds_nothing() -> None:
 )
 def test_zizmor_finds_what_is_unsafe(workflows: Path, name: str, right: str, wrong: str, rule: str) -> None:
     """A tag for a pin, text of a stranger in a shell, a token left on the disk, too many rights."""
-    plant(workflows, name, right, wrong)
+    plant_in(workflows / name, right, wrong)
     found = zizmor(workflows)
     assert found.returncode > 10, found.stderr
     assert f"[{rule}]" in found.stdout
@@ -133,7 +121,7 @@ def test_the_schema_accepts_them() -> None:
 )
 def test_the_schema_refuses_bad_keys(workflows: Path, name: str, right: str, wrong: str) -> None:
     """A key that is none, a number that is none."""
-    plant(workflows, name, right, wrong)
+    plant_in(workflows / name, right, wrong)
     checked = schema(workflows)
     assert checked.returncode == 1
     assert name in checked.stdout
@@ -262,19 +250,174 @@ def test_required_checks_need_every_other_job() -> None:
     assert job["if"] == "${{ always() }}"
 
 
+# The rules
+
+Texts = dict[str, str]
+"""Each file of .github, by its path there."""
+
+KEYS = {"name", "on", "permissions", "concurrency", "env", "jobs"}
+JOB_KEYS = {
+    *("name", "needs", "if", "environment", "runs-on", "timeout-minutes", "permissions", "outputs", "strategy", "env"),
+    *("uses", "steps"),
+}
+STEP_KEYS = {"id", "name", "if", "uses", "with", "run", "env"}
+COMMAND = re.compile(r'(uv run|uvx|\.github/scripts/(targets/"\$TARGET"|[\w-]+)\.sh)( [\w./=-]+| "\$\w+")*')
+CLOUD = re.compile(r"^(?!\s*#).*\b(aws|az|gcloud|helm|kubectl|modal|railway|render|terraform)\s", re.MULTILINE)
+HANDED = re.compile(r"\b(curl|wget)\b|\|\s*(ba|da)?sh\b")
+ALWAYS = "${{ always() }}"
+CONDITIONS = {
+    ("comment", ""): (
+        "${{ !cancelled() && github.event_name == 'pull_request' "
+        "&& github.event.pull_request.head.repo.full_name == github.repository "
+        "&& (needs.evals.result == 'success' || needs.evals.result == 'failure') }}"
+    ),
+    ("required-checks", ""): ALWAYS,
+    **{(name, ""): MAIN_REPOSITORY for name in ("image", "live-evals", "feedback", "audit")},
+    ("production", ""): "${{ github.event_name == 'push' || inputs.production }}",
+    ("release", ""): "${{ !github.event.repository.fork }}",
+    **{(name, "actions/upload-artifact"): ALWAYS for name in ("evals", "live-evals")},
+    ("live-evals", "actions/cache/restore"): "${{ !inputs.new_baseline }}",
+    ("live-evals", "actions/cache/save"): "${{ steps.evals.outputs.baseline == 'new' }}",
+    **{
+        (name, what): condition
+        for name in ("staging", "production")
+        for what, condition in {
+            "google-github-actions/auth": "${{ env.TARGET != 'ecs' }}",
+            "google-github-actions/get-gke-credentials": "${{ env.TARGET == 'kubernetes' }}",
+            "aws-actions/configure-aws-credentials": "${{ env.TARGET == 'ecs' }}",
+            f'{SCRIPTS}/targets/"$TARGET".sh roll-back "$PREVIOUS"': (
+                "${{ (failure() || cancelled()) && steps.deploy.outputs.previous != '' }}"
+            ),
+        }.items()
+    },
+}
+"""When a job, or one of its steps, is left out; all others never are."""
+
+ENVIRONMENTS = {
+    **dict.fromkeys(("live-evals", "feedback"), "evals"),
+    **{name: name for name in ("staging", "production", "release")},
+}
+MACHINE = "ubuntu-24.04"
+SCAN = {
+    "image": "${{ steps.build.outputs.image }}",
+    "severity-cutoff": "high",
+    "only-fixed": True,
+    "output-format": "table",
+}
+
+
+def texts() -> Texts:
+    folder = REPOSITORY / WORKFLOWS.parent
+    return {str(file.relative_to(folder)): file.read_text() for file in folder.rglob("*") if file.is_file()}
+
+
+def title(step: dict[str, Any]) -> str:
+    """Return the action or the command of a step."""
+    return step["uses"].partition("@")[0] if "uses" in step else step["run"]
+
+
+def broken(files: Texts) -> set[str]:
+    """Return the rules that workflows and scripts break."""
+    scripts = {name: text for name, text in files.items() if name.startswith("scripts/")}
+    others = [text for name, text in scripts.items() if not name.startswith("scripts/targets/")]
+    known = {name: yaml.safe_load(files[f"workflows/{name}"].replace("\non:", '\n"on":')) for name in ALL}
+    every = [(name, job) for workflow in known.values() for name, job in workflow["jobs"].items()]
+    each = [(name, step) for name, job in every for step in job.get("steps", [])]
+    ran = [step["run"] for _, step in each if "run" in step]
+    conditions = {(name, ""): job["if"] for name, job in every if "if" in job}
+    conditions |= {(name, title(step)): step["if"] for name, step in each if "if" in step}
+    checkouts = [(name, step["with"]) for name, step in each if title(step) == "actions/checkout"]
+    keys = [(workflow, KEYS) for workflow in known.values()]
+    keys += [(job, JOB_KEYS) for _, job in every] + [(step, STEP_KEYS) for _, step in each]
+    environments = {name: job["environment"] for name, job in every if "environment" in job}
+    kept = {
+        "there is no other workflow": files.keys() - scripts.keys() == {f"workflows/{name}" for name in ALL},
+        "nothing goes on after a failure": all(thing.keys() <= allowed for thing, allowed in keys),
+        "nothing else is left out": conditions == CONDITIONS,
+        "only the comment is of another commit": [
+            (name, given.get("ref")) for name, given in checkouts if given.keys() & {"ref", "repository"}
+        ]
+        == [("comment", "${{ github.event.pull_request.base.sha }}")],
+        "the scan stops what it finds": [step["with"] for _, step in each if title(step) == "anchore/scan-action"]
+        == [SCAN],
+        "no deployment is broken off": all(
+            known[name]["concurrency"]["cancel-in-progress"] is False for name in (DEPLOY, NIGHTLY, RELEASE)
+        ),
+        "environments guard what they should": environments == ENVIRONMENTS,
+        "jobs run on GitHub's machines": {job.get("runs-on", MACHINE) for _, job in every} == {MACHINE},
+        "steps are one command or a script": all(COMMAND.fullmatch(command) for command in ran),
+        "only the targets' scripts know a cloud": not any(CLOUD.search(text) for text in [*others, *ran]),
+        "scripts run nothing just fetched": not any(HANDED.search(text) for text in scripts.values()),
+    }
+    return {rule for rule, is_kept in kept.items() if not is_kept}
+
+
+def test_every_rule_is_kept() -> None:
+    """Whoever reads a workflow can run its steps, and sees what may leave one out."""
+    assert broken(texts()) == set()
+
+
+SMOKE = "      - run: .github/scripts/smoke.sh\n"
+VERIFY = "      - run: .github/scripts/verify-image.sh\n"
+GOES_ON = "nothing goes on after a failure"
+
+
+@pytest.mark.parametrize(
+    ("file", "right", "wrong", "rule"),
+    [
+        (DEPLOY, SMOKE, f"{SMOKE}        continue-on-error: true\n", GOES_ON),
+        (DEPLOY, "    name: Production\n", "    name: Production\n    continue-on-error: true\n", GOES_ON),
+        (DEPLOY, SMOKE, f"{SMOKE}        shell: sh -c 'true'\n", GOES_ON),
+        (DEPLOY, "env:\n", "defaults: {run: {shell: 'true {0}'}}\nenv:\n", GOES_ON),
+        (CI, "evals.sh #", "evals.sh\n        if: github.event_name != 'push' #", "nothing else is left out"),
+        (DEPLOY, VERIFY, f"{VERIFY}        if: inputs.production\n", "nothing else is left out"),
+        (DEPLOY, SMOKE, f"{SMOKE}        if: ${{{{ !inputs.production }}}}\n", "nothing else is left out"),
+        (RELEASE, "${{ !github.event.repository.fork }}", "always()", "nothing else is left out"),
+        (
+            DEPLOY,
+            "          severity-cutoff",
+            "          fail-build: false\n          severity-cutoff",
+            "the scan stops what it finds",
+        ),
+        (DEPLOY, "severity-cutoff: high", "severity-cutoff: critical", "the scan stops what it finds"),
+        (
+            DEPLOY,
+            "persist-credentials: false",
+            "persist-credentials: false\n          ref: hotfix",
+            "only the comment is of another commit",
+        ),
+        (DEPLOY, "cancel-in-progress: false", "cancel-in-progress: true", "no deployment is broken off"),
+        (RELEASE, "    environment: release\n", "", "environments guard what they should"),
+        (DEPLOY, "runs-on: ubuntu-24.04", "runs-on: self-hosted", "jobs run on GitHub's machines"),
+        (CI, "uv run pyright", "uv run pyright || true", "steps are one command or a script"),
+        (CI, "uv run pyright", "uv run modal deploy deploy/modal_app.py", "only the targets' scripts know a cloud"),
+    ],
+)
+def test_a_broken_rule_is_named(file: str, right: str, wrong: str, rule: str) -> None:
+    """A failure that is overlooked, a check that is left out, another commit, an environment that guards nothing."""
+    name = f"workflows/{file}"
+    assert rule in broken(texts() | {name: plant(texts()[name], right, wrong)})
+
+
+@pytest.mark.parametrize(
+    ("name", "added", "rule"),
+    [
+        ("workflows/hotfix.yml", "name: Hotfix\n", "there is no other workflow"),
+        ("actions/deploy/action.yml", "name: Deploy\n", "there is no other workflow"),
+        ("scripts/smoke.sh", "gcloud run services update support-agent\n", "only the targets' scripts know a cloud"),
+        (
+            "scripts/install-uv.sh",
+            "curl -LsSf https://astral.sh/uv/install.sh | sh\n",
+            "scripts run nothing just fetched",
+        ),
+    ],
+)
+def test_a_file_that_breaks_a_rule_is_named(name: str, added: str, rule: str) -> None:
+    """A way to the cloud beside the pipeline, a program that nobody has pinned."""
+    assert rule in broken(texts() | {name: texts().get(name, "") + added})
+
+
 # The scripts
-
-
-def test_steps_are_one_command_or_a_script() -> None:
-    """So that whoever reads a workflow can run its steps."""
-    odd = [
-        command
-        for command in commands()
-        if not re.fullmatch(
-            r'(uv run|uvx|\.github/scripts/(targets/"\$TARGET"|[\w-]+)\.sh)( [\w./=-]+| "\$\w+")*', command
-        )
-    ]
-    assert not odd
 
 
 def test_scripts_are_used_and_stop_at_errors() -> None:
