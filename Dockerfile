@@ -25,6 +25,10 @@ FROM dependencies AS application
 COPY LICENSE README.md pyproject.toml ./
 COPY src src
 RUN uv pip install --python .venv --no-deps --target lib .
+COPY knowledge knowledge
+COPY deploy/smoke.py deploy/smoke.py
+# The image's user reads them, whatever the umask of the clone; `COPY --chmod` is not for every platform's builder.
+RUN chmod -R u=rwX,go=rX lib knowledge deploy
 
 FROM ${BASE}
 # The base's own installer is of no use in a file system that can't be written.
@@ -37,8 +41,8 @@ ENV PATH=/app/lib/bin:/app/.venv/bin:$PATH \
     SUPPORT_ENV=production
 COPY --from=dependencies /app/.venv .venv
 COPY --from=application /app/lib lib
-COPY knowledge knowledge
-COPY deploy/smoke.py deploy/smoke.py
+COPY --from=application /app/knowledge knowledge
+COPY --from=application /app/deploy deploy
 USER 65532:65532
 EXPOSE 8000
 # That the process lives; whether it takes new work, load balancers ask /ready.

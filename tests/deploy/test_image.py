@@ -21,7 +21,8 @@ from redis.asyncio import Redis
 
 from conftest import REPOSITORY, Report
 from harness.image import Builder, Image, context, instructions
-from harness.programs import as_root
+from harness.planting import plant
+from harness.programs import as_root, tool
 from harness.scripted_model import ScriptedModel
 from support_agent.api.auth import digest, new_key
 from support_agent.local.process import free_port
@@ -33,12 +34,6 @@ BUDGET = 200_000_000
 BUILD_TOOLS = ("uv", "uvx", "pip", "pip3", "gcc", "cc", "ld", "strip", "make", "git", "apt-get")
 NOT_INSTALLED = {"async-timeout", "colorama", "httpx2-jsfetch", "tzdata"}
 """In requirements.lock for other platforms or versions of Python alone; others may be left out by theirs."""
-
-
-def tool(name: str, *arguments: str | Path, seconds: float = 60) -> subprocess.CompletedProcess[str]:
-    """Run one of the tools that are installed with the tests."""
-    command = [Path(sys.executable).with_name(name), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=seconds, check=False)
 
 
 # What the Dockerfile says
@@ -63,9 +58,7 @@ def test_hadolint_finds_nothing() -> None:
 )
 def test_hadolint_finds_what_is_wrong(tmp_path: Path, right: str, wrong: str, rule: str) -> None:
     """Root, an image without a version, a package without one, a shell before the service."""
-    before = DOCKERFILE.read_text()
-    assert right in before
-    (tmp_path / "Dockerfile").write_text(before.replace(right, wrong, 1))
+    (tmp_path / "Dockerfile").write_text(plant(DOCKERFILE.read_text(), right, wrong))
     found = tool("hadolint", "--no-color", tmp_path / "Dockerfile")
     assert found.returncode == 1
     assert rule in found.stdout
@@ -73,7 +66,7 @@ def test_hadolint_finds_what_is_wrong(tmp_path: Path, right: str, wrong: str, ru
 
 def test_no_shell_stands_between_docker_and_the_service() -> None:
     """So SIGTERM reaches it, and its health check needs Python alone."""
-    steps = {one.name: one for one in instructions(DOCKERFILE)}
+    steps = {one.name: one for one in instructions(DOCKERFILE.read_text())}
     assert all(steps[name].is_list for name in ("ENTRYPOINT", "CMD", "HEALTHCHECK"))
     assert steps["ENTRYPOINT"].value + steps["CMD"].value[:1] == ("support-agent", "serve")
     assert "--workers" not in steps["CMD"].value
@@ -83,12 +76,12 @@ def test_no_shell_stands_between_docker_and_the_service() -> None:
 
 def test_dependencies_are_installed_before_the_source_is_copied() -> None:
     """They are a layer of their own that a change of the source leaves alone, and every hash is checked."""
-    steps = instructions(DOCKERFILE)
+    steps = instructions(DOCKERFILE.read_text())
     runs = [index for index, one in enumerate(steps) if one.name == "RUN" and "--require-hashes" in one.value[0]]
     copied = [one.value[:-1] for one in steps[: runs[0]] if one.name == "COPY" and not one.flags]
     assert (len(runs), copied) == (1, [("requirements.lock",)])
     final = [one.value[-1] for one in steps if one.name == "COPY"][-4:]
-    assert final == [".venv", "lib", "knowledge", "deploy/smoke.py"]
+    assert final == [".venv", "lib", "knowledge", "deploy"]
 
 
 def test_one_uv_builds_everything() -> None:
@@ -100,27 +93,37 @@ def test_one_uv_builds_everything() -> None:
 PRIVATE = (
     ".env",
     ".git/config",
-    "evals/report/report.json",
     "deploy/prometheus/operator.key",
-    "knowledge/.env",
+    "evals/report/report.json",
+    "knowledge/.draft.md",
+    "knowledge/id_rsa",
+    "knowledge/prod.env",
+    "knowledge/tls.p12",
     "knowledge/tls.pem",
-    "src/.env.production",
-    "src/support_agent/.envrc",
-    "src/support_agent/graph/operator.key",
-    "src/support_agent/__pycache__/main.pyc",
     "secrets.txt",
+    "src/support_agent/.envrc",
+    "src/support_agent/__pycache__/main.pyc",
+    "src/support_agent/api/.settings.py",
+    "src/support_agent/graph/operator.key",
 )
 
 
 @pytest.mark.parametrize(
-    "right", ["*\n!LICENSE", "**/.*\n", "**/*.key\n", "**/*.pem\n", "**/__pycache__\n**/*.key", ""]
+    ("right", "wrong"),
+    [
+        ("*\n!LICENSE", "!LICENSE"),
+        ("!knowledge/*.md", "!knowledge"),
+        ("!knowledge/company.yaml", "!knowledge/*"),
+        ("!src/support_agent/graph/*.py", "!src/support_agent/graph/*"),
+        ("!src/support_agent/*.py", "!src"),
+        ("**/.*\n", ""),
+        ("", ""),
+    ],
 )
-def test_nothing_private_is_in_the_context(tmp_path: Path, right: str) -> None:
-    """Wherever it lies; each line of .dockerignore keeps something out."""
-    ignore = (REPOSITORY / ".dockerignore").read_text()
-    assert right in ignore
-    (tmp_path / ".dockerignore").write_text(ignore.replace(right, "!LICENSE" if "LICENSE" in right else ""))
-    public = {"pyproject.toml", "requirements.lock", "LICENSE", "src/a/b.py", "knowledge/a.md", "deploy/smoke.py"}
+def test_nothing_private_is_in_the_context(tmp_path: Path, right: str, wrong: str) -> None:
+    """Wherever it lies, whatever its name ends with; what lets more in is noticed."""
+    (tmp_path / ".dockerignore").write_text(plant((REPOSITORY / ".dockerignore").read_text(), right, wrong))
+    public = {"pyproject.toml", "LICENSE", "src/support_agent/api/b.py", "knowledge/a.md", "deploy/smoke.py"}
     for name in {*PRIVATE, *public}:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
@@ -128,12 +131,28 @@ def test_nothing_private_is_in_the_context(tmp_path: Path, right: str) -> None:
     assert public <= context(tmp_path)
 
 
+def test_all_that_is_needed_is_in_the_context() -> None:
+    """Every module, of new packages too, and every article."""
+    needed = {*REPOSITORY.glob("src/**/*.py"), *REPOSITORY.glob("src/**/*.npz"), *REPOSITORY.glob("knowledge/*.*")}
+    assert {str(file.relative_to(REPOSITORY)) for file in needed} <= context(REPOSITORY)
+
+
 # What its steps build
+
+
+def cloned(folder: Path) -> Path:
+    """Return a copy of what the image is built of, as a clone under the umask 077 has it."""
+    for name in {"Dockerfile", ".dockerignore", *context(REPOSITORY)}:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(REPOSITORY / name, folder / name)
+    for path in folder.rglob("*"):
+        path.chmod(0o700 if path.is_dir() else 0o600)
+    return folder
 
 
 @pytest.fixture(scope="module")
 def image() -> Generator[Image]:
-    """The image, built where its user can read it."""
+    """The image, built where its user can read it, of files that only their owner can."""
     folder = Path(tempfile.mkdtemp(prefix="image-"))
     try:
         folder.chmod(0o755)
@@ -142,10 +161,10 @@ def image() -> Generator[Image]:
         assert uv
         (folder / "uv").mkdir()
         (folder / "uv/uv").symlink_to(uv)
-        steps = instructions(DOCKERFILE)
+        steps = instructions(DOCKERFILE.read_text())
         [named] = re.findall(r"--from=(\S+/uv:\S+)", DOCKERFILE.read_text())
         bases = [one.value[0].partition("=")[2] for one in steps if one.name == "ARG" and "BASE=" in one.value[0]]
-        yield Builder(folder, REPOSITORY, {named: folder / "uv", **dict.fromkeys(bases, base)}).build()
+        yield Builder(folder, cloned(folder / "clone"), {named: folder / "uv", **dict.fromkeys(bases, base)}).build()
     finally:
         subprocess.run(["rm", "-rf", folder], check=True)
 
@@ -206,6 +225,8 @@ def test_the_image_holds_what_is_locked_and_nothing_that_builds(image: Image) ->
     names = {file.name for file in image.root.rglob("*") if file.stat().st_mode & 0o111}
     assert not names & {*BUILD_TOOLS}
     assert len(list(image.path("knowledge").glob("*.md"))) == len(list((REPOSITORY / "knowledge").glob("*.md")))
+    unreadable = {file.name for file in image.path(".").rglob("*") if not file.stat().st_mode & 0o004}
+    assert unreadable == set()
     writable = {file.name for file in files(image) if file.stat().st_mode & 0o022}
     assert writable <= {".lock"}  # uv's, and empty
     labels = {name.removeprefix("org.opencontainers.image.") for name in image.labels}
@@ -339,20 +360,33 @@ def secrets_in(folder: Path) -> subprocess.CompletedProcess[str]:
     return tool("kingfisher", "scan", folder, "--no-validate", "--no-update-check", "--redact", seconds=120)
 
 
-@pytest.mark.soak
-def test_the_image_holds_no_secret(image: Image) -> None:
-    """And a key would be found wherever it lay."""
-    found = secrets_in(image.root)
+def finds_only_what_is_planted(folder: Path, planted: Path) -> None:
+    """Assert that there is no key in a folder, and that one would be found."""
+    found = secrets_in(folder)
     assert found.returncode == 0, found.stdout
-    planted = image.path("knowledge/planted.md")
     secret = "".join(("x8Vq2JmN4tRz7KpLwYcB", "1sDf6GhJ3aQeU5iOoXnM"))
     planted.write_text(f"aws_access_key_id = AKIA{'Q3EGRIHVZ7TQ5KX2'}\naws_secret_access_key = {secret}\n")
     try:
-        found = secrets_in(image.root)
+        found = secrets_in(folder)
     finally:
         planted.unlink()
     assert found.returncode == 200
     assert str(planted) in found.stdout
+
+
+@pytest.mark.soak
+def test_the_image_holds_no_secret(image: Image) -> None:
+    """And a key would be found wherever it lay."""
+    finds_only_what_is_planted(image.root, image.path("knowledge/planted.md"))
+
+
+def test_no_description_holds_a_secret(tmp_path: Path) -> None:
+    """Neither those of the platforms nor the workflows."""
+    for name in ("deploy", ".github"):
+        shutil.copytree(REPOSITORY / name, tmp_path / "all" / name)
+    for name in ("docker-compose.yml", "Dockerfile"):
+        shutil.copy(REPOSITORY / name, tmp_path / "all")
+    finds_only_what_is_planted(tmp_path / "all", tmp_path / "all/deploy/ecs/planted.txt")
 
 
 def vulnerabilities(requirements: Path) -> dict[str, list[str]] | None:

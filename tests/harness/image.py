@@ -50,9 +50,9 @@ class Instruction:
         return {name: value.strip('"') for name, value in zip(self.value[::2], self.value[1::2], strict=True)}
 
 
-def instructions(file: Path) -> list[Instruction]:
+def instructions(text: str) -> list[Instruction]:
     """Return what BuildKit's own parser reads."""
-    return [Instruction(one.cmd, one.value, one.flags, one.json) for one in dockerfile.parse_file(str(file))]
+    return [Instruction(one.cmd, one.value, one.flags, one.json) for one in dockerfile.parse_string(text)]
 
 
 def context(folder: Path) -> set[str]:
@@ -149,7 +149,7 @@ class Builder:
 
     def build(self) -> Image:
         """Execute every step, and return the image."""
-        for instruction in instructions(self._source / "Dockerfile"):
+        for instruction in instructions((self._source / "Dockerfile").read_text()):
             if instruction.name == "ARG" and self._image is None:
                 name, _, value = instruction.value[0].partition("=")
                 self._defaults[name] = value
@@ -229,3 +229,4 @@ def _copy_tree(source: Path, target: Path, files: set[Path] | None) -> None:
             into = target / file.relative_to(source)
             into.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(file, into)
+            shutil.copymode(file.parent, into.parent)
