@@ -1,8 +1,6 @@
 """The proxy of docker-compose.yml and of `support-agent cluster`: its file, and what a real Caddy makes of it."""
 
 import asyncio
-import json
-import os
 import subprocess
 import time
 from collections.abc import AsyncGenerator
@@ -12,12 +10,15 @@ from typing import Any
 
 import httpx
 import pytest
+import yaml
 from httpx_sse import aconnect_sse
 from redis.asyncio import Redis
 from websockets.asyncio.client import connect
 
 from conftest import REPOSITORY, Serve
+from harness.caddy import adapted, caddy
 from harness.own_redis import own_redis
+from harness.planting import plant
 from harness.programs import program
 from harness.scripted_model import ScriptedModel, tokens
 from support_agent.local.caddy import start_caddy
@@ -27,20 +28,10 @@ CADDYFILE = REPOSITORY / "deploy/caddy/Caddyfile"
 QUESTION = {"question": "Hello?"}
 
 
-def caddy(command: str, file: Path, **variables: str) -> subprocess.CompletedProcess[str]:
-    """Run one of Caddy's commands on a Caddyfile."""
-    values = {"SUPPORT_DOMAIN": ":80", "SUPPORT_REPLICAS": "api-1:8000 api-2:8000", **variables}
-    arguments = [program("caddy"), command, "--config", file, "--adapter", "caddyfile"]
-    environment = {**os.environ, "XDG_DATA_HOME": str(Path.cwd()), "XDG_CONFIG_HOME": str(Path.cwd()), **values}
-    return subprocess.run(arguments, env=environment, capture_output=True, text=True, timeout=30, check=False)
-
-
-def adapted(**variables: str) -> dict[str, Any]:
+def server(**variables: str) -> dict[str, Any]:
     """Return the one server that Caddy would run."""
-    said = caddy("adapt", CADDYFILE, **variables)
-    assert said.returncode == 0, said.stderr
-    [server] = json.loads(said.stdout)["apps"]["http"]["servers"].values()
-    return server
+    [found] = adapted(CADDYFILE, **variables)["apps"]["http"]["servers"].values()
+    return found
 
 
 @asynccontextmanager
@@ -79,20 +70,18 @@ def test_caddy_accepts_the_file() -> None:
 )
 def test_caddy_refuses_what_is_wrong(tmp_path: Path, right: str, wrong: str) -> None:
     """An unknown word, a bad duration, a bad network, a bad expression."""
-    text = CADDYFILE.read_text()
-    assert right in text
-    (tmp_path / "Caddyfile").write_text(text.replace(right, wrong))
+    (tmp_path / "Caddyfile").write_text(plant(CADDYFILE.read_text(), right, wrong))
     assert caddy("validate", tmp_path / "Caddyfile").returncode != 0
 
 
 def test_a_domain_brings_tls() -> None:
     """Caddy gets a certificate for it, and speaks plain HTTP without one."""
-    assert adapted()["listen"] == [":80"]
-    server = adapted(SUPPORT_DOMAIN="agent.example.com")
-    assert server["listen"] == [":443"]
-    assert server["routes"][0]["match"] == [{"host": ["agent.example.com"]}]
-    assert "tls_connection_policies" not in server
-    assert "automatic_https" not in server
+    assert server()["listen"] == [":80"]
+    secure = server(SUPPORT_DOMAIN="agent.example.com")
+    assert secure["listen"] == [":443"]
+    assert secure["routes"][0]["match"] == [{"host": ["agent.example.com"]}]
+    assert "tls_connection_policies" not in secure
+    assert "automatic_https" not in secure
 
 
 # The proxy
@@ -149,6 +138,19 @@ async def test_metrics_stay_inside(serve: Serve, redis: Redis) -> None:
             answer = await client.get(path)
             assert (answer.status_code, answer.headers["content-type"]) == (404, "application/problem+json")
             assert answer.json() == {"type": "about:blank", "title": "Not Found", "status": 404}
+
+
+async def test_its_health_check_tells_whether_it_answers(serve: Serve, redis: Redis) -> None:
+    """The one of docker-compose.yml, by Caddy itself, whatever the replicas say."""
+    program("wget")
+    services = yaml.safe_load((REPOSITORY / "docker-compose.yml").read_text())["services"]
+    [kind, command] = services["caddy"]["healthcheck"]["test"]
+    assert kind == "CMD-SHELL"
+    assert "http://127.0.0.1/metrics" in command
+    async with serve() as url, proxy(url) as client:
+        check = ["sh", "-c", command.replace("http://127.0.0.1", str(client.base_url).rstrip("/"))]
+        assert (await asyncio.to_thread(subprocess.run, check, timeout=20, check=False)).returncode == 0
+    assert (await asyncio.to_thread(subprocess.run, check, timeout=20, check=False)).returncode == 1
 
 
 async def test_without_redis_the_proxy_still_lets_ask_through(
