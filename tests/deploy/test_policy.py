@@ -1,0 +1,431 @@
+"""What descriptions may not say though their platforms accept it: rules, and for each a mistake that breaks it."""
+
+import ast
+import json
+import re
+import tempfile
+from collections.abc import Callable, Iterable
+from functools import cache
+from ipaddress import ip_address, ip_network
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from conftest import REPOSITORY
+from harness.caddy import adapted
+from harness.image import instructions
+from harness.planting import plant
+from harness.programs import kustomize
+from support_agent.api.drain import GRACE
+
+Files = dict[str, str]
+"""The text of each description, by its path."""
+
+Rules = dict[str, bool]
+"""Whether each rule is kept."""
+
+DOCS = "docs/deploy.md"
+COMPOSE = "docker-compose.yml"
+CADDYFILE = "deploy/caddy/Caddyfile"
+KUBERNETES = "deploy/k8s/"
+ADAPTER = f"{KUBERNETES}prometheus-adapter.yaml"
+ECS = "deploy/ecs/"
+CLOUD_RUN = "deploy/cloudrun/service.yaml"
+RENDER = "deploy/render.yaml"
+RAILWAY = "deploy/railway.json"
+MODAL = "deploy/modal_app.py"
+GRAFANA = "deploy/grafana/"
+SOURCE = f"{GRAFANA}provisioning/datasources/prometheus.yml"
+
+
+@cache
+def committed() -> Files:
+    kinds = ("Caddyfile", "*.json", "*.py", "*.yaml", "*.yml")
+    files = [file for kind in kinds for file in (REPOSITORY / "deploy").rglob(kind)]
+    names = [DOCS, COMPOSE, "Dockerfile", *(str(file.relative_to(REPOSITORY)) for file in files)]
+    return {name: (REPOSITORY / name).read_text() for name in names}
+
+
+def at(thing: Any, way: str) -> Any:
+    """Return what is there, by names and numbers with blanks between them; None where nothing is."""
+    for step in way.split():
+        try:
+            thing = thing[int(step) if isinstance(thing, list) else step]
+        except (KeyError, IndexError, TypeError):
+            return None
+    return thing
+
+
+# What is said in several of them
+
+NO_KEY = "no key is written down"
+NO_STRANGERS = "strangers are not let in"
+SIGTERM = "SIGTERM is what ends it"
+RESTARTS = "what ends is started again"
+ANY = "any instance serves any request"
+KEY = re.compile(r"KEY|PASSWORD(?!_+FILE)|SECRET|TOKEN|(REDIS|DATABASE)_URL")
+
+
+def variables(given: Iterable[tuple[str, Any]]) -> Rules:
+    """What is true of every environment; a value that is filled in later is none."""
+    written = [(name, str(value)) for name, value in given if value is not None and not str(value).startswith("${")]
+    return {
+        NO_KEY: not [name for name, _ in written if KEY.search(name)],
+        NO_STRANGERS: all(value.lower() == "false" for name, value in written if name == "SUPPORT_ALLOW_ANONYMOUS"),
+    }
+
+
+def named(pairs: list[dict[str, str]] | None, name: str = "name") -> list[tuple[str, str | None]]:
+    """Return names and plain values of a list of variables."""
+    return [(pair[name], pair.get("value")) for pair in pairs or []]
+
+
+# The image
+
+CHMOD = "chmod -R u=rwX,go=rX lib knowledge deploy"
+SETS = {"PATH", "PYTHONDONTWRITEBYTECODE", "PYTHONPATH", "PYTHONUNBUFFERED", "SUPPORT_ENV"}
+
+
+def image(files: Files) -> Rules:
+    steps = instructions(files["Dockerfile"])
+    last = steps[max(index for index, step in enumerate(steps) if step.name == "FROM") :]
+    runs = [step.value[0] for step in steps if step.name == "RUN"]
+    [check] = [step.value for step in steps if step.name == "HEALTHCHECK"]
+    return {
+        SIGTERM: "STOPSIGNAL" not in {step.name for step in steps},
+        "it is healthy while /health answers": "'/health'" in check[-1],
+        "it lets nobody write": [run for run in runs if "chmod" in run] == [CHMOD],
+        "it has no setting but its kind": {name for step in last if step.name == "ENV" for name in step.pairs} == SETS,
+        "every platform's builder takes it": not [
+            step
+            for step in steps
+            for flag in step.flags
+            if step.name in ("ADD", "COPY", "RUN") and "--from" not in flag
+        ],
+        "it runs nothing that it was just handed": not [run for run in runs if re.search(r"\b(curl|wget)\b|://", run)],
+    }
+
+
+# One machine
+
+RIGHTS = {"privileged", "user", "pid", "ipc", "uts", "userns_mode", "devices", "group_add", "volumes_from"}
+
+
+def compose(files: Files) -> Rules:
+    services = yaml.safe_load(files[COMPOSE])["services"]
+    redis, postgres, grafana = (services[name] for name in ("redis", "postgres", "grafana"))
+    options = dict(pairwise(redis["command"]))
+    [source] = yaml.safe_load(files[SOURCE])["datasources"]
+    [interval] = re.findall(r"health_interval (\d+)ms", files[CADDYFILE])
+    notice = float(at(services, "api-1 environment SUPPORT_SHUTDOWN_NOTICE") or 0)
+    environments = [variables(service.get("environment", {}).items()) for service in services.values()]
+    lasting = [service for name, service in services.items() if name != "secrets"]
+    return {
+        NO_KEY: all(each[NO_KEY] for each in environments),
+        RESTARTS: all(service.get("restart") == "unless-stopped" for service in lasting),
+        SIGTERM: not [name for name, service in services.items() if "stop_signal" in service],
+        "containers have their image's user, and no rights": not any(
+            RIGHTS & service.keys()
+            or service.get("network_mode", "none") != "none"
+            or "docker.sock" in str(service.get("volumes"))
+            for service in services.values()
+        ),
+        "servers say how they are": all(at(service, "healthcheck") for service in lasting if service is not grafana),
+        "Redis keeps what it holds": options.get("--appendonly") == "yes" and "redis:/data" in redis["volumes"],
+        "Redis forgets nothing": options.get("--maxmemory-policy", "noeviction") == "noeviction",
+        "Redis wants a password": options["redis-server"] == "/run/secrets/redis.conf",
+        "Postgres keeps what it holds": "postgres:/var/lib/postgresql/data" in postgres["volumes"],
+        "Postgres wants a password": postgres["environment"].keys()
+        == {"POSTGRES_USER", "POSTGRES_DB", "POSTGRES_PASSWORD_FILE"},
+        "Caddy keeps its certificates": "caddy:/data" in services["caddy"]["volumes"],
+        "Caddy knows of an end before it comes": notice >= 2 * float(interval) / 1000,
+        "Grafana wants a password": not [name for name in grafana["environment"] if name.startswith("GF_AUTH")],
+        "Grafana finds Prometheus": f"{source['url'].removeprefix('http://prometheus')}/-/ready"
+        in services["prometheus"]["healthcheck"]["test"][-1],
+    }
+
+
+@cache
+def caddy_runs(text: str) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, "Caddyfile")
+        file.write_text(text)
+        return adapted(file)
+
+
+def caddy(files: Files) -> Rules:
+    runs = caddy_runs(files[CADDYFILE])
+    asked = re.findall(r'"active": \{[^}]*"uri": "([^"]*)"', json.dumps(runs))
+    return {
+        "nobody changes it while it runs": runs["admin"] == {"disabled": True},
+        "requests have time to end": GRACE < (at(runs, "apps http grace_period") or 0) / 1e9 < 15,
+        "requests go to who is ready": asked == ["/ready"],
+        "it closes what is idle after its own two minutes": "keep_alive" not in json.dumps(runs),
+    }
+
+
+# Kubernetes
+
+RESOLVERS = ("169.254.20.10", "169.254.169.254")
+METADATA = RESOLVERS[1]
+LET_IN = {"key": "kubernetes.io/metadata.name", "operator": "In", "values": ["traefik", "monitoring"]}
+
+
+@cache
+def rendered(overlay: str, *texts: tuple[str, str]) -> dict[str, Any]:
+    """Return the objects of an overlay by their kinds."""
+    with tempfile.TemporaryDirectory() as folder:
+        for name, text in texts:
+            Path(folder, name).parent.mkdir(parents=True, exist_ok=True)
+            Path(folder, name).write_text(text)
+        return {thing["kind"]: thing for thing in kustomize(Path(folder, KUBERNETES, overlay))}
+
+
+def reaches(policy: Any, address: str, port: int, protocol: str = "TCP") -> bool:
+    """Return whether a NetworkPolicy lets pods send to an address that is no pod's."""
+    where = ip_address(address)
+    return any(
+        where in ip_network(block["cidr"]) and not any(where in ip_network(one) for one in block.get("except", []))
+        for rule in policy["egress"]
+        if any((to["port"], to.get("protocol", "TCP")) == (port, protocol) for to in rule["ports"])
+        for to in rule["to"]
+        if (block := to.get("ipBlock"))
+    )
+
+
+def overlay(things: dict[str, Any]) -> Rules:
+    pod = at(things, "Deployment spec template spec")
+    container = at(pod, "containers 0")
+    policy = things["NetworkPolicy"]["spec"]
+    service = things["Service"]["spec"]
+    return {
+        **variables([*things["ConfigMap"]["data"].items(), *named(container.get("env"))]),
+        ANY: service.get("sessionAffinity", "None") == "None",
+        "the ingress alone leads in": service.get("type", "ClusterIP") == "ClusterIP" and "externalIPs" not in service,
+        "only the proxy and Prometheus are let in": policy["ingress"]
+        == [{"from": [{"namespaceSelector": {"matchExpressions": [LET_IN]}}], "ports": [{"port": "http"}]}],
+        "names are found on every cluster": all(
+            reaches(policy, address, 53, protocol) for address in RESOLVERS for protocol in ("TCP", "UDP")
+        ),
+        "the cloud's metadata is out of reach": not any(reaches(policy, METADATA, port) for port in (80, 443, 8080)),
+        "pods share nothing with their node": not {"hostNetwork", "hostPID", "hostIPC", "volumes"} & pod.keys()
+        and not any("hostPort" in port for port in container["ports"]),
+        "a node's end leaves pods": at(things, "PodDisruptionBudget spec maxUnavailable") == 1,
+        "a roll-out leaves pods": at(things, "Deployment spec strategy rollingUpdate maxUnavailable") == 0,
+        "pods say what they need": all(
+            at(container, f"resources {what}") for what in ("requests cpu", "requests memory", "limits memory")
+        ),
+        "the image is a release": bool(re.fullmatch(r"\S+:v\d+\.\d+\.\d+", container["image"])),
+    }
+
+
+def kubernetes(files: Files) -> Rules:
+    texts = [(name, text) for name, text in files.items() if name.startswith(KUBERNETES)]
+    both = [overlay(rendered(name, *texts)) for name in ("staging", "production")]
+    adapter = yaml.safe_load(files[ADAPTER])
+    return {rule: all(each[rule] for each in both) for rule in both[0]} | {
+        "the adapter asks the cluster's Prometheus": str(at(adapter, "prometheus url")).endswith(".monitoring.svc"),
+    }
+
+
+def docs(files: Files) -> Rules:
+    text = files[DOCS]
+    charts = re.findall(r"^helm install \S+ ([\w-]+)/", text, re.MULTILINE)
+    return {"Helm knows its charts": all(f"helm repo add {name} https://" in text for name in charts)}
+
+
+# The clouds
+
+
+def ecs(files: Files) -> Rules:
+    parts = {name.removeprefix(ECS): json.loads(text) for name, text in files.items() if name.startswith(ECS)}
+    [container] = parts["task-definition.json"]["containerDefinitions"]
+    service, listener = parts["service.json"], parts["listener.json"]
+    attributes = {one["Key"]: one["Value"] for one in parts["target-group-attributes.json"]["Attributes"]}
+    check = at(container, "healthCheck command")
+    return {
+        **variables(named(container["environment"])),
+        ANY: attributes.get("stickiness.enabled") == "false",
+        "it has no capability": at(container, "linuxParameters") == {"capabilities": {"drop": ["ALL"]}}
+        and not container.get("privileged"),
+        "it is checked by what the image has": check[:2] == ["CMD", "python"] and "/health'" in check[-1],
+        "the balancer speaks TLS": listener["Protocol"] == "HTTPS" and "-TLS13-" in listener.get("SslPolicy", ""),
+        "a deployment takes no task away first": at(service, "deploymentConfiguration minimumHealthyPercent") == 100,
+        "tasks have no public address": at(service, "networkConfiguration awsvpcConfiguration assignPublicIp")
+        == "DISABLED",
+    }
+
+
+def cloud_run(files: Files) -> Rules:
+    service = yaml.safe_load(files[CLOUD_RUN])
+    pod = at(service, "spec template spec")
+    return {
+        **variables(named(at(pod, "containers 0 env"))),
+        "it has an account of its own": str(pod.get("serviceAccountName")).startswith("support-agent@"),
+        "requests go to the newest": at(service, "spec traffic") == [{"latestRevision": True, "percent": 100}],
+    }
+
+
+def render(files: Files) -> Rules:
+    blueprint = yaml.safe_load(files[RENDER])
+    services = {service["name"]: service for service in blueprint["services"]}
+    given = [variables(named(service["envVars"], "key")) for service in services.values()]
+    return {
+        **{rule: all(each[rule] for each in given) for rule in (NO_KEY, NO_STRANGERS)},
+        "Postgres is not reached from outside": all(one.get("ipAllowList") == [] for one in blueprint["databases"]),
+        "Redis is not reached from outside": at(services, "support-agent-redis type") == "pserv",
+        "only what passed is deployed": at(services, "support-agent autoDeployTrigger") == "checksPass",
+    }
+
+
+def railway(files: Files) -> Rules:
+    return {RESTARTS: at(json.loads(files[RAILWAY]), "deploy restartPolicyType") == "ALWAYS"}
+
+
+def modal(files: Files) -> Rules:
+    written = [
+        (key.value, ast.unparse(value).strip("'"))
+        for node in ast.walk(ast.parse(files[MODAL]))
+        if isinstance(node, ast.Dict)
+        for key, value in zip(node.keys, node.values, strict=True)
+        if isinstance(key, ast.Constant) and isinstance(key.value, str)
+    ]
+    return variables(written)
+
+
+# The rules
+
+PLATFORMS: dict[str, Callable[[Files], Rules]] = {
+    "Dockerfile": image,
+    COMPOSE: compose,
+    GRAFANA: compose,
+    CADDYFILE: caddy,
+    KUBERNETES: kubernetes,
+    DOCS: docs,
+    ECS: ecs,
+    CLOUD_RUN: cloud_run,
+    RENDER: render,
+    RAILWAY: railway,
+    MODAL: modal,
+}
+"""Who judges what lies there."""
+
+
+def judge(place: str) -> Callable[[Files], Rules]:
+    [found] = {rules for start, rules in PLATFORMS.items() if place.startswith(start)}
+    return found
+
+
+def broken(place: str, files: Files) -> set[str]:
+    """Return the rules that the descriptions in a place break."""
+    return {rule for rule, kept in judge(place)(files).items() if not kept}
+
+
+@pytest.mark.parametrize("place", PLATFORMS)
+def test_every_rule_is_kept(place: str) -> None:
+    """By what is committed."""
+    assert broken(place, committed()) == set()
+
+
+DEPLOYMENT, POLICY = f"{KUBERNETES}base/deployment.yaml", f"{KUBERNETES}base/networkpolicy.yaml"
+MAP, SERVICE = f"{KUBERNETES}base/kustomization.yaml", f"{KUBERNETES}base/service.yaml"
+TASK = f"{ECS}task-definition.json"
+OWN_USER = "containers have their image's user, and no rights"
+ENV = "it has no setting but its kind"
+
+MISTAKES = [
+    ("Dockerfile", "EXPOSE 8000", "EXPOSE 8000\nSTOPSIGNAL SIGKILL", SIGTERM),
+    ("Dockerfile", "'/health'", "'/healthz'", "it is healthy while /health answers"),
+    ("Dockerfile", "USER 65532", "RUN chmod -R 777 /app\nUSER 65532", "it lets nobody write"),
+    ("Dockerfile", f"RUN {CHMOD}\n", "", "it lets nobody write"),
+    ("Dockerfile", "SUPPORT_ENV=production", "SUPPORT_ENV=production SUPPORT_ALLOW_ANONYMOUS=true", ENV),
+    ("Dockerfile", "SUPPORT_ENV=production", "SUPPORT_ENV=production OPENAI_API_KEY=sk-1", ENV),
+    ("Dockerfile", "COPY knowledge", "COPY --chmod=755 knowledge", "every platform's builder takes it"),
+    ("Dockerfile", "RUN uv venv", "RUN --mount=type=cache,target=/c uv venv", "every platform's builder takes it"),
+    ("Dockerfile", "RUN uv venv", "RUN curl -sS a.example | sh && uv venv", "it runs nothing that it was just handed"),
+    (COMPOSE, "  read_only: true", '  read_only: true\n  user: "0"', OWN_USER),
+    (COMPOSE, "  read_only: true", "  read_only: true\n  privileged: true", OWN_USER),
+    (COMPOSE, "    networks: [data]", "    network_mode: host", OWN_USER),
+    (COMPOSE, "./deploy/caddy:/etc/caddy", "/var/run/docker.sock:/var/run/docker.sock", OWN_USER),
+    (COMPOSE, "  restart: unless", "  stop_signal: SIGKILL\n  restart: unless", SIGTERM),
+    (COMPOSE, "    SUPPORT_API_KEYS:\n", "    OPENAI_API_KEY: sk-1\n", NO_KEY),
+    (COMPOSE, "  restart: unless-stopped\n", "", RESTARTS),
+    (COMPOSE, '--appendonly, "yes"', '--appendonly, "no"', "Redis keeps what it holds"),
+    (COMPOSE, "- redis:/data", "- redis:/var/lib/redis", "Redis keeps what it holds"),
+    (COMPOSE, "384mb]", "384mb, --maxmemory-policy, allkeys-lru]", "Redis forgets nothing"),
+    (COMPOSE, "redis-server, /run/secrets/redis.conf, ", "redis-server, ", "Redis wants a password"),
+    (COMPOSE, "postgres:/var/lib/postgresql/data", "postgres:/var/lib/pgsql", "Postgres keeps what it holds"),
+    (COMPOSE, "POSTGRES_DB:", "POSTGRES_HOST_AUTH_METHOD: trust\n      POSTGRES_DB:", "Postgres wants a password"),
+    (COMPOSE, "caddy:/data #", "caddy:/srv #", "Caddy keeps its certificates"),
+    (COMPOSE, 'SHUTDOWN_NOTICE: "1.5"', 'SHUTDOWN_NOTICE: "0"', "Caddy knows of an end before it comes"),
+    (COMPOSE, "    healthcheck: # any", "    x-healthcheck: # any", "servers say how they are"),
+    (COMPOSE, "GF_ANALYTICS_", 'GF_AUTH_ANONYMOUS_ENABLED: "true"\n      GF_ANALYTICS_', "Grafana wants a password"),
+    (SOURCE, ":9090", ":9091", "Grafana finds Prometheus"),
+    (CADDYFILE, "admin off", "admin 0.0.0.0:2019", "nobody changes it while it runs"),
+    (CADDYFILE, "grace_period 10s\n", "", "requests have time to end"),
+    (CADDYFILE, "/ready\n", "/health\n", "requests go to who is ready"),
+    (CADDYFILE, "dial_timeout 500ms", "keepalive 15m", "it closes what is idle after its own two minutes"),
+    (MAP, "production", "production\n      - OPENAI_API_KEY=sk-1", NO_KEY),
+    (MAP, "production", "production\n      - SUPPORT_ALLOW_ANONYMOUS=true", NO_STRANGERS),
+    (
+        DEPLOYMENT,
+        "          envFrom:",
+        "          env: [{name: REDIS_URL, value: redis://a}]\n          envFrom:",
+        NO_KEY,
+    ),
+    (DEPLOYMENT, "    spec:\n", "    spec:\n      hostNetwork: true\n", "pods share nothing with their node"),
+    (DEPLOYMENT, "    spec:\n", "    spec:\n      hostPID: true\n", "pods share nothing with their node"),
+    (DEPLOYMENT, "maxUnavailable: 0", "maxUnavailable: 100%", "a roll-out leaves pods"),
+    (DEPLOYMENT, "          resources:", "          x-resources:", "pods say what they need"),
+    (f"{KUBERNETES}base/pdb.yaml", "maxUnavailable: 1", "maxUnavailable: 100%", "a node's end leaves pods"),
+    (f"{KUBERNETES}staging/kustomization.yaml", "v0.1.0", "main", "the image is a release"),
+    (SERVICE, "spec:\n", "spec:\n  type: LoadBalancer\n", "the ingress alone leads in"),
+    (SERVICE, "spec:\n", "spec:\n  sessionAffinity: ClientIP\n", ANY),
+    (POLICY, "  ingress:\n", "  ingress:\n    - {}\n", "only the proxy and Prometheus are let in"),
+    (POLICY, "169.254.20.10", "169.254.20.11", "names are found on every cluster"),
+    (POLICY, "169.254.169.254", "169.254.169.253", "names are found on every cluster"),
+    (POLICY, "except: [169.254.0.0/16]", "except: []", "the cloud's metadata is out of reach"),
+    (ADAPTER, "  url:", "  x-url:", "the adapter asks the cluster's Prometheus"),
+    (DOCS, "helm repo add prometheus-community", "helm repo add stable", "Helm knows its charts"),
+    (TASK, '"environment": [', '"environment": [{ "name": "OPENAI_API_KEY", "value": "sk-1" }, ', NO_KEY),
+    (TASK, '"environment": [', '"environment": [{ "name": "SUPPORT_ALLOW_ANONYMOUS", "value": "1" }, ', NO_STRANGERS),
+    (TASK, '{ "drop": ["ALL"] }', "{}", "it has no capability"),
+    (TASK, '"CMD",\n          "python"', '"CMD",\n          "curl"', "it is checked by what the image has"),
+    (f"{ECS}listener.json", '"HTTPS"', '"HTTP"', "the balancer speaks TLS"),
+    (f"{ECS}service.json", 'Percent": 100', 'Percent": 0', "a deployment takes no task away first"),
+    (f"{ECS}service.json", '"DISABLED"', '"ENABLED"', "tasks have no public address"),
+    (f"{ECS}target-group-attributes.json", '"false"', '"true"', ANY),
+    (CLOUD_RUN, "value: production", "value: production\n            - {name: OPENAI_API_KEY, value: sk-1}", NO_KEY),
+    (
+        CLOUD_RUN,
+        "SUPPORT_ENV\n              value: production",
+        "SUPPORT_ALLOW_ANONYMOUS\n              value: yes",
+        NO_STRANGERS,
+    ),
+    (CLOUD_RUN, "      serviceAccountName:", "      x-account:", "it has an account of its own"),
+    (CLOUD_RUN, "percent: 100", "percent: 1", "requests go to the newest"),
+    (RENDER, "KEY\n        sync: false", "KEY\n        value: sk-1", NO_KEY),
+    (RENDER, "SUPPORT_ENV\n        value: production", "SUPPORT_ALLOW_ANONYMOUS\n        value: true", NO_STRANGERS),
+    (RENDER, "ipAllowList: []", "ipAllowList: [{ source: 0.0.0.0/0 }]", "Postgres is not reached from outside"),
+    (RENDER, "    ipAllowList: []\n", "", "Postgres is not reached from outside"),
+    (RENDER, "type: pserv", "type: web", "Redis is not reached from outside"),
+    (RENDER, "checksPass", "commit", "only what passed is deployed"),
+    (RAILWAY, "ALWAYS", "NEVER", RESTARTS),
+    (MODAL, '"production",', '"production", "OPENAI_API_KEY": "sk-1",', NO_KEY),
+    (MODAL, '"production",', '"production", "SUPPORT_ALLOW_ANONYMOUS": "true",', NO_STRANGERS),
+]
+
+
+@pytest.mark.parametrize(("file", "right", "wrong", "rule"), MISTAKES)
+def test_a_broken_rule_is_named(file: str, right: str, wrong: str, rule: str) -> None:
+    """What lets strangers in, loses data, gives too many rights or fails when it is needed."""
+    assert rule in broken(file, committed() | {file: plant(committed()[file], right, wrong)})
+
+
+def test_every_rule_can_be_broken() -> None:
+    """By one of these mistakes."""
+    rules = {(judge(place), rule) for place in PLATFORMS for rule in judge(place)(committed())}
+    assert rules == {(judge(file), rule) for file, *_, rule in MISTAKES}
