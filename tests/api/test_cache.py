@@ -21,7 +21,7 @@ from harness.own_redis import own_redis
 from harness.scripted_model import Call, ScriptedModel, cut, stall, status, tokens
 from support_agent.api.auth import digest, new_key
 from support_agent.api.cache import normalised
-from support_agent.api.kept_answers import STATISTICS, KeptAnswers
+from support_agent.api.kept_answers import STATISTICS, KeptAnswers, Look
 from support_agent.graph import prompts
 from support_agent.graph.events import Failed, RunStarted, Token
 from support_agent.graph.run_log import RunLog
@@ -358,6 +358,24 @@ async def test_nobody_waits_for_longer_than_a_turn_may_take(
         statuses = await asyncio.gather(*(status_of(session, url) for url in urls * 5))
         assert time.monotonic() - began < 2.8  # twice the time would be 3
     assert set(statuses) == {504}
+
+
+async def test_who_comes_when_the_model_has_failed_is_told_how(
+    serve: Serve, redis: Redis, model: ScriptedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On another replica, and too late to be told by the one that asked."""
+    look = KeptAnswers.look
+
+    async def late(kept: KeptAnswers, key: str, lead: str | None, after: int) -> Look:
+        while await redis.exists(f"{key}:lock"):
+            await asyncio.sleep(0.01)
+        return await look(kept, key, lead, after)
+
+    monkeypatch.setattr(KeptAnswers, "look", late)
+    model.script("answer", stall)
+    async with caching(serve, 2, SUPPORT_ANSWER_TIMEOUT=1) as urls, aiohttp.ClientSession() as session:
+        statuses = await asyncio.gather(*(status_of(session, url) for url in urls))
+    assert statuses == [504, 504]
 
 
 async def test_what_is_told_twice_is_written_once(redis: Redis) -> None:

@@ -170,7 +170,7 @@ class Flight(Feed):
                 return answer
             ending = await self._lead(lock)
             if isinstance(ending, Failed) and ending.error not in _NOT_THE_MODELS:
-                await kept.tell_failure(key)
+                await kept.tell_failure(key, ending.error)
             return ending
         finally:
             with contextlib.suppress(RedisError, LockError):
@@ -203,8 +203,8 @@ class Flight(Feed):
 
     def _check(self, look: Look) -> None:
         """Raise RunError unless this replica may ask, now that the other is gone."""
-        if look.has_failed:
-            raise ModelUnavailable("another replica failed")
+        if look.failure:
+            raise RUN_ERRORS.get(look.failure, ModelUnavailable)("another replica failed")
         if self._text:
             raise Interrupted
 
