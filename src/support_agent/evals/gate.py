@@ -11,10 +11,11 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil, comb, sqrt
+from statistics import NormalDist
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
-from scipy.stats import binomtest, norm  # pyright: ignore[reportUnknownVariableType] - it declares no types
+from scipy.special import bdtrc
 
 from support_agent.evals.baseline import Before
 from support_agent.evals.errors import CannotMeasure
@@ -184,7 +185,7 @@ def gate(
 
 def wilson(passed: float, cases: float, confidence: float = CONFIDENCE) -> tuple[float, float]:
     """Return the Wilson score interval of a rate; `cases` may be an effective number and need not be whole."""
-    z = float(norm.ppf((1 + confidence) / 2))
+    z = NormalDist().inv_cdf((1 + confidence) / 2)
     rate = passed / cases
     centre = rate + z * z / (2 * cases)
     half = z * sqrt(rate * (1 - rate) / cases + z * z / (4 * cases * cases))
@@ -239,7 +240,7 @@ def mcnemar(worse: int, better: int) -> float:
     """Return the one-sided p of the exact McNemar test: that of so many worse ones, or more, if each is as likely."""
     if worse + better == 0:
         return 1.0
-    return float(binomtest(worse, worse + better, 0.5, alternative="greater").pvalue)
+    return float(bdtrc(worse - 1, worse + better, 0.5))
 
 
 def floor_check(name: str, rate: Rate, floor: float) -> Check:
