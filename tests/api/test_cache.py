@@ -30,6 +30,11 @@ QUESTION = {"question": "Why was I charged twice?"}
 CACHED = {"SUPPORT_CACHE_TTL": 60}
 
 
+async def kept_answers(redis: Redis) -> list[bytes | str]:
+    """Return the keys of the answers, and not of what those who share one tell each other for a moment."""
+    return [key for key in await redis.keys("answer:*") if len(key) == len("answer:") + 64]
+
+
 @asynccontextmanager
 async def caching(serve: Serve, count: int = 1, **variables: Any) -> AsyncGenerator[list[str]]:
     """Yield the addresses of replicas that keep answers."""
@@ -126,7 +131,7 @@ async def test_only_whole_answers_are_kept(serve: Serve, redis: Redis, model: Sc
     model.script("answer", *[reply] * 3)
     async with caching(serve, SUPPORT_ANSWER_TIMEOUT=1.5) as (url,), httpx.AsyncClient(base_url=url) as client:
         await ask(client)
-        assert [key for key in await redis.keys("answer:*") if len(key) == len("answer:") + 64] == []
+        assert await kept_answers(redis) == []
         model.script("answer", tokens(["Whole"]))
         answer = await ask(client)
         assert (answer.json()["answer"], answer.headers["X-Cache"]) == ("Whole", "miss")
@@ -141,7 +146,7 @@ async def test_a_fresh_answer_can_be_asked_for(serve: Serve, redis: Redis, model
         fresh = await ask(client, **{"Cache-Control": "no-cache"})
         assert (fresh.json()["answer"], fresh.headers["X-Cache"]) == ("New", "miss")
         assert (await ask(client)).json()["answer"] == "New"
-        (kept,) = await redis.keys("answer:*")
+        (kept,) = await kept_answers(redis)
         assert 55 <= await redis.ttl(kept) <= 60
     async with caching(serve, SUPPORT_CACHE_TTL=0) as (url,), httpx.AsyncClient(base_url=url) as client:
         assert [(await ask(client)).headers["X-Cache"] for _ in range(2)] == ["miss", "miss"]
@@ -341,7 +346,7 @@ async def test_a_kept_answer_of_another_kind_is_not_used(serve: Serve, redis: Re
     """What another version of the service wrote, or nobody, counts as nothing."""
     async with caching(serve) as (url,), httpx.AsyncClient(base_url=url) as client:
         await ask(client)
-        (kept,) = [key for key in await redis.keys("answer:*") if len(key) == len("answer:") + 64]
+        (kept,) = await kept_answers(redis)
         for rubbish in ("{", json.dumps({"event": "run", "run_id": "a"}), "\udcff".encode("utf-8", "surrogateescape")):
             await redis.set(kept, rubbish)
             assert (await ask(client)).headers["X-Cache"] == "miss"
