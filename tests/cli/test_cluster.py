@@ -161,16 +161,16 @@ class Outcomes:
 
 @asynccontextmanager
 async def _asking(client: httpx.AsyncClient) -> AsyncGenerator[Outcomes]:
-    """Ask something new RATE times a second, and wait for the answers at the end."""
+    """Ask RATE times a second, something new each third time, and wait for the answers at the end."""
     asked = Outcomes()
     tasks: list[asyncio.Task[None]] = []
+    began = time.monotonic()
 
     async def ask() -> str:
-        answer = await client.post("/ask", json={"question": f"What is {time.monotonic()}?"})
+        answer = await client.post("/ask", json={"question": f"What is {began} and {len(tasks) // 3}?"})
         return "200" if answer.status_code == 200 else f"{answer.status_code} {answer.text}"
 
     async def keep_asking() -> None:
-        began = time.monotonic()
         while True:
             tasks.append(asyncio.create_task(asked.note(ask())))
             await asyncio.sleep(max(0, began + len(tasks) / RATE - time.monotonic()))
