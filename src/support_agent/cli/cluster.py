@@ -50,7 +50,7 @@ def cluster(
         services = [*started.services, *replicas, caddy]
         _say(services, caddy.url)
         while True:
-            time.sleep(_LOOK)
+            time.sleep(_LOOK)  # nothing in the library waits for whichever of several processes ends first
             for service in services:
                 if (code := service.revive()) is not None:
                     print(f"{service.name} ended with {code}, and is started again", file=sys.stderr, flush=True)
