@@ -14,6 +14,7 @@ import aiohttp
 import httpx
 import pytest
 from redis.asyncio import Redis
+from redis.asyncio.lock import Lock
 from starlette.types import Send
 
 from conftest import Serve
@@ -252,6 +253,30 @@ async def test_an_answer_that_breaks_off_is_taken_up_for_followers(
     assert followed.text.startswith("data: One \n\n")
     assert rest in followed.text.removeprefix("data: One \n\n")
     assert whole.json()["answer"] == "".join(second)
+    assert len(model.of("answer")) == 2
+
+
+async def test_a_leader_that_has_failed_is_not_followed_again(
+    serve: Serve, redis: Redis, model: ScriptedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However long it takes to let go of its lead: who reads it on another replica waits for that, and then asks."""
+    release = Lock.release
+
+    async def slowly(lock: Lock) -> None:
+        await asyncio.sleep(0.3)
+        await release(lock)
+
+    monkeypatch.setattr(Lock, "release", slowly)
+    model.script("answer", tokens(["One "], pause=0.5, then=cut), tokens(["One ", "two"]))
+    async with caching(serve, 2) as (one, other), httpx.AsyncClient() as client:
+        leading = asyncio.create_task(client.get(f"{one}/stream", params=QUESTION))
+        await asyncio.sleep(0.3)
+        followed, whole = await asyncio.gather(
+            client.get(f"{other}/stream", params=QUESTION), client.post(f"{other}/ask", json=QUESTION)
+        )
+        assert "model-unavailable" in (await leading).text
+    assert followed.text == "data: One \n\ndata: two\n\ndata: [DONE]\n\n"
+    assert whole.json()["answer"] == "One two"
     assert len(model.of("answer")) == 2
 
 

@@ -99,12 +99,17 @@ class Errand:
 class Flight(Feed):
     """An answer that this replica or another asks for, and all here who want it; its events are Pieces."""
 
-    def __init__(self, errand: Errand, flights: dict[str, "Flight"] | None, *, is_second: bool) -> None:
+    def __init__(
+        self, errand: Errand, flights: dict[str, "Flight"] | None, past: str | None, *, is_second: bool
+    ) -> None:
         super().__init__()
         self.asks = False
         """This replica asks the model."""
         self.is_second = is_second
         """The model has failed before: when it fails again, nobody tries a third time."""
+        self.lead = past
+        """The name of the lead that asks, or did."""
+        self._past = past  # has failed, and may not have let go of its lock yet
         self._errand = errand
         self._flights = flights
         self._passengers = 0
@@ -170,7 +175,7 @@ class Flight(Feed):
                 return answer
             ending = await self._lead(lock)
             if isinstance(ending, Failed) and ending.error not in _NOT_THE_MODELS:
-                await kept.tell_failure(key, ending.error)
+                await kept.tell_failure(key, name_of(lock), ending.error)
             return ending
         finally:
             with contextlib.suppress(RedisError, LockError):
@@ -192,10 +197,10 @@ class Flight(Feed):
             if look.kept and self._continues(look.kept.answer):
                 return look.kept
             known += len(look.events)
-            if lead is None and look.lead:
-                lead = look.lead  # and count as its reader at once
+            if lead is None and look.lead and look.lead != self._past:
+                lead = self.lead = look.lead  # and count as its reader at once
                 continue
-            if look.lead is None or look.lead != lead:
+            if look.lead is None or look.lead != (lead or self._past):
                 self._check(look)
                 return None
             await asyncio.sleep(_LOOK)
@@ -203,14 +208,16 @@ class Flight(Feed):
 
     def _check(self, look: Look) -> None:
         """Raise RunError unless this replica may ask, now that the other is gone."""
-        if look.failure:
-            raise RUN_ERRORS.get(look.failure, ModelUnavailable)("another replica failed")
+        if look.failure and look.failure[0] != self._past:
+            self.lead, code = look.failure
+            raise RUN_ERRORS.get(code, ModelUnavailable)("another replica failed")
         if self._text:
             raise Interrupted
 
     async def _lead(self, lock: Lock) -> Done | Failed:
         """Ask the model, and tell those who asked other replicas what it says."""
         self._tells = True
+        self.lead = lead = name_of(lock)
         landed = asyncio.Event()
         telling = asyncio.create_task(self._tell(lock, landed))
         try:
@@ -221,7 +228,7 @@ class Flight(Feed):
         if self._told or not _is_whole(ending):  # else they find it kept
             with contextlib.suppress(RedisError):
                 rest = [*self._events[self._told :], ending]
-                await self._errand.kept.tell(self._errand.key, name_of(lock), self._told, rest)
+                await self._errand.kept.tell(self._errand.key, lead, self._told, rest)
         return ending
 
     async def _tell(self, lock: Lock, landed: asyncio.Event) -> None:
@@ -302,7 +309,7 @@ class Answering:
             with contextlib.suppress(RedisError):
                 await self._look()
         if not self._hit:
-            self._board(is_second=False)
+            self._board(None, is_second=False)
 
     async def _look(self) -> None:
         report = RunReport(str(uuid.uuid4()), self._errand.question, self._errand.context, is_hit=True)
@@ -364,15 +371,15 @@ class Answering:
         if failed.error == ShuttingDown.code and (flight.asks or self._errand.drain.over.is_set()):
             return False
         flight.leave()
-        self._board(is_second=failed.error not in _NOT_THE_MODELS)
+        self._board(flight.lead, is_second=failed.error not in _NOT_THE_MODELS)
         return True
 
-    def _board(self, *, is_second: bool) -> None:
+    def _board(self, past: str | None, *, is_second: bool) -> None:
         flights, key = self._flights, self._errand.key
         flight = flights.get(key) if flights is not None else None
         self._leads = flight is None
         if flight is None:
-            flight = Flight(self._errand, flights, is_second=is_second)
+            flight = Flight(self._errand, flights, past, is_second=is_second)
             if flights is not None:
                 flights[key] = flight
         flight.enter()

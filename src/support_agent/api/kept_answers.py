@@ -39,8 +39,8 @@ class Look:
     kept: Done | None
     lead: str | None
     """Who asks at the moment."""
-    failure: str | None
-    """Why the model gave no answer, a moment ago: an error's code."""
+    failure: tuple[str, str] | None
+    """Who got no answer of the model a moment ago, and why: the lead's name and an error's code."""
     events: Sequence[Event]
     """What followed the events that were known."""
 
@@ -95,10 +95,10 @@ class KeptAnswers:
         pipe.expire(_log(key, lead), _ALIVE)
         await write_once(pipe)
 
-    async def tell_failure(self, key: str, code: str) -> None:
+    async def tell_failure(self, key: str, lead: str, code: str) -> None:
         """Say why the model gave no answer, as against nobody having waited for it; if Redis can be reached."""
         with contextlib.suppress(RedisError):
-            await self._redis.set(f"{key}:failed", code, px=_FAILED)
+            await self._redis.set(f"{key}:failed", f"{lead} {code}", px=_FAILED)
 
     async def is_read(self, key: str, lead: str) -> bool:
         """Whether somebody reads what the lead writes."""
@@ -117,7 +117,8 @@ class KeptAnswers:
             if name != b"0-%d" % (after + len(events) + 1):  # some have expired
                 break
             events.append(events_json.validate_json(entry[b"event"]))
-        return Look(_done(kept), asking and asking.decode(), failed and failed.decode(), events)
+        failure = tuple(failed.decode().split()) if failed else None
+        return Look(_done(kept), asking and asking.decode(), failure, events)
 
 
 def name_of(lock: Lock) -> str:
