@@ -102,6 +102,38 @@ async def test_streams_pass_token_by_token(serve: Serve, model: ScriptedModel, r
             assert [await socket.recv() for _ in range(3)] == ["One", " two", "[DONE]"]
 
 
+async def test_a_stream_that_begins_early_is_not_cut_off() -> None:
+    """Caddy may see the end of a request's body after the answer has begun; here it is sent no sooner."""
+    begun = asyncio.Event()
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        if head.startswith(b"POST"):
+            writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+            writer.write(b"5\r\nfirst\r\n")
+            begun.set()
+            await asyncio.sleep(1)
+            writer.write(b"4\r\nlast\r\n0\r\n\r\n")
+        else:
+            writer.write(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n")
+        await writer.drain()
+        writer.close()
+
+    async def body() -> AsyncGenerator[bytes]:
+        yield b"one"
+        await begun.wait()
+        for piece in (b"two", b"six"):
+            await asyncio.sleep(0.2)
+            yield piece
+
+    async with await asyncio.start_server(answer, "127.0.0.1") as replica:
+        address, port = replica.sockets[0].getsockname()
+        async with proxy(f"http://{address}:{port}") as client:
+            headers = {"Content-Length": "9"}
+            streamed = await client.post("/chat/stream", content=body(), headers=headers)
+            assert streamed.text == "firstlast"
+
+
 async def test_a_client_that_hangs_up_ends_its_turn(serve: Serve, model: ScriptedModel, redis: Redis) -> None:
     """The replica learns of it through the proxy, and the model is not asked to go on."""
     model.script("answer", tokens(["word "] * 100, pause=0.2))
