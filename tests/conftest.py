@@ -1,6 +1,7 @@
 """Real parts for every test: a scripted model server, a folder of articles, the service on a socket."""
 
 import os
+import signal
 import sys
 from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import AbstractAsyncContextManager
@@ -24,6 +25,10 @@ REPOSITORY = Path(__file__).parent.parent
 # Else each of the tests' processes compiles, and pytest's workers rewrite, all that they import: a minute and more.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
+
+# A shell has what it starts in the background ignore Ctrl-C, and with it whatever the tests start, who send it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ARTICLES = {
     "refund-policy": (
