@@ -60,8 +60,7 @@ async def replicas(
 async def several(serve: Serve, count: int, **variables: Any) -> AsyncGenerator[list[httpx.AsyncClient]]:
     async with AsyncExitStack() as stack:
         clients: list[httpx.AsyncClient] = []
-        for _ in range(count):
-            url = await stack.enter_async_context(serve(**variables))
+        for url in await asyncio.gather(*(stack.enter_async_context(serve(**variables)) for _ in range(count))):
             limits = httpx.Limits(max_connections=200)
             client = httpx.AsyncClient(base_url=url, timeout=30, limits=limits)
             clients.append(await stack.enter_async_context(client))
@@ -401,26 +400,26 @@ async def test_a_session_belongs_to_its_caller(redis: Redis, make_settings: Make
     ],
 )
 async def test_a_bad_message_is_refused(
-    replicas: list[httpx.AsyncClient], model: ScriptedModel, body: dict[str, str], named: str
+    neighbours: list[httpx.AsyncClient], model: ScriptedModel, body: dict[str, str], named: str
 ) -> None:
     """A bad message gets a problem that names the field, before a stream begins."""
     for path in ("/chat", "/chat/stream"):
-        response = await replicas[0].post(path, json=body)
+        response = await neighbours[0].post(path, json=body)
         assert response.status_code == 422
         assert named in response.json()["detail"]
     assert model.calls == []
 
 
 @pytest.mark.parametrize("last", ["7", "other:7", "{run}:x", "{run}:-1", "{run}:9999999999"])
-async def test_a_foreign_last_event_id_is_refused(replicas: list[httpx.AsyncClient], last: str) -> None:
+async def test_a_foreign_last_event_id_is_refused(neighbours: list[httpx.AsyncClient], last: str) -> None:
     """An id that is not of this run is not taken for a place in it."""
-    run_id = (await replicas[0].post("/chat", json={"message": "Hello?"})).json()["run_id"]
+    run_id = (await neighbours[0].post("/chat", json={"message": "Hello?"})).json()["run_id"]
     headers = {"Last-Event-ID": last.format(run=run_id)}
-    response = await replicas[0].get(f"/runs/{run_id}/stream", headers=headers)
+    response = await neighbours[0].get(f"/runs/{run_id}/stream", headers=headers)
     assert response.status_code in (404, 422)
     assert "last-event-id" in response.json()["detail"].lower()
     assert (
-        await replicas[0].post("/chat", json={"message": "x"}, headers={"Idempotency-Key": "k" * 256})
+        await neighbours[0].post("/chat", json={"message": "x"}, headers={"Idempotency-Key": "k" * 256})
     ).status_code == 422
 
 
@@ -472,9 +471,9 @@ async def test_a_redis_that_freezes_or_dies_is_used_again_once_it_is_back(
                     await asyncio.sleep(0.1)
 
 
-async def test_ready_says_that_the_service_takes_work(replicas: list[httpx.AsyncClient]) -> None:
+async def test_ready_says_that_the_service_takes_work(neighbours: list[httpx.AsyncClient]) -> None:
     """GET /ready is 200 while all is well."""
-    response = await replicas[0].get("/ready")
+    response = await neighbours[0].get("/ready")
     assert (response.status_code, response.json()["status"]) == (200, "ready")
 
 
@@ -525,13 +524,13 @@ async def test_a_stream_read_to_its_end_is_not_resumed(replicas: list[httpx.Asyn
 
 
 async def test_an_event_that_a_running_turn_has_not_sent_can_not_be_resumed_after(
-    replicas: list[httpx.AsyncClient], model: ScriptedModel
+    neighbours: list[httpx.AsyncClient], model: ScriptedModel
 ) -> None:
     """Nobody waits for ever after an event that will never come."""
     model.script("answer", tokens(["Hello"], then=stall))
-    async with aconnect_sse(replicas[0], "POST", "/chat/stream", json={"message": "Hello?"}) as source:
+    async with aconnect_sse(neighbours[0], "POST", "/chat/stream", json={"message": "Hello?"}) as source:
         run = (await anext(source.aiter_sse())).id.partition(":")[0]
-        answer = await replicas[0].get(f"/runs/{run}/stream", headers={"Last-Event-ID": f"{run}:99"})
+        answer = await neighbours[0].get(f"/runs/{run}/stream", headers={"Last-Event-ID": f"{run}:99"})
         assert (answer.status_code, answer.json()["type"]) == (404, "no-such-event")
 
 
