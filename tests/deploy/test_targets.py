@@ -30,7 +30,7 @@ from harness.programs import kustomize
 from harness.prometheus import promtool
 from harness.scripted_model import ScriptedModel
 from harness.serving import serving
-from support_agent.api import drain
+from support_agent.api import drain, protocols
 from support_agent.api.settings import ServiceSettings
 from support_agent.cli import serve as serving_command
 from support_agent.graph.errors import SettingsError
@@ -519,7 +519,7 @@ def test_balancers_close_idle_connections_first() -> None:
         "Caddy": 120,
         "Google's": 600,
     }
-    assert {name: seconds for name, seconds in kept.items() if seconds >= serving_command._KEEP_ALIVE} == {}
+    assert {name: seconds for name, seconds in kept.items() if seconds >= protocols.KEEP_ALIVE} == {}
 
 
 def test_what_restarts_or_removes_instances_asks_health() -> None:
@@ -590,7 +590,7 @@ def test_the_docs_are_true() -> None:
     named = set(re.findall(r"(?<!/)\bdeploy/[\w/.-]*\w", text))
     assert {name for name in named if not (REPOSITORY / name).exists()} == set()
     assert {name for name in PLACEHOLDERS if not re.search(rf"\b(export .*)?{name}=", text)} == set()
-    for seconds in (LONGEST, serving_command._KEEP_ALIVE):
+    for seconds in (LONGEST, protocols.KEEP_ALIVE):
         assert f"{seconds:.0f} s" in text
     for block in re.findall(r"^```\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
         parsed = subprocess.run(["bash", "-n"], input=block, capture_output=True, text=True, timeout=60, check=False)

@@ -24,6 +24,8 @@ from support_agent.graph.report import Observe, RunReport
 from support_agent.graph.spans import trace_run
 from support_agent.graph.tracing import open_tracing
 
+_OLDEST = 100  # collections of the middle generation between two of the oldest; 10 by default
+
 
 class State(TypedDict):
     """What requests find in `request.state`."""
@@ -76,11 +78,11 @@ def _short_collections() -> Generator[None]:
     """Spare the garbage collector what lives as long as the service.
 
     A full collection would look through all of it, and stop every request for 0.2 s; what lives for a while, such as
-    traces that wait, is looked through ten times less often.
+    traces that wait, is looked through ten times less often than by default.
     """
     youngest, middle, oldest = gc.get_threshold()
     gc.freeze()
-    gc.set_threshold(youngest, middle, oldest * 10)
+    gc.set_threshold(youngest, middle, _OLDEST)
     try:
         yield
     finally:

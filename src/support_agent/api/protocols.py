@@ -17,6 +17,10 @@ from support_agent.api.request_id import HEADER, choose_request_id, request_id
 HEADERS_TIMEOUT = 10.0
 """Seconds that a request's headers may take to arrive."""
 
+KEEP_ALIVE = 620
+"""Seconds that an idle connection stays open: more than any balancer keeps one (Google's 600), since whoever closes
+first may close on a request that is under way, which the balancer answers with 502."""
+
 _LINGER = 2.0  # seconds that a client may go on to send what has been answered
 _MOST_EXCESS = 1_048_576  # bytes of it
 _MOST_UNREAD = 65_536  # bytes of pongs that a client has not read
@@ -119,5 +123,6 @@ OPTIONS: Mapping[str, Any] = {
     "proxy_headers": False,  # the application believes SUPPORT_TRUSTED_PROXIES alone
     "server_header": False,
     "access_log": False,  # it holds query strings, and so what customers ask
+    "timeout_keep_alive": KEEP_ALIVE,
 }
 """How uvicorn shall run the service."""

@@ -15,9 +15,6 @@ from support_agent.graph.errors import SettingsError
 
 _APPLICATION = "support_agent.api.app"
 _GRACE = 1  # seconds that open requests have to end, once the application has drained
-_KEEP_ALIVE = 620
-"""Seconds that an idle connection stays open: more than any balancer keeps one (Google's 600), since whoever closes
-first may close on a request that is under way, which the balancer answers with 502."""
 
 
 def serve(
@@ -50,7 +47,6 @@ def serve(
             reload=reload,
             log_config=log_config(as_json=settings.env == "production"),
             timeout_graceful_shutdown=_GRACE,
-            timeout_keep_alive=_KEEP_ALIVE,
             ws_max_size=settings.max_body,
             **OPTIONS,
         )
