@@ -232,6 +232,7 @@ async def test_a_case_without_an_answer_is_left_out(folder: Path, run: Run, mode
     assert "the safety case 'refund-4' got no answer: model-unavailable" in done.error
 
 
+@pytest.mark.soak
 async def test_a_model_that_is_down_gives_no_verdict(run: Run, model: ScriptedModel) -> None:
     """Exit status 2 and one line."""
     model.script("embeddings", status(500))
@@ -253,6 +254,7 @@ async def test_an_evaluation_that_is_stopped_has_no_verdict(run: Run, model: Scr
     assert done == (2, "", "support-agent: stopped before there was a verdict\n")
 
 
+@pytest.mark.soak
 async def test_a_report_that_can_not_be_written_is_no_verdict(folder: Path, run: Run) -> None:
     """Exit status 2, and the line names the file."""
     (folder / "taken").write_text("")
