@@ -100,6 +100,13 @@ def test_a_process_that_dies_is_reported_with_its_last_words_and_its_log() -> No
     assert service.log.read_text() == "first\nno more disk\n"
 
 
+def test_a_replica_that_dies_is_reported_with_its_reason() -> None:
+    """And not with uvicorn's line after it."""
+    said = "DATABASE_URL: Postgres can't be reached\nApplication startup failed. Exiting."
+    with pytest.raises(LocalServiceError, match="did not start: DATABASE_URL: Postgres can't be reached "):
+        Service(program(["sh", "-c", 'echo "$1"; exit 3', "sh", said])).wait()
+
+
 def test_a_process_that_dies_in_silence_is_reported() -> None:
     """There need not be any last words."""
     with pytest.raises(LocalServiceError, match="did not start: it said nothing"):

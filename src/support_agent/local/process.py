@@ -33,6 +33,7 @@ PORT_TRIES = 3
 _KEEPER = Path(__file__).with_name("keeper.py")
 _POLL = 0.02  # seconds between two looks at a service that is starting
 _REDIS_PREFIX = re.compile(r"^\d+:[A-Z] \d+ \w+ \d+ [\d:.]+ [#*.-] ")
+_UVICORNS_LAST = "Application startup failed. Exiting."  # follows the reason
 _LONGEST_REASON = 300
 _PATIENCE = 2.0  # seconds that one answer of a starting service may take
 
@@ -242,5 +243,5 @@ class Service:
 
 
 def _last_words(said: str) -> str:
-    lines = [line for line in said.splitlines() if line.strip()]
+    lines = [line for line in said.splitlines() if line.strip() and _UVICORNS_LAST not in line]
     return _REDIS_PREFIX.sub("", lines[-1])[:_LONGEST_REASON].strip() if lines else "it said nothing"
