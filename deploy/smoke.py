@@ -227,6 +227,8 @@ def main() -> None:
         parser.error(f"--key-file {given.key_file}: {error.strerror}")
     except UnicodeError:
         parser.error(f"--key-file {given.key_file}: an API key is plain ASCII")
+    if not key.isprintable():
+        parser.error(f"--key-file {given.key_file}: holds more than one line, or what can't be part of a key")
     sys.exit(0 if asyncio.run(smoke(given.url, key, given.timeout)) else 1)
 
 

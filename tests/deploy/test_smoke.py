@@ -208,12 +208,14 @@ async def test_what_a_proxy_breaks_is_noticed(
             for url in ("localhost:8000", "http://", "http://[", "http://h:99999", "http://h/x?y", "ftp://h")
         ),
         (["http://localhost", "--key-file", "binary"], "--key-file binary: an API key is plain ASCII"),
+        (["http://localhost", "--key-file", "two"], "--key-file two: holds more than one line"),
         (["http://localhost", "--key-file", "nowhere"], "--key-file nowhere: No such file or directory"),
     ],
 )
 async def test_a_mistake_on_the_command_line_is_named(arguments: list[str], message: str) -> None:
     """Without asking anybody anything."""
     Path("binary").write_bytes(b"\xff\xfe")
+    Path("two").write_text("one\ntwo\n")
     code, said = await smoke(*arguments)
     assert code == 2
     assert message in said[""]
