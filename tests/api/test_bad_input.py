@@ -153,3 +153,9 @@ async def test_the_instance_is_a_uri_reference(client: httpx.AsyncClient) -> Non
 async def test_health_answers_head(client: httpx.AsyncClient) -> None:
     """Load balancers ask for the head alone."""
     assert (await client.head("/health")).status_code == 200
+
+
+async def test_what_is_wrong_is_said_once(client: httpx.AsyncClient) -> None:
+    """Though several parts of the service take the name of the run."""
+    problem = check_problem(await client.get("/runs/nonexistent/stream"), 422)
+    assert [error["field"] for error in problem["errors"]] == ["run_id"]

@@ -4,7 +4,8 @@ import asyncio
 import subprocess
 import time
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +30,9 @@ QUESTION = {"question": "Hello?"}
 
 
 def server(**variables: str) -> dict[str, Any]:
-    """Return the one server that Caddy would run."""
-    [found] = adapted(CADDYFILE, **variables)["apps"]["http"]["servers"].values()
+    """Return the server that Caddy would run for the public."""
+    servers = adapted(CADDYFILE, **variables)["apps"]["http"]["servers"].values()
+    [found] = [server for server in servers if not server["listen"][0].startswith("unix/")]
     return found
 
 
@@ -64,7 +66,7 @@ def test_caddy_accepts_the_file() -> None:
         ("health_uri", "health_url"),
         ("health_interval 500ms", "health_interval soon"),
         ("trusted_proxies 0.0.0.0/0", "trusted_proxies 0.0.0.0/33"),
-        ("expression `{http.error.status_code} == 503`", "expression `{http.error.status_code} =`"),
+        ("expression `{err.status_code} == 503`", "expression `{err.status_code} =`"),
         ("error /metrics 404", "eror /metrics 404"),
     ],
 )
@@ -167,9 +169,61 @@ async def test_metrics_stay_inside(serve: Serve, redis: Redis) -> None:
     async with serve() as url, proxy(url) as client:
         assert (await client.get(f"{url}/metrics")).status_code == 200
         for path in ("/metrics", "/%6Detrics"):
-            answer = await client.get(path)
-            assert (answer.status_code, answer.headers["content-type"]) == (404, "application/problem+json")
-            assert answer.json() == {"type": "about:blank", "title": "Not Found", "status": 404}
+            answer = await client.get(path, headers={"X-Request-ID": "mine"})
+            elsewhere = await client.get("/nowhere", headers={"X-Request-ID": "mine"})
+            assert (answer.status_code, answer.headers["content-type"]) == (404, elsewhere.headers["content-type"])
+            assert answer.json() == {**elsewhere.json(), "instance": "/metrics"}
+            assert answer.headers["x-request-id"] == "mine"
+
+
+async def test_a_body_that_is_too_large_is_refused_as_such(serve: Serve, redis: Redis) -> None:
+    """Whether its length is known or not, though the answer comes long before its end."""
+
+    async def pieces() -> AsyncGenerator[bytes]:
+        for _ in range(160):
+            yield b"a" * 65_536
+
+    async with serve() as url, proxy(url) as client:
+        for body in (b"a" * 3_000_000, pieces(), b"a" * 10_000_000):
+            refused = await client.post("/ask", content=body, headers={"Content-Type": "application/json"})
+            assert (refused.status_code, refused.json()["type"]) == (413, "too-large")
+
+
+@pytest.mark.parametrize(
+    ("path", "offered", "instance"),
+    [("/chat", "mine", "/chat"), ("/a%22b", 'not "mine"', "/")],
+    ids=["plain", "odd"],
+)
+async def test_without_a_replica_the_proxy_says_so_itself(
+    serve: Serve, redis: Redis, path: str, offered: str, instance: str
+) -> None:
+    """As a problem like the service's own, whatever the client sends."""
+    async with AsyncExitStack() as replica, proxy(await replica.enter_async_context(serve())) as client:
+        await replica.aclose()
+        for _ in range(2):
+            answer = await client.post(path, json=QUESTION, headers={"X-Request-ID": offered})
+            assert answer.status_code in (502, 503)
+            assert answer.headers["content-type"] == "application/problem+json"
+            assert answer.headers["retry-after"] == "5"
+            named = answer.headers["x-request-id"]
+            assert named == offered if offered == "mine" else len(named) == 36
+            assert answer.json() == {
+                "type": "about:blank",
+                "title": HTTPStatus(answer.status_code).phrase,
+                "status": answer.status_code,
+                "detail": "The service did not answer. Try again, with the same Idempotency-Key if you sent one.",
+                "instance": instance,
+                "request_id": named,
+            }
+            await asyncio.sleep(1)  # Caddy has seen that it is not ready
+
+
+async def test_a_request_has_one_name(serve: Serve, redis: Redis) -> None:
+    """The client's own, or one that the proxy and the service share."""
+    async with serve() as url, proxy(url) as client:
+        answer = await client.get("/nowhere")
+        assert answer.json()["request_id"] == answer.headers["x-request-id"]
+        assert len(answer.headers.get_list("x-request-id")) == 1
 
 
 async def test_its_health_check_tells_whether_it_answers(serve: Serve, redis: Redis) -> None:
@@ -199,3 +253,19 @@ async def test_without_redis_the_proxy_still_lets_ask_through(
             assert (await client.post("/ask", json=QUESTION)).status_code == 200
             refused = await client.post("/chat", json={"message": "Hello?"})
             assert (refused.status_code, refused.json()["type"]) == (503, "memory-unavailable")
+
+
+async def test_without_redis_it_still_says_who_asks(serve: Serve, tmp_path: Path) -> None:
+    """Each address has its own limit then as well."""
+    with own_redis(tmp_path) as own:
+        settings = {"REDIS_URL": own.url, "SUPPORT_RATE_LIMIT": "1/minute", "SUPPORT_TRUSTED_PROXIES": "127.0.0.1"}
+        async with serve(**settings) as url, proxy(url) as client:
+            own.kill()
+            async with asyncio.timeout(10):
+                while (await client.get("/ready")).status_code == 200:
+                    await asyncio.sleep(0.1)
+            await asyncio.sleep(1)  # Caddy has seen it too
+            transport = httpx.AsyncHTTPTransport(local_address="127.0.0.2")
+            async with httpx.AsyncClient(base_url=client.base_url, transport=transport, timeout=20) as other:
+                statuses = [(await one.post("/ask", json=QUESTION)).status_code for one in (client, other, client)]
+            assert statuses == [200, 200, 429]

@@ -175,10 +175,9 @@ def _refusal(request: Request, error: RequestValidationError) -> Problem:
 
 
 def _fields(error: RequestValidationError | WebSocketRequestValidationError | ValidationError) -> list[FieldError]:
-    return [
-        FieldError(field=_field(item["loc"]), message=item["msg"].removeprefix("Value error, "))
-        for item in error.errors()
-    ]
+    # Once each: several of a route's dependencies may take the same parameter.
+    said = dict.fromkeys((_field(item["loc"]), item["msg"].removeprefix("Value error, ")) for item in error.errors())
+    return [FieldError(field=field, message=message) for field, message in said]
 
 
 def _invalid(fields: Sequence[FieldError], instance: str) -> Problem:

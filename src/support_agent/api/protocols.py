@@ -21,8 +21,7 @@ KEEP_ALIVE = 620
 """Seconds that an idle connection stays open: more than any balancer keeps one (Google's 600), since whoever closes
 first may close on a request that is under way, which the balancer answers with 502."""
 
-_LINGER = 2.0  # seconds that a client may go on to send what has been answered
-_MOST_EXCESS = 1_048_576  # bytes of it
+_LINGER = 2.0  # seconds that a client, or a proxy, may go on to send what has been answered, and that nobody keeps
 _MOST_UNREAD = 65_536  # bytes of pongs that a client has not read
 
 
@@ -30,7 +29,6 @@ class HttpProtocol(HttpToolsProtocol):
     """Answers 431 to endless headers and 408 to slow ones, and closes."""
 
     _head = 0
-    _excess = 0
     _in_head = True
     _deadline: asyncio.TimerHandle | None = None
 
@@ -45,15 +43,11 @@ class HttpProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Read on, unless the headers have become too large, or what comes is of no use any more."""
+        """Read on, unless the headers have become too large."""
         if self._in_head:
             self._head += len(data)
-        elif self._is_answered():
-            self._excess += len(data)
         super().data_received(data)
-        if self._excess > _MOST_EXCESS:
-            self.transport.abort()
-        elif self._in_head and self._head > MAX_HEADERS:
+        if self._in_head and self._head > MAX_HEADERS:
             self._refuse(431)
         elif self._in_head and self._is_answered():
             self._wait()
@@ -67,7 +61,7 @@ class HttpProtocol(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         """Be ready for the next request; how long it may stay away is uvicorn's to say."""
         self._in_head = True
-        self._head = self._excess = 0
+        self._head = 0
         self._stop_waiting()
         super().on_message_complete()
 
