@@ -10,6 +10,7 @@ is 0 if all passed. It makes five of the requests that SUPPORT_RATE_LIMIT counts
 import argparse
 import asyncio
 import json
+import math
 import secrets
 import sys
 from collections.abc import AsyncGenerator, Callable, Coroutine
@@ -221,6 +222,10 @@ def main() -> None:
     given = parser.parse_args()
     if not is_address(given.url):
         parser.error(f"{given.url!r} is no address of a service, such as https://agent.example.com")
+    if URL(given.url).user or URL(given.url).password:
+        parser.error("the address holds a user or a password; an API key belongs into a --key-file")
+    if not 0 < given.timeout < math.inf:
+        parser.error(f"--timeout {given.timeout:g}: has to be more than 0, and to end")
     try:
         key = given.key_file.read_text("ascii").strip() if given.key_file else ""
     except OSError as error:

@@ -19,12 +19,6 @@ if ! grep -q . "$notes"; then
     echo "::error::CHANGELOG.md has no section $version"
     exit 1
 fi
-deployed=$(gh run list --workflow deploy.yml --branch main --commit "$GITHUB_SHA" --status success \
-    --json databaseId --jq length)
-if [ "$deployed" = 0 ]; then
-    echo "::error::Deploy has not succeeded for $GITHUB_SHA: its smoke tests and its approval come first"
-    exit 1
-fi
 image=ghcr.io/${GITHUB_REPOSITORY,,}
 names=(--tag "$image:$GITHUB_REF_NAME")
 kind=(--prerelease)
@@ -33,7 +27,10 @@ if [[ $version != *[a-z]* ]]; then
     kind=(--latest)
 fi
 "$scripts/registry.sh"
-digest=$(docker buildx imagetools inspect "$image:sha-$GITHUB_SHA" --format '{{.Manifest.Digest}}')
+if ! digest=$(docker buildx imagetools inspect "$image:production-$GITHUB_SHA" --format '{{.Manifest.Digest}}'); then
+    echo "::error::No image of $GITHUB_SHA has reached production: its smoke tests and its approval come first"
+    exit 1
+fi
 IMAGE="$image@$digest" "$scripts/verify-image.sh"
 docker buildx imagetools create "${names[@]}" "$image@$digest"
 gh release create "$GITHUB_REF_NAME" --verify-tag --title "$GITHUB_REF_NAME" --notes-file "$notes" "${kind[@]}"

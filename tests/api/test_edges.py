@@ -63,6 +63,35 @@ async def test_slow_headers_and_bodies_are_cut(serve: Serve, monkeypatch: pytest
                 await asyncio.sleep(0.5)
 
 
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"FOO /ask HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"\x16\x03\x01 HTTP\r\n\r\n",
+        b"POST /ask HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nwide\r\n",
+    ],
+    ids=["method", "TLS", "chunks"],
+)
+async def test_what_is_no_http_is_refused(serve: Serve, sent: bytes) -> None:
+    """As a problem with an id, like everything else."""
+    async with serve() as url:
+        head, problem = await exchange(url, sent)
+    assert head.startswith(b"http/1.1 400")
+    assert (problem["type"], problem["detail"]) == ("malformed-request", "This is not HTTP/1.1.")
+    assert f"x-request-id: {problem['request_id']}".encode() in head
+
+
+async def test_what_is_no_http_ends_no_other_answer(serve: Serve, model: ScriptedModel) -> None:
+    """It gets no answer that an earlier request on its connection would take for its own."""
+    model.script("answer", tokens(["One ", "two"], pause=0.4))
+    async with serve() as url:
+        host, _, port = url.removeprefix("http://").partition(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        writer.write(b"GET /stream?question=Why HTTP/1.1\r\nHost: a\r\n\r\nFOO /ask HTTP/1.1\r\n\r\n")
+        assert b"400" not in await asyncio.wait_for(reader.read(), 10)
+        writer.close()
+
+
 @pytest.mark.parametrize("depth", [100, 900, 30_000])
 async def test_nested_json_is_refused(client: httpx.AsyncClient, model: ScriptedModel, depth: int) -> None:
     """However deep it is."""

@@ -1,6 +1,8 @@
 """The proxy of docker-compose.yml and of `support-agent cluster`: its file, and what a real Caddy makes of it."""
 
 import asyncio
+import json
+import re
 import subprocess
 import time
 from collections.abc import AsyncGenerator
@@ -22,6 +24,7 @@ from harness.own_redis import own_redis
 from harness.planting import plant
 from harness.programs import program
 from harness.scripted_model import ScriptedModel, tokens
+from support_agent.api.settings import ServiceSettings
 from support_agent.local.caddy import start_caddy
 from support_agent.local.process import free_port
 
@@ -84,6 +87,14 @@ def test_a_domain_brings_tls() -> None:
     assert secure["routes"][0]["match"] == [{"host": ["agent.example.com"]}]
     assert "tls_connection_policies" not in secure
     assert "automatic_https" not in secure
+
+
+def test_a_replica_that_hangs_is_given_up() -> None:
+    """Not before the longest answer that there can be."""
+    servers = json.dumps(adapted(CADDYFILE)["apps"]["http"]["servers"])
+    waits = [int(seconds) / 1e9 for seconds in re.findall(r'"response_header_timeout": (\d+)', servers)]
+    longest = 2 * ServiceSettings.model_fields["answer_timeout"].default
+    assert [longest < wait < longest + 30 for wait in waits] == [True, True]
 
 
 # The proxy
@@ -191,22 +202,22 @@ async def test_a_body_that_is_too_large_is_refused_as_such(serve: Serve, redis: 
 
 @pytest.mark.parametrize(
     ("path", "offered", "instance"),
-    [("/chat", "mine", "/chat"), ("/a%22b", 'not "mine"', "/")],
-    ids=["plain", "odd"],
+    [("/chat", ["mine"], "/chat"), ("/a%22b", ['not "mine"'], "/"), ("/chat", ["mine", 'x","y":"'], "/chat")],
+    ids=["plain", "odd", "two"],
 )
 async def test_without_a_replica_the_proxy_says_so_itself(
-    serve: Serve, redis: Redis, path: str, offered: str, instance: str
+    serve: Serve, redis: Redis, path: str, offered: list[str], instance: str
 ) -> None:
     """As a problem like the service's own, whatever the client sends."""
     async with AsyncExitStack() as replica, proxy(await replica.enter_async_context(serve())) as client:
         await replica.aclose()
         for _ in range(2):
-            answer = await client.post(path, json=QUESTION, headers={"X-Request-ID": offered})
+            answer = await client.post(path, json=QUESTION, headers=[("X-Request-ID", one) for one in offered])
             assert answer.status_code in (502, 503)
             assert answer.headers["content-type"] == "application/problem+json"
             assert answer.headers["retry-after"] == "5"
             named = answer.headers["x-request-id"]
-            assert named == offered if offered == "mine" else len(named) == 36
+            assert named == "mine" if offered == ["mine"] else len(named) == 36
             assert answer.json() == {
                 "type": "about:blank",
                 "title": HTTPStatus(answer.status_code).phrase,

@@ -116,17 +116,18 @@ def test_one_image_goes_all_the_way() -> None:
     """It is built by one job, named by its digest everywhere else, and verified before it is deployed."""
     jobs = workflows()["deploy.yml"]
     assert jobs["image"]["outputs"] == {"image": "${{ steps.build.outputs.image }}"}
-    for name in ("staging", "production"):
+    for name, last in {"staging": [], "production": ["mark-image.sh"]}.items():
         steps = jobs[name]["steps"]
         assert [step["run"].removeprefix(FOLDER) for step in steps if "run" in step] == [
             "verify-image.sh",
             'targets/"$TARGET".sh deploy',
             "smoke.sh",
             'targets/"$TARGET".sh roll-back "$PREVIOUS"',
+            *last,
         ]
         images = {step["env"]["IMAGE"] for step in steps if "IMAGE" in step.get("env", {})}
         assert images == {"${{ needs.image.outputs.image }}"}
-        assert steps[-1]["if"] == "${{ (failure() || cancelled()) && steps.deploy.outputs.previous != '' }}"
+        assert steps[-1 - len(last)]["if"] == "${{ (failure() || cancelled()) && steps.deploy.outputs.previous != '' }}"
     kinds = [step.get("run", step.get("uses", "")) for step in jobs["image"]["steps"]]
     in_order = ("build-image.sh", "anchore/scan-action@", "/sign-image.sh")
     assert [next(one for one in in_order if one in kind) for kind in kinds if any(one in kind for one in in_order)] == [
@@ -135,8 +136,9 @@ def test_one_image_goes_all_the_way() -> None:
 
 
 def test_production_does_what_staging_did() -> None:
-    """Step by step, but for its name."""
+    """Step by step, but for its name; what has passed is marked then."""
     jobs = workflows()["deploy.yml"]
+    assert jobs["production"]["steps"].pop()["run"] == f"{FOLDER}mark-image.sh"
     staging, production = (json.dumps(jobs[name]["steps"]) for name in ("staging", "production"))
     assert production == staging.replace('"STAGE": "staging"', '"STAGE": "production"')
 
@@ -382,15 +384,11 @@ CHANGES = "# Changelog\n\n## Unreleased\n\n- Next.\n\n## 1.2.0 - 2026-11-01\n\n-
 
 
 def release(
-    runner: Runner, *, tag: str = "v1.2.0", version: str = "1.2.0", changes: str = CHANGES, deployed: int = 1
+    runner: Runner, *, tag: str = "v1.2.0", version: str = "1.2.0", changes: str = CHANGES, deployed: bool = True
 ) -> tuple[int, str]:
     """Release a commit that has this version and these changes by this tag."""
-    runner.recorder("docker", f"if 'inspect' in given:\n    print({DIGEST!r})\n")
-    runner.recorder(
-        "gh",
-        f"if 'run' in given:\n    print({deployed})\n"
-        "else:\n    print(Path(given[given.index('--notes-file') + 1]).read_text())\n",
-    )
+    runner.recorder("docker", f"if 'inspect' in given:\n    print({DIGEST!r})\n    sys.exit({int(not deployed)})\n")
+    runner.recorder("gh", "print(Path(given[given.index('--notes-file') + 1]).read_text())\n")
     (runner.work / "pyproject.toml").write_text(f'[project]\nversion = "{version}"\n')
     (runner.work / "CHANGELOG.md").write_text(changes)
     done = runner.run("release.sh", **COMMIT, GITHUB_REF_NAME=tag)
@@ -411,9 +409,8 @@ def test_a_release_names_the_image_of_its_commit(runner: Runner, version: str, n
     assert status == 0
     programs = [call[:4] for call in runner.calls()]
     assert ["docker", "buildx", "build"] not in [program[:3] for program in programs]
-    deployed, inspect, verify, create, publish = [call for call in runner.calls() if call != LOGIN]
-    assert deployed[deployed.index("--commit") + 1] == "c0ffee"
-    assert f"{IMAGE}:sha-c0ffee" in inspect
+    inspect, verify, create, publish = [call for call in runner.calls() if call != LOGIN]
+    assert f"{IMAGE}:production-c0ffee" in inspect
     assert verify[:2] == ["cosign", "verify"]
     assert create[1:] == ["buildx", "imagetools", "create", *names, BUILT]
     assert publish[:5] == ["gh", "release", "create", f"v{version}", "--verify-tag"]
@@ -443,7 +440,16 @@ def test_a_release_of_an_unknown_image_is_refused(runner: Runner) -> None:
 
 
 def test_a_release_of_what_was_not_deployed_is_refused(runner: Runner) -> None:
-    """Its smoke test may have failed; nothing is named or published."""
-    status, said = release(runner, deployed=0)
-    assert (status, len(runner.calls())) == (1, 1)
-    assert said == "::error::Deploy has not succeeded for c0ffee: its smoke tests and its approval come first\n"
+    """Its smoke test may have failed, or nobody have approved of it; nothing is named or published."""
+    status, said = release(runner, deployed=False)
+    assert status == 1
+    assert not [call for call in runner.calls() if "create" in call]
+    assert said == "::error::No image of c0ffee has reached production: its smoke tests and its approval come first\n"
+
+
+def test_what_has_reached_production_is_marked(runner: Runner) -> None:
+    """By its digest, whatever the commit's tag has come to name."""
+    runner.recorder("docker")
+    assert runner.run("mark-image.sh", **COMMIT, IMAGE=BUILT).returncode == 0
+    create = ["docker", "buildx", "imagetools", "create", "--tag", f"{IMAGE}:production-c0ffee", BUILT]
+    assert runner.calls() == [LOGIN, create]

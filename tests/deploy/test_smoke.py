@@ -207,6 +207,11 @@ async def test_what_a_proxy_breaks_is_noticed(
             ([url], f"'{url}' is no address of a service, such as https://agent.example.com")
             for url in ("localhost:8000", "http://", "http://[", "http://h:99999", "http://h/x?y", "ftp://h")
         ),
+        (["http://a:secret@localhost"], "the address holds a user or a password"),
+        *(
+            (["http://h", "--timeout", time], f"--timeout {time}: has to be more than 0")
+            for time in ("0", "-1", "nan", "inf")
+        ),
         (["http://localhost", "--key-file", "binary"], "--key-file binary: an API key is plain ASCII"),
         (["http://localhost", "--key-file", "two"], "--key-file two: holds more than one line"),
         (["http://localhost", "--key-file", "nowhere"], "--key-file nowhere: No such file or directory"),
@@ -219,3 +224,4 @@ async def test_a_mistake_on_the_command_line_is_named(arguments: list[str], mess
     code, said = await smoke(*arguments)
     assert code == 2
     assert message in said[""]
+    assert "secret" not in said[""]

@@ -137,6 +137,12 @@ def rate_limit_problem(error: RateLimited, instance: str) -> Problem:
     return _problem(429, "rate-limited", "Too many requests", str(error), instance)
 
 
+def unread_response(status: int) -> Response:
+    """Answer a request that is refused before anything of it, its address too, is known."""
+    problem = _http_problem(status, "/")
+    return _response(problem.model_copy(update={"detail": "This is not HTTP/1.1."}) if status == 400 else problem)
+
+
 def problem_response(status: int, instance: str) -> Response:
     """Answer a request that is refused before anything of it is read."""
     return _response(_http_problem(status, instance))

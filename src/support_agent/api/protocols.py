@@ -10,7 +10,7 @@ from typing import Any, cast
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
-from support_agent.api.errors import problem_response
+from support_agent.api.errors import unread_response
 from support_agent.api.middleware import MAX_HEADERS
 from support_agent.api.request_id import HEADER, choose_request_id, request_id
 
@@ -26,7 +26,7 @@ _MOST_UNREAD = 65_536  # bytes of pongs that a client has not read
 
 
 class HttpProtocol(HttpToolsProtocol):
-    """Answers 431 to endless headers and 408 to slow ones, and closes."""
+    """Answers 431 to endless headers, 408 to slow ones and 400 to what is no HTTP, each as a problem, and closes."""
 
     _head = 0
     _in_head = True
@@ -51,6 +51,11 @@ class HttpProtocol(HttpToolsProtocol):
             self._refuse(431)
         elif self._in_head and self._is_answered():
             self._wait()
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what is no HTTP; uvicorn would do so in plain text and without an id."""
+        del msg
+        self._refuse(400)
 
     def on_headers_complete(self) -> None:
         """Leave the rest to uvicorn."""
@@ -87,11 +92,12 @@ class HttpProtocol(HttpToolsProtocol):
     def _refuse(self, status: int) -> None:
         if self.transport.is_closing():
             return
-        if not self._is_answered():  # nothing may be written into the answer under way
+        # Nothing may be written into the answer under way, or in place of an earlier request's.
+        if not self._is_answered() and (self._in_head or self.cycle.response_started):
             self.transport.abort()
             return
         token = request_id.set(choose_request_id(None))
-        response = problem_response(status, "/")
+        response = unread_response(status)
         response.headers[HEADER] = request_id.get()
         response.headers["Connection"] = "close"
         request_id.reset(token)

@@ -238,8 +238,9 @@ class Service:
     def _close_pipe(self, last: bytes = b"") -> None:
         pipe = self._keeper.stdin
         assert pipe is not None  # noqa: S101 - it was opened with PIPE
-        with contextlib.suppress(BrokenPipeError), pipe:
-            pipe.write(last)
+        if not pipe.closed:
+            with contextlib.suppress(BrokenPipeError), pipe:
+                pipe.write(last)
 
 
 def _last_words(said: str) -> str:
