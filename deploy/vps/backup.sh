@@ -16,9 +16,14 @@ find "$folder" -mindepth 1 -maxdepth 1 -name '.2*Z' -exec rm -r {} + # of one th
 while name=$(date -u +%Y%m%dT%H%M%SZ); [ -e "$folder/$name" ]; do sleep 1; done
 trap 'rm -rf "$folder/.$name"' EXIT
 mkdir "$folder/.$name"
+# On standard output redis-cli would leave the mark that ends a transfer at the copy's end, and no Redis would load it.
 # shellcheck disable=SC2016 # the container's shell reads the password
-docker compose exec -T redis sh -c 'REDISCLI_AUTH=$(cat /run/secrets/password) redis-cli --rdb -' \
-    >"$folder/.$name/redis.rdb"
+docker compose exec -T redis sh -euc '
+    umask 077
+    trap "rm -f /data/backup.rdb" EXIT
+    REDISCLI_AUTH=$(cat /run/secrets/password) redis-cli --rdb /data/backup.rdb >&2
+    cat /data/backup.rdb
+' >"$folder/.$name/redis.rdb"
 docker compose exec -T postgres pg_dump --username=agent --format=custom agent \
     >"$folder/.$name/postgres.dump"
 mv "$folder/.$name" "$folder/$name" # only now is it a backup

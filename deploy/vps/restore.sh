@@ -38,7 +38,7 @@ in_redis '
     rm -rf restored
     mkdir restored
     echo "file appendonly.aof.1.base.rdb seq 1 type b" >restored/appendonly.aof.manifest
-    cat >restored/appendonly.aof.1.base.rdb && redis-check-rdb restored/appendonly.aof.1.base.rdb >&2 \
+    cat >restored/appendonly.aof.1.base.rdb && redis-check-aof restored/appendonly.aof.manifest >&2 \
         || { rm -rf restored; exit 1; }
     chown -R redis:redis restored
 ' <"$backup/redis.rdb" || refuse redis.rdb

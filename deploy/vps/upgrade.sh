@@ -20,6 +20,10 @@ running() { # print what each replica that runs was started from
     docker compose ps --quiet api-1 api-2 | xargs --no-run-if-empty docker inspect --format '{{.Config.Image}}'
 }
 
+setting() { # NAME: print what .env says, which Compose would take with or without quotes
+    sed -n "s/^$1=//p" .env | tail -n 1 | sed -E "s/^(['\"])(.*)\1\$/\2/"
+}
+
 remember() { # IMAGE: have it run by whatever starts the replicas next
     sed -i "s|^AGENT_IMAGE=.*|AGENT_IMAGE=$1|" .env || { echo "can't write AGENT_IMAGE=$1 into .env" >&2; exit 1; }
 }
@@ -42,7 +46,7 @@ raise SystemExit(0 if answer.status == 200 else answer.read().decode())' 2>&1 </
 
 smoke() { # REPLICA: fails unless it answers
     local key
-    key=$(sed -n 's/^SMOKE_KEY=//p' .env)
+    key=$(setting SMOKE_KEY)
     [ -n "$key" ] || return 0
     docker compose exec -T "$1" sh -c 'umask 077; trap "rm -f /tmp/key" EXIT; cat >/tmp/key
         python deploy/smoke.py http://127.0.0.1:8000 --key-file /tmp/key' <<<"$key"
@@ -55,7 +59,7 @@ replace() { # fails with the first replica that does not serve
     done
 }
 
-before=$(sed -n 's/^AGENT_IMAGE=//p' .env)
+before=$(setting AGENT_IMAGE)
 [ -n "$before" ] || { echo "AGENT_IMAGE is not set in .env" >&2; exit 1; }
 if [[ $before != *@sha256:* ]]; then # a tag, another image's once it is pulled: what runs is what to go back to
     container=$(docker compose ps --all --quiet api-2)

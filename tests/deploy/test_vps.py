@@ -19,6 +19,7 @@ import yaml
 
 from conftest import REPOSITORY
 from harness.docker import PASSWORD, World
+from harness.programs import program
 from support_agent.local.postgres import find_postgres, start_postgres
 from support_agent.local.process import free_port
 from support_agent.local.redis import find_redis
@@ -27,16 +28,6 @@ VPS = Path("deploy/vps")
 SCRIPTS = ("upgrade.sh", "backup.sh", "restore.sh")
 OLD, NEW = "ghcr.io/example/support-agent@sha256:old", "ghcr.io/example/support-agent@sha256:new"
 TAG = "ghcr.io/example/support-agent:stable"
-REDIS_CLI = f"""\
-#!{sys.executable}
-import os, sys
-from redis import Redis
-assert sys.argv[1:] == ["--rdb", "-"]
-client = Redis(port=int(os.environ["REDIS_PORT"]), password=os.environ["REDISCLI_AUTH"])
-client.save()
-sys.stdout.buffer.write(open(client.config_get("dir")["dir"] + "/dump.rdb", "rb").read())
-"""
-"""What the scripts ask of it: a copy on standard output."""
 
 
 class Machine:
@@ -359,12 +350,22 @@ def test_one_at_a_time(machine: Machine, arguments: tuple[str, ...]) -> None:
 # Backup and restore
 
 
+def test_settings_may_be_quoted(without_backup: Machine) -> None:
+    """Compose takes them so; what is refused goes back to the image all the same."""
+    without_backup.set(AGENT_IMAGE=f'"{OLD}"')
+    without_backup.tell(NEW)
+    assert without_backup.run("upgrade.sh", TAG).returncode == 1
+    assert without_backup.runs() == [OLD, OLD]
+    assert without_backup.image() == OLD
+
+
 @pytest.fixture
 def databases(machine: Machine) -> Generator[tuple[World, str]]:
     """A Redis with an append-only file and a Postgres, as the machine's containers; the URL of the latter."""
-    machine.program("redis-cli", REDIS_CLI)
+    redis_cli = program("redis-cli", package="redis-tools")
+    machine.program("redis-cli", f'#!/bin/sh\nexec "{redis_cli}" -p "$REDIS_PORT" "$@"\n')
     machine.program("chown", "#!/bin/sh\n")  # there is no user redis here
-    (machine.programs / "redis-check-rdb").symlink_to(find_redis().server)  # it is what it is called
+    (machine.programs / "redis-check-aof").symlink_to(find_redis().server)  # it is what it is called
     with start_postgres() as server:
         url = server.wait()
         with psycopg.connect(url, autocommit=True) as connection:
@@ -448,6 +449,18 @@ def test_a_restore_that_fails_leaves_what_was_there(machine: Machine, databases:
     assert {file.name for file in (machine.folder / "data").iterdir()} <= {"appendonlydir", "dump.rdb"}
 
 
+def test_a_copy_with_more_than_a_copy_is_refused(machine: Machine, databases: tuple[World, str]) -> None:
+    """Redis would not load what redis-cli writes to standard output, with its mark at the end."""
+    done = machine.run("backup.sh")
+    assert done.returncode == 0, done.stderr
+    backup = machine.root / done.stdout.strip()
+    with (backup / "redis.rdb").open("ab") as copy:
+        copy.write(b"8d4fb5f5081154c6a1f0964c3d8c8d4fb5f50811")
+    refused = machine.run("restore.sh", str(backup))
+    assert refused.returncode == 1
+    assert "redis.rdb can't be restored; nothing was changed" in refused.stderr
+
+
 def test_restore_refuses_what_is_no_backup(machine: Machine) -> None:
     """Before anything is stopped or lost."""
     machine.program("pg_restore", "#!/bin/sh\nexit 1\n")
@@ -463,8 +476,8 @@ def test_restore_refuses_what_is_no_backup(machine: Machine) -> None:
 @pytest.fixture
 def copied(machine: Machine) -> Machine:
     """A machine whose Redis and Postgres can be copied."""
-    for name, text in (("redis-cli", "REDIS"), ("pg_dump", "PGDMP")):
-        machine.program(name, f"#!/bin/sh\nprintf {text}\n")
+    machine.program("redis-cli", '#!/bin/sh\nprintf REDIS >"$2"\n')
+    machine.program("pg_dump", "#!/bin/sh\nprintf PGDMP\n")
     (machine.root / "backups").mkdir()
     return machine
 

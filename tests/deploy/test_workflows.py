@@ -220,13 +220,13 @@ def test_every_python_is_tested() -> None:
     [named] = re.findall(r"You need Python (.*?) and", (REPOSITORY / "CONTRIBUTING.md").read_text())
     assert job["strategy"]["matrix"]["python"] == re.split(r", | or ", named)
     assert job["env"]["UV_PYTHON"] == "${{ matrix.python }}"
-    assert f"{SCRIPTS}/install-packages.sh caddy prometheus" in [step.get("run") for step in job["steps"]]
+    assert f"{SCRIPTS}/install-packages.sh caddy prometheus redis-tools" in [step.get("run") for step in job["steps"]]
 
 
 def test_what_needs_load_is_tested_before_anything_is_deployed() -> None:
     """All of it, with the packages that it would be skipped without."""
     runs = [step.get("run") for step in jobs(CI)["soak"]["steps"]]
-    assert runs[-2:] == [f"{SCRIPTS}/install-packages.sh caddy prometheus", "uv run pytest -m soak"]
+    assert runs[-2:] == [f"{SCRIPTS}/install-packages.sh caddy prometheus redis-tools", "uv run pytest -m soak"]
 
 
 def test_what_needs_a_browser_is_tested_once() -> None:
