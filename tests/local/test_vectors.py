@@ -4,9 +4,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from support_agent.local import model, vectors
-from support_agent.local.answering import OFF_TOPIC
-from support_agent.local.vectors import LONGEST, Kind, Vectors, load, name_of, ship
+from harness.ship_vectors import ship
+from support_agent.local import vectors
+from support_agent.local.vectors import LONGEST, Kind, Vectors, load, name_of
 
 TEXTS: list[tuple[str, Kind]] = [("When are you open?", "query"), ("We are open on Mondays.", "passage")]
 
@@ -47,7 +47,7 @@ async def test_shipped_vectors_are_not_computed(tmp_path: Path, monkeypatch: pyt
 
 @pytest.mark.parametrize("content", [None, b"", b"PK\x03\x04 not a zip file", b"\x93NUMPY nothing"])
 def test_a_missing_or_broken_file_of_vectors_is_no_vectors(tmp_path: Path, content: bytes | None) -> None:
-    """Shipped vectors only save time, so nothing depends on them."""
+    """The model computes them, and starts."""
     file = tmp_path / "vectors.npz"
     if content is not None:
         file.write_bytes(content)
@@ -67,28 +67,6 @@ def test_a_file_of_something_else_is_no_vectors(tmp_path: Path, arrays: dict[str
     file = tmp_path / "vectors.npz"
     np.savez(file, **arrays)  # pyright: ignore[reportArgumentType] - its stub takes the names for flags
     assert load(file) == {}
-
-
-def test_remember_ships_what_the_service_will_embed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Of an article also its sentences are shipped, behind its title as answers embed them."""
-    file = tmp_path / "vectors.npz"
-    monkeypatch.setattr(vectors, "SHIPPED", file)
-    monkeypatch.setattr(vectors, "EVERYDAY", ())
-    monkeypatch.setattr("support_agent.local.answering.OFF_TOPIC", OFF_TOPIC[:1])
-    texts = tmp_path / "texts.jsonl"
-    texts.write_text('"When are you open?"\n\n"Opening hours\\n\\nMondays. Tuesdays too."\n')
-    model.main(["--remember", str(texts)])
-    expected: list[tuple[str, Kind]] = [
-        (OFF_TOPIC[0], "query"),
-        ("When are you open?", "query"),
-        ("Opening hours\n\nMondays. Tuesdays too.", "passage"),
-        ("Opening hours: Mondays.", "passage"),
-        ("Opening hours: Tuesdays too.", "passage"),
-    ]
-    assert set(load(file)) == {name_of(text, kind) for text, kind in expected}
-    assert capsys.readouterr().out == "0 vectors kept, 5 computed\n"
 
 
 async def test_the_memory_of_vectors_is_bounded(tmp_path: Path) -> None:

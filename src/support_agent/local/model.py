@@ -4,24 +4,17 @@ It makes nothing up. When every assistant turn in the prompt is one word it answ
 nearest example; otherwise with the sentences of the given passages that are nearest to the question, or
 it says that they do not answer it (answering.py). The same prompt always gets the same answer.
 
-    python -m support_agent.local.model --port PORT       serve it; the API key is in OFFLINE_MODEL_KEY
-    python -m support_agent.local.model --remember FILE   rewrite the shipped vectors
+    python -m support_agent.local.model --port PORT   serve it; the API key is in OFFLINE_MODEL_KEY
 """
 
 import argparse
 import importlib.util
-import json
 import os
 import platform
 import sys
-from collections.abc import Iterator, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 from support_agent.local.process import LocalServiceError, Program, Service, answers, new_secret
-
-if TYPE_CHECKING:
-    from support_agent.local.vectors import Kind
 
 KEY_VARIABLE = "OFFLINE_MODEL_KEY"
 
@@ -61,18 +54,10 @@ def start_model() -> Service:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Serve the model, or rewrite the shipped vectors."""
+    """Serve the model."""
     parser = argparse.ArgumentParser(prog="python -m support_agent.local.model", description="The offline model.")
-    task = parser.add_mutually_exclusive_group(required=True)
-    task.add_argument("--port", type=int, help=f"serve on this port; the API key is in {KEY_VARIABLE}")
-    task.add_argument(
-        "--remember", type=Path, metavar="FILE", help="ship the vectors of these texts, a JSON string a line"
-    )
-    options = parser.parse_args(arguments)
-    if options.remember is None:
-        _serve(options.port, os.environ[KEY_VARIABLE])
-    else:
-        _remember(options.remember)
+    parser.add_argument("--port", type=int, required=True, help=f"serve on this port; the API key is in {KEY_VARIABLE}")
+    _serve(parser.parse_args(arguments).port, os.environ[KEY_VARIABLE])
 
 
 def _serve(port: int, key: str) -> None:
@@ -91,34 +76,6 @@ def _serve(port: int, key: str) -> None:
         timeout_keep_alive=KEEP_ALIVE,
         timeout_graceful_shutdown=1,
     )
-
-
-def _remember(file: Path) -> None:
-    """Ship the vectors of the texts in `file`, and no others.
-
-    It holds what the service embeds, one JSON string a line. A text of several lines is an article under
-    its title: its sentences are shipped too, as answers embed them.
-    """
-    from support_agent.local import vectors
-
-    texts = [json.loads(line) for line in file.read_text("utf-8").splitlines() if line.strip()]
-    kept, computed = vectors.ship(_everything_embedded(texts), vectors.SHIPPED)
-    print(f"{kept} vectors kept, {computed} computed")  # noqa: T201 - a command line prints
-
-
-def _everything_embedded(texts: Sequence[str]) -> "Iterator[tuple[str, Kind]]":
-    """Yield each text that will be embedded when these are, and what it is taken for."""
-    from support_agent.local.answering import OFF_TOPIC, embedded
-    from support_agent.local.text import sentences
-    from support_agent.local.vectors import EVERYDAY, kind_of
-
-    for text in (*OFF_TOPIC, *EVERYDAY):
-        yield text, "query"
-    for text in texts:
-        yield text, kind_of(text)
-        title, _, body = text.partition("\n")
-        for sentence in embedded(title, sentences(body)):
-            yield sentence, "passage"
 
 
 if __name__ == "__main__":

