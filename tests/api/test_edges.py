@@ -9,6 +9,8 @@ import time
 
 import httpx
 import pytest
+from redis.asyncio import Redis
+from websockets.asyncio.client import connect
 
 from conftest import Serve
 from harness.scripted_model import ScriptedModel, tokens
@@ -61,6 +63,20 @@ async def test_slow_headers_and_bodies_are_cut(serve: Serve, monkeypatch: pytest
             for _ in range(2):
                 assert (await client.get("/health")).status_code == 200
                 await asyncio.sleep(0.5)
+
+
+async def test_a_websocket_may_be_silent_for_longer_than_headers(
+    serve: Serve, model: ScriptedModel, redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was a request's connection is not refused as one that sends none."""
+    del redis
+    monkeypatch.setattr(protocols, "HEADERS_TIMEOUT", 0.3)
+    async with serve() as url, connect(url.replace("http://", "ws://") + "/chat") as socket:
+        for _ in range(2):
+            await asyncio.sleep(0.6)
+            model.script("answer", tokens(["Yes."]))
+            await socket.send("Refund?")
+            assert [await socket.recv(), await socket.recv()] == ["Yes.", "[DONE]"]
 
 
 @pytest.mark.parametrize(

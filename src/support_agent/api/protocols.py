@@ -47,6 +47,8 @@ class HttpProtocol(HttpToolsProtocol):
         if self._in_head:
             self._head += len(data)
         super().data_received(data)
+        if self.transport.get_protocol() is not self:
+            return  # it is a WebSocket's now
         if self._in_head and self._head > MAX_HEADERS:
             self._refuse(431)
         elif self._in_head and self._is_answered():
