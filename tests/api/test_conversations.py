@@ -320,6 +320,24 @@ async def test_a_refused_turn_does_not_use_up_its_key(replicas: list[httpx.Async
     assert (await replicas[1].post("/chat", json=body, headers=headers)).status_code == 200
 
 
+async def test_turns_that_are_refused_at_once_get_their_reasons(
+    neighbours: list[httpx.AsyncClient], model: ScriptedModel
+) -> None:
+    """Many with one used key, and many with keys of their own in a busy session: each hears why."""
+    model.script("answer", tokens(["Hello"], pause=0.2))
+
+    async def post(key: str, message: str, **more: str) -> tuple[int, str]:
+        body = {"message": message, **more}
+        response = await neighbours[0].post("/chat", json=body, headers={"Idempotency-Key": key})
+        return response.status_code, response.json().get("type", "")
+
+    await asyncio.gather(*(post("k-1", "Hello?") for _ in range(4)))
+    others = await asyncio.gather(*(post("k-1", f"Hello {number}?") for number in range(8)))
+    assert set(others) == {(422, "idempotency-mismatch")}
+    busy = await asyncio.gather(*(post(f"k-2-{number}", "Hello?", session_id="s-1") for number in range(8)))
+    assert sorted(busy) == [(200, ""), *[(409, "session-busy")] * 7]
+
+
 @pytest.mark.parametrize("count", [5, pytest.param(100, marks=pytest.mark.soak)])
 @pytest.mark.parametrize("path", ["/chat", "/chat/stream"])
 @pytest.mark.parametrize("reply", [stall, tokens(["Hello"], then=stall)], ids=["before", "after"])

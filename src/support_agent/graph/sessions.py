@@ -134,11 +134,14 @@ class Sessions:
         """Free the idempotency keys of turns that did not begin."""
         with contextlib.suppress(MemoryUnavailable):
             while self._given_up:
-                turn = self._given_up[-1]
-                if turn.claim is not None:
-                    await self._swap(turn.claim, turn.claimed, "")
-                    await self._log.give_up(turn.id)
-                self._given_up.remove(turn)
+                turn = self._given_up.pop()  # several of us may be at it
+                try:
+                    if turn.claim is not None:
+                        await self._swap(turn.claim, turn.claimed, "")
+                        await self._log.give_up(turn.id)
+                except BaseException:
+                    self._given_up.append(turn)
+                    raise
 
     async def find(self, run_id: str, tenant: str) -> Followed | None:
         """Return the tenant's turn of this name; None where it has none."""
