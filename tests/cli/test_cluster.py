@@ -21,6 +21,8 @@ from conftest import REPOSITORY, Report
 from harness.cluster import Cluster, cluster
 from harness.replica import COMMAND
 from harness.scripted_model import Call, ScriptedModel, tokens
+from support_agent.cli.cluster import _held
+from support_agent.local.process import free_port
 
 RATE = 30
 """Requests a second."""
@@ -121,8 +123,19 @@ def test_elsewhere_than_in_the_project_one_is_told_where_to_go(tmp_path: Path) -
     )
 
 
-def _refusal(folder: Path, path: str) -> str:
-    command = [sys.executable, COMMAND, "cluster"]
+@pytest.mark.skipif(sys.platform != "linux", reason="nothing there ends with the process that has it")
+def test_a_port_is_for_one_cluster(tmp_path: Path) -> None:
+    """Of two that start at once, before either listens, one is told to choose another."""
+    caddy = tmp_path / "caddy"
+    caddy.touch(0o700)
+    port = free_port()
+    with _held(port):
+        said = _refusal(REPOSITORY, str(tmp_path), "--port", str(port))
+    assert said == f"support-agent: can't listen on 127.0.0.1:{port}: another cluster does; choose another --port\n"
+
+
+def _refusal(folder: Path, path: str, *options: str) -> str:
+    command = [sys.executable, COMMAND, "cluster", *options]
     environment = {**os.environ, "PATH": path}
     ended = subprocess.run(
         command, cwd=folder, env=environment, capture_output=True, text=True, timeout=20, check=False

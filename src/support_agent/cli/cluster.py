@@ -1,5 +1,6 @@
 """`support-agent cluster`: two replicas behind Caddy, as docker-compose.yml wires them, without Docker."""
 
+import socket
 import sys
 import time
 from collections.abc import Sequence
@@ -26,6 +27,7 @@ _HOST = "127.0.0.1"
 _REPLICAS = 2
 _START = 60  # seconds that replicas have to become ready, both at once
 _LOOK = 0.2  # seconds between two looks at what runs
+_AGAIN = 2.0  # seconds after a start within which the same is not started once more
 
 
 def cluster(
@@ -37,7 +39,7 @@ def cluster(
     if not _CADDYFILE.exists():
         raise SettingsError(f"there is no {_CADDYFILE} here; run this in the project's folder")
     check_free(_HOST, port)
-    with embedded(settings, redis=True, replicas=True) as started, ExitStack() as stack:
+    with _held(port), embedded(settings, redis=True, replicas=True) as started, ExitStack() as stack:
         started.wait()
         ServiceSettings.load().require_service()
         replicas = [Service(_replica(number)) for number in range(1, _REPLICAS + 1)]
@@ -49,11 +51,32 @@ def cluster(
         caddy.wait()
         services = [*started.services, *replicas, caddy]
         _say(services, caddy.url)
+        started_at = dict.fromkeys(services, 0.0)
         while True:
             time.sleep(_LOOK)  # nothing in the library waits for whichever of several processes ends first
             for service in services:
+                if time.monotonic() - started_at[service] < _AGAIN:
+                    continue
                 if (code := service.revive()) is not None:
-                    print(f"{service.name} ended with {code}, and is started again", file=sys.stderr, flush=True)
+                    started_at[service] = time.monotonic()
+                    says = f"{service.name} ended with {code}, and is started again (log: {service.log})"
+                    print(says, file=sys.stderr, flush=True)
+
+
+def _held(port: int) -> socket.socket:
+    """Keep other clusters off this port for as long as the socket is open.
+
+    Two Caddys that start at the same moment would share it (SO_REUSEPORT). A name in Linux's abstract namespace goes
+    with the process that has it; elsewhere there is none.
+    """
+    name = socket.socket(socket.AF_UNIX)
+    try:
+        if sys.platform == "linux":
+            name.bind(f"\0support-agent-cluster-{port}")
+    except OSError:
+        name.close()
+        raise SettingsError(f"can't listen on {_HOST}:{port}: another cluster does; choose another --port") from None
+    return name
 
 
 def _replica(number: int) -> Program:
