@@ -24,6 +24,7 @@ from support_agent.graph.errors import SettingsError
         ("OPENAI_API_KEY", "sk-secret-dsn\n", "printable"),
         ("DATABASE_URL", "mysql://secret-dsn", "postgresql://"),
         ("REDIS_URL", "localhost:secret-dsn", "redis://"),
+        ("REDIS_URL", "redis://:secret-dsn@localhost:six/0", "a number as its port"),
         ("SUPPORT_API_KEYS", "web:secret-dsn", "NAME:SHA256"),
         ("SUPPORT_API_KEYS", f"web:{'A' * 64}", "NAME:SHA256"),
         ("SUPPORT_API_KEYS", f"anonymous:{'a' * 64}", "another name"),

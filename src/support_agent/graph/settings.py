@@ -4,6 +4,7 @@ import os
 import re
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
+from urllib.parse import urlsplit
 
 from dotenv import dotenv_values
 from pydantic import Field, HttpUrl, SecretStr, TypeAdapter, ValidationError, field_validator
@@ -96,7 +97,12 @@ class AgentSettings(BaseSettings):
     @field_validator("redis_url")
     @classmethod
     def _redis_url(cls, value: SecretStr | None) -> SecretStr | None:
-        return _with_scheme(value, "redis://", "rediss://", "unix://")
+        value = _with_scheme(value, "redis://", "rediss://", "unix://")
+        try:
+            _ = value and urlsplit(value.get_secret_value()).port
+        except ValueError:
+            raise ValueError("must have a number as its port: redis://:password@host:6379/0") from None
+        return value
 
     @property
     def has_model(self) -> bool:
