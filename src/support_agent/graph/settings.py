@@ -101,7 +101,7 @@ class AgentSettings(BaseSettings):
         try:
             _ = value and urlsplit(value.get_secret_value()).port
         except ValueError:
-            raise ValueError("must have a number as its port: redis://:password@host:6379/0") from None
+            raise ValueError("must have a number as its port, such as redis://host:6379/0") from None
         return value
 
     @property
