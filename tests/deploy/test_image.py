@@ -410,38 +410,32 @@ def vulnerabilities(requirements: Path) -> dict[str, list[str]] | None:
     }
 
 
-class Osv(BaseHTTPRequestHandler):
-    """Speaks OSV's protocol, and knows a vulnerability that has been mended and one that has not."""
-
-    KNOWN = {"planted": [{"introduced": "0"}, {"fixed": "2.0"}], "forsaken": [{"introduced": "0"}]}
-
-    def do_POST(self) -> None:
-        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        name = asked["package"]["name"]
-        found = {
-            "id": f"OSV-{name}",
-            "affected": [{"package": asked["package"], "ranges": [{"type": "ECOSYSTEM", "events": self.KNOWN.get(name)}]}],
-        }
-        body = json.dumps({"vulns": [found]} if name in self.KNOWN else {}).encode()
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - its name there
-        pass
-
-
 def test_a_vulnerability_counts_once_it_has_been_mended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """And where no list answers, nobody has looked."""
+    known = {"planted": [{"introduced": "0"}, {"fixed": "2.0"}], "forsaken": [{"introduced": "0"}]}
+
+    class Osv(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            package = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["package"]
+            ranges = [{"type": "ECOSYSTEM", "events": known.get(package["name"])}]
+            found = {"id": "OSV-1", "affected": [{"package": package, "ranges": ranges}]}
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(json.dumps({"vulns": [found]} if package["name"] in known else {}).encode())
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - its name there
+            pass
+
     requirements = tmp_path / "requirements.txt"
     requirements.write_text("planted==1.0\nforsaken==1.0\nharmless==1.0\n")
     monkeypatch.setenv("PIP_AUDIT_VULNERABILITY_SERVICE", "osv")
     with ThreadingHTTPServer(("127.0.0.1", 0), Osv) as server:
         threading.Thread(target=server.serve_forever).start()
         monkeypatch.setenv("PIP_AUDIT_OSV_URL", f"http://127.0.0.1:{server.server_port}/v1/query")
-        assert vulnerabilities(requirements) == {"planted": ["2.0"]}
-        server.shutdown()
+        try:
+            assert vulnerabilities(requirements) == {"planted": ["2.0"]}
+        finally:
+            server.shutdown()
     assert vulnerabilities(requirements) is None
 
 
