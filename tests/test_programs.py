@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.programs import as_root, kustomize, program
+from harness.programs import as_root, program
 from harness.prometheus import promtool
 
 
@@ -15,10 +15,9 @@ from harness.prometheus import promtool
     [
         (lambda: program("caddy"), "caddy is not installed: apt-get install caddy"),
         (lambda: promtool("--version"), "promtool is not installed: apt-get install prometheus"),
-        (lambda: kustomize(Path()), "kubectl is not installed: https://"),
         (as_root, "needs Linux and root"),
     ],
-    ids=["caddy", "prometheus", "kubectl", "root"],
+    ids=["caddy", "prometheus", "root"],
 )
 def test_only_a_laptop_may_lack_it(
     monkeypatch: pytest.MonkeyPatch,

@@ -89,7 +89,7 @@ def test_dependencies_are_installed_before_the_source_is_copied() -> None:
 def test_one_uv_builds_everything() -> None:
     """The image's is the version that CI installs."""
     [version] = re.findall(r"astral-sh/uv:(\S+)", DOCKERFILE.read_text())
-    assert f"uv=={version}\n" in (REPOSITORY / ".github/scripts/install-uv.sh").read_text()
+    assert f"uv=={version}\n" in (REPOSITORY / ".github/scripts/install.sh").read_text()
 
 
 PRIVATE = (

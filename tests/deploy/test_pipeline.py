@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from conftest import REPOSITORY
-from harness.programs import kubectl
+from harness.programs import installed
 from harness.runner import Runner
 
 WORKFLOWS = REPOSITORY / ".github/workflows"
@@ -283,7 +283,7 @@ def do(runner: Runner, target: str, *action: str, existing: bool = True, fails: 
     """Deploy to a target that has the service already or not, or roll back."""
     runner.recorder("gcloud", CLOUD_RUN.format(existing=existing, fails=fails))
     runner.recorder("aws", ECS.format(existing=existing, fails=fails))
-    runner.recorder("kubectl", KUBERNETES.format(existing=existing, fails=fails, kubectl=kubectl()))
+    runner.recorder("kubectl", KUBERNETES.format(existing=existing, fails=fails, kubectl=str(installed("kubectl"))))
     shutil.copytree(REPOSITORY / "deploy", runner.work / "deploy", dirs_exist_ok=True)
     return runner.run(f"targets/{target}.sh", *action, IMAGE=BUILT, STAGE="staging", **PLACE).returncode
 

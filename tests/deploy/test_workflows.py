@@ -407,7 +407,7 @@ def test_a_broken_rule_is_named(file: str, right: str, wrong: str, rule: str) ->
         ("actions/deploy/action.yml", "name: Deploy\n", "there is no other workflow"),
         ("scripts/smoke.sh", "gcloud run services update support-agent\n", "only the targets' scripts know a cloud"),
         (
-            "scripts/install-uv.sh",
+            "scripts/install.sh",
             "curl -LsSf https://astral.sh/uv/install.sh | sh\n",
             "scripts run nothing just fetched",
         ),
@@ -659,3 +659,24 @@ def test_scripts_know_the_marker_of_reports() -> None:
     """What finds the comment is what reports begin with."""
     for name in ("comment.sh", "evals.sh"):
         assert MARK in (REPOSITORY / SCRIPTS / name).read_text()
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize(
+    ("file", "right", "wrong", "said"),
+    [
+        ("pyproject.toml", "", "", ""),
+        ("pyproject.toml", '    "fastapi>=0.165",\n', '    "fastapi>=0.165",\n    "six>=1.17",\n', "is stale"),
+        ("requirements.lock", "sha256:0", "sha256:1", "is stale"),
+        ("requirements.lock", "fastapi==", "six==1.17.0\nfastapi==", "is stale"),
+        ("requirements.lock", "langgraph==1.", "langgraph==0.", "does not allow"),
+    ],
+)
+def test_a_stale_lock_is_refused(runner: Runner, file: str, right: str, wrong: str, said: str) -> None:
+    """A package too few or too many, another hash, a version that is too old; newer ones in the registry are none."""
+    for name in ("pyproject.toml", "requirements.lock"):
+        shutil.copy(REPOSITORY / name, runner.work)
+    if right:
+        (runner.work / file).write_text(plant((runner.work / file).read_text(), right, wrong))
+    ended = runner.run("lock.sh", **os.environ)
+    assert (ended.returncode, said in ended.stderr) == (int(bool(said)), True), ended.stderr

@@ -18,28 +18,28 @@ def give_up(missing: str) -> NoReturn:
     pytest.skip(missing)
 
 
-def program(name: str, *, package: str | None = None, source: str | None = None) -> str:
-    """Return where a program is that comes with one of Debian's packages, or from elsewhere."""
+def program(name: str, *, package: str | None = None) -> str:
+    """Return where a program is that comes with one of Debian's packages."""
     found = shutil.which(name)
     if found is None:
-        give_up(f"{name} is not installed: {source or f'apt-get install {package or name}'}")
+        give_up(f"{name} is not installed: apt-get install {package or name}")
     return found
+
+
+def installed(name: str) -> Path:
+    """Return where one of the tools is that are installed with the tests."""
+    return Path(sys.executable).with_name(name)
 
 
 def tool(name: str, *arguments: str | Path, seconds: float = 60) -> subprocess.CompletedProcess[str]:
     """Run one of the tools that are installed with the tests."""
-    command = [Path(sys.executable).with_name(name), *arguments]
+    command = [installed(name), *arguments]
     return subprocess.run(command, capture_output=True, text=True, timeout=seconds, check=False)
-
-
-def kubectl() -> str:
-    """Return where kubectl is, which Debian's package is too old for."""
-    return program("kubectl", source="https://kubernetes.io/docs/tasks/tools/")
 
 
 def kustomize(folder: Path) -> list[dict[str, Any]]:
     """Render an overlay with kubectl's own kustomize."""
-    rendered = subprocess.run([kubectl(), "kustomize", folder], capture_output=True, text=True, timeout=60, check=False)
+    rendered = tool("kubectl", "kustomize", folder)
     assert rendered.returncode == 0, rendered.stderr
     assert not rendered.stderr, "what is deprecated is said there"
     return list(yaml.safe_load_all(rendered.stdout))
