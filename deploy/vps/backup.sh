@@ -1,7 +1,9 @@
 #!/usr/bin/env bash
-# backup.sh [FOLDER]: copy what Redis and Postgres hold into FOLDER/TIME (backups/TIME), while they serve. The newest 24
-# are kept, and the first of each of 14 days. They hold what customers wrote, so nobody else may read them.
+# backup.sh [FOLDER]: copy what Redis and Postgres hold into FOLDER/TIME (the checkout's backups/TIME), while they serve,
+# and print where that is. The newest 24 are kept, and the first of each of 14 days. They hold what customers wrote, so
+# nobody else may read them.
 set -euo pipefail
+folder=$(realpath --canonicalize-missing -- "${1:-$(dirname "$0")/../../backups}")
 cd "$(dirname "$0")/../.."
 umask 077
 
@@ -10,7 +12,6 @@ if [ -z "${VPS_LOCKED:-}" ]; then # an upgrade asks for one while it holds the l
     flock --nonblock 9 || { echo "a backup, an upgrade or a restore is under way" >&2; exit 1; }
 fi
 
-folder=${1:-backups}
 mkdir -p "$folder"
 find "$folder" -mindepth 1 -maxdepth 1 -name '.2*Z' -exec rm -r {} + # of one that was killed
 while name=$(date -u +%Y%m%dT%H%M%SZ); [ -e "$folder/$name" ]; do sleep 1; done

@@ -20,12 +20,13 @@ running() { # print what each replica that runs was started from
     docker compose ps --quiet api-1 api-2 | xargs --no-run-if-empty docker inspect --format '{{.Config.Image}}'
 }
 
-setting() { # NAME: print what .env says, which Compose would take with or without quotes
-    sed -n "s/^$1=//p" .env | tail -n 1 | sed -E "s/^(['\"])(.*)\1\$/\2/"
+setting() { # NAME: print what .env says, as Compose takes it: with or without quotes, and a comment behind it
+    sed -n "s/^$1=//p" .env | tail -n 1 |
+        sed -E "s/^'([^']*)'.*/\1/; t; s/^\"([^\"]*)\".*/\1/; t; s/(^|[[:space:]]+)#.*//; s/[[:space:]]+\$//"
 }
 
 remember() { # IMAGE: have it run by whatever starts the replicas next
-    sed -i "s|^AGENT_IMAGE=.*|AGENT_IMAGE=$1|" .env || { echo "can't write AGENT_IMAGE=$1 into .env" >&2; exit 1; }
+    sed -i --follow-symlinks "s|^AGENT_IMAGE=.*|AGENT_IMAGE=$1|" .env || { echo "can't write AGENT_IMAGE=$1 into .env" >&2; exit 1; }
 }
 
 start() { # REPLICA IMAGE: fails unless it takes new work in time; that it lives is all that --wait waits for

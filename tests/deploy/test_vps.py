@@ -347,16 +347,27 @@ def test_one_at_a_time(machine: Machine, arguments: tuple[str, ...]) -> None:
     assert not (machine.folder / "asked").exists()
 
 
-# Backup and restore
-
-
-def test_settings_may_be_quoted(without_backup: Machine) -> None:
-    """Compose takes them so; what is refused goes back to the image all the same."""
-    without_backup.set(AGENT_IMAGE=f'"{OLD}"')
+@pytest.mark.parametrize("written", ['"{}"', "'{}' # pinned", "{} # pinned", "{}\t"])
+def test_settings_may_be_quoted(without_backup: Machine, written: str) -> None:
+    """Or have a comment, as Compose takes them; what is refused goes back to the image all the same."""
+    without_backup.set(AGENT_IMAGE=written.format(OLD))
     without_backup.tell(NEW)
     assert without_backup.run("upgrade.sh", TAG).returncode == 1
     assert without_backup.runs() == [OLD, OLD]
     assert without_backup.image() == OLD
+
+
+def test_env_may_lie_elsewhere(without_backup: Machine) -> None:
+    """A link to it stays one."""
+    env, elsewhere = without_backup.root / ".env", without_backup.folder / "production.env"
+    env.rename(elsewhere)
+    env.symlink_to(elsewhere)
+    assert without_backup.run("upgrade.sh", TAG).returncode == 0
+    assert env.is_symlink()
+    assert without_backup.image() == NEW
+
+
+# Backup and restore
 
 
 @pytest.fixture
@@ -391,12 +402,12 @@ def test_what_was_backed_up_comes_back(machine: Machine, databases: tuple[World,
         postgres.execute("INSERT INTO store VALUES ('refund-policy', '[1, 2, 3]')")
         done = machine.run("backup.sh")
         assert done.returncode == 0, done.stderr
-        assert (machine.root / done.stdout.strip()).stat().st_mode & 0o077 == 0
+        assert Path(done.stdout.strip()).stat().st_mode & 0o077 == 0
         redis.flushall()
         redis.set("later", "1")
         postgres.execute("DROP TABLE store")
         postgres.execute("DROP EXTENSION vector")
-    restored = machine.run("restore.sh", str(machine.root / done.stdout.strip()))
+    restored = machine.run("restore.sh", done.stdout.strip())
     assert restored.returncode == 0, restored.stderr
     with world.client() as redis:
         redis.set("after", "1")
@@ -421,7 +432,7 @@ def test_a_restore_that_fails_leaves_what_was_there(machine: Machine, databases:
         postgres.execute("CREATE TABLE store AS SELECT 'then' AS key, repeat(md5('a'), 9) FROM generate_series(1, 99)")
         done = machine.run("backup.sh")
         assert done.returncode == 0, done.stderr
-        backup = machine.root / done.stdout.strip()
+        backup = Path(done.stdout.strip())
         redis.set("when", "now")
         postgres.execute("UPDATE store SET key = 'now'")
         postgres.execute("CREATE VIEW needed AS SELECT key FROM store")  # so that the table can't be replaced
@@ -453,7 +464,7 @@ def test_a_copy_with_more_than_a_copy_is_refused(machine: Machine, databases: tu
     """Redis would not load what redis-cli writes to standard output, with its mark at the end."""
     done = machine.run("backup.sh")
     assert done.returncode == 0, done.stderr
-    backup = machine.root / done.stdout.strip()
+    backup = Path(done.stdout.strip())
     with (backup / "redis.rdb").open("ab") as copy:
         copy.write(b"8d4fb5f5081154c6a1f0964c3d8c8d4fb5f50811")
     refused = machine.run("restore.sh", str(backup))
@@ -494,7 +505,7 @@ def test_the_newest_backups_and_one_of_each_day_are_kept(copied: Machine) -> Non
     (copied.root / "backups/notes").mkdir()
     done = copied.run("backup.sh")
     assert done.returncode == 0, done.stderr
-    new = done.stdout.strip().removeprefix("backups/")
+    new = Path(done.stdout.strip()).name
     days = [f"202601{day}T004501Z" for day in range(17, 30)]  # today is the fourteenth
     hours = [f"20260129T{hour:02}4501Z" for hour in range(1, 24)]  # and its backup the twenty-fourth
     assert backups(copied) == sorted([*days, *hours, new, "notes"])
@@ -517,7 +528,7 @@ echo >>"{copied.folder}/dates"
 printf '20260101T00000%sZ\\n' "$(($(wc -l <"{copied.folder}/dates") / 3))"
 """,
     )
-    made = [copied.run("backup.sh").stdout for _ in range(2)]
-    assert made == ["backups/20260101T000000Z\n", "backups/20260101T000001Z\n"]
+    made = [copied.run("backup.sh").stdout.strip() for _ in range(2)]
+    assert made == [str(copied.root / "backups" / name) for name in ("20260101T000000Z", "20260101T000001Z")]
     assert backups(copied) == ["20260101T000000Z", "20260101T000001Z"]
     assert (copied.root / "backups/20260101T000001Z/postgres.dump").read_text() == "PGDMP"
