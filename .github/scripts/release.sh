@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Gives the image of the tagged commit the tag's name, and `stable` unless it is a pre-release, and publishes the tag's
-# section of CHANGELOG.md.
+# Gives the image of the tagged commit the tag's name, and `stable` where no release has a higher version, and publishes
+# the tag's section of CHANGELOG.md. What is not digits and dots is a pre-release, and never `stable`.
 set -euo pipefail
 
 scripts=$(dirname "$0")
@@ -15,16 +15,26 @@ awk -v version="$version" '
     /^## / { inside = $2 == version || $2 == "[" version "]"; next }
     inside
 ' CHANGELOG.md >"$notes"
-if ! grep -q . "$notes"; then
+if ! grep -q '[^[:space:]]' "$notes"; then
     echo "::error::CHANGELOG.md has no section $version"
+    exit 1
+fi
+released=$(gh release list --limit 1000 --json tagName --jq '.[].tagName')
+if grep -qxF "$GITHUB_REF_NAME" <<<"$released"; then
+    echo "::error::$GITHUB_REF_NAME is released already: what is mended gets a version of its own"
     exit 1
 fi
 image=ghcr.io/${GITHUB_REPOSITORY,,}
 names=(--tag "$image:$GITHUB_REF_NAME")
 kind=(--prerelease)
-if [[ $version != *[a-z]* ]]; then
-    names+=(--tag "$image:stable")
-    kind=(--latest)
+final='v[0-9]+(\.[0-9]+)*'
+if [[ $GITHUB_REF_NAME =~ ^$final$ ]]; then
+    kind=(--latest=false)
+    newest=$({ echo "$GITHUB_REF_NAME"; grep -xE "$final" <<<"$released" || true; } | sort --version-sort | tail -n 1)
+    if [ "$newest" = "$GITHUB_REF_NAME" ]; then # a fix of an older version is not for those who follow the newest
+        names+=(--tag "$image:stable")
+        kind=(--latest)
+    fi
 fi
 "$scripts/registry.sh"
 if ! digest=$(docker buildx imagetools inspect "$image:production-$GITHUB_SHA" --format '{{.Manifest.Digest}}'); then

@@ -3,7 +3,7 @@
 import json
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,8 @@ from harness.runner import Runner
 
 WORKFLOWS = REPOSITORY / ".github/workflows"
 GATE = "$/.github/workflows/ci.yml"
-TARGETS = ["cloud-run", "ecs", "kubernetes"]
+CLOUDS = ["cloud-run", "ecs", "kubernetes"]
+TARGETS = [*CLOUDS, "pull"]
 IMAGE = "ghcr.io/acme/agent"
 DIGEST = f"sha256:{'ab' * 32}"
 BUILT = f"{IMAGE}@{DIGEST}"
@@ -288,7 +289,7 @@ def do(runner: Runner, target: str, *action: str, existing: bool = True, fails: 
     return runner.run(f"targets/{target}.sh", *action, IMAGE=BUILT, STAGE="staging", **PLACE).returncode
 
 
-@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("target", CLOUDS)
 def test_a_deployment_remembers_what_served_before(runner: Runner, target: str) -> None:
     """The image is deployed by its digest, as the target's files say, and the address is put out."""
     assert do(runner, target, "deploy") == 0
@@ -323,11 +324,24 @@ def test_ecs_has_to_be_set_up_first(runner: Runner) -> None:
     assert len(runner.calls()) == 1
 
 
-@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("target", CLOUDS)
 def test_a_deployment_that_fails_can_be_rolled_back(runner: Runner, target: str) -> None:
     """What served before is known although the step failed, as it does for ECS too, which goes back by itself."""
     assert do(runner, target, "deploy", fails=True) == 1
     assert runner.outputs() == {"previous": BEFORE[target]}
+
+
+def test_what_pulls_by_itself_is_left_to_do_so(runner: Runner) -> None:
+    """Nothing is called, there is no address to test, and nothing to go back to."""
+    assert do(runner, "pull", "deploy") == 0
+    assert (runner.calls(), runner.output.exists()) == ([], False)
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_what_a_target_does_not_do_fails(runner: Runner, target: str) -> None:
+    """A slip in the workflow is no deployment."""
+    assert do(runner, target, "rollback", BEFORE.get(target, "")) == 2
+    assert runner.calls() == []
 
 
 ROLL_BACKS = {
@@ -352,7 +366,7 @@ ROLL_BACKS = {
 }
 
 
-@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("target", CLOUDS)
 def test_a_roll_back_sends_everything_to_what_served_before(runner: Runner, target: str) -> None:
     """And waits until it does."""
     assert do(runner, target, "roll-back", BEFORE[target]) == 0
@@ -384,11 +398,21 @@ CHANGES = "# Changelog\n\n## Unreleased\n\n- Next.\n\n## 1.2.0 - 2026-11-01\n\n-
 
 
 def release(
-    runner: Runner, *, tag: str = "v1.2.0", version: str = "1.2.0", changes: str = CHANGES, deployed: bool = True
+    runner: Runner,
+    *,
+    tag: str = "v1.2.0",
+    version: str = "1.2.0",
+    changes: str = CHANGES,
+    deployed: bool = True,
+    released: Sequence[str] = ("v1.1.0", "v1.3.0rc1"),
 ) -> tuple[int, str]:
-    """Release a commit that has this version and these changes by this tag."""
+    """Release a commit that has this version and these changes by this tag, after these releases."""
     runner.recorder("docker", f"if 'inspect' in given:\n    print({DIGEST!r})\n    sys.exit({int(not deployed)})\n")
-    runner.recorder("gh", "print(Path(given[given.index('--notes-file') + 1]).read_text())\n")
+    runner.recorder(
+        "gh",
+        f"if 'list' in given:\n    print(*{released!r}, sep='\\n')\n"
+        "else:\n    print(Path(given[given.index('--notes-file') + 1]).read_text())\n",
+    )
     (runner.work / "pyproject.toml").write_text(f'[project]\nversion = "{version}"\n')
     (runner.work / "CHANGELOG.md").write_text(changes)
     done = runner.run("release.sh", **COMMIT, GITHUB_REF_NAME=tag)
@@ -396,20 +420,28 @@ def release(
 
 
 @pytest.mark.parametrize(
-    ("version", "names", "kind"),
+    ("version", "released", "stable", "kind"),
     [
-        ("1.2.0", ["--tag", f"{IMAGE}:v1.2.0", "--tag", f"{IMAGE}:stable"], "--latest"),
-        ("1.2.0rc1", ["--tag", f"{IMAGE}:v1.2.0rc1"], "--prerelease"),
+        ("1.2.0", [], True, "--latest"),
+        ("1.2.0", ["v1.1.0", "v1.3.0rc1"], True, "--latest"),
+        ("1.10.0", ["v1.9.0"], True, "--latest"),
+        ("1.2.1", ["v1.2.0", "v1.10.0"], False, "--latest=false"),
+        ("1.2.0rc1", ["v1.1.0"], False, "--prerelease"),
+        ("1.2.0-1", ["v1.1.0"], False, "--prerelease"),
+        ("1.2.0RC1", ["v1.1.0"], False, "--prerelease"),
     ],
 )
-def test_a_release_names_the_image_of_its_commit(runner: Runner, version: str, names: list[str], kind: str) -> None:
-    """What was built of it is verified and gets the tag; the notes are the changelog's section."""
+def test_a_release_names_the_image_of_its_commit(
+    runner: Runner, version: str, released: list[str], stable: bool, kind: str
+) -> None:
+    """It is verified and gets the tag, and `stable` if that is the newest; the notes are the changelog's section."""
     changes = CHANGES.replace("1.2.0", version)
-    status, said = release(runner, tag=f"v{version}", version=version, changes=changes)
+    status, said = release(runner, tag=f"v{version}", version=version, changes=changes, released=released)
     assert status == 0
+    names = ["--tag", f"{IMAGE}:v{version}", *(["--tag", f"{IMAGE}:stable"] if stable else [])]
     programs = [call[:4] for call in runner.calls()]
     assert ["docker", "buildx", "build"] not in [program[:3] for program in programs]
-    inspect, verify, create, publish = [call for call in runner.calls() if call != LOGIN]
+    _, inspect, verify, create, publish = [call for call in runner.calls() if call != LOGIN]
     assert f"{IMAGE}:production-c0ffee" in inspect
     assert verify[:2] == ["cosign", "verify"]
     assert create[1:] == ["buildx", "imagetools", "create", *names, BUILT]
@@ -423,6 +455,7 @@ def test_a_release_names_the_image_of_its_commit(runner: Runner, version: str, n
     [
         ({"version": "1.1.0"}, "pyproject.toml has another version than v1.2.0"),
         ({"changes": "## Unreleased\n\n- Next.\n"}, "CHANGELOG.md has no section 1.2.0"),
+        ({"changes": "## 1.2.0\n\n \n## 1.1.0\n\n- Then.\n"}, "CHANGELOG.md has no section 1.2.0"),
     ],
 )
 def test_a_release_that_is_not_prepared_is_refused(runner: Runner, wrong: dict[str, Any], message: str) -> None:
@@ -430,6 +463,13 @@ def test_a_release_that_is_not_prepared_is_refused(runner: Runner, wrong: dict[s
     status, said = release(runner, **wrong)
     assert (status, runner.calls()) == (1, [])
     assert said == f"::error::{message}\n"
+
+
+def test_what_is_released_is_not_released_again(runner: Runner) -> None:
+    """A run that is repeated later would take `stable` back to what it was then."""
+    status, said = release(runner, released=["v1.3.0", "v1.2.0"])
+    assert (status, len(runner.calls())) == (1, 1)
+    assert said == "::error::v1.2.0 is released already: what is mended gets a version of its own\n"
 
 
 def test_a_release_of_an_unknown_image_is_refused(runner: Runner) -> None:

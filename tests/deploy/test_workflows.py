@@ -283,9 +283,10 @@ CONDITIONS = {
         (name, what): condition
         for name in ("staging", "production")
         for what, condition in {
-            "google-github-actions/auth": "${{ env.TARGET != 'ecs' }}",
+            "google-github-actions/auth": "${{ env.TARGET == 'cloud-run' || env.TARGET == 'kubernetes' }}",
             "google-github-actions/get-gke-credentials": "${{ env.TARGET == 'kubernetes' }}",
             "aws-actions/configure-aws-credentials": "${{ env.TARGET == 'ecs' }}",
+            f"{SCRIPTS}/smoke.sh": "${{ env.TARGET != 'pull' }}",
             f'{SCRIPTS}/targets/"$TARGET".sh roll-back "$PREVIOUS"': (
                 "${{ (failure() || cancelled()) && steps.deploy.outputs.previous != '' }}"
             ),
@@ -358,7 +359,7 @@ def test_every_rule_is_kept() -> None:
     assert broken(texts()) == set()
 
 
-SMOKE = "      - run: .github/scripts/smoke.sh\n"
+SMOKE = "        run: .github/scripts/smoke.sh\n"
 VERIFY = "      - run: .github/scripts/verify-image.sh\n"
 GOES_ON = "nothing goes on after a failure"
 
@@ -372,7 +373,7 @@ GOES_ON = "nothing goes on after a failure"
         (DEPLOY, "env:\n", "defaults: {run: {shell: 'true {0}'}}\nenv:\n", GOES_ON),
         (CI, "evals.sh #", "evals.sh\n        if: github.event_name != 'push' #", "nothing else is left out"),
         (DEPLOY, VERIFY, f"{VERIFY}        if: inputs.production\n", "nothing else is left out"),
-        (DEPLOY, SMOKE, f"{SMOKE}        if: ${{{{ !inputs.production }}}}\n", "nothing else is left out"),
+        (DEPLOY, "env.TARGET != 'pull'", "env.TARGET == 'ecs'", "nothing else is left out"),
         (RELEASE, "${{ !github.event.repository.fork }}", "always()", "nothing else is left out"),
         (
             DEPLOY,

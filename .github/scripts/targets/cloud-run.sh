@@ -27,4 +27,8 @@ roll-back)
     gcloud run services update-traffic "${service[@]}" --to-revisions "$2=100"
     echo "::error::rolled back to $2: what was deployed did not pass its smoke test"
     ;;
+*)
+    echo "::error::$1: neither deploy nor roll-back" >&2
+    exit 2
+    ;;
 esac

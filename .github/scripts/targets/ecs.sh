@@ -19,6 +19,7 @@ run() { # a task definition; ECS itself goes back if its tasks don't become heal
 
 case $1 in
 deploy)
+    : "${URL:?the variable of the environment that says where the service answers}"
     previous=$(services "services[?status=='ACTIVE'].taskDefinition")
     if [ -z "$previous" ]; then
         echo "::error::the cluster support-agent has no service support-agent: docs/deploy.md says how to set it up"
@@ -41,5 +42,9 @@ deploy)
 roll-back)
     run "$2"
     echo "::error::rolled back to $2: what was deployed did not pass its smoke test"
+    ;;
+*)
+    echo "::error::$1: neither deploy nor roll-back" >&2
+    exit 2
     ;;
 esac

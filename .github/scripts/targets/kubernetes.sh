@@ -27,4 +27,8 @@ roll-back)
     cluster rollout status deployment/support-agent --timeout 10m
     echo "::error::rolled back to $2: what was deployed did not pass its smoke test"
     ;;
+*)
+    echo "::error::$1: neither deploy nor roll-back" >&2
+    exit 2
+    ;;
 esac
