@@ -134,9 +134,16 @@ def test_a_port_is_for_one_cluster(tmp_path: Path) -> None:
     assert said == f"support-agent: can't listen on 127.0.0.1:{port}: another cluster does; choose another --port\n"
 
 
-def _refusal(folder: Path, path: str, *options: str) -> str:
+def test_a_redis_that_is_not_there_is_named_at_once(tmp_path: Path) -> None:
+    """Before anything is started, without its password."""
+    (tmp_path / "caddy").touch(0o700)
+    said = _refusal(REPOSITORY, str(tmp_path), REDIS_URL=f"redis://:s3cret@127.0.0.1:{free_port()}/0")
+    assert said == "support-agent: Redis can't be reached; start Redis, or correct REDIS_URL\n"
+
+
+def _refusal(folder: Path, path: str, *options: str, **settings: str) -> str:
     command = [sys.executable, COMMAND, "cluster", *options]
-    environment = {**os.environ, "PATH": path}
+    environment = {**os.environ, "PATH": path, **settings}
     ended = subprocess.run(
         command, cwd=folder, env=environment, capture_output=True, text=True, timeout=20, check=False
     )

@@ -55,7 +55,8 @@ def wait_until_gone(processes: list[psutil.Process]) -> list[psutil.Process]:
 
 
 @pytest.mark.parametrize(
-    ("ending", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 0), (signal.SIGKILL, -signal.SIGKILL)]
+    ("ending", "code"),
+    [(signal.SIGTERM, 0), (signal.SIGHUP, 0), (signal.SIGINT, 0), (signal.SIGKILL, -signal.SIGKILL)],
 )
 def test_serve_answers_with_nothing_configured_and_leaves_nothing_behind(
     tmp_path: Path, ending: signal.Signals, code: int
@@ -165,3 +166,9 @@ def test_serve_names_a_port_that_is_taken() -> None:
     assert result.returncode == 1
     assert "can't listen on 127.0.0.1" in result.stderr
     assert "choose another --port" in result.stderr
+
+
+def test_serve_names_an_address_that_is_not_ours() -> None:
+    """It is the --host that has to be another then."""
+    result = run("serve", "--host", "192.0.2.1")
+    assert (result.returncode, "choose another --host" in result.stderr) == (1, True)

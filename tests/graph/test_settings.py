@@ -53,6 +53,9 @@ def test_settings_are_read_from_a_dotenv_file(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("SUPPORT_CLASSIFY_MODEL", "from-environment")
     settings = ServiceSettings.load()
     assert (settings.answer_model, settings.classify_model) == ("from-file", "from-environment")
+    Path(".env").write_bytes(b"SUPPORT_ANSWER_MODEL=caf\xe9\n")
+    with pytest.raises(SettingsError, match=r"^\.env: is not UTF-8; save it as such$"):
+        ServiceSettings.load()
     Path(".env").write_text("SUPPORT_TYPO=1\n")
     with pytest.raises(SettingsError, match="SUPPORT_TYPO"):
         ServiceSettings.load()

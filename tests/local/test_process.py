@@ -286,6 +286,20 @@ def test_a_service_that_ended_is_revived_where_it_was(temporary: Path) -> None:
     assert not service.log.parent.exists()
 
 
+def test_a_service_whose_keeper_was_terminated_is_revived() -> None:
+    """With nothing of what it had written."""
+    with Service(program()) as service:
+        service.wait()
+        os.kill(service._keeper.pid, signal.SIGTERM)
+        deadline = time.monotonic() + 10
+        while service.revive() is None:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        while not service.log.exists() or service.log.read_text().count("listening") != 1:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+
+
 def test_a_port_that_must_be_is_not_exchanged(temporary: Path, taken_port: int) -> None:
     """A service that is told where to listen fails where that is taken."""
     with pytest.raises(LocalServiceError, match="in use"):

@@ -1,5 +1,7 @@
 """`support-agent cluster`: two replicas behind Caddy, as docker-compose.yml wires them, without Docker."""
 
+import asyncio
+import logging
 import socket
 import sys
 import time
@@ -39,6 +41,8 @@ def cluster(
     if not _CADDYFILE.exists():
         raise SettingsError(f"there is no {_CADDYFILE} here; run this in the project's folder")
     check_free(_HOST, port)
+    if settings.redis_url:
+        asyncio.run(_reach_redis(settings))
     with _held(port), embedded(settings, redis=True, replicas=True) as started, ExitStack() as stack:
         started.wait()
         ServiceSettings.load().require_service()
@@ -77,6 +81,19 @@ def _held(port: int) -> socket.socket:
         name.close()
         raise SettingsError(f"can't listen on {_HOST}:{port}: another cluster does; choose another --port") from None
     return name
+
+
+async def _reach_redis(settings: ServiceSettings) -> None:
+    """Raise SettingsError, with what would mend it, where replicas would wait for their Redis."""
+    from support_agent.graph.health import check_redis
+    from support_agent.graph.redis import open_redis
+
+    logging.disable(logging.WARNING)  # what is said below
+    async with open_redis(settings) as redis:
+        check = await check_redis(redis)
+    logging.disable(logging.NOTSET)
+    if not check.up:
+        raise SettingsError(f"Redis {check.reason}; {check.remedy}")
 
 
 def _replica(number: int) -> Program:

@@ -44,10 +44,13 @@ def embedded(settings: AgentSettings, *, redis: bool, replicas: bool = False) ->
     """Start what `settings` lack, in development only; it ends with the block, or with this process.
 
     For `replicas`, which share them, the articles are in a Postgres, and Redis keeps an append-only file.
-    SIGTERM raises SystemExit meanwhile, so that what was started is also stopped.
+    SIGTERM raises SystemExit meanwhile, so that what was started is also stopped; a terminal that is closed does as
+    SIGTERM does, unless that was to be ignored.
     """
     development = settings.env == "development"
     before = signal.signal(signal.SIGTERM, _exit)
+    ignored = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    hung_up = signal.signal(signal.SIGHUP, signal.SIG_IGN if ignored else _terminate)
     try:
         with ExitStack() as stack:
             yield Embedded(
@@ -61,6 +64,11 @@ def embedded(settings: AgentSettings, *, redis: bool, replicas: bool = False) ->
             )
     finally:
         signal.signal(signal.SIGTERM, before)
+        signal.signal(signal.SIGHUP, hung_up)
+
+
+def _terminate(*_: object) -> None:
+    signal.raise_signal(signal.SIGTERM)
 
 
 def _exit(*_: object) -> None:

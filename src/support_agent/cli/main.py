@@ -45,7 +45,8 @@ def main() -> None:
     except KeyboardInterrupt:
         sys.exit(130)
     except OSError as error:
-        print(f"support-agent: {error.strerror or type(error).__name__}", file=sys.stderr)
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"support-agent: {where}{error.strerror or type(error).__name__}", file=sys.stderr)
         sys.exit(1)
     except (SupportAgentError, LocalServiceError) as error:
         print(f"support-agent: {error}", file=sys.stderr)

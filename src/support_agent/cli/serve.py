@@ -1,5 +1,6 @@
 """`support-agent serve`: the service, and whatever it needs that is not configured."""
 
+import errno
 import socket
 from importlib import import_module
 from typing import Annotated
@@ -37,7 +38,7 @@ def serve(
         started.wait()
         ServiceSettings.load().require_service()
         if settings.env == "development":
-            say(settings, started, f"http://{host}:{port}")
+            say(settings, started, f"http://{f'[{host}]' if ':' in host else host}:{port}")
         uvicorn.run(
             f"{_APPLICATION}:create_app",
             factory=True,
@@ -53,14 +54,16 @@ def serve(
 
 
 def check_free(host: str, port: int) -> None:
-    """Raise SettingsError where the port is taken."""
+    """Raise SettingsError where the port is taken, or the address is not this machine's."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         with socket.socket(family, kind, protocol) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(address)
     except OSError as error:
-        raise SettingsError(f"can't listen on {host}:{port}: {error.strerror}; choose another --port") from None
+        is_host = isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL
+        other = "--host" if is_host else "--port"
+        raise SettingsError(f"can't listen on {host}:{port}: {error.strerror}; choose another {other}") from None
 
 
 def say(settings: ServiceSettings, started: Embedded, address: str) -> None:

@@ -122,7 +122,10 @@ class AgentSettings(BaseSettings):
     def load(cls) -> Self:
         """Read the environment and mounted secrets; raises SettingsError naming the first that is unknown or bad."""
         names = {str(field.alias) for field in cls.model_fields.values()}
-        configured = {**dotenv_values(_ENV_FILE, interpolate=False), **os.environ}
+        try:
+            configured = {**dotenv_values(_ENV_FILE, interpolate=False), **os.environ}
+        except UnicodeDecodeError:
+            raise SettingsError(f"{_ENV_FILE}: is not UTF-8; save it as such") from None
         for name in sorted(configured):
             if name.upper().startswith("SUPPORT_") and name not in names:
                 raise SettingsError(f"{name}: there is no such setting; see .env.example for those there are")

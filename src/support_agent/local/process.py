@@ -202,6 +202,7 @@ class Service:
         self._tries += 1
         self._port = port
         try:
+            self._directory.mkdir(mode=0o700, exist_ok=True)  # a keeper that was terminated has removed it
             command = self._program.command(self._directory, self._port)
             with self.log.open(
                 mode
