@@ -3,6 +3,7 @@
 import asyncio
 import importlib
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -17,6 +18,7 @@ import httpx
 import kubernetes_validate
 import pytest
 import yaml
+from botocore import xform_name
 from botocore.session import get_session
 from botocore.validate import ParamValidator
 from jsonschema import Draft202012Validator
@@ -28,6 +30,7 @@ from harness.modal import fake_modal
 from harness.planting import plant, plant_in
 from harness.programs import kustomize
 from harness.prometheus import promtool
+from harness.runner import Runner
 from harness.scripted_model import ScriptedModel
 from harness.serving import serving
 from support_agent.api import drain, protocols
@@ -289,6 +292,107 @@ def test_aws_accepts_the_parameters(file: str) -> None:
 def test_aws_refuses_what_is_wrong(file: str, right: str, wrong: str) -> None:
     """A name that is none, a value of another kind, out of range or off the list."""
     assert aws_says(file, plant(filled_in(f"ecs/{file}"), right, wrong))
+
+
+GIVEN_ARN = "arn:aws:service:eu-central-1:000000000000:made/by"
+"""The start of what `aws` prints of whatever the commands of docs/deploy.md make."""
+
+THE_CLIS_OWN = {"protocol", "port", "cidr", "source-group"}
+"""Options by which `aws ec2 authorize-security-group-ingress` describes one of its IpPermissions."""
+
+
+def commands_of_ecs(text: str, folder: Path) -> list[list[str]]:
+    """Run the commands that bring the service to ECS, with an `aws` that makes nothing; return what they called."""
+    section = text.split("\n## ECS on Fargate\n")[1].split("\n## ")[0]
+    runner = Runner(folder)
+    runner.recorder("aws", f"print({GIVEN_ARN!r}, *given[:2], sep='-')")
+    runner.recorder("docker", "if given[0] == 'login': sys.stdin.read()")
+    commands = next(block for language, block in blocks(section) if not language)
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", commands],
+        cwd=REPOSITORY,
+        env={"PATH": f"{runner.programs}:{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return runner.calls()
+
+
+def aws_says_of(service: str, operation: str, *rest: str) -> list[str]:
+    """Return what is wrong with a call of AWS's command line."""
+    if [service, operation] == ["ecr", "get-login-password"]:  # the command line's own
+        return list(rest)
+    if operation == "wait":
+        waiters = get_session().get_waiter_model(service)
+        named = {xform_name(name, "-"): waiters.get_waiter(name).operation for name in waiters.waiter_names}
+        operation, rest = xform_name(named.get(rest[0], rest[0]), "-"), rest[1:]
+    model: Any = get_session().get_service_model(service)
+    names = {xform_name(name, "-"): name for name in model.operation_names}
+    if operation not in names:
+        return [f"{service} has no {operation}"]
+    expected = model.operation_model(names[operation]).input_shape
+    members = {xform_name(name, "-"): name for name in expected.members}
+    parameters: Json = {}
+    for option, value in zip(rest[::2], rest[1::2], strict=True):
+        match option.removeprefix("--"):
+            case "query" | "output":
+                pass
+            case "cli-input-json":
+                parameters |= json.loads(value)
+            case own if own in THE_CLIS_OWN and operation == "authorize-security-group-ingress":
+                parameters["IpPermissions"] = []
+            case known if known in members:
+                kind = expected.members[members[known]].type_name
+                parameters[members[known]] = value.split() if kind == "list" else value
+                if known.endswith("document"):
+                    json.loads(value)
+            case unknown:
+                return [f"{service} {operation} has no --{unknown}"]
+    report = ParamValidator().validate(parameters, expected)
+    return [*report.generate_report().splitlines(), *off_list(parameters, expected)]
+
+
+def test_aws_accepts_the_commands_of_the_docs(tmp_path: Path) -> None:
+    """They run to their end, what one makes is what later ones take, and each call is one that AWS has."""
+    calls = commands_of_ecs((REPOSITORY / "docs/deploy.md").read_text(), tmp_path)
+    asked = [call[1:] for call in calls if call[0] == "aws"]
+    assert {" ".join(call): wrong for call in asked if (wrong := aws_says_of(*call))} == {}
+    made = dict(zip([tuple(call[:2]) for call in asked], asked, strict=True))
+    for file, (service, operation) in ECS_FILES.items():
+        [given] = made[service, xform_name(operation, "-")][3:4]
+        assert '""' not in given, f"{file} has a placeholder that nothing sets"
+    assert f"{GIVEN_ARN}-secretsmanager-create-secret" in made["iam", "put-role-policy"][-1]
+    order = [call[2] for call in calls]
+    assert order.index("create-secret") < order.index("put-role-policy") < order.index("create-service")
+    pushed = next(call[2] for call in calls if call[:2] == ["docker", "push"])
+    task = json.loads(made["ecs", "register-task-definition"][3])
+    assert task["containerDefinitions"][0]["image"] == pushed
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong"),
+    [
+        ("--policy-name secret ", ""),
+        ("aws ecs create-cluster", "aws ecs make-cluster"),
+        ("--validation-method DNS", "--validation-method RECORD"),
+        ("certificate-validated", "certificate-issued"),
+        ("--group-name", "--name"),
+    ],
+)
+def test_aws_refuses_a_wrong_command(tmp_path: Path, right: str, wrong: str) -> None:
+    """One without what it needs, one that is none, a value off the list, an option that is none."""
+    text = plant((REPOSITORY / "docs/deploy.md").read_text(), right, wrong)
+    assert [said for call in commands_of_ecs(text, tmp_path) if call[0] == "aws" for said in aws_says_of(*call[1:])]
+
+
+def test_a_name_that_nothing_sets_ends_the_commands(tmp_path: Path) -> None:
+    """The shell says which."""
+    text = plant((REPOSITORY / "docs/deploy.md").read_text(), "export CERTIFICATE_ARN=", "export CERTIFICATE=")
+    with pytest.raises(AssertionError, match="CERTIFICATE_ARN: unbound variable"):
+        commands_of_ecs(text, tmp_path)
 
 
 def test_the_parts_of_ecs_fit_together() -> None:
@@ -592,6 +696,26 @@ def test_the_docs_are_true() -> None:
     assert {name for name in PLACEHOLDERS if not re.search(rf"\b(export .*)?{name}=", text)} == set()
     for seconds in (LONGEST, protocols.KEEP_ALIVE):
         assert f"{seconds:.0f} s" in text
-    for block in re.findall(r"^```\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
-        parsed = subprocess.run(["bash", "-n"], input=block, capture_output=True, text=True, timeout=60, check=False)
-        assert parsed.returncode == 0, parsed.stderr
+    for language, block in blocks(text):
+        if not language:
+            parsed = subprocess.run(
+                ["bash", "-n"], input=block, capture_output=True, text=True, timeout=60, check=False
+            )
+            assert parsed.returncode == 0, parsed.stderr
+
+
+def blocks(text: str) -> list[tuple[str, str]]:
+    """Return the code of a page with its languages; commands have none."""
+    return re.findall(r"^```(\w*)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+
+
+def test_the_policy_takes_the_addresses_of_the_docs() -> None:
+    """What they say of balancers outside the cluster stands well at the end of the list that it belongs to."""
+    [said] = [block for language, block in blocks((REPOSITORY / "docs/deploy.md").read_text()) if language == "yaml"]
+    file = (DEPLOY / "k8s/base/networkpolicy.yaml").read_text()
+    policy = yaml.safe_load(plant(file, "      ports:\n", f"{said}      ports:\n"))
+    for version in KUBERNETES:
+        kubernetes_validate.validate(policy, version, strict=True)
+    others = [peer for peer in policy["spec"]["ingress"][0]["from"] if "ipBlock" in peer]
+    assert {"ipBlock": {"cidr": "35.191.0.0/16"}} in others
+    assert len(others) == len(yaml.safe_load(said))
