@@ -70,6 +70,13 @@ SIGTERM = "SIGTERM is what ends it"
 RESTARTS = "what ends is started again"
 ANY = "any instance serves any request"
 LISTENS = "it is asked where the image listens"
+STARTS = "a start may take a minute"
+PATIENT = "one slow answer ends nothing"
+ENOUGH = "it has the memory that it takes"
+GROWS = "there is room for more of them"
+MEMORY = 512
+"""Megabytes that an instance takes at least."""
+
 KEY = re.compile(r"KEY|PASSWORD(?!_+FILE)|SECRET|TOKEN|(REDIS|DATABASE)_URL")
 
 
@@ -91,6 +98,25 @@ def megabytes(size: Any) -> int:
 def port(files: Files) -> int:
     """Return where the image's command listens."""
     return int(re.findall(r'^CMD .*"--port", "(\d+)"', files["Dockerfile"], re.MULTILINE)[0])
+
+
+def probed(container: Any, where: str | int) -> Rules:
+    """What is true of a container that is asked by probes."""
+    start, lives = container["startupProbe"], container["livenessProbe"]
+    probes = [value for name, value in container.items() if name.endswith("Probe")]
+    return {
+        LISTENS: {probe["httpGet"]["port"] for probe in probes} == {where},
+        STARTS: 60 <= start["periodSeconds"] * start["failureThreshold"] <= 240,  # which is Cloud Run's limit
+        PATIENT: lives["timeoutSeconds"] >= 2
+        and lives["failureThreshold"] >= 2
+        and lives["periodSeconds"] * lives["failureThreshold"] >= 20,
+        ENOUGH: megabytes(at(container, "resources limits memory")) >= MEMORY,
+    }
+
+
+def section(files: Files, title: str) -> str:
+    """Return what the docs say of a platform."""
+    return files[DOCS].partition(f"\n## {title}\n")[2].partition("\n## ")[0]
 
 
 def named(pairs: list[dict[str, str]] | None, name: str = "name") -> list[tuple[str, str | None]]:
@@ -269,6 +295,7 @@ def caddy(files: Files) -> Rules:
 
 RESOLVERS = ("169.254.20.10", "169.254.169.254")
 METADATA = RESOLVERS[1]
+DNS = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "kube-system"}}}
 LET_IN = {"key": "kubernetes.io/metadata.name", "operator": "In", "values": ["traefik", "monitoring"]}
 
 
@@ -294,20 +321,47 @@ def reaches(policy: Any, address: str, port: int, protocol: str = "TCP") -> bool
     )
 
 
-def overlay(things: dict[str, Any]) -> Rules:
+def overlay(things: dict[str, Any], files: Files) -> Rules:
+    said = section(files, "Kubernetes")
+    [turns] = re.findall(r"`support_agent_active_runs`, (\d+) a pod", said)
+    ports = re.findall(r"\d+", re.findall(r"may reach DNS\s+and the ports ([\d, and]+)", said)[0])
     pod = at(things, "Deployment spec template spec")
     container = at(pod, "containers 0")
     policy = things["NetworkPolicy"]["spec"]
     service = things["Service"]["spec"]
+    ingress = things["Ingress"]["spec"]
+    scaled = things["HorizontalPodAutoscaler"]["spec"]
+    [listens], [served] = container["ports"], service["ports"]
+    backend = {"name": at(things, "Service metadata name"), "port": {"name": served["name"]}}
+    probes = probed(container, listens["name"])
     return {
         **variables([*things["ConfigMap"]["data"].items(), *named(container.get("env"))]),
+        **probes,
+        LISTENS: probes[LISTENS]
+        and listens["containerPort"] == port(files)
+        and served["targetPort"] == listens["name"]
+        and at(policy, "ingress 0 ports") == [{"port": listens["name"]}]
+        and at(ingress, "rules 0 http paths 0 backend service") == backend,
+        GROWS: scaled["maxReplicas"] >= 2 * scaled["minReplicas"],
+        "pods are added where the docs say": turns
+        in [at(one, "pods target averageValue") for one in scaled["metrics"]],
+        "the autoscaler alone says how many": scaled["scaleTargetRef"]
+        == {"apiVersion": "apps/v1", "kind": "Deployment", "name": at(things, "Deployment metadata name")}
+        and "replicas" not in things["Deployment"]["spec"],
+        "the ingress gets its certificate": bool(at(ingress, "tls 0 secretName"))
+        and "cert-manager.io/cluster-issuer" in things["Ingress"]["metadata"].get("annotations", {}),
+        "pods reach what the docs say": all(
+            reaches(policy, address, int(each)) for address in ("10.0.0.1", "203.0.113.1") for each in ports
+        ),
+        "the proxies hear of an end before it comes": at(container, "lifecycle preStop sleep seconds") >= 5,
         ANY: service.get("sessionAffinity", "None") == "None",
         "the ingress alone leads in": service.get("type", "ClusterIP") == "ClusterIP" and "externalIPs" not in service,
         "only the proxy and Prometheus are let in": policy["ingress"]
         == [{"from": [{"namespaceSelector": {"matchExpressions": [LET_IN]}}], "ports": [{"port": "http"}]}],
         "names are found on every cluster": all(
             reaches(policy, address, 53, protocol) for address in RESOLVERS for protocol in ("TCP", "UDP")
-        ),
+        )
+        and any(DNS in rule["to"] for rule in policy["egress"] if {"port": 53, "protocol": "UDP"} in rule["ports"]),
         "the cloud's metadata is out of reach": not any(reaches(policy, METADATA, port) for port in (80, 443, 8080)),
         "pods share nothing with their node": not {"hostNetwork", "hostPID", "hostIPC", "volumes"} & pod.keys()
         and not any("hostPort" in port for port in container["ports"]),
@@ -322,10 +376,12 @@ def overlay(things: dict[str, Any]) -> Rules:
 
 def kubernetes(files: Files) -> Rules:
     texts = [(name, text) for name, text in files.items() if name.startswith(KUBERNETES)]
-    both = [overlay(rendered(name, *texts)) for name in ("staging", "production")]
+    both = [overlay(rendered(name, *texts), files) for name in ("staging", "production")]
     adapter = yaml.safe_load(files[ADAPTER])
     return {rule: all(each[rule] for each in both) for rule in both[0]} | {
         "the adapter asks the cluster's Prometheus": str(at(adapter, "prometheus url")).endswith(".monitoring.svc"),
+        "the adapter hands on what each pod says": at(adapter, "rules custom 0 metricsQuery")
+        == "sum by (<<.GroupBy>>) (<<.Series>>{<<.LabelMatchers>>})",
     }
 
 
@@ -431,6 +487,7 @@ def test_every_rule_is_kept(place: str) -> None:
 
 DEPLOYMENT, POLICY = f"{KUBERNETES}base/deployment.yaml", f"{KUBERNETES}base/networkpolicy.yaml"
 MAP, SERVICE = f"{KUBERNETES}base/kustomization.yaml", f"{KUBERNETES}base/service.yaml"
+HPA, INGRESS = f"{KUBERNETES}base/hpa.yaml", f"{KUBERNETES}base/ingress.yaml"
 TASK = f"{ECS}task-definition.json"
 OWN_USER = "containers have their image's user, and no rights"
 ENV = "it has no setting but its kind"
@@ -441,6 +498,10 @@ IMAGE = "images have what is asked of them"
 PLACES = "files are where they are looked for"
 PASSWORDS = "secrets are read where they are written"
 HEALTHY = "Redis is healthy while it answers"
+ALONE = "the autoscaler alone says how many"
+CERTIFICATE = "the ingress gets its certificate"
+HANDS_ON = "the adapter hands on what each pod says"
+TIGHT = "timeoutSeconds: 1\n            failureThreshold: 3"
 
 MISTAKES = [
     ("Dockerfile", "EXPOSE 8000", "EXPOSE 8000\nSTOPSIGNAL SIGKILL", SIGTERM),
@@ -534,6 +595,26 @@ MISTAKES = [
     (f"{KUBERNETES}staging/kustomization.yaml", "v0.1.0", "main", "the image is a release"),
     (SERVICE, "spec:\n", "spec:\n  type: LoadBalancer\n", "the ingress alone leads in"),
     (SERVICE, "spec:\n", "spec:\n  sessionAffinity: ClientIP\n", ANY),
+    (SERVICE, "targetPort: http", "targetPort: 80", LISTENS),
+    (SERVICE, "- name: http", "- name: web", LISTENS),
+    (DEPLOYMENT, "- name: http", "- name: web", LISTENS),
+    (DEPLOYMENT, "containerPort: 8000", "containerPort: 8080", LISTENS),
+    (INGRESS, "      secretName: support-agent-tls\n", "", CERTIFICATE),
+    (INGRESS, "cert-manager.io/cluster-issuer", "cert-manager.io/issuer-kind", CERTIFICATE),
+    (HPA, 'averageValue: "30"', 'averageValue: "300"', "pods are added where the docs say"),
+    (HPA, "kind: Deployment\n    name: support-agent", "kind: Deployment\n    name: api", ALONE),
+    (HPA, "kind: Deployment", "kind: StatefulSet", ALONE),
+    (DEPLOYMENT, "  revisionHistoryLimit", "  replicas: 2\n  revisionHistoryLimit", ALONE),
+    (HPA, "maxReplicas: 10", "maxReplicas: 1", GROWS),
+    (HPA, "maxReplicas: 10", "maxReplicas: 2", GROWS),
+    (DEPLOYMENT, "failureThreshold: 60", "failureThreshold: 5", STARTS),
+    (DEPLOYMENT, "timeoutSeconds: 3\n            failureThreshold: 3", TIGHT, PATIENT),
+    (DEPLOYMENT, "failureThreshold: 3", "failureThreshold: 1", PATIENT),
+    (DEPLOYMENT, "memory: 1Gi", "memory: 256Mi", ENOUGH),
+    (DEPLOYMENT, "seconds: 5", "seconds: 1", "the proxies hear of an end before it comes"),
+    *((POLICY, f"        - port: {each}\n", "", "pods reach what the docs say") for each in (443, 6379, 5432, 4318)),
+    (POLICY, "kube-system", "kube-public", "names are found on every cluster"),
+    (ADAPTER, "(<<.Series>>{<<.LabelMatchers>>})", "(rate(<<.Series>>{<<.LabelMatchers>>}[2m]))", HANDS_ON),
     (POLICY, "  ingress:\n", "  ingress:\n    - {}\n", "only the proxy and Prometheus are let in"),
     (POLICY, "169.254.20.10", "169.254.20.11", "names are found on every cluster"),
     (POLICY, "169.254.169.254", "169.254.169.253", "names are found on every cluster"),
