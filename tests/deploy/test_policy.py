@@ -35,6 +35,7 @@ SCRAPING = "deploy/compose/prometheus.yml"
 KUBERNETES = "deploy/k8s/"
 ADAPTER = f"{KUBERNETES}prometheus-adapter.yaml"
 ECS = "deploy/ecs/"
+ECS_SCRIPT = ".github/scripts/targets/ecs.sh"
 CLOUD_RUN = "deploy/cloudrun/service.yaml"
 RENDER = "deploy/render.yaml"
 RAILWAY = "deploy/railway.json"
@@ -48,7 +49,7 @@ DASHBOARDS = f"{GRAFANA}provisioning/dashboards/support-agent.yml"
 def committed() -> Files:
     kinds = ("Caddyfile", "*.json", "*.py", "*.yaml", "*.yml")
     files = [file for kind in kinds for file in (REPOSITORY / "deploy").rglob(kind)]
-    names = [DOCS, COMPOSE, SECRETS, "Dockerfile", *(str(file.relative_to(REPOSITORY)) for file in files)]
+    names = [DOCS, COMPOSE, SECRETS, ECS_SCRIPT, "Dockerfile", *(str(file.relative_to(REPOSITORY)) for file in files)]
     return {name: (REPOSITORY / name).read_text() for name in names}
 
 
@@ -393,31 +394,109 @@ def docs(files: Files) -> Rules:
 
 # The clouds
 
+FARGATE = {
+    "256": (512, 1024, 2048),
+    "512": range(1024, 4097, 1024),
+    "1024": range(2048, 8193, 1024),
+    "2048": range(4096, 16385, 1024),
+    "4096": range(8192, 30721, 1024),
+}
+"""Megabytes that there are with each CPU; AWS: "Amazon ECS task definition parameters for Fargate"."""
+
+NAMES = ("cluster(?:-name)?", "services?", "task-definition", "log-group-name")
+"""Options that name what the descriptions name."""
+
+
+def fargate(parts: dict[str, Any]) -> bool:
+    """Return whether a task has a size and a processor that Fargate and the image have."""
+    task = parts["task-definition.json"]
+    return int(task["memory"]) in FARGATE.get(task["cpu"], ()) and task["runtimePlatform"] == {
+        "cpuArchitecture": "X86_64",  # GitHub's machines build it
+        "operatingSystemFamily": "LINUX",
+    }
+
 
 def ecs(files: Files) -> Rules:
     parts = {name.removeprefix(ECS): json.loads(text) for name, text in files.items() if name.startswith(ECS)}
-    [container] = parts["task-definition.json"]["containerDefinitions"]
-    service, listener = parts["service.json"], parts["listener.json"]
+    task, service, listener = parts["task-definition.json"], parts["service.json"], parts["listener.json"]
+    balancer, group = parts["load-balancer.json"], parts["target-group.json"]
+    [container] = task["containerDefinitions"]
+    [tasks] = service["networkConfiguration"].values()
+    moves = service["deploymentConfiguration"]
     attributes = {one["Key"]: one["Value"] for one in parts["target-group-attributes.json"]["Attributes"]}
     check = at(container, "healthCheck command")
+    said = section(files, "ECS on Fargate") + files[ECS_SCRIPT]
+    calls = {name: set(re.findall(rf"--{name} ([\w/-]+)", said)) for name in NAMES}
     return {
         **variables(named(container["environment"])),
+        LISTENS: f"http://127.0.0.1:{port(files)}/" in check[-1]
+        and {at(container, "portMappings 0 containerPort"), group["Port"], at(service, "loadBalancers 0 containerPort")}
+        == {port(files)},
+        PATIENT: container["healthCheck"]["timeout"] < container["healthCheck"]["interval"]
+        and group["HealthCheckTimeoutSeconds"] < group["HealthCheckIntervalSeconds"]
+        and min(container["healthCheck"]["retries"], group["UnhealthyThresholdCount"]) >= 2,
+        "Fargate has what it asks for": fargate(parts),
+        "there are two": service["desiredCount"] >= 2,
+        "docs and scripts call it by its names": calls
+        == {
+            "cluster(?:-name)?": {service["cluster"]},
+            "services?": {service["serviceName"]},
+            "task-definition": {task["family"], service["taskDefinition"]},
+            "log-group-name": {at(container, "logConfiguration options awslogs-group")},
+        },
+        "secrets are called as the settings are": all(
+            one["valueFrom"] == f"${{SECRET_ARN}}:{one['name']}::" for one in container["secrets"]
+        ),
+        "the balancer alone is reached from outside": balancer["Scheme"] == "internet-facing"
+        and all("{PUBLIC_" in subnet for subnet in balancer["Subnets"])
+        and all("{PRIVATE_" in subnet for subnet in tasks["subnets"])
+        and (balancer["SecurityGroups"], tasks["securityGroups"])
+        == (["${BALANCER_SECURITY_GROUP}"], ["${TASK_SECURITY_GROUP}"]),
         ANY: attributes.get("stickiness.enabled") == "false",
         "it has no capability": at(container, "linuxParameters") == {"capabilities": {"drop": ["ALL"]}}
         and not container.get("privileged"),
         "it is checked by what the image has": check[:2] == ["CMD", "python"] and "/health'" in check[-1],
         "the balancer speaks TLS": listener["Protocol"] == "HTTPS" and "-TLS13-" in listener.get("SslPolicy", ""),
-        "a deployment takes no task away first": at(service, "deploymentConfiguration minimumHealthyPercent") == 100,
-        "tasks have no public address": at(service, "networkConfiguration awsvpcConfiguration assignPublicIp")
-        == "DISABLED",
+        "a deployment takes no task away first": moves["minimumHealthyPercent"] == 100
+        and service["desiredCount"] * (moves["maximumPercent"] - 100) >= 100,
+        "tasks have no public address": tasks["assignPublicIp"] == "DISABLED",
     }
+
+
+SCALE = "autoscaling.knative.dev/"
 
 
 def cloud_run(files: Files) -> Rules:
     service = yaml.safe_load(files[CLOUD_RUN])
     pod = at(service, "spec template spec")
+    [container] = pod["containers"]
+    said = section(files, "Cloud Run")
+    options = dict(re.findall(r" --([\w-]+)=(\S+)", said))
+    [created] = re.findall("for secret in (.*);", said)
+    read = {one["name"]: at(one, "valueFrom secretKeyRef name") for one in container["env"] if "valueFrom" in one}
+    told, scale = at(service, "metadata annotations"), at(service, "spec template metadata annotations")
+    probes = probed(container, port(files))
     return {
-        **variables(named(at(pod, "containers 0 env"))),
+        **variables(named(container["env"])),
+        **probes,
+        LISTENS: probes[LISTENS] and container["ports"] == [{"name": "http1", "containerPort": port(files)}],
+        ANY: scale.get("run.googleapis.com/sessionAffinity", "false") == "false",
+        GROWS: int(scale[f"{SCALE}maxScale"]) >= 2 * int(scale[f"{SCALE}minScale"]),
+        "anybody reaches it": told["run.googleapis.com/ingress"] == "all"
+        and told["run.googleapis.com/invoker-iam-disabled"] == "true",
+        "secrets are those that the docs make": read == dict(re.findall(r"(\w+)=([\w-]+):latest", said))
+        and {*read.values()} == {*created.split()},
+        "the docs' options say the same": all(
+            options[name] == str(value)
+            for name, value in {
+                "port": at(container, "ports 0 containerPort"),
+                "memory": at(container, "resources limits memory"),
+                "timeout": pod["timeoutSeconds"],
+                "concurrency": pod["containerConcurrency"],
+                "min-instances": scale[f"{SCALE}minScale"],
+                "max-instances": scale[f"{SCALE}maxScale"],
+            }.items()
+        ),
         "it has an account of its own": str(pod.get("serviceAccountName")).startswith("support-agent@"),
         "requests go to the newest": at(service, "spec traffic") == [{"latestRevision": True, "percent": 100}],
     }
@@ -500,6 +579,10 @@ PASSWORDS = "secrets are read where they are written"
 HEALTHY = "Redis is healthy while it answers"
 ALONE = "the autoscaler alone says how many"
 CERTIFICATE = "the ingress gets its certificate"
+SAME = "the docs' options say the same"
+FITS = "Fargate has what it asks for"
+CALLED = "docs and scripts call it by its names"
+OUTSIDE = "the balancer alone is reached from outside"
 HANDS_ON = "the adapter hands on what each pod says"
 TIGHT = "timeoutSeconds: 1\n            failureThreshold: 3"
 
@@ -625,6 +708,24 @@ MISTAKES = [
     (TASK, '"environment": [', '"environment": [{ "name": "SUPPORT_ALLOW_ANONYMOUS", "value": "1" }, ', NO_STRANGERS),
     (TASK, '{ "drop": ["ALL"] }', "{}", "it has no capability"),
     (TASK, '"CMD",\n          "python"', '"CMD",\n          "curl"', "it is checked by what the image has"),
+    (TASK, '"containerPort": 8000', '"containerPort": 8080', LISTENS),
+    (TASK, "127.0.0.1:8000", "127.0.0.1:8080", LISTENS),
+    (TASK, '"timeout": 5', '"timeout": 10', PATIENT),
+    (f"{ECS}target-group.json", '"HealthCheckTimeoutSeconds": 5', '"HealthCheckTimeoutSeconds": 10', PATIENT),
+    (TASK, '"retries": 3', '"retries": 1', PATIENT),
+    (TASK, '"memory": "1024"', '"memory": "512"', FITS),
+    (TASK, '"cpu": "512"', '"cpu": "600"', FITS),
+    (TASK, "X86_64", "ARM64", FITS),
+    (TASK, ":REDIS_URL::", ":REDIS_ADDRESS::", "secrets are called as the settings are"),
+    (TASK, '"family": "support-agent"', '"family": "agent"', CALLED),
+    (TASK, "/ecs/support-agent", "/ecs/agent", CALLED),
+    (f"{ECS}service.json", '"cluster": "support-agent"', '"cluster": "default"', CALLED),
+    (f"{ECS}service.json", '"serviceName": "support-agent"', '"serviceName": "agent"', CALLED),
+    (f"{ECS}service.json", '"desiredCount": 2', '"desiredCount": 1', "there are two"),
+    (f"{ECS}service.json", '"maximumPercent": 200', '"maximumPercent": 100', "a deployment takes no task away first"),
+    (f"{ECS}service.json", "PRIVATE_SUBNET_A", "PUBLIC_SUBNET_A", OUTSIDE),
+    (f"{ECS}load-balancer.json", "PUBLIC_SUBNET_A", "PRIVATE_SUBNET_A", OUTSIDE),
+    (f"{ECS}load-balancer.json", "internet-facing", "internal", OUTSIDE),
     (f"{ECS}listener.json", '"HTTPS"', '"HTTP"', "the balancer speaks TLS"),
     (f"{ECS}service.json", 'Percent": 100', 'Percent": 0', "a deployment takes no task away first"),
     (f"{ECS}service.json", '"DISABLED"', '"ENABLED"', "tasks have no public address"),
@@ -637,6 +738,20 @@ MISTAKES = [
         NO_STRANGERS,
     ),
     (CLOUD_RUN, "      serviceAccountName:", "      x-account:", "it has an account of its own"),
+    (CLOUD_RUN, "containerPort: 8000", "containerPort: 8080", LISTENS),
+    (CLOUD_RUN, "name: http1", "name: h2c", LISTENS),
+    (CLOUD_RUN, "port: 8000", "port: 8080", LISTENS),
+    (CLOUD_RUN, "failureThreshold: 60", "failureThreshold: 121", STARTS),
+    (CLOUD_RUN, "failureThreshold: 60", "failureThreshold: 5", STARTS),
+    (CLOUD_RUN, "failureThreshold: 3", "failureThreshold: 1", PATIENT),
+    (CLOUD_RUN, "memory: 1Gi", "memory: 256Mi", ENOUGH),
+    (CLOUD_RUN, f"{SCALE}maxScale:", f"run.googleapis.com/sessionAffinity: 'true'\n        {SCALE}maxScale:", ANY),
+    (CLOUD_RUN, 'maxScale: "10"', 'maxScale: "1"', GROWS),
+    (CLOUD_RUN, 'maxScale: "10"', 'maxScale: "100"', SAME),
+    (CLOUD_RUN, "containerConcurrency: 100", "containerConcurrency: 1", SAME),
+    (CLOUD_RUN, "ingress: all", "ingress: internal", "anybody reaches it"),
+    (CLOUD_RUN, 'disabled: "true"', 'disabled: "false"', "anybody reaches it"),
+    (CLOUD_RUN, "name: redis-url", "name: redis", "secrets are those that the docs make"),
     (CLOUD_RUN, "percent: 100", "percent: 1", "requests go to the newest"),
     (RENDER, "KEY\n        sync: false", "KEY\n        value: sk-1", NO_KEY),
     (RENDER, "SUPPORT_ENV\n        value: production", "SUPPORT_ALLOW_ANONYMOUS\n        value: true", NO_STRANGERS),
