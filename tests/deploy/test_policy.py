@@ -74,6 +74,7 @@ LISTENS = "it is asked where the image listens"
 STARTS = "a start may take a minute"
 PATIENT = "one slow answer ends nothing"
 ENOUGH = "it has the memory that it takes"
+BUILT = "it is built by the Dockerfile that there is"
 GROWS = "there is room for more of them"
 MEMORY = 512
 """Megabytes that an instance takes at least."""
@@ -389,7 +390,11 @@ def kubernetes(files: Files) -> Rules:
 def docs(files: Files) -> Rules:
     text = files[DOCS]
     charts = re.findall(r"^helm install \S+ ([\w-]+)/", text, re.MULTILINE)
-    return {"Helm knows its charts": all(f"helm repo add {name} https://" in text for name in charts)}
+    ports = re.findall(r"\bPORT=(\d+)|--port=(\d+)|-p (\d+):(\d+)", text)
+    return {
+        LISTENS: {each for found in ports for each in found if each} == {str(port(files))},
+        "Helm knows its charts": all(f"helm repo add {name} https://" in text for name in charts),
+    }
 
 
 # The clouds
@@ -506,8 +511,14 @@ def render(files: Files) -> Rules:
     blueprint = yaml.safe_load(files[RENDER])
     services = {service["name"]: service for service in blueprint["services"]}
     given = [variables(named(service["envVars"], "key")) for service in services.values()]
+    read = [at(one, "fromDatabase name") for one in services["support-agent"]["envVars"] if "fromDatabase" in one]
     return {
         **{rule: all(each[rule] for each in given) for rule in (NO_KEY, NO_STRANGERS)},
+        LISTENS: ("PORT", str(port(files))) in named(services["support-agent"]["envVars"], "key"),
+        GROWS: at(services, "support-agent numInstances") >= 2,
+        BUILT: Path(services["support-agent"]["dockerfilePath"]) == Path("Dockerfile"),
+        "they reach each other": len({one["region"] for one in [*services.values(), *blueprint["databases"]]}) == 1
+        and {*read} == {one["name"] for one in blueprint["databases"]},
         "Postgres is not reached from outside": all(one.get("ipAllowList") == [] for one in blueprint["databases"]),
         "Redis is not reached from outside": at(services, "support-agent-redis type") == "pserv",
         "only what passed is deployed": at(services, "support-agent autoDeployTrigger") == "checksPass",
@@ -515,18 +526,36 @@ def render(files: Files) -> Rules:
 
 
 def railway(files: Files) -> Rules:
-    return {RESTARTS: at(json.loads(files[RAILWAY]), "deploy restartPolicyType") == "ALWAYS"}
+    told = json.loads(files[RAILWAY])
+    return {
+        RESTARTS: at(told, "deploy restartPolicyType") == "ALWAYS",
+        STARTS: at(told, "deploy healthcheckTimeout") >= 60,
+        BUILT: at(told, "build dockerfilePath") == "Dockerfile",
+        "the image says what starts": "startCommand" not in told["deploy"],
+    }
 
 
 def modal(files: Files) -> Rules:
+    tree = ast.parse(files[MODAL])
+    longest = re.findall(r"^_LONGEST = (\d+)", files[MODAL], re.MULTILINE)[0]
+    words = [word for node in ast.walk(tree) if isinstance(node, ast.Call) for word in node.keywords]
+    values = {word.arg: ast.unparse(word.value).replace("_LONGEST", longest) for word in words}
+    numbers = {name: float(value) for name, value in values.items() if re.fullmatch(r"[\d.]+", value)}
     written = [
         (key.value, ast.unparse(value).strip("'"))
-        for node in ast.walk(ast.parse(files[MODAL]))
+        for node in ast.walk(tree)
         if isinstance(node, ast.Dict)
         for key, value in zip(node.keys, node.values, strict=True)
         if isinstance(key, ast.Constant) and isinstance(key.value, str)
     ]
-    return variables(written)
+    return {
+        **variables(written),
+        ENOUGH: numbers["memory"] >= MEMORY,
+        STARTS: numbers["startup_timeout"] >= 60,
+        GROWS: numbers["max_containers"] >= 2 * numbers["min_containers"],
+        "it has half a core": numbers["cpu"] >= 0.5,
+        "a request may take what Modal gives it": numbers["timeout"] >= 150,
+    }
 
 
 # The rules
@@ -703,6 +732,7 @@ MISTAKES = [
     (POLICY, "169.254.169.254", "169.254.169.253", "names are found on every cluster"),
     (POLICY, "except: [169.254.0.0/16]", "except: []", "the cloud's metadata is out of reach"),
     (ADAPTER, "  url:", "  x-url:", "the adapter asks the cluster's Prometheus"),
+    (DOCS, "PORT=8000", "PORT=8080", LISTENS),
     (DOCS, "helm repo add prometheus-community", "helm repo add stable", "Helm knows its charts"),
     (TASK, '"environment": [', '"environment": [{ "name": "OPENAI_API_KEY", "value": "sk-1" }, ', NO_KEY),
     (TASK, '"environment": [', '"environment": [{ "name": "SUPPORT_ALLOW_ANONYMOUS", "value": "1" }, ', NO_STRANGERS),
@@ -758,10 +788,23 @@ MISTAKES = [
     (RENDER, "ipAllowList: []", "ipAllowList: [{ source: 0.0.0.0/0 }]", "Postgres is not reached from outside"),
     (RENDER, "    ipAllowList: []\n", "", "Postgres is not reached from outside"),
     (RENDER, "type: pserv", "type: web", "Redis is not reached from outside"),
+    (RENDER, 'value: "8000"', 'value: "10000"', LISTENS),
+    (RENDER, "numInstances: 2", "numInstances: 1", GROWS),
+    (RENDER, "./Dockerfile", "./deploy/Dockerfile", BUILT),
+    (RENDER, "region: frankfurt", "region: oregon", "they reach each other"),
+    (RENDER, "name: support-agent-articles", "name: support-agent-db", "they reach each other"),
     (RENDER, "checksPass", "commit", "only what passed is deployed"),
     (RAILWAY, "ALWAYS", "NEVER", RESTARTS),
+    (RAILWAY, '"Dockerfile"', '"deploy/Dockerfile"', BUILT),
+    (RAILWAY, '"healthcheckTimeout": 120', '"healthcheckTimeout": 30', STARTS),
+    (RAILWAY, '"overlap', '"startCommand": "support-agent serve", "overlap', "the image says what starts"),
     (MODAL, '"production",', '"production", "OPENAI_API_KEY": "sk-1",', NO_KEY),
     (MODAL, '"production",', '"production", "SUPPORT_ALLOW_ANONYMOUS": "true",', NO_STRANGERS),
+    (MODAL, "memory=1024", "memory=256", ENOUGH),
+    (MODAL, "startup_timeout=120", "startup_timeout=30", STARTS),
+    (MODAL, "max_containers=10", "max_containers=1", GROWS),
+    (MODAL, "cpu=1.0", "cpu=0.125", "it has half a core"),
+    (MODAL, "timeout=_LONGEST", "timeout=140", "a request may take what Modal gives it"),
 ]
 
 
