@@ -330,6 +330,10 @@ def broken(files: Texts) -> set[str]:
     checkouts = [(name, step["with"]) for name, step in each if title(step) == "actions/checkout"]
     keys = [(workflow, KEYS) for workflow in known.values()]
     keys += [(job, JOB_KEYS) for _, job in every] + [(step, STEP_KEYS) for _, step in each]
+    pushed = {name: workflow["on"]["push"] for name, workflow in known.items() if "push" in workflow["on"]}
+    runs = {name: [step.get("run") for step in job.get("steps", [])] for name, job in every}
+    build = scripts["scripts/build-image.sh"]
+    [checks] = re.findall(r"^(uv run ruff .*)$", (REPOSITORY / "CONTRIBUTING.md").read_text(), re.MULTILINE)
     environments = {name: job["environment"] for name, job in every if "environment" in job}
     kept = {
         "there is no other workflow": files.keys() - scripts.keys() == {f"workflows/{name}" for name in ALL},
@@ -341,6 +345,22 @@ def broken(files: Texts) -> set[str]:
         == [("comment", "${{ github.event.pull_request.base.sha }}")],
         "the scan stops what it finds": [step["with"] for _, step in each if title(step) == "anchore/scan-action"]
         == [SCAN],
+        "only main is deployed, and only versions are released": pushed
+        == {DEPLOY: {"branches": ["main"]}, RELEASE: {"tags": ["v*"]}},
+        "what contributors check is checked": {*checks.split(" && ")} <= {*runs["lint"]},
+        "the audit overlooks nothing": bool(re.search(r"pip-audit.* --strict .*--require-hashes ", str(runs["audit"]))),
+        "the image is built of what the Dockerfile names": " --pull " in build
+        and re.findall(r'--build-arg "?(\w+)=', build) == ["VERSION", "REVISION", "SOURCE"],
+        "the SBOM that is written is kept": [
+            (step["with"]["path"], step["with"].get("if-no-files-found"))
+            for name, step in each
+            if (name, title(step)) == ("image", "actions/upload-artifact")
+        ]
+        == [(file, "error") for file in re.findall(r"SBOM.*>(\S+)", build)],
+        "only GitHub vouches for who signed": re.findall(
+            r"--certificate-oidc-issuer (\S+)", scripts["scripts/verify-image.sh"]
+        )
+        == ["https://token.actions.githubusercontent.com"],
         "no deployment is broken off": all(
             known[name]["concurrency"]["cancel-in-progress"] is False for name in (DEPLOY, NIGHTLY, RELEASE)
         ),
@@ -361,6 +381,10 @@ def test_every_rule_is_kept() -> None:
 SMOKE = "      - run: .github/scripts/smoke.sh\n"
 VERIFY = "      - run: .github/scripts/verify-image.sh\n"
 GOES_ON = "nothing goes on after a failure"
+STARTS = "only main is deployed, and only versions are released"
+BUILT = "the image is built of what the Dockerfile names"
+KEPT = "the SBOM that is written is kept"
+BUILD, VERIFIED = "scripts/build-image.sh", "scripts/verify-image.sh"
 
 
 @pytest.mark.parametrize(
@@ -390,13 +414,27 @@ GOES_ON = "nothing goes on after a failure"
         (DEPLOY, "cancel-in-progress: false", "cancel-in-progress: true", "no deployment is broken off"),
         (RELEASE, "    environment: release\n", "", "environments guard what they should"),
         (DEPLOY, "runs-on: ubuntu-24.04", "runs-on: self-hosted", "jobs run on GitHub's machines"),
+        (DEPLOY, "    branches: [main]\n", "    branches: ['**']\n", STARTS),
+        (DEPLOY, "    branches: [main]\n", "    branches: [main]\n    tags: ['v*']\n", STARTS),
+        (RELEASE, '["v*"]', '["*"]', STARTS),
+        *(
+            (CI, f"      - run: uv run {check}\n", "", "what contributors check is checked")
+            for check in ("ruff check .", "ruff format --check .", "pyright", "lint-imports")
+        ),
+        (NIGHTLY, "--strict ", "", "the audit overlooks nothing"),
+        (BUILD, "--push --pull ", "--push ", BUILT),
+        (BUILD, "    --build-arg", "    --build-arg BASE=python:3.12-alpine --build-arg", BUILT),
+        (BUILD, ">sbom.spdx.json", ">sbom.json", KEPT),
+        (DEPLOY, "path: sbom.spdx.json", "path: sbom.json", KEPT),
+        (DEPLOY, "          if-no-files-found: error\n", "", KEPT),
+        (VERIFIED, "token.actions.githubusercontent.com", "gitlab.com", "only GitHub vouches for who signed"),
         (CI, "uv run pyright", "uv run pyright || true", "steps are one command or a script"),
         (CI, "uv run pyright", "uv run modal deploy deploy/modal_app.py", "only the targets' scripts know a cloud"),
     ],
 )
 def test_a_broken_rule_is_named(file: str, right: str, wrong: str, rule: str) -> None:
     """A failure that is overlooked, a check that is left out, another commit, an environment that guards nothing."""
-    name = f"workflows/{file}"
+    name = file if file.startswith("scripts/") else f"workflows/{file}"
     assert rule in broken(texts() | {name: plant(texts()[name], right, wrong)})
 
 
