@@ -408,9 +408,6 @@ FARGATE = {
 }
 """Megabytes that there are with each CPU; AWS: "Amazon ECS task definition parameters for Fargate"."""
 
-NAMES = ("cluster(?:-name)?", "services?", "task-definition", "log-group-name")
-"""Options that name what the descriptions name."""
-
 
 def fargate(parts: dict[str, Any]) -> bool:
     """Return whether a task has a size and a processor that Fargate and the image have."""
@@ -431,7 +428,12 @@ def ecs(files: Files) -> Rules:
     attributes = {one["Key"]: one["Value"] for one in parts["target-group-attributes.json"]["Attributes"]}
     check = at(container, "healthCheck command")
     said = section(files, "ECS on Fargate") + files[ECS_SCRIPT]
-    calls = {name: set(re.findall(rf"--{name} ([\w/-]+)", said)) for name in NAMES}
+    names = {
+        "cluster(?:-name)?": {service["cluster"]},
+        "services?": {service["serviceName"]},
+        "task-definition": {task["family"], service["taskDefinition"]},
+        "log-group-name": {at(container, "logConfiguration options awslogs-group")},
+    }
     return {
         **variables(named(container["environment"])),
         LISTENS: f"http://127.0.0.1:{port(files)}/" in check[-1]
@@ -442,13 +444,9 @@ def ecs(files: Files) -> Rules:
         and min(container["healthCheck"]["retries"], group["UnhealthyThresholdCount"]) >= 2,
         "Fargate has what it asks for": fargate(parts),
         "there are two": service["desiredCount"] >= 2,
-        "docs and scripts call it by its names": calls
-        == {
-            "cluster(?:-name)?": {service["cluster"]},
-            "services?": {service["serviceName"]},
-            "task-definition": {task["family"], service["taskDefinition"]},
-            "log-group-name": {at(container, "logConfiguration options awslogs-group")},
-        },
+        "docs and scripts call it by its names": all(
+            set(re.findall(rf"--{option} ([\w/-]+)", said)) == named_here for option, named_here in names.items()
+        ),
         "secrets are called as the settings are": all(
             one["valueFrom"] == f"${{SECRET_ARN}}:{one['name']}::" for one in container["secrets"]
         ),

@@ -185,6 +185,7 @@ def test_upgrade_runs_the_digest_one_replica_after_the_other(without_backup: Mac
     assert replicas_started(without_backup) == ["api-1", "api-2"]
     assert f"pull --quiet {TAG}" in without_backup.asked()
     assert all("--no-deps --wait" in asked for asked in without_backup.asked() if asked.startswith("compose up"))
+    assert without_backup.asked()[-1] == "image prune --force"
 
 
 @pytest.mark.parametrize(

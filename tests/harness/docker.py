@@ -38,7 +38,7 @@ class World:
         match arguments:
             case ["compose", "up", "--detach", "--no-build", "--wait", "redis", "postgres"]:
                 self.start_redis()
-            case ["compose", "stop", "api-1", "api-2", "redis"] | ["compose", "stop", "api-1", "api-2", "redis", _]:
+            case ["compose", "stop", "api-1", "api-2", "redis", *others] if others in ([], ["postgres"]):
                 self.stop_redis()
             case ["compose", "exec", "-T", "redis" | "postgres", *command]:
                 return self._in_container(command)
