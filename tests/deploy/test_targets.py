@@ -410,10 +410,10 @@ def test_the_parts_of_ecs_fit_together() -> None:
 
 
 def test_containers_run_as_the_user_of_the_image() -> None:
-    """Where a platform wants it as a number."""
+    """And its group, where a platform wants them as numbers."""
     found = re.search(r"^USER (\d+):(\d+)$", (REPOSITORY / "Dockerfile").read_text(), re.MULTILINE)
     assert found
-    assert task()["user"] == found[1]
+    assert task()["user"] == f"{found[1]}:{found[2]}"
     for name in OVERLAYS:
         security = one(name, "Deployment")["spec"]["template"]["spec"]["securityContext"]
         assert (security["runAsUser"], security["runAsGroup"]) == (int(found[1]), int(found[2]))

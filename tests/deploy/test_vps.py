@@ -19,6 +19,7 @@ import yaml
 
 from conftest import REPOSITORY
 from harness.docker import PASSWORD, World
+from harness.planting import plant_in
 from harness.programs import program
 from support_agent.local.postgres import find_postgres, start_postgres
 from support_agent.local.process import free_port
@@ -184,6 +185,25 @@ def test_upgrade_runs_the_digest_one_replica_after_the_other(without_backup: Mac
     assert replicas_started(without_backup) == ["api-1", "api-2"]
     assert f"pull --quiet {TAG}" in without_backup.asked()
     assert all("--no-deps --wait" in asked for asked in without_backup.asked() if asked.startswith("compose up"))
+    assert without_backup.asked()[-1] == "image prune --force"
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong"),
+    [
+        ("docker image prune --force", "docker system prune --all --volumes --force"),
+        ("docker image prune --force", "docker image prune --all --force"),
+        ("--wait --wait-timeout 180", "--wait"),
+        (" --no-build", ""),
+        (" --no-deps", ""),
+    ],
+)
+def test_upgrade_asks_docker_for_nothing_else(without_backup: Machine, right: str, wrong: str) -> None:
+    """Volumes and images to go back to are left alone, nothing is built, and nobody waits for ever."""
+    plant_in(without_backup.root / VPS / "upgrade.sh", right, wrong)
+    done = without_backup.run("upgrade.sh", TAG)
+    assert done.returncode != 0
+    assert "docker: the test knows no" in done.stderr
 
 
 def test_upgrade_goes_back_where_a_replica_is_not_ready(without_backup: Machine) -> None:

@@ -1,5 +1,7 @@
 """A `docker` for deploy/vps: it writes down what it is asked, and has this machine do what a container would.
 
+It knows what the scripts ask, with these options, and refuses all else.
+
 Run as a program, in a folder with a `world.json`: where things are, and which images are broken. What was pulled and
 what the replicas run is in `state.json`.
 """
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 
 PASSWORD = "not-a-secret"
 _SECRET = "/run/secrets/password"
+_REPLACING = ["--detach", "--no-build", "--no-deps", "--wait", "--wait-timeout", "180"]
 
 
 class World:
@@ -33,9 +36,9 @@ class World:
         with (self.folder / "asked").open("a") as asked:
             asked.write(" ".join(arguments).split("\n")[0] + "\n")
         match arguments:
-            case ["compose", "up", *_, "redis", "postgres"]:
+            case ["compose", "up", "--detach", "--no-build", "--wait", "redis", "postgres"]:
                 self.start_redis()
-            case ["compose", "stop", *services] if "redis" in services:
+            case ["compose", "stop", "api-1", "api-2", "redis", *others] if others in ([], ["postgres"]):
                 self.stop_redis()
             case ["compose", "exec", "-T", "redis" | "postgres", *command]:
                 return self._in_container(command)
@@ -55,16 +58,23 @@ class World:
                 return self._say(*(self._state["replicas"][replica]["name"] for replica in replicas))
             case ["inspect", "--format", "{{.Image}}", replica]:
                 return self._say(f"id of {self._state['replicas'][replica]['image']}")
-            case ["compose", "ps", *_, "--quiet", "api-1", "api-2"] | ["compose", "ps", *_, "--quiet", "api-2"]:
+            case ["compose", "ps", "--quiet", "api-1", "api-2"] | ["compose", "ps", "--all", "--quiet", "api-2"]:
                 return self._say(*(word for word in arguments if word in self._state["replicas"]))
-            case ["compose", "up", *_, "api-1" | "api-2" as replica]:
+            case ["compose", "up", *options, "api-1" | "api-2" as replica] if options == _REPLACING:
                 return self._start(replica)
             case ["compose", "exec", "-T", "api-1" | "api-2" as replica, "python", *_]:
                 return int(self._is("not ready", replica))
             case ["compose", "exec", "-T", "api-1" | "api-2", *command]:
                 return self._in_container(command)
-            case _:
+            case (
+                ["compose", "up", "--detach", "--no-build", "--wait"]
+                | ["compose", "logs", "--tail", _, "api-1", "api-2"]
+                | ["image", "prune", "--force"]
+            ):
                 pass
+            case _:
+                sys.stderr.write(f"docker: the test knows no {' '.join(arguments)}\n")
+                return 125  # which is docker's for what it can't do
         return 0
 
     def _say(self, *lines: str) -> int:
