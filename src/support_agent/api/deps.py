@@ -205,7 +205,7 @@ async def _question(request: Request, query: Annotated[StreamQuery, Query()]) ->
     try:
         unquote_to_bytes(request.scope["query_string"]).decode()
     except UnicodeDecodeError:  # Starlette would replace the bytes, and the model be asked something else
-        error = {"type": "unicode", "loc": ("query", "question"), "msg": "must be percent-encoded UTF-8"}
+        error = {"type": "value_error", "loc": ("query", "question"), "msg": "must be percent-encoded UTF-8"}
         raise RequestValidationError([error]) from None
     return query.question
 
