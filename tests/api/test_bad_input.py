@@ -12,22 +12,42 @@ JSON = {"content-type": "application/json"}
 CANARY = "canary-7f3a"
 
 REFUSED: dict[str, tuple[bytes, dict[str, str], int, str]] = {
-    "empty": (b'{"question": ""}', JSON, 422, "question"),
-    "blank": (b'{"question": " \\n\\t "}', JSON, 422, "question"),
-    "invisible": ('{"question": "\u200b\u2060"}'.encode(), JSON, 422, "question"),
-    "4,001 characters": (json.dumps({"question": "é" * 4001}).encode(), JSON, 422, "question"),
-    "number": (b'{"question": 42}', JSON, 422, "question"),
-    "null": (b'{"question": null}', JSON, 422, "question"),
-    "list": (b'["question"]', JSON, 422, "body"),
-    "missing": (b"{}", JSON, 422, "question"),
-    "no body": (b"", JSON, 422, "body"),
-    "unknown field": (b'{"question": "Why?", "canary-7f3a": 1}', JSON, 422, CANARY),
-    "unknown field with a surrogate": (b'{"question": "Why?", "\\ud800": 1}', JSON, 422, "body"),
-    "bad customer": (b'{"question": "Why?", "customer_id": "a b"}', JSON, 422, "customer_id"),
-    "customer with a newline": (b'{"question": "Why?", "customer_id": "a\\n"}', JSON, 422, "customer_id"),
+    "empty": (b'{"question": ""}', JSON, 422, "question: must not be blank"),
+    "blank": (b'{"question": " \\n\\t "}', JSON, 422, "question: must not be blank"),
+    "invisible": ('{"question": "\u200b\u2060"}'.encode(), JSON, 422, "question: must not be blank"),
+    "4,001 characters": (
+        json.dumps({"question": "é" * 4001}).encode(),
+        JSON,
+        422,
+        "question: must have at most 4000 characters",
+    ),
+    "number": (b'{"question": 42}', JSON, 422, "question: must be a string"),
+    "null": (b'{"question": null}', JSON, 422, "question: must be a string"),
+    "list": (b'["question"]', JSON, 422, "body: must be a JSON object"),
+    "missing": (b"{}", JSON, 422, "question: is missing"),
+    "no body": (b"", JSON, 422, "body: is missing"),
+    "unknown field": (
+        b'{"question": "Why?", "canary-7f3a": 1}',
+        JSON,
+        422,
+        f"{CANARY}: is not known here; leave it out",
+    ),
+    "unknown field with a surrogate": (b'{"question": "Why?", "\\ud800": 1}', JSON, 422, "body: must be valid Unicode"),
+    "bad customer": (
+        b'{"question": "Why?", "customer_id": "a b"}',
+        JSON,
+        422,
+        "customer_id: must match ^[A-Za-z0-9_.-]{1,128}$",
+    ),
+    "customer with a newline": (
+        b'{"question": "Why?", "customer_id": "a\\n"}',
+        JSON,
+        422,
+        "customer_id: must match ^[A-Za-z0-9_.-]{1,128}$",
+    ),
     "fillers": ('{"question": "\u3164\u115f"}'.encode(), JSON, 422, "question: must not be blank"),
-    "NUL": (b'{"question": "a\\u0000b"}', JSON, 422, "question"),
-    "lone surrogate": (b'{"question": "canary-7f3a \\ud83d"}', JSON, 422, "question"),
+    "NUL": (b'{"question": "a\\u0000b"}', JSON, 422, "question: must not contain NUL characters"),
+    "lone surrogate": (b'{"question": "canary-7f3a \\ud83d"}', JSON, 422, "question: must be valid Unicode"),
     "not JSON": (b'{"question": "canary-7f3a', JSON, 400, "body"),
     "invalid UTF-8": (b'{"question": "canary-7f3a \xff"}', JSON, 400, "body"),
     "deep": (b'{"question": ' + b"[" * 30_000, JSON, 400, "body"),
@@ -68,7 +88,7 @@ async def test_ask_refuses_bad_bodies(
     response = await client.post("/ask", content=content, headers=headers)
     problem = check_problem(response, status)
     assert named in problem["detail"]
-    if named != CANARY:
+    if CANARY not in named:
         assert CANARY not in response.text
     assert CANARY not in caplog.text
     assert model.calls == []
@@ -77,13 +97,13 @@ async def test_ask_refuses_bad_bodies(
 @pytest.mark.parametrize(
     ("query", "named"),
     [
-        ("", "question"),
-        ("question=", "question"),
-        ("question=%20", "question"),
-        ("question=%00", "question"),
-        ("question=" + "a" * 4001, "question"),
-        ("question=Why&other=1", "other"),
-        ("question=%ff", "question"),
+        ("", "question: is missing"),
+        ("question=", "question: must not be blank"),
+        ("question=%20", "question: must not be blank"),
+        ("question=%00", "question: must not contain NUL characters"),
+        ("question=" + "a" * 4001, "question: must have at most 4000 characters"),
+        ("question=Why&other=1", "other: is not known here; leave it out"),
+        ("question=%ff", "question: must be percent-encoded UTF-8"),
     ],
 )
 async def test_stream_refuses_bad_questions(

@@ -22,9 +22,10 @@ from harness.replica import replica
 from harness.scripted_model import Call, ScriptedModel, cut, stall, status, tokens
 from harness.serving import serving
 from support_agent.api.app import create_app
-from support_agent.api.auth import Principal
+from support_agent.api.auth import ANONYMOUS, Principal
 from support_agent.api.deps import principal
-from support_agent.graph import sessions
+from support_agent.graph import run_log, runs, sessions
+from support_agent.graph.events import RunStarted
 
 
 @pytest.fixture
@@ -530,26 +531,62 @@ async def test_a_turn_that_waited_long_is_answered(
 
 
 async def test_a_stream_read_to_its_end_is_not_resumed(replicas: list[httpx.AsyncClient]) -> None:
-    """204 after the last event, the last one after an event that never was; the log stays as it is."""
+    """204 after the last event, 404 after one that never was, on every replica; the log stays as it is."""
     events = await events_of(replicas[0], "POST", "/chat/stream", json={"message": "Hello?"})
     run, _, last = events[-1].id.partition(":")
     for client in replicas:
         answer = await client.get(f"/runs/{run}/stream", headers={"Last-Event-ID": f"{run}:{last}"})
         assert (answer.status_code, answer.content) == (204, b"")
-        beyond = {"Last-Event-ID": f"{run}:{int(last) + 99}"}
-        assert plainly(await events_of(client, "GET", f"/runs/{run}/stream", headers=beyond)) == plainly(events[-1:])
+        beyond = {"Last-Event-ID": f"{run}:{int(last) + 1}"}
+        answer = await client.get(f"/runs/{run}/stream", headers=beyond)
+        assert (answer.status_code, answer.json()["type"]) == (404, "no-such-event")
         assert plainly(await events_of(client, "GET", f"/runs/{run}/stream")) == plainly(events)
 
 
 async def test_an_event_that_a_running_turn_has_not_sent_can_not_be_resumed_after(
-    neighbours: list[httpx.AsyncClient], model: ScriptedModel
+    neighbours: list[httpx.AsyncClient], model: ScriptedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nobody waits for ever after an event that will never come."""
+    """Nobody waits for ever after an event that will never come, whether their replica executes the turn or not."""
+    monkeypatch.setattr(run_log, "ALIVE", 1)
+    monkeypatch.setattr(sessions, "_REFRESH", 0.2)
     model.script("answer", tokens(["Hello"], then=stall))
     async with aconnect_sse(neighbours[0], "POST", "/chat/stream", json={"message": "Hello?"}) as source:
         run = (await anext(source.aiter_sse())).id.partition(":")[0]
-        answer = await neighbours[0].get(f"/runs/{run}/stream", headers={"Last-Event-ID": f"{run}:99"})
-        assert (answer.status_code, answer.json()["type"]) == (404, "no-such-event")
+        for client in neighbours:
+            answer = await client.get(f"/runs/{run}/stream", headers={"Last-Event-ID": f"{run}:99"})
+            assert (answer.status_code, answer.json()["type"]) == (404, "no-such-event")
+
+
+async def test_an_event_that_the_log_has_yet_to_get_can_be_resumed_after(
+    neighbours: list[httpx.AsyncClient], model: ScriptedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another replica waits for what the client has seen already, and goes on from there."""
+    monkeypatch.setattr(runs, "_BATCH", 0.5)
+    model.script("answer", tokens(["Hello", " you"], pause=1))
+    async with aconnect_sse(neighbours[0], "POST", "/chat/stream", json={"message": "Hello?"}) as source:
+        stream = source.aiter_sse()
+        seen = [await anext(stream) for _ in range(4)]
+        path = f"/runs/{seen[0].json()['run_id']}/stream"
+        rest = await events_of(neighbours[1], "GET", path, headers={"Last-Event-ID": seen[-1].id})
+    assert [event.event for event in rest] == ["token", "done"]
+
+
+async def test_who_saw_more_than_a_dead_replica_has_logged_is_told_of_its_end(
+    redis: Redis, neighbours: list[httpx.AsyncClient]
+) -> None:
+    """A client of a turn whose replica died gets its one `error`, whatever it saw last, and nothing after it."""
+    run = str(uuid.uuid4())
+    log = run_log.RunLog(redis, 60)
+    await log.begin(run, ANONYMOUS, RunStarted(run, "s-1"))
+    await redis.pexpire(f"run:{run}:alive", 300)  # as if it had died some seconds ago
+    ends: list[tuple[str, str]] = []
+    for client, last in ((neighbours[0], 7), (neighbours[1], 9), (neighbours[1], 1)):
+        answer = await events_of(client, "GET", f"/runs/{run}/stream", headers={"Last-Event-ID": f"{run}:{last}"})
+        ends += [(event.id, event.json()["type"]) for event in answer]
+    assert ends == [(f"{run}:8", "interrupted")] * 3
+    for client in neighbours:
+        answer = await client.get(f"/runs/{run}/stream", headers={"Last-Event-ID": f"{run}:8"})
+        assert (answer.status_code, answer.content) == (204, b"")
 
 
 async def test_a_mismatch_leaves_the_key_with_its_run(replicas: list[httpx.AsyncClient], model: ScriptedModel) -> None:

@@ -47,6 +47,16 @@ async def test_headers_without_an_end_are_refused(serve: Serve) -> None:
             assert (await client.get("/health", headers={"X-Large": "a" * 60_000})).status_code == 200
 
 
+@pytest.mark.parametrize("begin", [b"/", b"/health?"], ids=["path", "query"])
+@pytest.mark.parametrize("length", [65_536, 70_000, 1_000_000])
+async def test_an_address_that_is_too_long_is_refused(serve: Serve, begin: bytes, length: int) -> None:
+    """431, as with headers, however much of it is still to be read."""
+    async with serve() as url:
+        head, problem = await exchange(url, b"GET ", begin.ljust(length, b"a"), b" HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert head.startswith(b"http/1.1 431")
+        assert problem["type"] == "headers-too-large"
+
+
 async def test_slow_headers_and_bodies_are_cut(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     """408, and the connection is closed; a client that is only slow between two requests is not meant."""
     monkeypatch.setattr(protocols, "HEADERS_TIMEOUT", 0.3)

@@ -63,24 +63,26 @@ async def test_only_runs_of_the_caller_can_be_rated(serve: Serve, redis: Redis, 
 
 
 @pytest.mark.parametrize(
-    ("rating", "field"),
+    ("rating", "field", "message"),
     [
-        ({"score": 1.1}, "score"),
-        ({"score": -0.1}, "score"),
-        ({"score": "1"}, "score"),
-        ({"score": True}, "score"),
-        ({"score": 1, "comment": " "}, "comment"),
-        ({"score": 1, "comment": "x" * 4001}, "comment"),
-        ({"score": 1, "run_id": "../x"}, "run_id"),
-        ({"score": 1, "more": 1}, "more"),
-        ({}, "score"),
+        ({"score": 1.1}, "score", "must be at most 1"),
+        ({"score": -0.1}, "score", "must be at least 0"),
+        ({"score": "1"}, "score", "must be a number"),
+        ({"score": True}, "score", "must be a number"),
+        ({"score": 1, "comment": " "}, "comment", "must not be blank"),
+        ({"score": 1, "comment": "x" * 4001}, "comment", "must have at most 4000 characters"),
+        ({"score": 1, "run_id": "../x"}, "run_id", "must match ^[0-9a-f-]{36}$"),
+        ({"score": 1, "more": 1}, "more", "is not known here; leave it out"),
+        ({}, "score", "is missing"),
     ],
 )
-async def test_a_bad_rating_is_refused(client: httpx.AsyncClient, rating: dict[str, Any], field: str) -> None:
-    """With the field that is wrong."""
+async def test_a_bad_rating_is_refused(
+    client: httpx.AsyncClient, rating: dict[str, Any], field: str, message: str
+) -> None:
+    """With the field that is wrong, and what would be right."""
     answer = await client.post("/feedback", json={"run_id": str(uuid.uuid4())} | rating)
     assert answer.status_code == 422
-    assert [error["field"] for error in answer.json()["errors"]] == [field]
+    assert answer.json()["errors"] == [{"field": field, "message": message}]
 
 
 async def test_a_rating_survives_an_outage_of_langsmith(serve: Serve, redis: Redis, model: ScriptedModel) -> None:

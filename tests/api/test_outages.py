@@ -77,6 +77,30 @@ async def test_the_fallback_answers_for_as_long_as_the_primary_is_down(
         assert answers == ["gpt-4o"] * 3
 
 
+@pytest.mark.parametrize("asked", [False, True], ids=["between questions", "while it is asked"])
+async def test_a_model_whose_server_dies_is_unavailable_rather_than_slow(
+    serve: Serve, model: ScriptedModel, caplog: pytest.LogCaptureFixture, asked: bool
+) -> None:
+    """Connections that are refused, or end without an answer, are no time-outs, and the log names what they are."""
+    async with (
+        fault_proxy("127.0.0.1", httpx.URL(model.url).port or 0) as proxy,
+        serve(OPENAI_BASE_URL=f"http://127.0.0.1:{proxy.port}/v1") as url,
+        httpx.AsyncClient(base_url=url, timeout=20) as client,
+    ):
+        several = [client.post("/ask", json={"question": f"Question {number}?"}) for number in range(8)]
+        assert {answer.status_code for answer in await asyncio.gather(*several)} == {200}
+        model.forget()
+        model.script("classify", stall)
+        asking = asyncio.create_task(client.post("/ask", json=QUESTION)) if asked else None
+        while asked and not model.of("classify"):
+            await asyncio.sleep(0.01)
+        proxy.refuse()
+        await proxy.cut()
+        answer = await (asking or client.post("/ask", json=QUESTION))
+    assert (answer.status_code, answer.json()["type"]) == (503, "model-unavailable")
+    assert "ConnectionRefusedError" in caplog.text
+
+
 @pytest.mark.parametrize("reply", [status(400), tokens([]), tokens(["Half"], then=cut)], ids=["400", "empty", "cut"])
 async def test_one_customer_can_not_make_the_model_count_as_down(
     serve: Serve, model: ScriptedModel, reply: Any

@@ -13,6 +13,7 @@ from conftest import Serve
 from harness.scripted_model import ScriptedModel, cut, stall, status, tokens
 
 TYPED = [Subprotocol("support.v1")]
+FORMS = 'message: must be a JSON object, {"message": "..."} or {"type": "cancel"}'
 
 
 @pytest.fixture
@@ -111,16 +112,17 @@ async def test_a_typed_answer_can_be_cancelled(address: str, model: ScriptedMode
 @pytest.mark.parametrize(
     ("frame", "named"),
     [
-        ("{", "message"),
-        ("[]", "message"),
-        ("[" * 50_000, "message"),
-        ("{}", "message"),
-        ('{"message": " "}', "message"),
-        ('{"message": 7}', "message"),
-        ('{"message": "\\ud800"}', "message"),
-        ('{"message": "Hello?", "more": 1}', "more"),
-        ('{"type": "end"}', "type"),
-        ('{"type": "cancel", "message": "Hello?"}', "message"),
+        ("{", FORMS),
+        ("rubbish", FORMS),
+        ("[]", FORMS),
+        ("[" * 50_000, FORMS),
+        ("{}", "message: is missing"),
+        ('{"message": " "}', "message: must not be blank"),
+        ('{"message": 7}', "message: must be a string"),
+        ('{"message": "\\ud800"}', "message: must be valid Unicode"),
+        ('{"message": "Hello?", "more": 1}', "more: is not known here; leave it out"),
+        ('{"type": "end"}', "type: must be 'cancel'"),
+        ('{"type": "cancel", "message": "Hello?"}', "message: is not known here; leave it out"),
     ],
 )
 async def test_a_bad_frame_is_a_typed_error(address: str, model: ScriptedModel, frame: str, named: str) -> None:
@@ -129,7 +131,7 @@ async def test_a_bad_frame_is_a_typed_error(address: str, model: ScriptedModel, 
         await socket.send(frame)
         error = json.loads(await socket.recv())
         assert (error["event"], error["id"], error["data"]["type"]) == ("error", None, "invalid-request")
-        assert named in error["data"]["detail"]
+        assert error["data"]["detail"] == named
         assert model.calls == []
         await socket.send(json.dumps({"message": "Hello?"}))
         assert (await events_until_end(socket))[-1]["event"] == "done"

@@ -198,10 +198,13 @@ async def test_readers_of_another_replicas_turn_are_told_when_theirs_goes(
             run = str(await redis.keys("run:*:alive")).split(":")[1]
             reading = asyncio.create_task(follow(client, f"{other}/runs/{run}/stream", events, method="GET"))
             await asyncio.sleep(1)
+            ahead = {"Last-Event-ID": f"{run}:99"}
+            third = asyncio.create_task(client.get(f"{other}/runs/{run}/stream", headers=ahead))
+            await asyncio.sleep(0.2)
             process.send_signal(signal.SIGTERM)
-            refused = await second
+            for refused in (await second, await third):
+                assert (refused.status_code, refused.json()["type"]) == (503, "shutting-down")
             await reading
-            assert (refused.status_code, refused.json()["type"]) == (503, "shutting-down")
             assert (events[-1].event, events[-1].json()["type"]) == ("error", "shutting-down")
             assert not any(event.id.endswith(f":{len(events)}") for event in events)
             assert await asyncio.to_thread(process.wait, 5) == 0

@@ -27,7 +27,7 @@ from support_agent.graph.agent import SupportAgent
 from support_agent.graph.errors import RUN_ERRORS
 from support_agent.graph.events import Done, Failed
 from support_agent.graph.feedback import Feedback
-from support_agent.graph.runs import Followed, Turn
+from support_agent.graph.runs import Followed
 from support_agent.graph.state import AgentContext
 
 _T = TypeVar("_T")
@@ -205,7 +205,7 @@ async def _question(request: Request, query: Annotated[StreamQuery, Query()]) ->
     try:
         unquote_to_bytes(request.scope["query_string"]).decode()
     except UnicodeDecodeError:  # Starlette would replace the bytes, and the model be asked something else
-        error = {"type": "unicode", "loc": ("query", "question"), "msg": "must be percent-encoded UTF-8"}
+        error = {"type": "value_error", "loc": ("query", "question"), "msg": "must be percent-encoded UTF-8"}
         raise RequestValidationError([error]) from None
     return query.question
 
@@ -301,11 +301,13 @@ LastEventId = Annotated[
 ]
 
 
-async def _last_event(run_id: RunId, run: FoundRunDep, last_event_id: LastEventId = "") -> int:
+async def _last_event(
+    run_id: RunId, run: FoundRunDep, connection: ConnectionDep, drain: DrainDep, last_event_id: LastEventId = ""
+) -> int:
     if not last_event_id:
         return 0
     name, _, number = last_event_id.rpartition(":")
-    if name != run_id or (isinstance(run, Turn) and run.lacks(int(number))):
+    if name != run_id or await connection.while_open(drain.lacks(run, int(number))):
         raise NoSuchEvent
     if await run.is_read(int(number)):
         raise NothingMore

@@ -67,6 +67,20 @@ class Drain:
         self.followers = Crowd()
         """Those who follow others' runs."""
 
+    async def lacks(self, run: Followed, after: int) -> bool:
+        """Whether a run never had an `after`-th event; raises ShuttingDown where we end before that is known."""
+        over = asyncio.create_task(self.over.wait())
+        looking = asyncio.create_task(run.lacks(after))
+        try:
+            with self.followers.one():
+                await asyncio.wait((looking, over), return_when=asyncio.FIRST_COMPLETED)
+            if not looking.done():
+                raise ShuttingDown
+            return looking.result()
+        finally:
+            over.cancel()
+            looking.cancel()
+
     async def follow(self, run: Followed, after: int = 0) -> AsyncGenerator[tuple[int, Event]]:
         """Follow a run, also another replica's, until it ends or we do, which is an event without a number."""
         if isinstance(run, Turn):  # which we end ourselves

@@ -55,6 +55,22 @@ _HTTP_ERRORS: Mapping[int, tuple[str, str, str]] = {
     431: ("headers-too-large", "The headers are too large", "Headers and address exceed what this service accepts."),
 }
 
+# What is wrong with a field, by pydantic's types of errors that our schemas have.
+_FAULTS: Mapping[str, str] = {
+    "extra_forbidden": "is not known here; leave it out",
+    "float_type": "must be a number",
+    "greater_than_equal": "must be at least {ge:g}",
+    "less_than_equal": "must be at most {le:g}",
+    "literal_error": "must be {expected}",
+    "missing": "is missing",
+    "model_attributes_type": "must be a JSON object",
+    "string_pattern_mismatch": "must match {pattern}",
+    "string_too_long": "must have at most {max_length} characters",
+    "string_too_short": "must not be blank",
+    "string_type": "must be a string",
+    "string_unicode": "must be valid Unicode",
+}
+
 
 class ClientGone(Exception):
     """The client hung up before it was answered."""
@@ -182,7 +198,7 @@ def _refusal(request: Request, error: RequestValidationError) -> Problem:
 
 def _fields(error: RequestValidationError | WebSocketRequestValidationError | ValidationError) -> list[FieldError]:
     # Once each: several of a route's dependencies may take the same parameter.
-    said = dict.fromkeys((_field(item["loc"]), item["msg"].removeprefix("Value error, ")) for item in error.errors())
+    said = dict.fromkeys((_field(item["loc"]), _fault(item)) for item in error.errors())
     return [FieldError(field=field, message=message) for field, message in said]
 
 
@@ -196,6 +212,12 @@ def _field(location: Sequence[str | int]) -> str:
     # The client may have made up the name, so it is kept short and plain.
     name = ".".join(map(str, names)) or str(where)
     return name.encode("ascii", "backslashreplace").decode()[:64]
+
+
+def _fault(item: Mapping[str, Any]) -> str:
+    if item["type"] == "value_error":  # raised by a validator of ours
+        return item["msg"].removeprefix("Value error, ")
+    return _FAULTS.get(item["type"], "is not valid").format_map(item.get("ctx", {}))
 
 
 def _is_json(request: Request) -> bool:

@@ -28,8 +28,10 @@ _MOST_UNREAD = 65_536  # bytes of pongs that a client has not read
 class HttpProtocol(HttpToolsProtocol):
     """Answers 431 to endless headers, 408 to slow ones and 400 to what is no HTTP, each as a problem, and closes."""
 
+    url = b""  # uvicorn has none before a request begins
     _head = 0
     _in_head = True
+    _refused = False
     _deadline: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # pyright: ignore[reportIncompatibleMethodOverride] - uvicorn's signature
@@ -43,7 +45,9 @@ class HttpProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Read on, unless the headers have become too large."""
+        """Read on, unless the headers have become too large; what comes after a refusal is dropped."""
+        if self._refused:
+            return
         if self._in_head:
             self._head += len(data)
         super().data_received(data)
@@ -55,9 +59,9 @@ class HttpProtocol(HttpToolsProtocol):
             self._wait()
 
     def send_400_response(self, msg: str) -> None:
-        """Refuse what is no HTTP; uvicorn would do so in plain text and without an id."""
+        """Refuse what is no HTTP, or an address of a length that uvicorn can't read; it would do so in plain text."""
         del msg
-        self._refuse(400)
+        self._refuse(431 if len(self.url) >= MAX_HEADERS else 400)
 
     def on_headers_complete(self) -> None:
         """Leave the rest to uvicorn."""
@@ -76,7 +80,7 @@ class HttpProtocol(HttpToolsProtocol):
         """Give a client that still sends a moment to read the answer."""
         super().on_response_complete()
         if not self._in_head and self._deadline is None:
-            self._deadline = asyncio.get_running_loop().call_later(_LINGER, self.transport.abort)
+            self._linger()
 
     def _is_answered(self) -> bool:
         cycle = cast("RequestResponseCycle | None", self.cycle)  # None before the first request
@@ -91,8 +95,11 @@ class HttpProtocol(HttpToolsProtocol):
             self._deadline.cancel()
             self._deadline = None
 
+    def _linger(self) -> None:
+        self._deadline = asyncio.get_running_loop().call_later(_LINGER, self.transport.abort)
+
     def _refuse(self, status: int) -> None:
-        if self.transport.is_closing():
+        if self._refused or self.transport.is_closing():
             return
         # Nothing may be written into the answer under way, or in place of an earlier request's.
         if not self._is_answered() and (self._in_head or self.cycle.response_started):
@@ -105,7 +112,13 @@ class HttpProtocol(HttpToolsProtocol):
         request_id.reset(token)
         lines = [f"HTTP/1.1 {status} Refused".encode(), *(b": ".join(header) for header in response.raw_headers)]
         self.transport.write(b"\r\n".join(lines) + b"\r\n\r\n" + bytes(response.body))
-        self.transport.close()
+        self._stop_waiting()
+        if self._is_answered():  # else who would have answered must find the connection closed
+            self._refused = True
+            self.transport.write_eof()
+            self._linger()
+        else:
+            self.transport.close()
 
 
 class WebSocketProtocol(WebSocketsSansIOProtocol):

@@ -152,7 +152,7 @@ class FieldError(BaseModel):
     """What is wrong with one field of a request."""
 
     field: str = Field(examples=["question"])
-    message: str = Field(examples=["String should have at most 4000 characters"])
+    message: str = Field(examples=["must have at most 4000 characters"])
 
 
 class Problem(BaseModel):
@@ -161,7 +161,7 @@ class Problem(BaseModel):
     type: str = Field(description="What kind of error, for programs.", examples=["invalid-request"])
     title: str = Field(examples=["The request is not valid"])
     status: int = Field(examples=[422])
-    detail: str = Field(examples=["question: String should have at most 4000 characters"])
+    detail: str = Field(examples=["question: must have at most 4000 characters"])
     instance: str = Field(description="The path that was asked for.", examples=["/ask"])
     request_id: str = Field(description="As in the header X-Request-ID; quote it to support.")
     errors: list[FieldError] = Field(default=[], description="Each field that was refused, if any was.")

@@ -292,11 +292,17 @@ def _retry_after(error: BaseException) -> float | None:
 def _translate(error: Exception) -> ModelError:
     if isinstance(error, ModelError):
         return error
-    if isinstance(error, TimeoutError | openai.APITimeoutError):
-        return ModelTimeout(type(error).__name__)
     if isinstance(error, openai.APIStatusError):
         return ModelUnavailable(f"HTTP {error.status_code}")
-    return ModelUnavailable(type(error).__name__)
+    origin = _origin(error) if isinstance(error, openai.APITimeoutError) else error
+    return (ModelTimeout if isinstance(origin, TimeoutError) else ModelUnavailable)(type(origin).__name__)
+
+
+def _origin(error: BaseException) -> BaseException:
+    """Return what an error stems from: to the client, a connection that is refused or torn is a time-out too."""
+    while error.__cause__ and not isinstance(error, TimeoutError):
+        error = error.__cause__
+    return error
 
 
 def finish_reason(chunk: AIMessageChunk) -> str | None:

@@ -6,6 +6,7 @@ owner. `run:<id>:alive` exists while a replica executes the run, and holds `canc
 """
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Iterable, Sequence
 from typing import Any, cast
 
@@ -84,6 +85,23 @@ class RunLog:
         last = await self._last(run_id)
         return last is not None and isinstance(last[1], Done | Failed) and last[0] == after
 
+    async def lacks(self, run_id: str, after: int) -> bool:
+        """Whether the run never had an `after`-th event, which a reader may see before it is logged.
+
+        Of a run whose replica is gone nobody knows; that one lives is known once it outlives ALIVE seconds.
+        """
+        give_up = time.monotonic() + ALIVE
+        while True:
+            alive = await self._look_alive(run_id)
+            last = await self._last(run_id)
+            if last is None or last[0] >= after:
+                return False
+            if isinstance(last[1], Done | Failed):
+                return last[1] != Failed(Interrupted.code)
+            if not alive or time.monotonic() > give_up:
+                return alive
+            await asyncio.sleep(_LOOK)
+
     async def follow(self, run_id: str, after: int) -> AsyncIterator[tuple[int, Event]]:
         """Yield the events after the `after`-th, as they come, with their numbers.
 
@@ -106,7 +124,7 @@ class RunLog:
             if last is None:  # expired
                 yield 0, Failed(Interrupted.code)
                 return
-            if isinstance(last[1], Done | Failed):  # the reader has seen more than there ever was
+            if isinstance(last[1], Done | Failed):  # the reader has seen more than was logged
                 yield last
                 return
             await self._end_orphan(run_id, max(after, last[0]))

@@ -54,6 +54,10 @@ class Followed(Protocol):
         """Yield the events after the `after`-th, as they come, with their numbers; Done or Failed ends them."""
         ...
 
+    async def lacks(self, after: int) -> bool:
+        """Whether the run never had an `after`-th event."""
+        ...
+
     async def is_read(self, after: int) -> bool:
         """Whether nothing follows the `after`-th event."""
         ...
@@ -301,8 +305,8 @@ class Turn(Run):
         self._over.set()
         self.settled.set()
 
-    def lacks(self, after: int) -> bool:
-        """Whether the run has no `after`-th event, as yet."""
+    async def lacks(self, after: int) -> bool:
+        """Whether the run never had an `after`-th event."""
         return after > len(self._events)
 
     async def is_read(self, after: int) -> bool:

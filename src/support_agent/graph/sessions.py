@@ -55,6 +55,10 @@ class LoggedRun:
         """Yield the events after the `after`-th, as they come, with their numbers; Done or Failed ends them."""
         return self.log.follow(self.id, after)
 
+    async def lacks(self, after: int) -> bool:
+        """Whether the run never had an `after`-th event."""
+        return await self.log.lacks(self.id, after)
+
     async def is_read(self, after: int) -> bool:
         """Whether nothing follows the `after`-th event."""
         return await self.log.is_read(self.id, after)

@@ -11,10 +11,10 @@ import asyncio
 import contextlib
 import json
 import uuid
-from typing import Annotated, Literal, Protocol
+from typing import Annotated, Literal, Protocol, cast
 
 from fastapi import APIRouter, Query, WebSocket, WebSocketDisconnect
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, model_validator
 from starlette.websockets import WebSocketState
 
 from support_agent.api.deps import SAME_ORIGIN, AgentDep, DrainDep, Meter, MeterDep, PrincipalDep, SettingsDep
@@ -286,6 +286,13 @@ class Conversation:
 class _Message(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, hide_input_in_errors=True)
     message: Question
+
+    @model_validator(mode="before")
+    @classmethod
+    def _object(cls, frame: object) -> object:
+        if not isinstance(frame, dict):
+            raise ValueError('must be a JSON object, {"message": "..."} or {"type": "cancel"}')  # noqa: TRY004 - pydantic's
+        return cast("object", frame)
 
 
 class _Cancel(BaseModel):
