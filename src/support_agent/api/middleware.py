@@ -15,7 +15,7 @@ from structlog.contextvars import bind_contextvars, unbind_contextvars
 from support_agent.api.auth import ApiKey, identify
 from support_agent.api.errors import defect_response, problem_response
 from support_agent.api.request_id import HEADER, choose_request_id, request_id
-from support_agent.api.telemetry import open_streams
+from support_agent.api.telemetry import UNINTERESTING, open_streams
 from support_agent.graph.errors import StartError, kind_and_place
 
 MAX_HEADERS = 65_536
@@ -94,7 +94,8 @@ class RequestMiddleware:
             shape = {"method": method, "route": route, "status": status, "duration_ms": milliseconds}
             if run_id := scope["state"].get("run_id"):
                 shape["run_id"] = run_id
-            _log.info("%s %s %d", method, route, status, extra=shape)
+            level = logging.DEBUG if route in UNINTERESTING and shape["status"] == 200 else logging.INFO
+            _log.log(level, "%s %s %d", method, route, status, extra=shape)
             unbind_contextvars("request_id")
             request_id.reset(token)
 
