@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 import anyio
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from structlog.contextvars import bind_contextvars, unbind_contextvars
 
@@ -140,6 +141,23 @@ class DefectMiddleware:
                 await send({"type": "websocket.close", "code": 1011})
             elif not begun:
                 await defect_response(scope["path"])(scope, receive, send)
+
+
+class CrossOriginMiddleware(CORSMiddleware):
+    """Refuses a preflight with a problem, where Starlette would in plain text."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection."""
+        headers = Headers(scope=scope) if scope.get("method") == "OPTIONS" else Headers()
+        if "origin" in headers and "access-control-request-method" in headers:
+            answer = self.preflight_response(headers)
+            if answer.status_code != 200:
+                told = {name: value for name, value in answer.headers.items() if not name.startswith("content-")}
+                answer = problem_response(403, scope["path"])
+                answer.headers.update(told)
+            await answer(scope, receive, send)
+        else:
+            await super().__call__(scope, receive, send)
 
 
 class StartMiddleware:
