@@ -63,7 +63,9 @@ def require(condition: object, otherwise: str) -> None:
 
 
 def said(error: Exception) -> str:
-    """Return what an error says, or its name."""
+    """Return what an error says, or its name; of a refused WebSocket, what expect() says of other requests."""
+    if isinstance(error, aiohttp.WSServerHandshakeError):
+        return f"{error.request_info.method} {error.request_info.url.path} says {error.status}"
     return str(error) or type(error).__name__
 
 

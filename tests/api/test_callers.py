@@ -148,7 +148,22 @@ async def test_a_foreign_origin_is_refused(serve: Serve, origin: str) -> None:
         response = await client.post(f"{url}/ask", json=QUESTION, headers=headers)
         assert "access-control-allow-origin" not in response.headers
         preflight = {**headers, "Access-Control-Request-Method": "POST"}
-        assert (await client.options(f"{url}/ask", headers=preflight)).status_code == 400
+        asked = await client.options(f"{url}/ask", headers=preflight)
+        assert (asked.status_code, asked.json()["type"], asked.json()["instance"]) == (403, "origin-refused", "/ask")
+        assert asked.headers["content-type"] == "application/problem+json"
+        assert "access-control-allow-origin" not in asked.headers
+
+
+async def test_a_named_origin_may_not_ask_all_things(serve: Serve) -> None:
+    """A preflight for a method or a header that is not allowed is refused, with those that are."""
+    origin = "https://www.shop.example"
+    async with serve(SUPPORT_ALLOWED_ORIGINS=origin) as url, httpx.AsyncClient() as client:
+        for method, header in (("PUT", "X-API-Key"), ("POST", "X-Other")):
+            wish = {"Access-Control-Request-Method": method, "Access-Control-Request-Headers": header}
+            asked = await client.options(f"{url}/ask", headers={"Origin": origin, **wish})
+            assert (asked.status_code, asked.json()["type"]) == (403, "origin-refused")
+            assert asked.headers["access-control-allow-origin"] == origin
+            assert asked.headers["access-control-allow-methods"] == "GET, POST, DELETE"
 
 
 async def test_a_named_origin_and_our_own_are_let_in(serve: Serve) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import logging
 from pathlib import Path
 
 import httpx
@@ -62,6 +63,21 @@ async def test_probes_are_cheap(serve: Serve, redis: Redis, model: ScriptedModel
         model.forget()
         await asyncio.gather(*(client.get("/ready") for _ in range(50)))
     assert len(model.calls) == 1
+
+
+async def test_what_watches_the_service_fills_no_log(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
+    """Its requests are logged above debug level where they fail, and all others always are."""
+    caplog.set_level(logging.DEBUG, logger="support_agent.api.middleware")
+    async with serve(REDIS_URL="redis://127.0.0.1:1/0") as url, httpx.AsyncClient(base_url=url) as client:
+        for path in ("/health", "/metrics", "/ready", "/nothing"):
+            await client.get(path)
+    said = [(r.levelname, r.getMessage()) for r in caplog.records if r.name == "support_agent.api.middleware"]
+    assert said == [
+        ("DEBUG", "GET /health 200"),
+        ("DEBUG", "GET /metrics 200"),
+        ("INFO", "GET /ready 503"),
+        ("INFO", "GET (no route) 404"),
+    ]
 
 
 async def test_a_service_leaves_what_lives_as_long_as_itself_to_no_collection(serve: Serve) -> None:

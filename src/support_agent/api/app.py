@@ -4,7 +4,6 @@ from typing import Any
 
 from fastapi import FastAPI
 from starlette.exceptions import HTTPException
-from starlette.middleware.cors import CORSMiddleware
 from starlette.types import Receive, Scope, Send
 
 from support_agent import __version__
@@ -12,6 +11,7 @@ from support_agent.api import errors
 from support_agent.api.lifespan import lifespan_for
 from support_agent.api.middleware import (
     BodyLimitMiddleware,
+    CrossOriginMiddleware,
     DefectMiddleware,
     KeyMiddleware,
     RequestMiddleware,
@@ -49,7 +49,7 @@ def create_app(settings: ServiceSettings | None = None) -> FastAPI:
     app.add_middleware(KeyMiddleware, keys=settings.api_keys)
     app.add_middleware(DefectMiddleware)
     app.add_middleware(
-        CORSMiddleware,
+        CrossOriginMiddleware,
         allow_origins=settings.allowed_origins,
         allow_methods=["GET", "POST", "DELETE"],
         allow_headers=_ASKED_HEADERS,

@@ -41,7 +41,7 @@ _RUN_ERRORS: Mapping[type[RunError], tuple[int, str]] = {
 }
 _HTTP_ERRORS: Mapping[int, tuple[str, str, str]] = {
     401: ("unauthorized", "No such key", "Send a valid key as `Authorization: Bearer KEY` or `X-API-Key: KEY`."),
-    403: ("origin-refused", "Not from this origin", "Pages of this origin may not connect."),
+    403: ("origin-refused", "Not from this origin", "Pages of this origin may not ask this."),
     400: ("malformed-request", "The request can't be read", "body: must be JSON, in UTF-8."),
     404: ("not-found", "There is nothing here", "There is no such resource; see /docs for those there are."),
     405: ("method-not-allowed", "Not this method", "The resource does not know this method; see Allow."),

@@ -9,13 +9,14 @@ from collections.abc import Mapping, Sequence
 import anyio
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from structlog.contextvars import bind_contextvars, unbind_contextvars
 
 from support_agent.api.auth import ApiKey, identify
 from support_agent.api.errors import defect_response, problem_response
 from support_agent.api.request_id import HEADER, choose_request_id, request_id
-from support_agent.api.telemetry import open_streams
+from support_agent.api.telemetry import UNINTERESTING, open_streams
 from support_agent.graph.errors import StartError, kind_and_place
 
 MAX_HEADERS = 65_536
@@ -94,7 +95,8 @@ class RequestMiddleware:
             shape = {"method": method, "route": route, "status": status, "duration_ms": milliseconds}
             if run_id := scope["state"].get("run_id"):
                 shape["run_id"] = run_id
-            _log.info("%s %s %d", method, route, status, extra=shape)
+            level = logging.DEBUG if route in UNINTERESTING and shape["status"] == 200 else logging.INFO
+            _log.log(level, "%s %s %d", method, route, status, extra=shape)
             unbind_contextvars("request_id")
             request_id.reset(token)
 
@@ -139,6 +141,23 @@ class DefectMiddleware:
                 await send({"type": "websocket.close", "code": 1011})
             elif not begun:
                 await defect_response(scope["path"])(scope, receive, send)
+
+
+class CrossOriginMiddleware(CORSMiddleware):
+    """Refuses a preflight with a problem, where Starlette would in plain text."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection."""
+        headers = Headers(scope=scope) if scope.get("method") == "OPTIONS" else Headers()
+        if "origin" in headers and "access-control-request-method" in headers:
+            answer = self.preflight_response(headers)
+            if answer.status_code != 200:
+                told = {name: value for name, value in answer.headers.items() if not name.startswith("content-")}
+                answer = problem_response(403, scope["path"])
+                answer.headers.update(told)
+            await answer(scope, receive, send)
+        else:
+            await super().__call__(scope, receive, send)
 
 
 class StartMiddleware:

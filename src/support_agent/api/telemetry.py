@@ -23,7 +23,9 @@ from support_agent import __version__
 from support_agent.graph.metrics import SECONDS
 from support_agent.graph.tracing import NAME
 
-_UNINTERESTING = frozenset({"/health", "/ready", "/metrics"})
+UNINTERESTING = frozenset({"/health", "/ready", "/metrics"})
+"""What is asked again and again by whatever watches the service."""
+
 _ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 
 _REQUESTS = "http.server.request.duration"  # whose own buckets end at 10 seconds
@@ -98,4 +100,4 @@ def _resource() -> Resource:
 
 
 def _is_uninteresting(scope: Scope) -> bool:
-    return scope["path"] in _UNINTERESTING
+    return scope["path"] in UNINTERESTING
