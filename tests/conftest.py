@@ -29,6 +29,8 @@ sys.dont_write_bytecode = False
 # A shell has what it starts in the background ignore Ctrl-C, and with it whatever the tests start, who send it.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 ARTICLES = {
     "refund-policy": (
