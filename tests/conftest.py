@@ -26,8 +26,7 @@ REPOSITORY = Path(__file__).parent.parent
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 
-# What a shell starts in the background ignores Ctrl-C, and what nohup starts SIGHUP; so would whatever the tests start, who
-# send both.
+# What a shell starts in the background ignores Ctrl-C, and what nohup starts SIGHUP; so would whatever the tests start.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
