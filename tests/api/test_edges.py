@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import contextlib
 import json
 import os
 import struct
@@ -104,6 +105,51 @@ async def test_what_is_no_http_is_refused(serve: Serve, sent: bytes) -> None:
         head, problem = await exchange(url, sent)
     assert head.startswith(b"http/1.1 400")
     assert (problem["type"], problem["detail"]) == ("malformed-request", "This is not HTTP/1.1.")
+    assert f"x-request-id: {problem['request_id']}".encode() in head
+
+
+@pytest.mark.parametrize("protocol", [b"h2c", b"websocket, h2c", b"websocket\r\nConnection: keep-alive"])
+async def test_a_body_is_never_taken_for_a_request(serve: Serve, protocol: bytes) -> None:
+    """Also where a client offers a protocol that we don't speak, and the parser takes what follows for that one's."""
+    body = b"GET /nowhere HTTP/1.1\r\nHost: a\r\n\r\n"
+    async with serve() as url:
+        host, _, port = url.removeprefix("http://").partition(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        writer.write(
+            b"POST /ask HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: " + protocol + b"\r\n"
+            b"Content-Type: application/json\r\nContent-Length: " + str(len(body)).encode() + b"\r\n\r\n"
+        )
+        await asyncio.sleep(0.3)
+        with contextlib.suppress(ConnectionError):
+            writer.write(body)
+            await writer.drain()
+        answered = await asyncio.wait_for(reader.read(), 10)
+        writer.close()
+    assert answered.count(b"HTTP/1.1 ") == 1
+    assert b"/nowhere" not in answered
+
+
+async def test_a_protocol_that_is_offered_need_not_be_taken(serve: Serve) -> None:
+    """Its request is answered as if it were not."""
+    async with serve() as url, httpx.AsyncClient(base_url=url) as client:
+        offered = {"Connection": "Upgrade, HTTP2-Settings", "Upgrade": "h2c", "HTTP2-Settings": "AAMAAABk"}
+        assert (await client.get("/health", headers=offered)).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [(b"Content-Length: 2\r\n", 400), (b"Cookie: " + b"a" * 9_000 + b"\r\n", 431), (b"X-Many: a\r\n" * 200, 431)],
+    ids=["body", "long", "many"],
+)
+async def test_a_handshake_that_cannot_be_read_is_refused(serve: Serve, headers: bytes, status: int) -> None:
+    """At once, and the connection is closed."""
+    handshake = (
+        b"GET /chat HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+        b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: " + base64.b64encode(os.urandom(16)) + b"\r\n"
+    )
+    async with serve() as url:
+        head, problem = await exchange(url, handshake, headers, b"\r\n{}")
+    assert head.startswith(f"http/1.1 {status}".encode())
     assert f"x-request-id: {problem['request_id']}".encode() in head
 
 

@@ -229,6 +229,15 @@ async def test_without_a_replica_the_proxy_says_so_itself(
             await asyncio.sleep(1)  # Caddy has seen that it is not ready
 
 
+async def test_another_protocol_is_offered_in_vain(serve: Serve, redis: Redis, model: ScriptedModel) -> None:
+    """The request is answered whole, as one that offers none."""
+    offered = {"Connection": "Upgrade, HTTP2-Settings", "Upgrade": "h2c", "HTTP2-Settings": "AAMAAABk"}
+    async with serve() as url, proxy(url) as client:
+        for _ in range(2):
+            answer = await client.post("/chat", json={"message": "Why?"}, headers=offered)
+            assert (answer.status_code, answer.json()["messages_in_history"]) == (200, 2)
+
+
 async def test_a_request_has_one_name(serve: Serve, redis: Redis) -> None:
     """The client's own, or one that the proxy and the service share."""
     async with serve() as url, proxy(url) as client:

@@ -55,6 +55,9 @@ _HTTP_ERRORS: Mapping[int, tuple[str, str, str]] = {
     431: ("headers-too-large", "The headers are too large", "Headers and address exceed what this service accepts."),
 }
 
+_UNREAD: Mapping[int, str] = {400: "This is not HTTP/1.1.", 408: "The headers did not arrive in time."}
+"""What is said in place of that where the headers are not read to their end."""
+
 # What is wrong with a field, by pydantic's types of errors that our schemas have.
 _FAULTS: Mapping[str, str] = {
     "extra_forbidden": "is not known here; leave it out",
@@ -156,7 +159,7 @@ def rate_limit_problem(error: RateLimited, instance: str) -> Problem:
 def unread_response(status: int) -> Response:
     """Answer a request that is refused before anything of it, its address too, is known."""
     problem = _http_problem(status, "/")
-    return _response(problem.model_copy(update={"detail": "This is not HTTP/1.1."}) if status == 400 else problem)
+    return _response(problem.model_copy(update={"detail": _UNREAD.get(status, problem.detail)}))
 
 
 def problem_response(status: int, instance: str) -> Response:

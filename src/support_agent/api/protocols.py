@@ -9,6 +9,7 @@ from typing import Any, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.exceptions import SecurityError
 
 from support_agent.api.errors import unread_response
 from support_agent.api.middleware import MAX_HEADERS
@@ -68,6 +69,10 @@ class HttpProtocol(HttpToolsProtocol):
         self._in_head = False
         self._stop_waiting()
         super().on_headers_complete()
+        # The parser takes what follows for the other protocol's: its next bytes, the body's, would pass for a request.
+        if self.parser.should_upgrade() and not self._should_upgrade():  # pyright: ignore[reportOptionalMemberAccess] - it calls us
+            self._refused = True
+            self.cycle.keep_alive = False
 
     def on_message_complete(self) -> None:
         """Be ready for the next request; how long it may stay away is uvicorn's to say."""
@@ -105,13 +110,7 @@ class HttpProtocol(HttpToolsProtocol):
         if not self._is_answered() and (self._in_head or self.cycle.response_started):
             self.transport.abort()
             return
-        token = request_id.set(choose_request_id(None))
-        response = unread_response(status)
-        response.headers[HEADER] = request_id.get()
-        response.headers["Connection"] = "close"
-        request_id.reset(token)
-        lines = [f"HTTP/1.1 {status} Refused".encode(), *(b": ".join(header) for header in response.raw_headers)]
-        self.transport.write(b"\r\n".join(lines) + b"\r\n\r\n" + bytes(response.body))
+        self.transport.write(_refusal(status))
         self._stop_waiting()
         if self._is_answered():  # else who would have answered must find the connection closed
             self._refused = True
@@ -121,8 +120,25 @@ class HttpProtocol(HttpToolsProtocol):
             self.transport.close()
 
 
+def _refusal(status: int) -> bytes:
+    token = request_id.set(choose_request_id(None))
+    response = unread_response(status)
+    response.headers[HEADER] = request_id.get()
+    response.headers["Connection"] = "close"
+    request_id.reset(token)
+    lines = [f"HTTP/1.1 {status} Refused".encode(), *(b": ".join(header) for header in response.raw_headers)]
+    return b"\r\n".join(lines) + b"\r\n\r\n" + bytes(response.body)
+
+
 class WebSocketProtocol(WebSocketsSansIOProtocol):
     """Leaves a client that sends pings and reads no pongs."""
+
+    def data_received(self, data: bytes) -> None:
+        """Refuse a handshake with a body, or more headers than the library takes; uvicorn would not answer it."""
+        super().data_received(data)
+        if self.conn.handshake_exc and not self.handshake_initiated and not self.transport.is_closing():
+            self.transport.write(_refusal(431 if isinstance(self.conn.handshake_exc, SecurityError) else 400))
+            self.transport.close()
 
     def handle_ping(self) -> None:
         """Answer, if the client reads the answers."""
