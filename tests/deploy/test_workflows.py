@@ -468,7 +468,7 @@ def test_scripts_are_used_and_stop_at_errors() -> None:
         command.split()[0].removeprefix(FOLDER).replace('"$TARGET"', target)
         for command in commands()
         if command.startswith(FOLDER)
-        for target in targets
+        for target in (*targets, "pull")
     }
     assert called <= scripts.keys()
     for name, script in scripts.items():

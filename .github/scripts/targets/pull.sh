@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # `deploy` deploys nothing: for services that take what is released by themselves, as one on a machine of one's own does.
-# The approvals of staging and production hold, and upgrade.sh runs the smoke test there.
+# The approvals of staging and production hold; upgrade.sh runs the smoke test where it has a key (SMOKE_KEY).
 set -euo pipefail
 
 case $1 in
