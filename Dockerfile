@@ -23,7 +23,11 @@ RUN find .venv -type d -name tests -prune -exec rm -r {} + \
 
 FROM dependencies AS application
 COPY LICENSE README.md pyproject.toml ./
-COPY src src
+COPY api api
+COPY cli cli
+COPY evals evals
+COPY graph graph
+COPY local local
 RUN uv pip install --python .venv --no-deps --target lib .
 COPY knowledge knowledge
 COPY deploy/smoke.py deploy/smoke.py

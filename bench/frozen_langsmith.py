@@ -18,8 +18,8 @@ from pathlib import Path
 import aiohttp
 import psutil
 
-from support_agent.local.process import free_port
-from support_agent.local.redis import start_redis
+from local.process import free_port
+from local.redis import start_redis
 
 _RATE = 50  # questions a second, over all replicas
 _REPLICAS = 2  # as compose starts

@@ -18,15 +18,17 @@ _LONGEST = 3600  # seconds of a WebSocket
 
 app = modal.App("support-agent")
 
-_image = (
+_sources = (
     modal.Image.debian_slim(python_version="3.12")
     .pip_install_from_requirements(str(_ROOT / "requirements.lock"), extra_options="--require-hashes --no-deps")
     .add_local_file(_ROOT / "pyproject.toml", f"{_HOME}/pyproject.toml", copy=True)
     .add_local_file(_ROOT / "README.md", f"{_HOME}/README.md", copy=True)
     .add_local_file(_ROOT / "LICENSE", f"{_HOME}/LICENSE", copy=True)
-    .add_local_dir(_ROOT / "src", f"{_HOME}/src", ignore=["**/__pycache__"], copy=True)
-    .run_commands(f"python -m pip install --no-deps {_HOME}")
-    .add_local_dir(_ROOT / "knowledge", f"{_HOME}/knowledge")
+)
+for _room in ("api", "cli", "evals", "graph", "local"):
+    _sources = _sources.add_local_dir(_ROOT / _room, f"{_HOME}/{_room}", ignore=["**/__pycache__"], copy=True)
+_image = _sources.run_commands(f"python -m pip install --no-deps {_HOME}").add_local_dir(
+    _ROOT / "knowledge", f"{_HOME}/knowledge"
 )
 
 
@@ -48,6 +50,6 @@ _image = (
 @modal.asgi_app()
 def web() -> "FastAPI":
     """Build the application; Modal runs its lifespan, once a container."""
-    from support_agent.api.app import create_app
+    from api.app import create_app
 
     return create_app()

@@ -12,13 +12,13 @@ import httpx
 import pytest
 from redis.asyncio import Redis
 
+from api.app import create_app
+from api.settings import ServiceSettings
 from harness.scripted_model import ScriptedModel, scripted_model
 from harness.serving import serving
-from support_agent.api.app import create_app
-from support_agent.api.settings import ServiceSettings
-from support_agent.local.model import start_model
-from support_agent.local.process import Service
-from support_agent.local.redis import start_redis
+from local.model import start_model
+from local.process import Service
+from local.redis import start_redis
 
 REPOSITORY = Path(__file__).parent.parent
 

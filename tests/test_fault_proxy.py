@@ -12,7 +12,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 import pytest
 
 from harness.fault_proxy import FaultProxy, fault_proxy
-from support_agent.local.process import free_port
+from local.process import free_port
 
 CHUNK = bytes(65536)
 PLENTY = 1024

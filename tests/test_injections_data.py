@@ -5,8 +5,8 @@ from collections import Counter
 
 from pydantic import TypeAdapter
 
+from graph.state import Question
 from harness.injections import FORMS, injections
-from support_agent.graph.state import Question
 
 
 def test_there_are_three_hundred_of_eight_kinds() -> None:

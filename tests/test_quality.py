@@ -8,12 +8,12 @@ import yaml
 from pydantic import SecretStr
 
 from conftest import REPOSITORY, Report
-from support_agent.graph.agent import SupportAgent, open_agent
-from support_agent.graph.events import Done
-from support_agent.graph.prompts import EXAMPLES
-from support_agent.graph.settings import AgentSettings
-from support_agent.graph.state import Category
-from support_agent.local.process import Service
+from graph.agent import SupportAgent, open_agent
+from graph.events import Done
+from graph.prompts import EXAMPLES
+from graph.settings import AgentSettings
+from graph.state import Category
+from local.process import Service
 
 LEAST = 0.85
 

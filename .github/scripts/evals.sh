@@ -3,7 +3,7 @@
 # The arguments are further ones of `support-agent eval`.
 set -euo pipefail
 
-folder=evals/report
+folder=eval-report
 report=$folder/report.md
 rm -f "$report"
 status=0

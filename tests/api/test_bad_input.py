@@ -6,6 +6,7 @@ from typing import Any
 import httpx
 import pytest
 
+from api.logs import OURS
 from harness.scripted_model import ScriptedModel
 
 JSON = {"content-type": "application/json"}
@@ -84,7 +85,8 @@ async def test_ask_refuses_bad_bodies(
     named: str,
 ) -> None:
     """A bad body gets a problem that names the field, costs no model call, and leaves no text of it in the log."""
-    caplog.set_level(logging.DEBUG, logger="support_agent")
+    for ours in OURS:
+        caplog.set_level(logging.DEBUG, logger=ours)
     response = await client.post("/ask", content=content, headers=headers)
     problem = check_problem(response, status)
     assert named in problem["detail"]

@@ -17,15 +17,15 @@ from redis.asyncio import Redis
 from redis.asyncio.lock import Lock
 from starlette.types import Send
 
+from api.answer_cache.cache import normalised
+from api.answer_cache.store import STATISTICS, KeptAnswers, Look
+from api.auth import digest, new_key
 from conftest import Serve
+from graph import prompts
+from graph.events import Failed, RunStarted, Token
+from graph.runs.log import RunLog
 from harness.own_redis import own_redis
 from harness.scripted_model import Call, ScriptedModel, cut, stall, status, tokens
-from support_agent.api.auth import digest, new_key
-from support_agent.api.cache import normalised
-from support_agent.api.kept_answers import STATISTICS, KeptAnswers, Look
-from support_agent.graph import prompts
-from support_agent.graph.events import Failed, RunStarted, Token
-from support_agent.graph.run_log import RunLog
 
 QUESTION = {"question": "Why was I charged twice?"}
 CACHED = {"SUPPORT_CACHE_TTL": 60}
@@ -107,7 +107,7 @@ async def test_nobody_gets_what_was_kept_for_another(
         assert await outcomes("a", **{name: "another"}) == ["miss", "hit"]
     assert await outcomes("a") == ["hit", "hit"]
     with monkeypatch.context() as patch:
-        patch.setattr("support_agent.graph.agent.PROMPT_VERSION", f"{prompts.PROMPT_VERSION}x")
+        patch.setattr("graph.agent.PROMPT_VERSION", f"{prompts.PROMPT_VERSION}x")
         assert await outcomes("a") == ["miss", "hit"]
     (articles / "careers.md").write_text((articles / "careers.md").read_text() + "\nWe are hiring.\n")
     assert await outcomes("a") == ["miss", "hit"]

@@ -11,9 +11,9 @@ from redis.asyncio import Redis
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
+from api.auth import digest, new_key
 from conftest import Serve
 from harness.scripted_model import ScriptedModel
-from support_agent.api.auth import digest, new_key
 
 KEYS = {name: new_key() for name in ("web", "web, rotated", "partner")}
 CONFIGURED = ",".join(f"{name.partition(',')[0]}:{digest(key).hex()}" for name, key in KEYS.items())

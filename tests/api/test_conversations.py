@@ -16,16 +16,17 @@ from httpx_sse import ServerSentEvent, aconnect_sse
 from redis.asyncio import Redis
 from starlette.types import Send
 
+from api.app import create_app
+from api.auth import ANONYMOUS, Principal
+from api.deps import principal
 from conftest import MakeSettings, Serve
+from graph.events import RunStarted
+from graph.runs import log as run_log
+from graph.runs import sessions, turn
 from harness.own_redis import own_redis
 from harness.replica import replica
 from harness.scripted_model import Call, ScriptedModel, cut, stall, status, tokens
 from harness.serving import serving
-from support_agent.api.app import create_app
-from support_agent.api.auth import ANONYMOUS, Principal
-from support_agent.api.deps import principal
-from support_agent.graph import run_log, runs, sessions
-from support_agent.graph.events import RunStarted
 
 
 @pytest.fixture
@@ -352,7 +353,7 @@ async def test_a_client_that_leaves_holds_nothing(
     count: int,
 ) -> None:
     """Clients that hang up leave no call, lock, task or connection: from /chat at once, from a stream after a while."""
-    monkeypatch.setattr("support_agent.graph.sessions.UNREAD", 0.5)
+    monkeypatch.setattr("graph.runs.sessions.UNREAD", 0.5)
     model.script("answer", reply)
     tasks, connections = len(asyncio.all_tasks()), open_connections(neighbours[0])
     posts = [
@@ -561,7 +562,7 @@ async def test_an_event_that_the_log_has_yet_to_get_can_be_resumed_after(
     neighbours: list[httpx.AsyncClient], model: ScriptedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Another replica waits for what the client has seen already, and goes on from there."""
-    monkeypatch.setattr(runs, "_BATCH", 0.5)
+    monkeypatch.setattr(turn, "_BATCH", 0.5)
     model.script("answer", tokens(["Hello", " you"], pause=1))
     async with aconnect_sse(neighbours[0], "POST", "/chat/stream", json={"message": "Hello?"}) as source:
         stream = source.aiter_sse()

@@ -7,11 +7,12 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
+from api.app import create_app
+from api.logs import OURS
 from conftest import MakeSettings, Serve
+from graph.agent import SupportAgent
 from harness.scripted_model import ScriptedModel
 from harness.serving import serving
-from support_agent.api.app import create_app
-from support_agent.graph.agent import SupportAgent
 
 CANARY = "canary-7f3a"
 
@@ -54,7 +55,7 @@ async def test_a_defect_in_a_node_is_a_problem_without_its_text(
     def raises(*_: object) -> None:
         raise RuntimeError(CANARY)
 
-    monkeypatch.setattr("support_agent.graph.nodes.answer.answer_prompt", raises)
+    monkeypatch.setattr("graph.nodes.answer.answer_prompt", raises)
     response = await client.post("/ask", json={"question": "Why?"})
     assert (response.status_code, response.json()["type"]) == (500, "internal")
     assert CANARY not in response.text + caplog.text
@@ -67,7 +68,7 @@ async def test_requests_are_logged_by_their_shape(client: httpx.AsyncClient, cap
     await client.get("/stream", params={"question": CANARY}, headers={"X-Request-ID": "mine"})
     await client.post("/ask", json={"question": CANARY})
     await client.get(f"/{CANARY}")
-    ours = [record for record in caplog.records if record.name.startswith(("support_agent", "uvicorn"))]
+    ours = [record for record in caplog.records if record.name.partition(".")[0] in {*OURS, "uvicorn"}]
     lines = [record.getMessage() for record in ours]
     assert {"GET /stream 200", "POST /ask 200", "GET (no route) 404"} <= set(lines)
     assert [record.__dict__["request_id"] for record in ours if "/stream" in record.getMessage()] == ["mine"]
@@ -88,7 +89,7 @@ async def test_a_failed_start_says_why_in_one_line(
         raise RuntimeError(CANARY)
         yield
 
-    monkeypatch.setattr("support_agent.api.lifespan.open_agent", raises)
+    monkeypatch.setattr("api.lifespan.open_agent", raises)
     with pytest.raises(RuntimeError, match="did not start"):
         async with serve():
             pass

@@ -13,9 +13,9 @@ import pytest
 from redis.asyncio import Redis
 from websockets.asyncio.client import connect
 
+from api import middleware, protocols
 from conftest import Serve
 from harness.scripted_model import ScriptedModel, tokens
-from support_agent.api import middleware, protocols
 
 QUESTION = {"question": "Why was I charged twice?"}
 

@@ -10,13 +10,13 @@ import httpx
 import pytest
 from redis.asyncio import Redis
 
+from api.auth import digest, new_key
 from conftest import Serve
+from graph.observe.feedback import Feedback
+from graph.observe.redaction import Redactor
 from harness.langsmith import PROJECT, LangSmith, traced
 from harness.own_redis import own_redis
 from harness.scripted_model import ScriptedModel
-from support_agent.api.auth import digest, new_key
-from support_agent.graph.feedback import Feedback
-from support_agent.graph.redaction import Redactor
 
 QUESTION = {"question": "Why was I charged twice?"}
 

@@ -67,11 +67,11 @@ async def test_probes_are_cheap(serve: Serve, redis: Redis, model: ScriptedModel
 
 async def test_what_watches_the_service_fills_no_log(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
     """Its requests are logged above debug level where they fail, and all others always are."""
-    caplog.set_level(logging.DEBUG, logger="support_agent.api.middleware")
+    caplog.set_level(logging.DEBUG, logger="api.middleware")
     async with serve(REDIS_URL="redis://127.0.0.1:1/0") as url, httpx.AsyncClient(base_url=url) as client:
         for path in ("/health", "/metrics", "/ready", "/nothing"):
             await client.get(path)
-    said = [(r.levelname, r.getMessage()) for r in caplog.records if r.name == "support_agent.api.middleware"]
+    said = [(r.levelname, r.getMessage()) for r in caplog.records if r.name == "api.middleware"]
     assert said == [
         ("DEBUG", "GET /health 200"),
         ("DEBUG", "GET /metrics 200"),

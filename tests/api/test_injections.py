@@ -16,12 +16,12 @@ from starlette.types import Send
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
+from api.auth import digest, new_key
 from conftest import Serve
+from graph.canary import CANARY, Watch
+from graph.errors import AnswerWithheld
 from harness.injections import Injection, injections
 from harness.scripted_model import Call, ScriptedModel, tokens
-from support_agent.api.auth import digest, new_key
-from support_agent.graph.canary import CANARY, Watch
-from support_agent.graph.errors import AnswerWithheld
 
 KEYS = {name: new_key() for name in ("victim", "attacker")}
 SECRET_WORDS = "My e-mail is victim@mail.example and my order is 77-4242."

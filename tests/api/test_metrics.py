@@ -6,11 +6,11 @@ import httpx
 import pytest
 from redis.asyncio import Redis
 
+from api.auth import digest, new_key
 from conftest import Serve
+from graph.observe import prices
 from harness.measured import measured
 from harness.scripted_model import Primary, ScriptedModel, status, tokens
-from support_agent.api.auth import digest, new_key
-from support_agent.graph import prices
 
 QUESTION = {"question": "Why was I charged twice?"}
 

@@ -18,10 +18,10 @@ from websockets.exceptions import ConnectionClosed
 from websockets.typing import Subprotocol
 
 from conftest import Serve
+from graph import models
 from harness.fault_proxy import fault_proxy
 from harness.own_redis import own_redis
 from harness.scripted_model import Call, Primary, ScriptedModel, cut, label, stall, status, tokens
-from support_agent.graph import models
 
 QUESTION = {"question": "Why was I charged twice?"}
 SECRETS = "sk-live-canary redis://:dsn-canary@10.0.0.1 /srv/path-canary"
@@ -121,17 +121,17 @@ async def test_one_customer_can_not_make_the_model_count_as_down(
 @pytest.mark.parametrize(
     "part",
     [
-        "support_agent.graph.models.Models.classify",
-        "support_agent.graph.models.Models.embed",
-        "support_agent.graph.models.Models.answer",
-        "support_agent.graph.knowledge.Knowledge.search",
-        "support_agent.graph.memory.TurnSaver.aget_tuple",
-        "support_agent.graph.memory.TurnSaver.aput",
-        "support_agent.graph.run_log.RunLog.begin",
-        "support_agent.graph.run_log.RunLog.append",
-        "support_agent.graph.locks.Locks.take",
-        "support_agent.api.kept_answers.KeptAnswers.get",
-        "support_agent.api.rate_limit.RateLimiter.take",
+        "graph.models.Models.classify",
+        "graph.models.Models.embed",
+        "graph.models.Models.answer",
+        "graph.retrieval.index.Knowledge.search",
+        "graph.runs.memory.TurnSaver.aget_tuple",
+        "graph.runs.memory.TurnSaver.aput",
+        "graph.runs.log.RunLog.begin",
+        "graph.runs.log.RunLog.append",
+        "graph.runs.locks.Locks.take",
+        "api.answer_cache.store.KeptAnswers.get",
+        "api.rate_limit.RateLimiter.take",
     ],
 )
 async def test_no_words_of_an_exception_get_out(

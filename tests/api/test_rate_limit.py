@@ -15,9 +15,9 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 from websockets.typing import Subprotocol
 
+from api.auth import digest, new_key
+from api.rate_limit import client_address
 from conftest import MakeSettings, Serve
-from support_agent.api.auth import digest, new_key
-from support_agent.api.rate_limit import client_address
 
 QUESTION = {"question": "Why was I charged twice?"}
 

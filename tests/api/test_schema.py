@@ -9,9 +9,9 @@ import httpx
 import pytest
 from redis.asyncio import Redis
 
+from api.auth import digest, new_key
 from conftest import REPOSITORY, Serve
 from harness.scripted_model import ScriptedModel
-from support_agent.api.auth import digest, new_key
 
 KEY = new_key()
 SCHEMATHESIS = Path(sys.executable).parent / "schemathesis"

@@ -13,9 +13,9 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Mount, Route
 from websockets.asyncio.client import connect
 
+from api.studio import StudioApp
 from harness.scripted_model import ScriptedModel
 from harness.serving import serving
-from support_agent.api.studio import StudioApp
 
 STUDIO = "https://smith.langchain.com"
 KEY = "sa_test"

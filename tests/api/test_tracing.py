@@ -12,11 +12,11 @@ from websockets.asyncio.client import connect
 from websockets.typing import Subprotocol
 
 from conftest import Serve
+from graph import __version__
+from graph.observe import prices
+from graph.prompts import PROMPT_VERSION
 from harness.langsmith import langsmith_server, traced
 from harness.scripted_model import Call, ScriptedModel, cut, stall, status, tokens
-from support_agent import __version__
-from support_agent.graph import prices
-from support_agent.graph.prompts import PROMPT_VERSION
 
 QUESTION = {"question": "Why was I charged twice?"}
 SECRETS = {
@@ -174,7 +174,7 @@ async def test_what_can_not_be_masked_is_dropped(
         raise RuntimeError
 
     async with traced(serve) as (client, langsmith):
-        monkeypatch.setattr("support_agent.graph.redaction.Redactor._walk", fails)
+        monkeypatch.setattr("graph.observe.redaction.Redactor._walk", fails)
         answer = await client.post("/ask", json={"question": "Canary?"})
         assert answer.status_code == 200
         await langsmith.until(1)

@@ -9,11 +9,11 @@ from starlette.applications import Starlette
 from starlette.responses import HTMLResponse
 from starlette.routing import Route
 
+from api.auth import digest, new_key
 from conftest import Serve
 from harness.programs import program
 from harness.scripted_model import ScriptedModel, tokens
 from harness.serving import serving
-from support_agent.api.auth import digest, new_key
 
 PIECES = ["Within ", "30 days\n", "of the 🙂 payment", "."]
 

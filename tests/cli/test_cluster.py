@@ -17,12 +17,12 @@ import pytest
 from httpx_sse import ServerSentEvent, aconnect_sse
 from starlette.types import Send
 
+from cli.cluster import _held
 from conftest import REPOSITORY, Report
 from harness.cluster import Cluster, cluster
 from harness.replica import COMMAND
 from harness.scripted_model import Call, ScriptedModel, tokens
-from support_agent.cli.cluster import _held
-from support_agent.local.process import free_port
+from local.process import free_port
 
 RATE = 30
 """Requests a second."""

@@ -10,9 +10,9 @@ from redis.asyncio import Redis
 from test_serve import run
 
 from conftest import Serve
+from evals.cases import load_dataset
+from evals.errors import CannotMeasure
 from harness.scripted_model import ScriptedModel, tokens
-from support_agent.evals.cases import load_dataset
-from support_agent.evals.errors import CannotMeasure
 
 
 async def test_badly_rated_runs_become_cases(

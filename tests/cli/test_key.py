@@ -5,8 +5,8 @@ import re
 import pytest
 from test_serve import run
 
-from support_agent.api.auth import digest
-from support_agent.api.settings import ServiceSettings
+from api.auth import digest
+from api.settings import ServiceSettings
 
 
 def test_a_key_is_shown_once_with_its_hash(monkeypatch: pytest.MonkeyPatch) -> None:

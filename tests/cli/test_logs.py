@@ -63,7 +63,7 @@ async def test_any_other_server_writes_the_same_lines(
     model: ScriptedModel, redis: Redis, redis_url: str, articles: Path, variables: dict[str, str]
 ) -> None:
     """As soon as the service has started, `uvicorn --factory` too."""
-    command = [str(COMMAND.with_name("uvicorn")), "--factory", "support_agent.api.app:create_app"]
+    command = [str(COMMAND.with_name("uvicorn")), "--factory", "api.app:create_app"]
     async with replica(model, redis_url, articles, command=command, **variables) as (process, url):
         async with httpx.AsyncClient(base_url=url) as client:
             await client.post("/ask", json={"question": "Why?"}, headers={"X-Request-ID": "mine"})

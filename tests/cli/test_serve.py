@@ -16,7 +16,7 @@ import pytest
 
 from conftest import REPOSITORY
 from harness.replica import COMMAND
-from support_agent.local.process import free_port
+from local.process import free_port
 
 
 @contextmanager

@@ -26,7 +26,7 @@ from langgraph_sdk.schema import StreamMode
 from starlette.applications import Starlette
 
 from conftest import REPOSITORY
-from support_agent.local.process import free_port
+from local.process import free_port
 
 UV = os.environ.get("UV", "uv")
 STUDIO = "https://smith.langchain.com"
@@ -48,7 +48,7 @@ def project(tmp_path: Path) -> Path:
     """The project's folder, as far as Studio needs it, with room for what it writes."""
     folder = tmp_path / "project"
     folder.mkdir()
-    for name in ("langgraph.json", "knowledge", "src"):
+    for name in ("langgraph.json", "knowledge", "api", "graph"):
         (folder / name).symlink_to(REPOSITORY / name)
     return folder
 
@@ -226,7 +226,7 @@ async def test_studio_sends_nothing_to_langsmith_without_being_told_to(
 
 def test_studio_without_its_group_says_how_to_get_it() -> None:
     """Its server is no dependency of the service; one line says what to run."""
-    code = "import sys; sys.modules['langgraph_api'] = None; from support_agent.cli.main import main; main()"
+    code = "import sys; sys.modules['langgraph_api'] = None; from cli.main import main; main()"
     result = subprocess.run([sys.executable, "-c", code, "studio"], capture_output=True, text=True, check=False)
     assert result.returncode == 1
     assert result.stderr.endswith("run: uv run --group studio support-agent studio\n")

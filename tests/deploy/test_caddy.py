@@ -18,15 +18,15 @@ from httpx_sse import aconnect_sse
 from redis.asyncio import Redis
 from websockets.asyncio.client import connect
 
+from api.settings import ServiceSettings
 from conftest import REPOSITORY, Serve
 from harness.caddy import adapted, caddy
 from harness.own_redis import own_redis
 from harness.planting import plant
 from harness.programs import program
 from harness.scripted_model import ScriptedModel, tokens
-from support_agent.api.settings import ServiceSettings
-from support_agent.local.caddy import start_caddy
-from support_agent.local.process import free_port
+from local.caddy import start_caddy
+from local.process import free_port
 
 CADDYFILE = REPOSITORY / "deploy/caddy/Caddyfile"
 QUESTION = {"question": "Hello?"}

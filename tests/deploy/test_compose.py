@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 import yaml
 
+from api.drain import GRACE
+from api.settings import ServiceSettings
 from conftest import REPOSITORY
 from harness.planting import plant
 from harness.programs import tool
 from harness.prometheus import promtool
-from support_agent.api.drain import GRACE
-from support_agent.api.settings import ServiceSettings
 
 FILE = REPOSITORY / "docker-compose.yml"
 INIT = REPOSITORY / "deploy/compose/secrets.sh"
@@ -235,7 +235,7 @@ def test_secrets_are_made_once(volumes: Path) -> None:
 def test_the_service_reads_what_was_written(volumes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its URLs name the services of the file, with their passwords."""
     files = written(volumes, OPENAI_API_KEY="sk-one")
-    monkeypatch.setattr("support_agent.graph.settings._SECRETS", volumes / "api")
+    monkeypatch.setattr("graph.settings._SECRETS", volumes / "api")
     settings = ServiceSettings.load().require_service()
     assert settings.openai_api_key is not None
     assert settings.openai_api_key.get_secret_value() == "sk-one"

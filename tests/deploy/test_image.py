@@ -21,13 +21,13 @@ import psutil
 import pytest
 from redis.asyncio import Redis
 
+from api.auth import digest, new_key
 from conftest import REPOSITORY, Report
 from harness.image import Builder, Image, context, instructions
 from harness.planting import plant
 from harness.programs import as_root, give_up, tool
 from harness.scripted_model import ScriptedModel
-from support_agent.api.auth import digest, new_key
-from support_agent.local.process import free_port
+from local.process import free_port
 
 DOCKERFILE = REPOSITORY / "Dockerfile"
 BUDGET = 200_000_000
@@ -92,21 +92,23 @@ def test_one_uv_builds_everything() -> None:
     assert f"uv=={version}\n" in (REPOSITORY / ".github/scripts/install.sh").read_text()
 
 
+ROOMS = ("api", "cli", "evals", "graph", "local")
 PRIVATE = (
     ".env",
     ".git/config",
     "deploy/prometheus/operator.key",
-    "evals/report/report.json",
+    "eval-report/report.json",
+    "evals/baseline.json",
     "knowledge/.draft.md",
     "knowledge/id_rsa",
     "knowledge/prod.env",
     "knowledge/tls.p12",
     "knowledge/tls.pem",
     "secrets.txt",
-    "src/support_agent/.envrc",
-    "src/support_agent/__pycache__/main.pyc",
-    "src/support_agent/api/.settings.py",
-    "src/support_agent/graph/operator.key",
+    "api/.envrc",
+    "cli/__pycache__/main.pyc",
+    "api/.settings.py",
+    "graph/operator.key",
 )
 
 
@@ -116,8 +118,8 @@ PRIVATE = (
         ("*\n!LICENSE", "!LICENSE"),
         ("!knowledge/*.md", "!knowledge"),
         ("!knowledge/company.yaml", "!knowledge/*"),
-        ("!src/support_agent/graph/*.py", "!src/support_agent/graph/*"),
-        ("!src/support_agent/*.py", "!src"),
+        ("!graph/*.py", "!graph/*"),
+        ("!graph/runs/*.py", "!graph"),
         ("**/.*\n", ""),
         ("", ""),
     ],
@@ -125,7 +127,7 @@ PRIVATE = (
 def test_nothing_private_is_in_the_context(tmp_path: Path, right: str, wrong: str) -> None:
     """Wherever it lies, whatever its name ends with; what lets more in is noticed."""
     (tmp_path / ".dockerignore").write_text(plant((REPOSITORY / ".dockerignore").read_text(), right, wrong))
-    public = {"pyproject.toml", "LICENSE", "src/support_agent/api/b.py", "knowledge/a.md", "deploy/smoke.py"}
+    public = {"pyproject.toml", "LICENSE", "api/b.py", "knowledge/a.md", "deploy/smoke.py"}
     for name in {*PRIVATE, *public}:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
@@ -135,7 +137,8 @@ def test_nothing_private_is_in_the_context(tmp_path: Path, right: str, wrong: st
 
 def test_all_that_is_needed_is_in_the_context() -> None:
     """Every module, of new packages too, and every article."""
-    needed = {*REPOSITORY.glob("src/**/*.py"), *REPOSITORY.glob("src/**/*.npz"), *REPOSITORY.glob("knowledge/*.*")}
+    needed = {file for room in ROOMS for kind in ("py", "npz") for file in (REPOSITORY / room).rglob(f"*.{kind}")}
+    needed |= {*REPOSITORY.glob("knowledge/*.*")}
     assert {str(file.relative_to(REPOSITORY)) for file in needed} <= context(REPOSITORY)
 
 
@@ -210,7 +213,7 @@ def test_the_image_is_small(image: Image, report: Report) -> None:
     sources = {file for file in files(image) if file.suffix == ".py" and "site-packages" in file.parts}
     compiled = {file for file in sources if list((file.parent / "__pycache__").glob(f"{file.stem}.*.pyc"))}
     assert len(compiled) > 0.99 * len(sources)
-    assert image.path("lib/support_agent/cli/__pycache__").is_dir()
+    assert image.path("lib/cli/__pycache__").is_dir()
 
 
 @pytest.mark.soak

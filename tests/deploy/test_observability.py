@@ -20,13 +20,13 @@ from prometheus_client.parser import text_string_to_metric_families
 from redis.asyncio import Redis
 from starlette.types import Send
 
+from api.auth import digest, new_key
 from conftest import REPOSITORY, Serve
+from graph.observe import prices
 from harness import promql
 from harness.planting import plant_in
 from harness.prometheus import prometheus, promtool
 from harness.scripted_model import Call, ScriptedModel, label, status, tokens
-from support_agent.api.auth import digest, new_key
-from support_agent.graph import prices
 
 RULES = Path("deploy/prometheus/alerts.yml")
 CONFIGURATION = Path("deploy/prometheus/prometheus.yml")

@@ -14,12 +14,12 @@ from typing import Any
 import pytest
 import yaml
 
+from api.drain import GRACE
 from conftest import REPOSITORY
 from harness.caddy import adapted
 from harness.image import instructions
 from harness.planting import plant
 from harness.programs import kustomize
-from support_agent.api.drain import GRACE
 
 Files = dict[str, str]
 """The text of each description, by its path."""

@@ -20,11 +20,11 @@ from starlette.websockets import WebSocket
 from websockets import Subprotocol
 from websockets.asyncio.client import connect
 
+from api.auth import digest, new_key
 from conftest import REPOSITORY, Serve
 from harness.scripted_model import Reply, ScriptedModel, cut, label, status, tokens
 from harness.serving import serving
-from support_agent.api.auth import digest, new_key
-from support_agent.local.process import free_port
+from local.process import free_port
 
 ALL = ["ready", "ask", "stream", "websocket", "session"]
 

@@ -25,7 +25,11 @@ from jsonschema import Draft202012Validator
 from modal_proto import api_pb2
 from prometheus_client.parser import text_string_to_metric_families
 
+from api import drain, protocols
+from api.settings import ServiceSettings
+from cli import serve as serving_command
 from conftest import REPOSITORY, MakeSettings
+from graph.errors import SettingsError
 from harness.modal import fake_modal
 from harness.planting import plant, plant_in
 from harness.programs import kustomize
@@ -33,10 +37,6 @@ from harness.prometheus import promtool
 from harness.runner import Runner
 from harness.scripted_model import ScriptedModel
 from harness.serving import serving
-from support_agent.api import drain, protocols
-from support_agent.api.settings import ServiceSettings
-from support_agent.cli import serve as serving_command
-from support_agent.graph.errors import SettingsError
 
 DEPLOY = REPOSITORY / "deploy"
 SCHEMAS = Path(__file__).with_name("schemas")
@@ -539,7 +539,7 @@ async def test_modal_deploys_the_application() -> None:
     assert (REPOSITORY / "requirements.lock").read_bytes() in given
     mounted = {file.filename for mount in modal.asked["MountGetOrCreate"] for file in mount.files}
     home = own.env_dict["SUPPORT_KNOWLEDGE"].removesuffix("/knowledge")
-    for path in ("pyproject.toml", "README.md", "LICENSE", "src/support_agent/api/app.py", "knowledge/company.yaml"):
+    for path in ("pyproject.toml", "README.md", "LICENSE", "api/app.py", "knowledge/company.yaml"):
         assert f"{home}/{path}" in mounted
 
 

@@ -21,9 +21,9 @@ from conftest import REPOSITORY
 from harness.docker import PASSWORD, World
 from harness.planting import plant_in
 from harness.programs import program
-from support_agent.local.postgres import find_postgres, start_postgres
-from support_agent.local.process import free_port
-from support_agent.local.redis import find_redis
+from local.postgres import find_postgres, start_postgres
+from local.process import free_port
+from local.redis import find_redis
 
 VPS = Path("deploy/vps")
 SCRIPTS = ("upgrade.sh", "backup.sh", "restore.sh")

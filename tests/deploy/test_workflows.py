@@ -13,10 +13,10 @@ import pytest
 import yaml
 
 from conftest import REPOSITORY
+from evals.report import MARK
 from harness.planting import plant, plant_in
 from harness.programs import tool
 from harness.runner import Runner
-from support_agent.evals.report import MARK
 
 WORKFLOWS = Path(".github/workflows")
 SCRIPTS = Path(".github/scripts")
@@ -240,7 +240,7 @@ def test_the_report_is_kept_whatever_it_says() -> None:
     """The artifact is uploaded after a failure too."""
     for job in (jobs(CI)["evals"], jobs(NIGHTLY)["live-evals"]):
         [upload] = steps(job, "actions/upload-artifact@")
-        assert (upload["if"], upload["with"]["path"]) == ("${{ always() }}", "evals/report")
+        assert (upload["if"], upload["with"]["path"]) == ("${{ always() }}", "eval-report")
 
 
 def test_required_checks_need_every_other_job() -> None:
@@ -625,14 +625,14 @@ sys.exit({status})
 @pytest.mark.parametrize(("status", "report"), [(0, REPORT), (1, REPORT), (2, "")])
 def test_evals_end_as_they_were_judged(runner: Runner, status: int, report: str) -> None:
     """The status is the command's, and summary and artifact say how it ended, never how an earlier one did."""
-    old = runner.work / "evals/report/report.md"
+    old = runner.work / "eval-report/report.md"
     old.parent.mkdir(parents=True)
     old.write_text(f"{MARK}\n\nOld.")
     runner.program("uv", EVAL.format(status=status, report=report))
     done = runner.run("evals.sh", "--repeat", "2")
     assert done.returncode == status, done.stderr
     given = json.loads((runner.work / "given.json").read_text())
-    assert given == ["run", "support-agent", "eval", "--report", "evals/report", "--repeat", "2"]
+    assert given == ["run", "support-agent", "eval", "--report", "eval-report", "--repeat", "2"]
     shown = runner.summary.read_text()
     assert shown == old.read_text()
     assert shown.startswith(MARK)

@@ -3,23 +3,20 @@
 import os
 import shutil
 import subprocess
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from conftest import REPOSITORY
-from harness.evaluating import evaluation
-from support_agent.local.process import Service
-
-Evaluate = Callable[..., subprocess.CompletedProcess[str]]
+from harness.evaluating import Evaluate, evaluation
+from local.process import Service
 
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
     """A copy of what an evaluation depends on, without a report."""
-    for name in ("src", "knowledge", "evals"):
-        ignored = shutil.ignore_patterns("__pycache__", "report")
+    for name in ("api", "cli", "evals", "graph", "knowledge", "local"):
+        ignored = shutil.ignore_patterns("__pycache__")
         shutil.copytree(REPOSITORY / name, tmp_path / "tree" / name, ignore=ignored)
     return tmp_path / "tree"
 
@@ -33,7 +30,7 @@ def evaluate(tree: Path, offline_model: Service) -> Evaluate:
         return subprocess.run(
             evaluation(*model, *arguments),
             cwd=tree,
-            env={**os.environ, "PYTHONPATH": str(tree / "src"), **variables},
+            env={**os.environ, "PYTHONPATH": str(tree), **variables},
             capture_output=True,
             text=True,
             timeout=300,

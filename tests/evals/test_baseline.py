@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from support_agent.evals.baseline import (
+from evals.baseline import (
     OFFLINE,
     Before,
     Comparison,
@@ -13,8 +13,8 @@ from support_agent.evals.baseline import (
     save_baseline,
     shortened,
 )
-from support_agent.evals.cases import Case, Dataset
-from support_agent.evals.errors import CannotMeasure
+from evals.cases import Case, Dataset
+from evals.errors import CannotMeasure
 
 PASSED = Before(passed=True, failed=[], answer='Within "30 days" \u2013 \u20ac12.')
 FAILED = Before(passed=False, failed=["recall", "required_facts"], answer="I don't know.")

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from conftest import REPOSITORY
+from evals.cases import Dataset, load_dataset, schema
+from evals.errors import CannotMeasure
+from evals.evaluators import _LANGUAGES
+from graph.prompts import EXAMPLES
+from graph.retrieval.articles import load_library
 from harness.programs import tool
-from support_agent.evals.cases import Dataset, load_dataset, schema
-from support_agent.evals.errors import CannotMeasure
-from support_agent.evals.evaluators import _LANGUAGES
-from support_agent.graph.knowledge import load_library
-from support_agent.graph.prompts import EXAMPLES
 
 DATASETS = REPOSITORY / "evals/datasets"
 SCHEMA = REPOSITORY / "evals/case.schema.json"
@@ -175,7 +175,7 @@ def test_every_language_can_be_told(committed: Dataset) -> None:
 def test_the_committed_schema_is_the_models() -> None:
     """After a change of a case's fields this, in one line, writes it anew.
 
-    uv run python -c "import json; from support_agent.evals.cases import schema; print(json.dumps(schema(), indent=2))"
+    uv run python -c "import json; from evals.cases import schema; print(json.dumps(schema(), indent=2))"
     > evals/case.schema.json
     """
     assert SCHEMA.read_text(encoding="utf-8") == json.dumps(schema(), indent=2) + "\n"

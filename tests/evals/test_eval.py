@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import shutil
 import signal
 import sys
 from collections.abc import Awaitable, Callable
@@ -13,9 +14,10 @@ import pytest
 import yaml
 from starlette.types import Send
 
+from conftest import REPOSITORY
+from evals.cases import load_dataset
 from harness.langsmith import langsmith_server
 from harness.scripted_model import Call, Reply, ScriptedModel, label, status, tokens
-from support_agent.evals.cases import load_dataset
 
 CASES: list[dict[str, Any]] = [
     {
@@ -62,8 +64,10 @@ Run = Callable[..., Awaitable[Done]]
 def folder(articles: Path) -> Path:
     """A project with ten cases, a policy, and no baseline."""
     root = articles.parent
+    others = shutil.ignore_patterns("__pycache__", "datasets", "baseline.json", "*.yaml")
+    shutil.copytree(REPOSITORY / "evals", root / "evals", ignore=others)
     datasets = root / "evals" / "datasets"
-    datasets.mkdir(parents=True)
+    datasets.mkdir()
     (datasets / "refunds.yaml").write_text(yaml.safe_dump([*CASES, FOLLOW_UP]))
     (root / "evals" / "gate.yaml").write_text(yaml.safe_dump({"offline": POLICY, "live": POLICY}))
     return root
@@ -73,6 +77,7 @@ def folder(articles: Path) -> Path:
 def run(folder: Path, model: ScriptedModel, redis_url: str) -> Run:
     """Run the command in the project against the scripted model, which answers rightly."""
     model.script("answer", tokens(["Within ", "30 days", " of the payment, we refund it."]))
+    ours = {**os.environ, "PYTHONPATH": str(folder)}  # the cases are those beside the code
 
     async def run(
         *arguments: str,
@@ -85,7 +90,7 @@ def run(folder: Path, model: ScriptedModel, redis_url: str) -> Run:
             "eval",
             *arguments,
             cwd=folder,
-            env={**os.environ, "OPENAI_BASE_URL": model.url, "REDIS_URL": redis_url, **variables},
+            env={**ours, "OPENAI_BASE_URL": model.url, "REDIS_URL": redis_url, **variables},
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
         )
@@ -120,7 +125,7 @@ async def test_worse_answers_are_blocked(folder: Path, run: Run, model: Scripted
     assert done.status == 1, done
     assert "FAIL not worse than the baseline: 10 intents worse, 0 better" in done.said
     assert "worse: refund-7" in done.said
-    report = (folder / "evals" / "report" / "report.md").read_text()
+    report = (folder / "eval-report" / "report.md").read_text()
     assert "no article says 14" in report
 
 
@@ -338,7 +343,7 @@ async def test_a_judge_that_agrees_with_our_labels_counts(labelled: Path, run: R
     assert "ok   judge (kappa 1.00)" in done.said
     assert {call.body["model"] for call in model.of("judge")} == {"gpt-4o-2024-11-20"}
     assert len(model.of("judge")) == 20
-    assert "it counts" in (labelled / "evals" / "report" / "report.md").read_text()
+    assert "it counts" in (labelled / "eval-report" / "report.md").read_text()
 
 
 @pytest.mark.soak
@@ -358,7 +363,7 @@ async def test_a_judge_that_does_not_is_but_told_of(
     done = await run("--update-baseline", OPENAI_API_KEY="sk-test")
     assert done.status == 0, done
     assert "judge (kappa" not in done.said
-    assert told in (labelled / "evals" / "report" / "report.md").read_text()
+    assert told in (labelled / "eval-report" / "report.md").read_text()
 
 
 async def test_with_a_key_it_is_an_experiment_in_langsmith(folder: Path, run: Run) -> None:
@@ -430,7 +435,7 @@ async def test_no_key_gets_into_the_report(folder: Path, run: Run, model: Script
     """Nor into the baseline, even where the server repeats it."""
     model.script("answer", tokens(["Within 30 days. sk-", "canary"]))
     assert (await run("--update-baseline", "--report", "out", OPENAI_API_KEY="sk-canary")).status == 0
-    written = [file.read_text() for file in (*(folder / "out").iterdir(), *folder.glob("evals/*.json"))]
+    written = [file.read_text() for file in (*(folder / "out").iterdir(), folder / "evals" / "baseline.json")]
     assert len(written) >= 3
     assert not [text for text in written if "sk-canary" in text]
     assert [text for text in written if "dropped" in text]

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from support_agent.evals.cases import Case
-from support_agent.evals.evaluators import (
+from evals.cases import Case
+from evals.evaluators import (
     LONGEST,
     Conduct,
     Evaluator,
@@ -23,9 +23,9 @@ from support_agent.evals.evaluators import (
     evaluators,
     judge,
 )
-from support_agent.evals.outcome import Outcome
-from support_agent.graph.canary import CANARY
-from support_agent.graph.prompts import ANSWER, CLASSIFY
+from evals.outcome import Outcome
+from graph.canary import CANARY
+from graph.prompts import ANSWER, CLASSIFY
 
 CONTACTS = ["billing@fernway.example", "support@fernway.example"]
 WRITE = "Please write to billing@fernway.example."

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from scipy.stats import binomtest
 
 from conftest import Report
-from support_agent.evals.baseline import Before
-from support_agent.evals.errors import CannotMeasure
-from support_agent.evals.gate import (
+from evals.baseline import Before
+from evals.errors import CannotMeasure
+from evals.gate import (
     Policy,
     Result,
     Verdict,

@@ -11,17 +11,17 @@ from junitparser import JUnitXml
 from markdown_it import MarkdownIt
 
 from conftest import REPOSITORY
-from support_agent.evals.baseline import OFFLINE, Before, Comparison, shortened
-from support_agent.evals.cases import Case, Dataset
-from support_agent.evals.errors import CannotMeasure
-from support_agent.evals.evaluation import Evaluation, Plan, dollars, results
-from support_agent.evals.evaluators import evaluators, judge
-from support_agent.evals.gate import Policy, gate
-from support_agent.evals.judging import Judged, kappa, load_labels
-from support_agent.evals.outcome import Outcome
-from support_agent.evals.report import MARK, markdown, write_report
-from support_agent.evals.run import Journal
-from support_agent.graph.knowledge import load_library
+from evals.baseline import OFFLINE, Before, Comparison, shortened
+from evals.cases import Case, Dataset
+from evals.errors import CannotMeasure
+from evals.evaluation import Evaluation, Plan, dollars, results
+from evals.evaluators import evaluators, judge
+from evals.gate import Policy, gate
+from evals.judging import Judged, kappa, load_labels
+from evals.outcome import Outcome
+from evals.report import MARK, markdown, write_report
+from evals.run import Journal
+from graph.retrieval.articles import load_library
 
 ARTICLE = "A full refund within 30 days of the payment. Team costs 12 euros. Open from 9:00 to 17:00."
 GOOD = "You have 30 days."

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from evals.conftest import Evaluate
+from harness.evaluating import Evaluate
 from harness.serving import serving
-from support_agent.local.server import create_server
-from support_agent.local.vectors import Kind, Vector, Vectors
+from local.server import create_server
+from local.vectors import Kind, Vector, Vectors
 
 SABOTAGES = {
     "classify-without-examples": ("pass rate", "category"),
@@ -30,7 +30,7 @@ def test_a_sabotage_is_blocked_and_named(sabotage: str, tree: Path, evaluate: Ev
     assert done.returncode == 1, done.stdout + done.stderr
     check, wrong = SABOTAGES[sabotage]
     assert any(line.startswith(f"FAIL {check}") for line in done.stdout.splitlines()), done.stdout
-    report = (tree / "evals/report/report.md").read_text()
+    report = (tree / "eval-report/report.md").read_text()
     assert "Evaluation: blocked" in report
     assert "### Regressed" in report
     assert wrong in report.partition("### Regressed")[2]

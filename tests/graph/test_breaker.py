@@ -5,7 +5,7 @@ import logging
 
 import pytest
 
-from support_agent.graph.breaker import Breaker, BreakerOpen
+from graph.breaker import Breaker, BreakerOpen
 
 
 class Down(Exception):

@@ -8,6 +8,7 @@ import pytest
 from starlette.types import Send
 
 from conftest import Serve
+from graph.nodes import answer as answer_node
 from harness.scripted_model import (
     Call,
     Kind,
@@ -20,7 +21,6 @@ from harness.scripted_model import (
     stream_of,
     tokens,
 )
-from support_agent.graph.nodes import answer as answer_node
 
 QUESTION = {"question": "Why was I charged twice?"}
 

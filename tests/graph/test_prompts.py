@@ -1,7 +1,7 @@
 import pytest
 
-from support_agent.graph.prompts import EXAMPLES, answer_prompt
-from support_agent.graph.state import CATEGORIES
+from graph.prompts import EXAMPLES, answer_prompt
+from graph.state import CATEGORIES
 
 
 def test_examples_cover_every_category_once_each() -> None:

@@ -7,10 +7,10 @@ import pytest
 import uvloop
 
 from conftest import MakeSettings
+from graph.errors import SettingsError
+from graph.redis import open_redis
 from harness.fault_proxy import fault_proxy
 from harness.own_redis import own_redis
-from support_agent.graph.errors import SettingsError
-from support_agent.graph.redis import open_redis
 
 
 async def test_a_redis_without_the_modules_is_named(make_settings: MakeSettings, tmp_path: Path) -> None:

@@ -3,11 +3,11 @@ from pathlib import Path
 
 import pytest
 
+from api.app import create_app
+from api.settings import ServiceSettings
 from conftest import REPOSITORY
-from support_agent.api.app import create_app
-from support_agent.api.settings import ServiceSettings
-from support_agent.graph import settings as settings_module
-from support_agent.graph.errors import SettingsError
+from graph import settings as settings_module
+from graph.errors import SettingsError
 
 
 @pytest.mark.parametrize(

@@ -7,10 +7,10 @@ from langchain_core.messages import HumanMessage
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.memory import InMemorySaver
 
+from graph.errors import KnowledgeError
+from graph.state import AgentContext, AgentState
+from graph.studio import graph
 from harness.scripted_model import ScriptedModel
-from support_agent.graph.errors import KnowledgeError
-from support_agent.graph.state import AgentContext, AgentState
-from support_agent.graph.studio import graph
 
 
 @pytest.fixture(autouse=True)

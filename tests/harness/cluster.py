@@ -15,7 +15,7 @@ import psutil
 from conftest import REPOSITORY
 from harness.programs import program
 from harness.replica import COMMAND
-from support_agent.local.process import free_port
+from local.process import free_port
 
 _SERVICE = re.compile(r"^(.+?) +port (\d+) +pid (\d+) +(\S+)$", re.MULTILINE)
 

@@ -1,12 +1,17 @@
 """`support-agent eval` with an offline model that is already up."""
 
+import subprocess
 import sys
+from collections.abc import Callable
+
+Evaluate = Callable[..., subprocess.CompletedProcess[str]]
+"""Runs an evaluation to its end."""
 
 _EVAL = """\
 import sys
 from contextlib import nullcontext
 from types import SimpleNamespace
-from support_agent.cli import embedded, main
+from cli import embedded, main
 url, secret = sys.argv[1:3]
 embedded.start_model = lambda: nullcontext(SimpleNamespace(wait=lambda: url, secret=secret))
 sys.argv[0:3] = ["support-agent"]

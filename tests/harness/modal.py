@@ -13,7 +13,7 @@ from grpclib.const import Cardinality, Handler
 from grpclib.server import Server, Stream
 from modal_proto import api_pb2
 
-from support_agent.local.process import free_port
+from local.process import free_port
 
 _IDS = {
     "app_id": "ap-1",

@@ -10,8 +10,8 @@ from pathlib import Path
 from redis import Redis
 from redis.exceptions import RedisError
 
-from support_agent.local.process import free_port
-from support_agent.local.redis import find_redis
+from local.process import free_port
+from local.redis import find_redis
 
 
 class OwnRedis:

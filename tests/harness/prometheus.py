@@ -11,7 +11,7 @@ import httpx
 import yaml
 
 from harness.programs import program
-from support_agent.local.process import free_port
+from local.process import free_port
 
 
 def promtool(*arguments: str | Path) -> subprocess.CompletedProcess[str]:

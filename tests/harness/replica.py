@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 
 from harness.scripted_model import ScriptedModel
-from support_agent.local.process import free_port
+from local.process import free_port
 
 COMMAND = Path(sys.executable).with_name("support-agent")
 _SERVE = (str(COMMAND), "serve")

@@ -8,7 +8,7 @@ from typing import Any
 
 import uvicorn
 
-from support_agent.api.protocols import OPTIONS
+from api.protocols import OPTIONS
 
 
 class _Server(uvicorn.Server):

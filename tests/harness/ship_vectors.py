@@ -14,13 +14,13 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from graph.retrieval.articles import load_library, meaning
 from harness.evaluating import evaluation
 from harness.serving import serving
-from support_agent.graph.knowledge import load_library, meaning
-from support_agent.local.answering import embedded
-from support_agent.local.server import create_server
-from support_agent.local.text import sentences
-from support_agent.local.vectors import SHIPPED, Kind, Name, Vectors, load, name_of
+from local.answering import embedded
+from local.server import create_server
+from local.text import sentences
+from local.vectors import SHIPPED, Kind, Name, Vectors, load, name_of
 
 KEY = "of-a-model-that-notes-what-it-embeds"
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from support_agent.local.vectors import Vectors
+from local.vectors import Vectors
 
 
 @pytest.fixture(scope="session")

@@ -2,9 +2,9 @@ from html import escape
 
 import pytest
 
-from support_agent.local.answering import NO_ANSWER, NO_ARTICLES, answer
-from support_agent.local.protocol import Turn
-from support_agent.local.vectors import Vectors
+from local.answering import NO_ANSWER, NO_ARTICLES, answer
+from local.protocol import Turn
+from local.vectors import Vectors
 
 CHARGED_TWICE = """\
 If you were charged twice for the same period, send the dates and amounts of both charges to the billing team. \

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from support_agent.local import keeper
+from local import keeper
 
 # The keeper has one thread; a test has more, of which Python warns when it forks.
 pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")

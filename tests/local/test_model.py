@@ -16,11 +16,11 @@ from langchain_openai import ChatOpenAI, OpenAIEmbeddings
 from openai import AsyncOpenAI, AuthenticationError, BadRequestError, DefaultAioHttpClient, NotFoundError, OpenAI
 from pydantic import SecretStr
 
-from local.processes import family
-from support_agent.local import model
-from support_agent.local.process import LocalServiceError, NotReadyError, Service, answers
-from support_agent.local.server import MAX_BODY, create_server
-from support_agent.local.vectors import Vectors
+from harness.processes import family
+from local import model
+from local.process import LocalServiceError, NotReadyError, Service, answers
+from local.server import MAX_BODY, create_server
+from local.vectors import Vectors
 
 ARTICLE = (
     '<passage id="opening-hours" title="Support opening hours">\n'

@@ -7,8 +7,8 @@ import time
 import psycopg
 import pytest
 
-from support_agent.local.postgres import start_postgres
-from support_agent.local.process import LocalServiceError
+from local.postgres import start_postgres
+from local.process import LocalServiceError
 
 
 def test_it_has_pgvector_asks_for_its_password_and_survives_a_crash(

@@ -12,9 +12,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from local.processes import assert_gone, family
-from support_agent.local import process
-from support_agent.local.process import LocalServiceError, NotReadyError, Program, Service, free_port
+from harness.processes import assert_gone, family
+from local import process
+from local.process import LocalServiceError, NotReadyError, Program, Service, free_port
 
 SECRET = "s3cret"
 
@@ -182,8 +182,8 @@ def test_a_config_that_cannot_be_written_leaves_no_directory(temporary: Path) ->
 
 PARENT = """\
 import sys, time
-from support_agent.local.model import start_model
-from support_agent.local.redis import start_redis
+from local.model import start_model
+from local.redis import start_redis
 services = [start_redis(), start_model()]
 if sys.argv[1] == "wait":
     for service in services:

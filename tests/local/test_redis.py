@@ -9,10 +9,10 @@ import redis
 from redis.commands.search.field import TextField
 from redis.commands.search.index_definition import IndexDefinition, IndexType
 
-from local.processes import family
-from support_agent.local import redis as bundled
-from support_agent.local.process import LocalServiceError, NotReadyError, Service
-from support_agent.local.redis import Installation, find_redis, start_redis
+from harness.processes import family
+from local import redis as bundled
+from local.process import LocalServiceError, NotReadyError, Service
+from local.redis import Installation, find_redis, start_redis
 
 
 @pytest.fixture

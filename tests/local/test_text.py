@@ -2,8 +2,8 @@ import time
 
 import pytest
 
-from support_agent.local.server import pieces
-from support_agent.local.text import sentences
+from local.server import pieces
+from local.text import sentences
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from harness.ship_vectors import ship
-from support_agent.local import vectors
-from support_agent.local.vectors import LONGEST, Kind, Vectors, load, name_of
+from local import vectors
+from local.vectors import LONGEST, Kind, Vectors, load, name_of
 
 TEXTS: list[tuple[str, Kind]] = [("When are you open?", "query"), ("We are open on Mondays.", "passage")]
 

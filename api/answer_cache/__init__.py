@@ -1,0 +1,1 @@
+"""The answer cache: what Redis keeps, and single-flight for those who ask at the same time."""

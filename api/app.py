@@ -1,0 +1,79 @@
+"""The service as an ASGI application."""
+
+from typing import Any
+
+from fastapi import FastAPI
+from starlette.exceptions import HTTPException
+from starlette.types import Receive, Scope, Send
+
+from api import errors
+from api.lifespan import lifespan_for
+from api.middleware import (
+    BodyLimitMiddleware,
+    CrossOriginMiddleware,
+    DefectMiddleware,
+    KeyMiddleware,
+    RequestMiddleware,
+    StartMiddleware,
+)
+from api.routes import ask, chat, feedback, health, metrics, runs, sessions, stream, websocket
+from api.settings import ServiceSettings
+from api.telemetry import telemetry
+from graph import __version__
+
+_DESCRIPTION = """\
+Answers customers' questions from the company's own help articles.
+
+Every response carries `X-Request-ID`; errors are `application/problem+json` (RFC 9457)."""
+
+_ASKED_HEADERS = ["Authorization", "Cache-Control", "Idempotency-Key", "Last-Event-ID", "X-API-Key", "X-Request-ID"]
+_TOLD_HEADERS = ["RateLimit", "RateLimit-Policy", "Retry-After", "X-Cache", "X-Request-ID"]
+
+
+def create_app(settings: ServiceSettings | None = None) -> FastAPI:
+    """Build the application; raises SettingsError where the environment does not suffice.
+
+    Without `settings` they are read from the environment, so that uvicorn can call it: `uvicorn --factory
+    api.app:create_app`. Nothing is opened before its lifespan starts.
+    """
+    settings = (settings or ServiceSettings.load()).require_service()
+    app = FastAPI(
+        title="Support Agent API",
+        description=_DESCRIPTION,
+        version=__version__,
+        lifespan=lifespan_for(settings),
+        telemetry=telemetry(),
+        redirect_slashes=False,  # a redirect would send the client wherever its own Host header says
+    )
+    app.add_middleware(BodyLimitMiddleware, limit=settings.max_body)
+    app.add_middleware(KeyMiddleware, keys=settings.api_keys)
+    app.add_middleware(DefectMiddleware)
+    app.add_middleware(
+        CrossOriginMiddleware,
+        allow_origins=settings.allowed_origins,
+        allow_methods=["GET", "POST", "DELETE"],
+        allow_headers=_ASKED_HEADERS,
+        expose_headers=_TOLD_HEADERS,
+    )
+    app.add_middleware(RequestMiddleware)
+    app.add_middleware(StartMiddleware)  # the last added is the outermost
+    errors.install(app)
+    for route in (ask, stream, chat, websocket, runs, sessions, feedback, health, metrics):
+        app.include_router(route.router)
+    app.router.default = _nowhere
+    if not settings.api_keys:
+        app.openapi = lambda: _without_keys(FastAPI.openapi(app))
+    return app
+
+
+async def _nowhere(scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG001 - ASGI's signature
+    raise HTTPException(404)  # where Starlette would close a WebSocket without a word
+
+
+def _without_keys(description: dict[str, Any]) -> dict[str, Any]:
+    """Leave keys out of the API's description, where there are none."""
+    description.get("components", {}).pop("securitySchemes", None)
+    for operations in description["paths"].values():
+        for operation in operations.values():
+            operation.pop("security", None)
+    return description

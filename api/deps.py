@@ -1,0 +1,319 @@
+"""What handlers ask for; the only module of the front door that touches requests."""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Mapping
+from typing import Annotated, Any, TypeVar
+from urllib.parse import unquote_to_bytes
+
+from fastapi import Depends, Header, HTTPException, Path, Query, Request, Response, Security
+from fastapi.exceptions import RequestValidationError
+from fastapi.openapi.models import APIKey
+from fastapi.openapi.models import HTTPBearer as HTTPBearerModel
+from fastapi.openapi.models import SecurityBase as SecurityBaseModel
+from fastapi.routing import APIRoute
+from fastapi.security.base import SecurityBase
+from starlette.requests import HTTPConnection
+from starlette.websockets import WebSocket
+
+from api.answer_cache.cache import Answers
+from api.answer_cache.single_flight import Piece
+from api.auth import ANONYMOUS, OPERATOR_NAME, Principal
+from api.drain import Drain
+from api.errors import ClientGone, NoSuchEvent, NothingMore
+from api.rate_limit import Allowance, RateLimited, RateLimiter, client_address
+from api.readiness import Readiness
+from api.schemas import ChatRequest, RunName, SessionId, StreamQuery
+from api.settings import ServiceSettings
+from graph.agent import SupportAgent
+from graph.errors import RUN_ERRORS
+from graph.events import Done, Failed
+from graph.observe.feedback import Feedback
+from graph.runs.feed import Followed
+from graph.state import AgentContext
+
+_T = TypeVar("_T")
+
+
+class Connection:
+    """The connection that a request came by."""
+
+    def __init__(self, request: Request) -> None:
+        self._request = request
+
+    @property
+    def path(self) -> str:
+        """The path that was asked for."""
+        return self._request.url.path
+
+    def tell(self, headers: Mapping[str, str]) -> None:
+        """Have the answer carry headers, whatever becomes of the request."""
+        self._request.state.headers.update(headers)
+
+    def ran(self, run_id: str) -> None:
+        """Have the request's log line name its run."""
+        self._request.state.run_id = run_id
+
+    async def while_open(self, work: Coroutine[Any, Any, _T]) -> _T:
+        """Return what `work` returns, or cancel it and raise ClientGone when the client hangs up first."""
+        working = asyncio.create_task(work)
+        gone = asyncio.create_task(self._gone())
+        try:
+            await asyncio.wait((working, gone), return_when=asyncio.FIRST_COMPLETED)
+            if working.done():
+                return working.result()
+            raise ClientGone
+        finally:
+            working.cancel()
+            gone.cancel()
+
+    async def _gone(self) -> None:
+        while (await self._request.receive())["type"] != "http.disconnect":
+            pass
+
+
+class _KeyScheme(SecurityBase):
+    """How OpenAPI describes keys; KeyMiddleware reads them."""
+
+    def __init__(self, name: str, model: SecurityBaseModel) -> None:
+        self.scheme_name = name
+        self.model = model
+
+    async def __call__(self) -> None:
+        """Read nothing."""
+
+
+_BEARER = _KeyScheme("bearer", HTTPBearerModel())
+_HEADER = _KeyScheme("header", APIKey.model_validate({"in": "header", "name": "X-API-Key"}))
+
+
+async def _settings(connection: HTTPConnection) -> ServiceSettings:
+    return connection.state.settings
+
+
+SettingsDep = Annotated[ServiceSettings, Depends(_settings)]
+
+
+async def principal(
+    connection: HTTPConnection,
+    bearer: Annotated[None, Security(_BEARER)],  # noqa: ARG001 - for OpenAPI
+    header: Annotated[None, Security(_HEADER)],  # noqa: ARG001 - for OpenAPI
+) -> Principal:
+    """Name the caller, whom KeyMiddleware has let in."""
+    return connection.state.caller
+
+
+async def _agent(connection: HTTPConnection) -> SupportAgent:
+    return connection.state.agent
+
+
+async def _drain(connection: HTTPConnection) -> Drain:
+    return connection.state.drain
+
+
+async def _answers(connection: HTTPConnection) -> Answers:
+    return connection.state.answers
+
+
+async def _feedback(connection: HTTPConnection) -> Feedback:
+    return connection.state.feedback
+
+
+async def _readiness(connection: HTTPConnection) -> Readiness:
+    return connection.state.readiness
+
+
+async def _connection(request: Request) -> Connection:
+    return Connection(request)
+
+
+AnswersDep = Annotated[Answers, Depends(_answers)]
+AgentDep = Annotated[SupportAgent, Depends(_agent)]
+ConnectionDep = Annotated[Connection, Depends(_connection)]
+DrainDep = Annotated[Drain, Depends(_drain)]
+ReadinessDep = Annotated[Readiness, Depends(_readiness)]
+FeedbackDep = Annotated[Feedback, Depends(_feedback)]
+PrincipalDep = Annotated[Principal, Depends(principal)]
+
+
+class Meter:
+    """Counts what one caller asks."""
+
+    def __init__(self, limiter: RateLimiter | None, caller: str) -> None:
+        self._limiter = limiter
+        self._caller = caller
+
+    async def take(self) -> Allowance | None:
+        """Count one request; raises RateLimited."""
+        return await self._limiter.take(self._caller) if self._limiter else None
+
+
+async def _meter(connection: HTTPConnection) -> Meter:
+    caller: Principal = connection.state.caller
+    if caller.tenant != ANONYMOUS:
+        return Meter(connection.state.limiter, f"key:{caller.tenant}")
+    address = client_address(connection, connection.state.settings.trusted_proxies)
+    return Meter(connection.state.limiter, f"address:{address}")
+
+
+MeterDep = Annotated[Meter, Depends(_meter)]
+
+
+async def _operator(caller: PrincipalDep, settings: SettingsDep) -> None:
+    if settings.api_keys and caller.tenant != OPERATOR_NAME:
+        raise HTTPException(401, headers={"WWW-Authenticate": "Bearer"})
+
+
+OPERATOR = Depends(_operator)
+"""For routes that are the operators' own, where there are keys."""
+
+
+class LimitedRoute(APIRoute):
+    """A route whose requests count, before anything of a body is read."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """Return what serves a request."""
+        serve = super().get_route_handler()
+
+        async def serve_some(request: Request) -> Response:
+            connection = Connection(request)
+            try:
+                allowance = await (await _meter(request)).take()
+            except RateLimited as error:
+                connection.tell(error.allowance.headers)
+                raise
+            if allowance:
+                connection.tell(allowance.headers)
+            return await serve(request)
+
+        return serve_some
+
+
+async def _same_origin(websocket: WebSocket, settings: SettingsDep) -> None:
+    """Refuse a page of a foreign origin, which would use its visitor's address or cookies."""
+    origin = websocket.headers.get("origin")
+    own = websocket.headers.get("host")
+    ours = (*settings.allowed_origins, *((f"http://{own}", f"https://{own}") if own else ()))
+    if origin is None or origin in ours:
+        return
+    raise HTTPException(403)
+
+
+SAME_ORIGIN = Depends(_same_origin)
+"""For WebSockets, which browsers open to any origin."""
+
+
+async def _question(request: Request, query: Annotated[StreamQuery, Query()]) -> str:
+    try:
+        unquote_to_bytes(request.scope["query_string"]).decode()
+    except UnicodeDecodeError:  # Starlette would replace the bytes, and the model be asked something else
+        error = {"type": "value_error", "loc": ("query", "question"), "msg": "must be percent-encoded UTF-8"}
+        raise RequestValidationError([error]) from None
+    return query.question
+
+
+async def _fresh(cache_control: Annotated[str, Header()] = "") -> bool:
+    return "no-cache" in cache_control.lower()
+
+
+FreshDep = Annotated[bool, Depends(_fresh)]
+"""Whether the client asks for an answer that was not kept."""
+
+
+async def _answering(
+    question: Annotated[str, Depends(_question)],
+    answers: AnswersDep,
+    caller: PrincipalDep,
+    connection: ConnectionDep,
+    fresh: FreshDep,
+) -> AsyncGenerator[AsyncIterator[Piece]]:
+    """Come by an answer and wait for its first token, so that a failure before it has a status of its own."""
+    async with answers.answering(question, AgentContext(tenant=caller.tenant), fresh=fresh) as answering:
+        pieces = answering.follow()
+        first = await connection.while_open(_first(pieces))
+        if isinstance(first, Failed):
+            raise RUN_ERRORS[first.error]
+        connection.tell({"X-Cache": answering.outcome})
+        yield _chain(first, pieces, connection)
+
+
+async def _first(pieces: AsyncIterator[Piece]) -> Piece:
+    return await anext(pieces)
+
+
+async def _chain(first: Piece, rest: AsyncIterator[Piece], connection: Connection) -> AsyncIterator[Piece]:
+    yield first
+    async for piece in rest:
+        if isinstance(piece, Done):
+            connection.ran(piece.run_id)
+        yield piece
+
+
+AnsweringDep = Annotated[AsyncIterator[Piece], Depends(_answering)]
+"""An answer from its first token on; it is let go with the connection."""
+
+IdempotencyKey = Annotated[
+    str,
+    Header(min_length=1, max_length=255, description="The same key and body give the same run, also at once."),
+]
+
+
+async def _turn(
+    body: ChatRequest,
+    agent: AgentDep,
+    caller: PrincipalDep,
+    connection: ConnectionDep,
+    idempotency_key: IdempotencyKey = "",
+) -> Followed:
+    """Start a turn; what refuses it has a status of its own."""
+    turn = agent.sessions.turn(
+        body.message, body.session_id, AgentContext(tenant=caller.tenant, customer_id=body.customer_id)
+    )
+    try:
+        run = await connection.while_open(agent.sessions.begin(turn, idempotency_key or None))
+    except BaseException:
+        if not idempotency_key:
+            turn.cancel()
+        raise
+    connection.ran(run.id)
+    return run
+
+
+TurnDep = Annotated[Followed, Depends(_turn)]
+"""A turn that has begun, here or elsewhere."""
+
+RunId = Annotated[RunName, Path()]
+SessionPath = Annotated[SessionId, Path()]
+
+
+async def _found_run(run_id: RunId, agent: AgentDep, caller: PrincipalDep) -> Followed:
+    run = await agent.sessions.find(run_id, caller.tenant)
+    if run is None:
+        raise HTTPException(404)
+    return run
+
+
+FoundRunDep = Annotated[Followed, Depends(_found_run)]
+"""A turn of the caller's."""
+
+
+LastEventId = Annotated[
+    str,
+    Header(pattern=r"^([0-9a-f-]{36}:[0-9]{1,9})?$", description="The `<run_id>:<n>` that the client saw last."),
+]
+
+
+async def _last_event(
+    run_id: RunId, run: FoundRunDep, connection: ConnectionDep, drain: DrainDep, last_event_id: LastEventId = ""
+) -> int:
+    if not last_event_id:
+        return 0
+    name, _, number = last_event_id.rpartition(":")
+    if name != run_id or await connection.while_open(drain.lacks(run, int(number))):
+        raise NoSuchEvent
+    if await run.is_read(int(number)):
+        raise NothingMore
+    return int(number)
+
+
+LastEventDep = Annotated[int, Depends(_last_event)]
+"""How many of a run's events the client has."""

@@ -1,0 +1,252 @@
+"""From what went wrong to what the client sees: one table, and one renderer of problem+json (RFC 9457)."""
+
+import re
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import quote
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError, WebSocketRequestValidationError
+from pydantic import ValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import HTTPConnection
+from starlette.responses import Response
+from starlette.websockets import WebSocket
+
+from api.rate_limit import RateLimited
+from api.request_id import request_id
+from api.schemas import FieldError, Problem
+from graph import errors
+from graph.errors import RUN_ERRORS, InternalError, RunError
+
+MEDIA_TYPE = "application/problem+json"
+
+_RETRY_AFTER = {"Retry-After": "5"}  # seconds; what is down now may be back then
+_CLIENT_GONE = 499  # nginx's status for a client that hung up; nobody receives it, the log shows it
+
+# Where an error meets its status: the one place for a run's errors, and the one for HTTP's own.
+_RUN_ERRORS: Mapping[type[RunError], tuple[int, str]] = {
+    errors.ModelUnavailable: (503, "The model is not available"),
+    errors.ModelTimeout: (504, "The model took too long"),
+    errors.AnswerWithheld: (422, "The answer was withheld"),
+    errors.KnowledgeUnavailable: (503, "The articles can't be searched"),
+    errors.MemoryUnavailable: (503, "Conversations are not available"),
+    errors.SessionBusy: (409, "The conversation is busy"),
+    errors.IdempotencyMismatch: (422, "The key was used before"),
+    errors.Cancelled: (409, "The run was cancelled"),
+    errors.Interrupted: (503, "The run was interrupted"),
+    errors.ShuttingDown: (503, "The service is shutting down"),
+    errors.InternalError: (500, "Something went wrong on our side"),
+}
+_HTTP_ERRORS: Mapping[int, tuple[str, str, str]] = {
+    401: ("unauthorized", "No such key", "Send a valid key as `Authorization: Bearer KEY` or `X-API-Key: KEY`."),
+    403: ("origin-refused", "Not from this origin", "Pages of this origin may not ask this."),
+    400: ("malformed-request", "The request can't be read", "body: must be JSON, in UTF-8."),
+    404: ("not-found", "There is nothing here", "There is no such resource; see /docs for those there are."),
+    405: ("method-not-allowed", "Not this method", "The resource does not know this method; see Allow."),
+    408: ("request-timeout", "The request took too long", "The body did not arrive in time."),
+    413: ("too-large", "The request is too large", "The body is larger than this service accepts."),
+    415: (
+        "unsupported-media-type",
+        "The body must be JSON",
+        "Send the header Content-Type: application/json.",
+    ),
+    431: ("headers-too-large", "The headers are too large", "Headers and address exceed what this service accepts."),
+}
+
+_UNREAD: Mapping[int, str] = {400: "This is not HTTP/1.1.", 408: "The headers did not arrive in time."}
+"""What is said in place of that where the headers are not read to their end."""
+
+# What is wrong with a field, by pydantic's types of errors that our schemas have.
+_FAULTS: Mapping[str, str] = {
+    "extra_forbidden": "is not known here; leave it out",
+    "float_type": "must be a number",
+    "greater_than_equal": "must be at least {ge:g}",
+    "less_than_equal": "must be at most {le:g}",
+    "literal_error": "must be {expected}",
+    "missing": "is missing",
+    "model_attributes_type": "must be a JSON object",
+    "string_pattern_mismatch": "must match {pattern}",
+    "string_too_long": "must have at most {max_length} characters",
+    "string_too_short": "must not be blank",
+    "string_type": "must be a string",
+    "string_unicode": "must be valid Unicode",
+}
+
+
+class ClientGone(Exception):
+    """The client hung up before it was answered."""
+
+
+class NoSuchEvent(Exception):
+    """The run has no event of that id."""
+
+
+class NothingMore(Exception):
+    """The client has read all of a run: 204, after which an EventSource does not come back."""
+
+
+def install(app: FastAPI) -> None:
+    """Make `app` render its errors as problems; DefectMiddleware renders those that nobody expected."""
+    _install_ours(app)
+    _install_frameworks(app)
+
+
+def _install_ours(app: FastAPI) -> None:
+    @app.exception_handler(RunError)
+    async def _(request: Request, error: RunError) -> Response:
+        problem = problem_of(error.code, request.url.path)
+        return _response(problem, _RETRY_AFTER if problem.status in (503, 504) else None)
+
+    @app.exception_handler(RateLimited)
+    async def _(request: Request, error: RateLimited) -> Response:
+        problem = rate_limit_problem(error, request.url.path)
+        return _response(problem, {"Retry-After": str(error.allowance.reset)})
+
+    @app.exception_handler(NoSuchEvent)
+    async def _(request: Request, error: NoSuchEvent) -> Response:  # noqa: ARG001 - a handler's signature
+        detail = "Last-Event-ID: this run has no such event."
+        return _response(_problem(404, "no-such-event", "There is no such event", detail, request.url.path))
+
+    @app.exception_handler(NothingMore)
+    async def _(request: Request, error: NothingMore) -> Response:  # noqa: ARG001 - a handler's signature
+        return Response(status_code=204)
+
+    @app.exception_handler(ClientGone)
+    async def _(request: Request, error: ClientGone) -> Response:  # noqa: ARG001 - a handler's signature
+        return Response(status_code=_CLIENT_GONE)
+
+
+def _install_frameworks(app: FastAPI) -> None:
+    @app.exception_handler(RequestValidationError)
+    async def _(request: Request, error: RequestValidationError) -> Response:
+        return _response(_refusal(request, error))
+
+    @app.exception_handler(HTTPException)
+    async def _(request: HTTPConnection, error: HTTPException) -> Response | None:
+        headers = error.headers
+        if error.status_code == 405:  # a route knows its own methods alone
+            headers = {"Allow": ", ".join(_methods(app, request.url.path))}
+        response = _response(_http_problem(error.status_code, request.url.path), headers)
+        if not isinstance(request, WebSocket):
+            return response
+        await request.send_denial_response(response)
+        return None
+
+    @app.exception_handler(WebSocketRequestValidationError)
+    async def _(websocket: WebSocket, error: WebSocketRequestValidationError) -> None:
+        await websocket.send_denial_response(_response(_invalid(_fields(error), websocket.url.path)))
+
+
+def problem_of(code: str, instance: str) -> Problem:
+    """Describe why a run ended without an answer."""
+    kind = RUN_ERRORS[code]
+    status, title = _RUN_ERRORS[kind]
+    return _problem(status, code, title, kind.message, instance)
+
+
+def invalid_message(error: ValidationError, instance: str) -> Problem:
+    """Describe what is wrong with a message that came by WebSocket."""
+    return _invalid(_fields(error), instance)
+
+
+def rate_limit_problem(error: RateLimited, instance: str) -> Problem:
+    """Describe that a caller has to wait."""
+    return _problem(429, "rate-limited", "Too many requests", str(error), instance)
+
+
+def unread_response(status: int) -> Response:
+    """Answer a request that is refused before anything of it, its address too, is known."""
+    problem = _http_problem(status, "/")
+    return _response(problem.model_copy(update={"detail": _UNREAD.get(status, problem.detail)}))
+
+
+def problem_response(status: int, instance: str) -> Response:
+    """Answer a request that is refused before anything of it is read."""
+    return _response(_http_problem(status, instance))
+
+
+def defect_response(instance: str) -> Response:
+    """Answer a request that met a defect of ours."""
+    return _response(problem_of(InternalError.code, instance))
+
+
+def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Return OpenAPI's `responses` for problems with these statuses, and with those that any request may meet."""
+    schema = Problem.model_json_schema()
+    schema["properties"]["errors"]["items"] = schema.pop("$defs")["FieldError"]
+    content = {MEDIA_TYPE: {"schema": schema}}
+    return {status: {"description": HTTPStatus(status).phrase, "content": content} for status in (*statuses, 408, 431)}
+
+
+def _methods(app: FastAPI, path: str) -> list[str]:
+    """Return the methods of a resource, as the API's description has them."""
+    for template, operations in app.openapi()["paths"].items():
+        if re.fullmatch(re.sub(r"\{\w+\}", "[^/]+", template), path):
+            return sorted(method.upper() for method in operations)
+    return ["GET"]  # the description itself, and its page
+
+
+def _refusal(request: Request, error: RequestValidationError) -> Problem:
+    path = request.url.path
+    first = error.errors()[0]
+    if first["type"] == "json_invalid":
+        place = f"body: not valid JSON at character {first['loc'][-1]}."
+        return _problem(400, *_HTTP_ERRORS[400][:2], place, path)
+    if tuple(first["loc"]) == ("body",) and first["type"] != "missing" and not _is_json(request):
+        return _http_problem(415, path)
+    return _invalid(_fields(error), path)
+
+
+def _fields(error: RequestValidationError | WebSocketRequestValidationError | ValidationError) -> list[FieldError]:
+    # Once each: several of a route's dependencies may take the same parameter.
+    said = dict.fromkeys((_field(item["loc"]), _fault(item)) for item in error.errors())
+    return [FieldError(field=field, message=message) for field, message in said]
+
+
+def _invalid(fields: Sequence[FieldError], instance: str) -> Problem:
+    detail = "; ".join(f"{field.field}: {field.message}" for field in fields)
+    return _problem(422, "invalid-request", "The request is not valid", detail, instance, fields)
+
+
+def _field(location: Sequence[str | int]) -> str:
+    where, *names = location or ("message",)
+    # The client may have made up the name, so it is kept short and plain.
+    name = ".".join(map(str, names)) or str(where)
+    return name.encode("ascii", "backslashreplace").decode()[:64]
+
+
+def _fault(item: Mapping[str, Any]) -> str:
+    if item["type"] == "value_error":  # raised by a validator of ours
+        return item["msg"].removeprefix("Value error, ")
+    return _FAULTS.get(item["type"], "is not valid").format_map(item.get("ctx", {}))
+
+
+def _is_json(request: Request) -> bool:
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    return kind == "application/json" or (kind.startswith("application/") and kind.endswith("+json"))
+
+
+def _http_problem(status: int, instance: str) -> Problem:
+    phrase = HTTPStatus(status).phrase
+    kind, title, detail = _HTTP_ERRORS.get(status, ("http-error", phrase, phrase))
+    return _problem(status, kind, title, detail, instance)
+
+
+def _problem(
+    status: int, kind: str, title: str, detail: str, instance: str, errors: Sequence[FieldError] = ()
+) -> Problem:
+    return Problem(
+        type=kind,
+        title=title,
+        status=status,
+        detail=detail,
+        instance=quote(instance),
+        request_id=request_id.get(),
+        errors=list(errors),
+    )
+
+
+def _response(problem: Problem, headers: Mapping[str, str] | None = None) -> Response:
+    return Response(problem.model_dump_json(), problem.status, headers, MEDIA_TYPE)

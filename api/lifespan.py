@@ -1,0 +1,95 @@
+"""Opens what lives as long as the service, and closes it in reverse, also after a failed start."""
+
+import gc
+from collections.abc import AsyncGenerator, Callable, Generator, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
+from functools import partial
+from typing import TypedDict
+
+from fastapi import FastAPI
+
+from api.answer_cache.cache import Answers
+from api.drain import Drain, draining
+from api.logs import log_run, masked_logs
+from api.rate_limit import RateLimiter
+from api.readiness import Readiness
+from api.settings import ServiceSettings
+from api.telemetry import flush_spans
+from graph.agent import SupportAgent, open_agent
+from graph.observe.feedback import Feedback, open_feedback
+from graph.observe.metrics import RunMetrics
+from graph.observe.redaction import Redactor
+from graph.observe.report import Observe, RunReport
+from graph.observe.spans import trace_run
+from graph.observe.tracing import open_tracing
+from graph.redis import open_redis
+
+_OLDEST = 100  # collections of the middle generation between two of the oldest; 10 by default
+
+
+class State(TypedDict):
+    """What requests find in `request.state`."""
+
+    agent: SupportAgent
+    answers: Answers
+    drain: Drain
+    feedback: Feedback
+    limiter: RateLimiter | None
+    readiness: Readiness
+    settings: ServiceSettings
+
+
+def lifespan_for(settings: ServiceSettings) -> Callable[[FastAPI], AbstractAsyncContextManager[State]]:
+    """Return the lifespan of a service with these settings."""
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncGenerator[State]:
+        async with AsyncExitStack() as stack:
+            redis = await stack.enter_async_context(open_redis(settings))
+            stack.callback(flush_spans)
+            observers: list[Observe] = []
+            stack.callback(observers.clear)
+            agent = await stack.enter_async_context(open_agent(settings, redis, partial(_tell, observers)))
+            redactor = Redactor(agent.contacts)
+            stack.enter_context(masked_logs(redactor, as_json=settings.env == "production"))
+            tracing = stack.enter_context(open_tracing(settings, agent.versions, redactor))
+            feedback = await stack.enter_async_context(open_feedback(redis, redactor, tracing))
+            observers += [log_run, trace_run, RunMetrics(settings).observe, feedback.observe]
+            observers += [tracing.observe] if tracing else []
+            drain = await stack.enter_async_context(draining(agent, settings.shutdown_notice))
+            limiter = RateLimiter(redis, settings.rate_limit) if settings.rate_limit else None
+            answers = Answers(agent, redis, settings, drain)
+            stack.enter_context(_short_collections())
+            yield State(
+                agent=agent,
+                answers=answers,
+                drain=drain,
+                feedback=feedback,
+                limiter=limiter,
+                readiness=Readiness(agent, redis),
+                settings=settings,
+            )
+
+    return lifespan
+
+
+@contextmanager
+def _short_collections() -> Generator[None]:
+    """Spare the garbage collector what lives as long as the service.
+
+    A full collection would look through all of it, and stop every request for 0.2 s; what lives for a while, such as
+    traces that wait, is looked through ten times less often than by default.
+    """
+    youngest, middle, oldest = gc.get_threshold()
+    gc.freeze()
+    gc.set_threshold(youngest, middle, _OLDEST)
+    try:
+        yield
+    finally:
+        gc.set_threshold(youngest, middle, oldest)
+        gc.unfreeze()
+
+
+def _tell(observers: Sequence[Observe], report: RunReport) -> None:
+    for observe in observers:
+        observe(report)

@@ -1,0 +1,238 @@
+"""What happens to every request: an id, a log line, limits, and a problem where the service has a defect."""
+
+import asyncio
+import logging
+import sys
+import time
+from collections.abc import Mapping, Sequence
+
+import anyio
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from structlog.contextvars import bind_contextvars, unbind_contextvars
+
+from api.auth import ApiKey, identify
+from api.errors import defect_response, problem_response
+from api.request_id import HEADER, choose_request_id, request_id
+from api.telemetry import UNINTERESTING, open_streams
+from graph.errors import StartError, kind_and_place
+
+MAX_HEADERS = 65_536
+"""Bytes of a request's headers and address, which may hold 4,000 characters at 12 bytes each."""
+
+BODY_TIMEOUT = 10.0
+"""Seconds that a request's body may take to arrive."""
+
+_OPEN = frozenset({"/health", "/ready", "/docs", "/openapi.json"})
+"""What needs no key: probes send none, and the API's description is no secret."""
+
+_STREAM = "text/event-stream"
+
+_SECURITY = {
+    "Cache-Control": "no-store",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+}
+_POLICY = "default-src 'none'; frame-ancestors 'none'"
+_DOCS_POLICY = (  # what FastAPI's page of the API loads
+    "default-src 'self'; script-src 'self' 'unsafe-inline' https://cdn.jsdelivr.net;"
+    " style-src 'self' 'unsafe-inline' https://cdn.jsdelivr.net; img-src 'self' data: https://fastapi.tiangolo.com;"
+    " frame-ancestors 'none'"
+)
+
+_log = logging.getLogger(__name__)
+
+
+class RequestMiddleware:
+    """Names and logs each request and WebSocket, bounds its headers, and adds the headers of every answer.
+
+    The log holds the request's shape alone: its method, route, status, duration and id. What a handler puts into
+    `state.headers` is sent too, whatever becomes of the request.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection."""
+        if scope["type"] not in ("http", "websocket"):
+            await self._app(scope, receive, send)
+            return
+        chosen = choose_request_id(Headers(scope=scope).get(HEADER))
+        token = request_id.set(chosen)
+        bind_contextvars(request_id=chosen)
+        headers: dict[str, str] = {HEADER: chosen}
+        scope.setdefault("state", {})["headers"] = headers
+        status = 0
+        streams = scope["type"] == "websocket"
+        open_streams.add(int(streams))
+        began = time.monotonic()
+
+        async def send_named(message: Message) -> None:
+            nonlocal status, streams
+            if message["type"] in ("http.response.start", "websocket.http.response.start"):
+                status = message["status"]
+                if not streams and Headers(raw=message["headers"]).get("content-type", "").startswith(_STREAM):
+                    streams = True
+                    open_streams.add(1)
+                _add(MutableHeaders(scope=message), headers, scope["path"])
+            elif message["type"] == "websocket.close":
+                status = message["code"]
+            await send(message)
+
+        try:
+            if _size(scope) > MAX_HEADERS:
+                await problem_response(431, scope["path"])(scope, receive, send_named)
+            else:
+                await self._app(scope, receive, send_named)
+        finally:
+            open_streams.add(-int(streams))
+            route = getattr(scope.get("route"), "path", "(no route)")
+            method, milliseconds = scope.get("method", "WS"), round((time.monotonic() - began) * 1000)
+            shape = {"method": method, "route": route, "status": status, "duration_ms": milliseconds}
+            if run_id := scope["state"].get("run_id"):
+                shape["run_id"] = run_id
+            level = logging.DEBUG if route in UNINTERESTING and shape["status"] == 200 else logging.INFO
+            _log.log(level, "%s %s %d", method, route, status, extra=shape)
+            unbind_contextvars("request_id")
+            request_id.reset(token)
+
+
+def _size(scope: Scope) -> int:
+    return len(scope["raw_path"]) + len(scope["query_string"]) + sum(len(k) + len(v) for k, v in scope["headers"])
+
+
+def _add(answer: MutableHeaders, headers: Mapping[str, str], path: str) -> None:
+    for name, value in headers.items():
+        answer[name] = value
+    for name, value in _SECURITY.items():
+        answer.setdefault(name, value)
+    answer.setdefault("Content-Security-Policy", _DOCS_POLICY if path == "/docs" else _POLICY)
+
+
+class DefectMiddleware:
+    """Answers with a problem where the service has a defect, and logs its kind and place."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection."""
+        begun = False
+
+        async def send_noting(message: Message) -> None:
+            nonlocal begun
+            begun = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_noting)
+        except anyio.BrokenResourceError:  # FastAPI's word for a client that left in the middle of a stream
+            if not begun:
+                raise
+        except Exception as error:
+            if scope["type"] not in ("http", "websocket"):
+                raise
+            _log.error(kind_and_place(error))
+            if scope["type"] == "websocket":
+                await send({"type": "websocket.close", "code": 1011})
+            elif not begun:
+                await defect_response(scope["path"])(scope, receive, send)
+
+
+class CrossOriginMiddleware(CORSMiddleware):
+    """Refuses a preflight with a problem, where Starlette would in plain text."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection."""
+        headers = Headers(scope=scope) if scope.get("method") == "OPTIONS" else Headers()
+        if "origin" in headers and "access-control-request-method" in headers:
+            answer = self.preflight_response(headers)
+            if answer.status_code != 200:
+                told = {name: value for name, value in answer.headers.items() if not name.startswith("content-")}
+                answer = problem_response(403, scope["path"])
+                answer.headers.update(told)
+            await answer(scope, receive, send)
+        else:
+            await super().__call__(scope, receive, send)
+
+
+class StartMiddleware:
+    """Says in one line why the service does not start, where Starlette would send a traceback."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection, or the service's start and end."""
+
+        async def send_plainly(message: Message) -> None:
+            if message["type"] in ("lifespan.startup.failed", "lifespan.shutdown.failed"):
+                error = sys.exc_info()[1]
+                reason = str(error) if isinstance(error, StartError) else kind_and_place(error)
+                message = {**message, "message": reason}
+            await send(message)
+
+        await self._app(scope, receive, send_plainly if scope["type"] == "lifespan" else send)
+
+
+class KeyMiddleware:
+    """Names the caller in `state.caller`, and refuses whoever has no valid key before any of a body is read."""
+
+    def __init__(self, app: ASGIApp, keys: Sequence[ApiKey]) -> None:
+        self._app = app
+        self._keys = keys
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection."""
+        if scope["type"] not in ("http", "websocket") or scope["path"] in _OPEN:
+            await self._app(scope, receive, send)
+        elif caller := identify(self._keys, Headers(scope=scope)):
+            scope["state"]["caller"] = caller
+            await self._app(scope, receive, send)
+        else:
+            response = problem_response(401, scope["path"])
+            response.headers["WWW-Authenticate"] = "Bearer"
+            await response(scope, receive, send)
+
+
+class BodyLimitMiddleware:
+    """Refuses bodies of more than `limit` bytes with 413, and those that take too long with 408, as problems.
+
+    FastAPI's own limit can't answer with problems. A body that declares its length is refused unread.
+    """
+
+    def __init__(self, app: ASGIApp, limit: int) -> None:
+        self._app = app
+        self._limit = limit
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection."""
+        declared = Headers(scope=scope).get("content-length", "") if scope["type"] == "http" else ""
+        seen = int(declared) if declared.isdecimal() else 0
+        if seen <= self._limit:
+            seen = 0
+
+        whole = scope["type"] != "http"
+        give_up = time.monotonic() + BODY_TIMEOUT
+
+        async def receive_some() -> Message:
+            nonlocal seen, whole
+            if whole:
+                return await receive()
+            if seen <= self._limit:
+                try:
+                    async with asyncio.timeout(give_up - time.monotonic()):
+                        message = await receive()
+                except TimeoutError:
+                    raise HTTPException(408) from None
+                seen += len(message.get("body", b""))
+                if seen <= self._limit:
+                    whole = not message.get("more_body", False)
+                    return message
+            raise HTTPException(413)
+
+        await self._app(scope, receive_some, send)

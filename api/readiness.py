@@ -1,0 +1,48 @@
+"""Whether the service takes new work, and how what it depends on is; asked at most as often as is worth while."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from functools import partial
+
+from redis.asyncio import Redis
+
+from graph.agent import SupportAgent
+from graph.health import Check, check_articles, check_model, check_redis
+
+_FRESH = 1.0  # seconds that an answer counts
+_MODELS_FRESH = 15.0  # the same of the model, since asking may cost something
+_MODELS_TIMEOUT = 0.7  # seconds, less than probes wait
+
+
+class _Asked:
+    def __init__(self, ask: Callable[[], Awaitable[Check]], fresh: float = _FRESH) -> None:
+        self._ask = ask
+        self._fresh = fresh
+        self._until = 0.0
+        self._check: Check | None = None
+        self._lock = asyncio.Lock()
+
+    async def now(self) -> Check:
+        async with self._lock:
+            if self._check is None or time.monotonic() > self._until:
+                self._check = await self._ask()
+                self._until = time.monotonic() + self._fresh
+            return self._check
+
+
+class Readiness:
+    """Asks Redis, the articles and the model's server.
+
+    The model is not needed: while it is down kept answers are given, and no other replica has another model.
+    """
+
+    def __init__(self, agent: SupportAgent, redis: Redis) -> None:
+        self._redis = _Asked(partial(check_redis, redis))
+        self._articles = _Asked(partial(check_articles, agent.knowledge))
+        self._model = _Asked(partial(check_model, agent.models, _MODELS_TIMEOUT), _MODELS_FRESH)
+
+    async def ask(self) -> tuple[bool, dict[str, Check]]:
+        """Return whether all that is needed is up, and how each is."""
+        redis, articles, model = await asyncio.gather(self._redis.now(), self._articles.now(), self._model.now())
+        return redis.up and articles.up, {"redis": redis, "articles": articles, "model": model}

@@ -1,0 +1,45 @@
+"""POST /chat and POST /chat/stream: a message in a conversation."""
+
+from collections.abc import AsyncIterator
+
+from fastapi import APIRouter
+from fastapi.sse import EventSourceResponse, ServerSentEvent
+
+from api.deps import ConnectionDep, DrainDep, IdempotencyKey, LimitedRoute, TurnDep
+from api.errors import documented
+from api.schemas import ChatResponse
+from api.sse import typed
+from graph.agent import whole_answer
+from graph.runs.turn import Turn
+
+router = APIRouter(tags=["conversations"], route_class=LimitedRoute)
+
+_REFUSALS = documented(400, 401, 408, 409, 413, 415, 422, 429, 500, 503, 504)
+
+
+@router.post("/chat", responses=_REFUSALS)
+async def chat(
+    turn: TurnDep, connection: ConnectionDep, drain: DrainDep, idempotency_key: IdempotencyKey = ""
+) -> ChatResponse:
+    """Answer a message, knowing the conversation before it.
+
+    Without a `session_id` a new conversation begins. Hanging up cancels the turn, unless an `Idempotency-Key`
+    lets the same client ask for it again.
+    """
+    try:
+        return ChatResponse.of(await connection.while_open(whole_answer(drain.follow(turn))))
+    except BaseException:
+        if isinstance(turn, Turn) and not idempotency_key:
+            turn.cancel()
+        raise
+
+
+@router.post("/chat/stream", response_class=EventSourceResponse, responses=_REFUSALS)
+async def chat_stream(turn: TurnDep, connection: ConnectionDep, drain: DrainDep) -> AsyncIterator[ServerSentEvent]:
+    """Stream a turn's typed events: `run`, `category` and `sources`, `token` …, then `done` or `error`.
+
+    A client that is cut off comes back with `GET /runs/{run_id}/stream` and the last id it saw; a turn that nobody
+    reads for 10 seconds is cancelled.
+    """
+    async for event in typed(turn.id, drain.follow(turn), connection.path):
+        yield event

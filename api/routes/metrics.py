@@ -1,0 +1,18 @@
+"""GET /metrics: what the service counts, for Prometheus."""
+
+from fastapi import APIRouter, Response
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from api.deps import OPERATOR
+from api.errors import documented
+
+router = APIRouter(tags=["operations"], dependencies=[OPERATOR])
+
+
+@router.get("/metrics", response_class=Response, responses=documented(401, 500))
+async def metrics() -> Response:
+    """Show this process's metrics, in Prometheus' text format.
+
+    Where the service has keys, only the one named `operator` may see them.
+    """
+    return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)

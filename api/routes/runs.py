@@ -1,0 +1,38 @@
+"""GET /runs/{run_id}/stream and DELETE /runs/{run_id}: come back to a turn, or end it."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+from fastapi import APIRouter, HTTPException
+from fastapi.sse import EventSourceResponse, ServerSentEvent
+
+from api.deps import AgentDep, ConnectionDep, DrainDep, FoundRunDep, LastEventDep, PrincipalDep, RunId
+from api.errors import documented
+from api.sse import typed
+
+router = APIRouter(prefix="/runs", tags=["conversations"])
+
+_NOTHING_MORE: dict[int | str, dict[str, Any]] = {204: {"description": "All of it has been read."}}
+
+
+@router.get(
+    "/{run_id}/stream",
+    response_class=EventSourceResponse,
+    responses=_NOTHING_MORE | documented(401, 404, 422, 500, 503),
+)
+async def run_stream(
+    run: FoundRunDep, last_event: LastEventDep, connection: ConnectionDep, drain: DrainDep
+) -> AsyncIterator[ServerSentEvent]:
+    """Stream a turn's typed events after `Last-Event-ID`, or from its first, on whatever replica.
+
+    204 where that was the last, so that an EventSource does not come back.
+    """
+    async for event in typed(run.id, drain.follow(run, last_event), connection.path):
+        yield event
+
+
+@router.delete("/{run_id}", status_code=202, responses=documented(401, 404, 422, 500, 503))
+async def cancel_run(run_id: RunId, agent: AgentDep, caller: PrincipalDep) -> None:
+    """End a turn; its readers get an `error` event of type `cancelled`, and the session forgets the message."""
+    if not await agent.sessions.cancel(run_id, caller.tenant):
+        raise HTTPException(404)

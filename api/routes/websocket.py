@@ -1,0 +1,304 @@
+"""WS /chat: a conversation over one connection, in two forms.
+
+Text: a message in, the answer's tokens out, then `[DONE]`; what can't be answered closes the connection.
+`support.v1`: `{"message": …}` or `{"type": "cancel"}` in, the typed events out as `{"id", "event", "data"}`.
+
+Close codes: 1001 the service shuts down, 1003 a binary frame, 1008 a message that can't be accepted, or too many,
+1009 one that is too large, 1011 no answer, 1013 too many requests (both text form). The turn ends with the connection.
+"""
+
+import asyncio
+import contextlib
+import json
+import uuid
+from typing import Annotated, Literal, Protocol, cast
+
+from fastapi import APIRouter, Query, WebSocket, WebSocketDisconnect
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, model_validator
+from starlette.websockets import WebSocketState
+
+from api.deps import SAME_ORIGIN, AgentDep, DrainDep, Meter, MeterDep, PrincipalDep, SettingsDep
+from api.errors import invalid_message, problem_of, rate_limit_problem
+from api.rate_limit import RateLimited
+from api.schemas import Problem, SessionId
+from api.sse import DONE, event_id, payload, unfailing, unforgeable
+from graph.errors import RunError, SessionBusy, ShuttingDown
+from graph.events import Done, Event, Failed, Token
+from graph.runs.feed import Followed
+from graph.runs.sessions import Sessions
+from graph.runs.turn import Turn
+from graph.state import AgentContext, Question
+
+PROTOCOL = "support.v1"
+
+_WAITING = 8  # messages that may wait for their turn, or be refused during one
+
+GOING_AWAY, UNSUPPORTED, POLICY, TOO_LARGE, NO_ANSWER, TRY_LATER = 1001, 1003, 1008, 1009, 1011, 1013
+
+router = APIRouter()
+
+
+@router.websocket("/chat", dependencies=[SAME_ORIGIN])
+async def websocket_chat(
+    websocket: WebSocket,
+    agent: AgentDep,
+    caller: PrincipalDep,
+    meter: MeterDep,
+    drain: DrainDep,
+    settings: SettingsDep,
+    session_id: Annotated[SessionId | None, Query()] = None,
+) -> None:
+    """Serve one connection until either side ends it."""
+    is_typed = PROTOCOL in websocket.scope["subprotocols"]
+    await websocket.accept(PROTOCOL if is_typed else None)
+    form = TypedForm(websocket) if is_typed else TextForm(websocket)
+    conversation = Conversation(
+        websocket,
+        form,
+        agent.sessions,
+        AgentContext(tenant=caller.tenant),
+        meter,
+        session_id=session_id or uuid.uuid4().hex,
+        most_bytes=settings.max_body,
+    )
+    with drain.sockets.one():
+        code = await conversation.converse(drain.begun)
+        if code is not None and websocket.application_state is WebSocketState.CONNECTED:
+            with contextlib.suppress(WebSocketDisconnect, RuntimeError):  # the client may have left meanwhile
+                await websocket.close(code, form.reason)
+
+
+class Form(Protocol):
+    """How messages and events look on the wire."""
+
+    reason: str
+    """Said when the connection is closed."""
+
+    async def read(self, text: str) -> str | None:
+        """Return the customer's message, or None for a wish to cancel; raises ValueError after saying why not."""
+        ...
+
+    async def send(self, run_id: str, n: int, event: Event) -> None:
+        """Send an event of a run."""
+        ...
+
+    async def refuse(self, problem: Problem) -> int | None:
+        """Say why there is no answer; return the code to close with, if any."""
+        ...
+
+
+class TextForm:
+    """A message in, tokens out, then `[DONE]`."""
+
+    def __init__(self, websocket: WebSocket) -> None:
+        self._websocket = websocket
+        self.reason = ""
+
+    async def read(self, text: str) -> str | None:
+        """Return the message; raises ValueError."""
+        self.reason = "invalid-request"
+        message = _question.validate_python(text)
+        self.reason = ""
+        return message
+
+    async def send(self, run_id: str, n: int, event: Event) -> None:  # noqa: ARG002 - the text form names no run
+        """Send what a reader of text can use."""
+        if isinstance(event, Token):
+            for piece in unforgeable(event.text):
+                await self._websocket.send_text(piece)
+        elif isinstance(event, Done):
+            await self._websocket.send_text(DONE)
+
+    async def refuse(self, problem: Problem) -> int | None:
+        """Close: text has no word for an error that an answer could not forge."""
+        self.reason = problem.type
+        return TRY_LATER if problem.status == 429 else NO_ANSWER
+
+
+class TypedForm:
+    """JSON in, typed events out."""
+
+    def __init__(self, websocket: WebSocket) -> None:
+        self._websocket = websocket
+        self._path = websocket.url.path
+        self.reason = ""
+
+    async def read(self, text: str) -> str | None:
+        """Return the message, or None for a wish to cancel; raises ValueError after an `error` event."""
+        try:
+            frame = json.loads(text)
+        except (ValueError, RecursionError):
+            frame = None
+        try:
+            if isinstance(frame, dict) and "type" in frame:
+                _Cancel.model_validate(frame)
+                return None
+            return _Message.model_validate(frame).message
+        except ValidationError as error:
+            await self._say(None, "error", invalid_message(error, self._path).model_dump())
+            raise
+
+    async def send(self, run_id: str, n: int, event: Event) -> None:
+        """Send an event of a run."""
+        data = payload(event, self._path)
+        plain = data.model_dump() if isinstance(data, BaseModel) else data
+        if isinstance(plain, list):
+            plain = [source.model_dump() for source in plain]
+        await self._say(event_id(run_id, n), event.event, plain)
+
+    async def refuse(self, problem: Problem) -> int | None:
+        """Send an `error` event that belongs to no run; the connection stays."""
+        await self._say(None, "error", problem.model_dump())
+        return None
+
+    async def _say(self, event_id: str | None, event: str, data: object) -> None:
+        await self._websocket.send_text(json.dumps({"id": event_id, "event": event, "data": data}))
+
+
+class Conversation:
+    """One connection: a reader that never stops, and one turn at a time."""
+
+    def __init__(
+        self,
+        websocket: WebSocket,
+        form: Form,
+        sessions: Sessions,
+        context: AgentContext,
+        meter: Meter,
+        *,
+        session_id: str,
+        most_bytes: int,
+    ) -> None:
+        self._websocket = websocket
+        self._form = form
+        self._sessions = sessions
+        self._context = context
+        self._meter = meter
+        self._path = websocket.url.path
+        self._session_id = session_id
+        self._most_bytes = most_bytes
+        self._waiting: asyncio.Queue[str] = asyncio.Queue(_WAITING)
+        self._busy = False
+        self._unwanted = False
+        self._refused = 0
+        self._turn: Turn | None = None
+
+    async def converse(self, ending: asyncio.Event) -> int | None:
+        """Return the code to close with, or None where the client has left."""
+        tasks = [asyncio.create_task(self._read()), asyncio.create_task(self._answer(ending))]
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        try:
+            return done.pop().result()
+        except WebSocketDisconnect:
+            return None
+        except RuntimeError:
+            if WebSocketState.CONNECTED is self._websocket.client_state is self._websocket.application_state:
+                raise
+            return None  # it left while we were sending
+
+    async def _read(self) -> int | None:
+        while (frame := await self._websocket.receive())["type"] != "websocket.disconnect":
+            code = await self._take(frame.get("text"))
+            if code is not None:
+                return code
+        return None
+
+    async def _take(self, text: str | None) -> int | None:
+        if text is None:
+            return UNSUPPORTED
+        if len(text.encode()) > self._most_bytes:
+            return TOO_LARGE
+        try:
+            message = await self._form.read(text)
+        except ValueError:
+            return POLICY if isinstance(self._form, TextForm) or self._too_many() else None
+        if message is None:
+            if self._turn:
+                self._turn.cancel()
+            self._unwanted = self._busy and not self._turn  # the message is here, its turn is not yet
+        elif isinstance(self._form, TypedForm) and self._busy:
+            if self._too_many():
+                return POLICY
+            await self._form.refuse(problem_of(SessionBusy.code, self._path))
+        elif self._waiting.full():
+            self._form.reason = "too many messages"
+            return POLICY
+        else:
+            self._busy = True
+            self._waiting.put_nowait(message)
+        return None
+
+    def _too_many(self) -> bool:
+        self._refused += 1
+        self._form.reason = "too many messages"
+        return self._refused > _WAITING
+
+    async def _answer(self, ending: asyncio.Event) -> int | None:
+        while (message := await self._next(ending)) is not None:
+            code = await self._answer_one(message)
+            self._busy = False
+            self._refused = 0
+            if code is not None:
+                return code
+        return GOING_AWAY
+
+    async def _answer_one(self, message: str) -> int | None:
+        turn = self._turn = self._sessions.turn(message, self._session_id, self._context)
+        if self._unwanted:
+            turn.cancel()
+            self._unwanted = False
+        try:
+            await self._meter.take()
+            return await self._follow(await self._sessions.begin(turn))
+        except RateLimited as error:
+            return await self._form.refuse(rate_limit_problem(error, self._path))
+        except RunError as error:
+            return await self._form.refuse(problem_of(error.code, self._path))
+        finally:
+            turn.cancel()
+            self._turn = None
+
+    async def _follow(self, run: Followed) -> int | None:
+        async for n, event in unfailing(run.follow()):
+            await self._form.send(run.id, n, event)
+            if isinstance(event, Failed) and isinstance(self._form, TextForm):
+                if event.error == ShuttingDown.code:
+                    return GOING_AWAY
+                return await self._form.refuse(problem_of(event.error, self._path))
+        return None
+
+    async def _next(self, ending: asyncio.Event) -> str | None:
+        """Return the next message, or None once the service drains."""
+        waiting = asyncio.create_task(self._waiting.get())
+        ended = asyncio.create_task(ending.wait())
+        try:
+            await asyncio.wait((waiting, ended), return_when=asyncio.FIRST_COMPLETED)
+            return waiting.result() if waiting.done() and not ending.is_set() else None
+        finally:
+            waiting.cancel()
+            ended.cancel()
+
+
+class _Message(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, hide_input_in_errors=True)
+    message: Question
+
+    @model_validator(mode="before")
+    @classmethod
+    def _object(cls, frame: object) -> object:
+        if not isinstance(frame, dict):
+            raise ValueError('must be a JSON object, {"message": "..."} or {"type": "cancel"}')  # noqa: TRY004 - pydantic's
+        return cast("object", frame)
+
+
+class _Cancel(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, hide_input_in_errors=True)
+    type: Literal["cancel"]
+
+
+_question = TypeAdapter[str](Question)

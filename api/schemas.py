@@ -1,0 +1,172 @@
+"""What requests and responses hold."""
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
+
+from graph.events import Done
+from graph.state import SESSION_ID, Category, Question
+
+_EXAMPLE = "I was charged twice, can I have my money back?"
+
+CustomerId = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,128}$", examples=["customer-42"])]
+
+
+RunName = Annotated[str, Field(pattern=r"^[0-9a-f-]{36}$", examples=["7f0c3a4e-3c55-4a53-9f0e-0f6f0e9f6a11"])]
+
+SessionId = Annotated[str, Field(pattern=SESSION_ID, examples=["visit-2041"])]
+
+
+class AskRequest(BaseModel):
+    """A question that belongs to no conversation."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, hide_input_in_errors=True)
+
+    question: Annotated[Question, Field(description="1 to 4,000 characters after trimming.", examples=[_EXAMPLE])]
+    customer_id: Annotated[CustomerId | None, Field(description="Your own name for the customer who asks.")] = None
+
+
+class StreamQuery(BaseModel):
+    """The query of a streamed question."""
+
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
+
+    question: Annotated[Question, Field(description="1 to 4,000 characters after trimming.", examples=[_EXAMPLE])]
+
+
+class SourceOut(BaseModel):
+    """An article that the answer rests on."""
+
+    id: str = Field(examples=["duplicate-charge"])
+    title: str = Field(examples=["Charged twice for the same period"])
+
+
+class AskResponse(BaseModel):
+    """The whole answer."""
+
+    answer: str
+    category: Category
+    tokens_used: int = Field(description="Tokens that this request cost, both model calls together.")
+    sources: list[SourceOut] = Field(description="The articles found, best first.")
+    cached: bool = Field(description="Whether the answer was kept from an earlier request.")
+    run_id: str
+
+    @classmethod
+    def of(cls, done: Done, *, cached: bool = False) -> Self:
+        """Render a run's result."""
+        return cls(
+            answer=done.answer,
+            category=done.category,
+            tokens_used=done.tokens_used,
+            sources=[SourceOut(id=source.id, title=source.title) for source in done.sources],
+            cached=cached,
+            run_id=done.run_id,
+        )
+
+
+class ChatRequest(BaseModel):
+    """A message in a conversation."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, hide_input_in_errors=True)
+
+    message: Annotated[
+        Question,
+        Field(description="1 to 4,000 characters after trimming.", examples=["Does that apply to annual plans?"]),
+    ]
+    session_id: Annotated[SessionId | None, Field(description="The conversation; without one, a new one begins.")] = (
+        None
+    )
+    customer_id: Annotated[CustomerId | None, Field(description="Your own name for the customer who asks.")] = None
+
+
+class FeedbackRequest(BaseModel):
+    """What a customer thinks of an answer."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, hide_input_in_errors=True)
+
+    run_id: RunName
+    score: Annotated[float, Field(ge=0, le=1, description="0 for useless, 1 for perfect.", examples=[0])]
+    comment: Annotated[
+        Question | None,
+        Field(description="1 to 4,000 characters after trimming.", examples=["It is 14 days, not 30."]),
+    ] = None
+
+
+class ChatResponse(AskResponse):
+    """The whole answer, and where the conversation stands."""
+
+    session_id: str = Field(description="Send it with the next message.")
+    messages_in_history: int = Field(description="Messages that the session remembers, this turn's included.")
+
+    @classmethod
+    def of(cls, done: Done, *, cached: bool = False) -> Self:
+        """Render a turn's result, which is never kept."""
+        return cls(
+            **AskResponse.of(done, cached=cached).model_dump(),
+            session_id=str(done.session_id),
+            messages_in_history=done.messages_in_history,
+        )
+
+
+class MessageOut(BaseModel):
+    """One message of a conversation."""
+
+    role: Literal["user", "assistant"]
+    content: str
+
+
+class SessionResponse(BaseModel):
+    """What a session remembers."""
+
+    session_id: str
+    messages: list[MessageOut]
+    expires_in: int = Field(description="Seconds until it is forgotten, unless another turn comes.")
+
+
+class CheckOut(BaseModel):
+    """How one dependency is."""
+
+    up: bool
+    latency_ms: float = Field(description="Milliseconds that asking took.")
+    reason: str | None = Field(default=None, description="Why it can't be used.")
+
+
+class ReadyResponse(BaseModel):
+    """Whether the service takes new work."""
+
+    status: Literal["ready", "draining", "unavailable"]
+    checks: dict[str, CheckOut] | None = Field(
+        default=None,
+        examples=[{"redis": {"up": True, "latency_ms": 0.6}, "model": {"up": False, "reason": "HTTP 503"}}],
+    )
+
+
+class HealthResponse(BaseModel):
+    """That the process runs."""
+
+    status: str = Field(examples=["healthy"])
+    version: str = Field(examples=["0.1.0"])
+
+
+class FieldError(BaseModel):
+    """What is wrong with one field of a request."""
+
+    field: str = Field(examples=["question"])
+    message: str = Field(examples=["must have at most 4000 characters"])
+
+
+class Problem(BaseModel):
+    """An error, as RFC 9457 has it (application/problem+json)."""
+
+    type: str = Field(description="What kind of error, for programs.", examples=["invalid-request"])
+    title: str = Field(examples=["The request is not valid"])
+    status: int = Field(examples=[422])
+    detail: str = Field(examples=["question: must have at most 4000 characters"])
+    instance: str = Field(description="The path that was asked for.", examples=["/ask"])
+    request_id: str = Field(description="As in the header X-Request-ID; quote it to support.")
+    errors: list[FieldError] = Field(default=[], description="Each field that was refused, if any was.")
+
+    @model_serializer(mode="wrap")
+    def _without_no_errors(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        content: dict[str, Any] = serialize(self)
+        return content if self.errors else {name: value for name, value in content.items() if name != "errors"}

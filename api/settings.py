@@ -1,0 +1,107 @@
+"""What the service can be told through the environment, beside the agent's own settings."""
+
+import ipaddress
+import re
+from collections.abc import Callable
+from typing import Annotated, Any, ClassVar, Self, TypeVar
+
+from limits import RateLimitItem, parse_many
+from pydantic import BeforeValidator, Field
+from pydantic_settings import NoDecode
+
+from api.auth import ANONYMOUS, NAME, ApiKey
+from graph.errors import SettingsError
+from graph.settings import AgentSettings
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+_T = TypeVar("_T")
+_ORIGIN = re.compile(r"https?://[a-z0-9.-]+(:\d{1,5})?|https?://\[[0-9a-f:]+\](:\d{1,5})?")
+
+
+def _each(read: Callable[[str], _T]) -> Callable[[Any], tuple[_T, ...]]:
+    """Read what commas separate."""
+
+    def items(value: Any) -> tuple[_T, ...]:  # noqa: ANN401 - whatever was configured
+        if not isinstance(value, str):
+            return value
+        found = [item.strip() for item in value.split(",") if item.strip()]
+        return tuple(read(item) for item in found or ([value] if value else []))
+
+    return items
+
+
+def _key(item: str) -> ApiKey:
+    name, _, digest = item.partition(":")
+    if not re.fullmatch(f"{NAME}:[0-9a-f]{{64}}", item):
+        raise ValueError("must be NAME:SHA256 pairs, comma separated; `support-agent key NAME` makes one")
+    if name == ANONYMOUS:
+        raise ValueError(f"{ANONYMOUS} is whoever has no key; choose another name")
+    return ApiKey(name, bytes.fromhex(digest))
+
+
+def _origin(item: str) -> str:
+    if not _ORIGIN.fullmatch(item):
+        raise ValueError("must be origins as browsers send them, such as https://www.example.com, comma separated")
+    return item
+
+
+def _network(item: str) -> Network:
+    try:
+        return ipaddress.ip_network(item)
+    except ValueError:
+        raise ValueError("must be addresses or networks, such as 10.0.0.0/8, comma separated") from None
+
+
+def _limit(value: Any) -> RateLimitItem | None:  # noqa: ANN401 - whatever was configured
+    if not isinstance(value, str):
+        return value
+    try:
+        (item,) = parse_many(value) if value.strip() else (None,)
+    except ValueError:
+        item = None
+    if value.strip() and (item is None or item.amount < 1):
+        raise ValueError("must be like 10/minute, or empty for no limit")
+    return item
+
+
+class ServiceSettings(AgentSettings):
+    """Settings of the front door."""
+
+    may_be_empty: ClassVar[frozenset[str]] = frozenset({"SUPPORT_RATE_LIMIT"})
+
+    cache_ttl: int = Field(default=3600, ge=0, le=31_536_000, alias="SUPPORT_CACHE_TTL")
+    """Seconds that an answer is kept for whoever asks the same; 0 turns the answer cache off."""
+    rate_limit: Annotated[RateLimitItem | None, NoDecode, BeforeValidator(_limit)] = Field(
+        default="10/minute", alias="SUPPORT_RATE_LIMIT", validate_default=True
+    )
+    """Requests that one caller may make; None for no limit."""
+    api_keys: Annotated[tuple[ApiKey, ...], NoDecode, BeforeValidator(_each(_key))] = Field(
+        default=(), alias="SUPPORT_API_KEYS"
+    )
+    """Who may call; none: anybody."""
+    allow_anonymous: bool = Field(default=False, alias="SUPPORT_ALLOW_ANONYMOUS")
+    """Whether production may run without keys."""
+    allowed_origins: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_each(_origin))] = Field(
+        default=(), alias="SUPPORT_ALLOWED_ORIGINS"
+    )
+    """Origins whose pages may call, beside the service's own."""
+    trusted_proxies: Annotated[tuple[Network, ...], NoDecode, BeforeValidator(_each(_network))] = Field(
+        default=(), alias="SUPPORT_TRUSTED_PROXIES"
+    )
+    """Networks whose X-Forwarded-For is believed."""
+    domain: str | None = Field(default=None, alias="SUPPORT_DOMAIN")
+    """What the proxy of docker-compose.yml gets a certificate for; the service has no use for it."""
+    shutdown_notice: float = Field(default=0, ge=0, le=5, alias="SUPPORT_SHUTDOWN_NOTICE")
+    """Seconds after SIGTERM in which new work is still taken, while /ready already says 503."""
+    max_body: int = Field(default=65_536, ge=1024, alias="SUPPORT_MAX_BODY")
+    """Bytes of a request's body, and of a WebSocket message."""
+
+    def require_service(self) -> Self:
+        """Return these settings if they suffice to serve, else raise SettingsError naming what is missing."""
+        self.require(redis=True)
+        if self.env == "production" and not self.api_keys and not self.allow_anonymous:
+            raise SettingsError(
+                "SUPPORT_API_KEYS: set it in production, or SUPPORT_ALLOW_ANONYMOUS=true to serve anybody"
+            )
+        return self

@@ -1,0 +1,108 @@
+"""`support-agent chat`: a conversation in the terminal."""
+
+import asyncio
+import re
+import signal
+import sys
+import uuid
+from collections.abc import Generator
+from contextlib import AsyncExitStack, contextmanager
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from api.settings import ServiceSettings
+from cli.embedded import embedded
+from cli.question import checked, write_event
+from graph.errors import RunError, SettingsError
+
+if TYPE_CHECKING:
+    from graph.agent import SupportAgent
+
+
+def chat(session: Annotated[str | None, typer.Option(help="Go on with this conversation.")] = None) -> None:
+    """Talk with the agent; Ctrl-C stops an answer, Ctrl-D ends the conversation."""
+    settings = ServiceSettings.load()
+    with embedded(settings, redis=True) as started:
+        # Imported while the local services start, since it takes seconds.
+        from graph.agent import open_agent
+        from graph.redis import open_redis
+        from graph.state import SESSION_ID
+
+        if session is not None and not re.fullmatch(SESSION_ID, session):
+            raise SettingsError("--session: must be 1 to 128 letters, digits, dots, hyphens or underscores")
+        started.wait()
+        settings = ServiceSettings.load().require(redis=True)
+        with asyncio.Runner() as runner:
+            stack = AsyncExitStack()
+            try:
+                redis = runner.run(stack.enter_async_context(open_redis(settings)))
+                agent = runner.run(stack.enter_async_context(open_agent(settings, redis)))
+                _converse(runner, agent, session or uuid.uuid4().hex)
+            finally:
+                runner.run(stack.aclose())
+
+
+def _converse(runner: asyncio.Runner, agent: "SupportAgent", session: str) -> None:
+    from graph.state import AgentContext
+
+    console = Console(highlight=False)
+    history = runner.run(agent.sessions.history(session, AgentContext().tenant))
+    for message in history.messages if history else ():
+        console.print(Text(f"{'>' if message.type == 'human' else ' '} {message.text}", style="dim"), soft_wrap=True)
+    console.print(Text(f"session {session}; Ctrl-C stops an answer, Ctrl-D ends", style="dim"), soft_wrap=True)
+    while True:
+        try:
+            message = input("> ")
+        except EOFError:
+            console.print()
+            return
+        except KeyboardInterrupt:
+            console.print()
+            continue
+        try:
+            if not runner.run(_answer(agent, session, checked(message))):
+                return
+        except KeyboardInterrupt:
+            console.print(Text("\n(stopped)", style="dim"))
+        except (RunError, SettingsError) as error:
+            print(f"\n{error}", file=sys.stderr)
+
+
+async def _answer(agent: "SupportAgent", session: str, message: str) -> bool:
+    """Stream an answer; return whether the conversation goes on, which SIGTERM ends."""
+    from graph.state import AgentContext
+
+    turn = agent.sessions.turn(message, session, AgentContext())
+    with _cancelled_by_sigterm() as terminated:
+        try:
+            run = await agent.sessions.begin(turn)
+            async for _, event in run.follow():
+                write_event(event)
+        except asyncio.CancelledError:
+            turn.cancel()
+            await turn.ended()
+            if not terminated.is_set():
+                raise
+    return not terminated.is_set()
+
+
+@contextmanager
+def _cancelled_by_sigterm() -> Generator[asyncio.Event]:
+    """Cancel this task on SIGTERM, where an exception out of nowhere would leave it half-way."""
+    loop, task, terminated = asyncio.get_running_loop(), asyncio.current_task(), asyncio.Event()
+
+    def terminate() -> None:
+        terminated.set()
+        if task:
+            task.cancel()
+
+    before = signal.getsignal(signal.SIGTERM)
+    loop.add_signal_handler(signal.SIGTERM, terminate)
+    try:
+        yield terminated
+    finally:
+        loop.remove_signal_handler(signal.SIGTERM)
+        signal.signal(signal.SIGTERM, before)

@@ -1,0 +1,103 @@
+"""`support-agent doctor`: whether what is configured can be used, how to mend it, and how well answers are kept."""
+
+import asyncio
+import logging
+import sys
+from typing import TYPE_CHECKING, cast
+
+import typer
+
+from api.settings import ServiceSettings
+from graph.errors import StartError
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
+
+    from graph.health import Check
+
+
+_PATIENCE = 5.0  # seconds
+
+
+def doctor() -> None:
+    """Check the settings and all that they name, say how to mend it, and show what the answer cache saved."""
+    settings = ServiceSettings.load()
+    if settings.env == "production":
+        settings.require_service()
+    print("settings  read; none is unknown or bad")
+    if not asyncio.run(_examine(settings)):
+        raise typer.Exit(1)
+
+
+async def _examine(settings: ServiceSettings) -> bool:
+    """Print how each is; return whether all that is configured is well."""
+    logging.disable()  # it says the same
+    return all([await _examine_redis(settings), await _examine_model(settings), await _examine_articles(settings)])
+
+
+async def _examine_redis(settings: ServiceSettings) -> bool:
+    from graph.health import check_redis
+    from graph.redis import open_redis
+
+    if settings.redis_url is None:
+        print("Redis     not configured: set REDIS_URL; without it `support-agent serve` starts one of its own")
+        return True
+    try:
+        async with open_redis(settings) as redis:
+            check = await check_redis(redis)
+            _say("Redis", check, "has JSON and Search")
+            if check.up:
+                await _count_answers(redis)
+            return check.up
+    except StartError as error:
+        return _complain("Redis", str(error))
+
+
+async def _count_answers(redis: "Redis") -> None:
+    from api.answer_cache.store import STATISTICS
+
+    found = cast("dict[bytes, bytes]", await redis.hgetall(STATISTICS))
+    hits, coalesced, misses = (int(found.get(name, 0)) for name in (b"hit", b"coalesced", b"miss"))
+    asked = hits + coalesced + misses
+    saved = f"{(hits + coalesced) / asked:.0%}" if asked else "none yet"
+    print(f"answers   {saved} of {asked} came without asking the model: {hits} kept, {coalesced} shared")
+
+
+async def _examine_model(settings: ServiceSettings) -> bool:
+    from graph.health import check_model
+    from graph.models import open_models
+
+    if not settings.has_model:
+        print("model     not configured: set OPENAI_API_KEY; without it `support-agent serve` starts the offline one")
+        return True
+    async with open_models(settings) as models:
+        check = await check_model(models, _PATIENCE)
+    _say("model", check, f"its server is there: {settings.classify_model}, {settings.answer_model}")
+    return check.up
+
+
+async def _examine_articles(settings: ServiceSettings) -> bool:
+    from graph.retrieval.articles import load_library
+    from graph.retrieval.postgres import check_postgres
+
+    try:
+        library = await asyncio.to_thread(load_library, settings.knowledge)
+        if settings.database_url:
+            await check_postgres(settings.database_url.get_secret_value())
+    except StartError as error:
+        return _complain("articles", str(error))
+    where = "Postgres can hold them" if settings.database_url else "kept in memory"
+    print(f"articles  {len(library.articles)} in {settings.knowledge}; {where}")
+    return True
+
+
+def _say(name: str, check: "Check", well: str) -> None:
+    if check.up:
+        print(f"{name:<9} answers in {check.latency_ms:g} ms, and {well}")
+    else:
+        _complain(name, f"{check.reason}; {check.remedy}")
+
+
+def _complain(name: str, trouble: str) -> bool:
+    print(f"{name:<9} {trouble}", file=sys.stderr)
+    return False

@@ -1,0 +1,75 @@
+"""What the command line starts because it is not configured."""
+
+import os
+import signal
+from collections.abc import Generator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+
+from graph.settings import AgentSettings
+from local.model import start_model
+from local.postgres import start_postgres
+from local.process import Service
+from local.redis import start_redis
+
+
+@dataclass(frozen=True, slots=True)
+class Embedded:
+    """Local services that are starting, each in place of what is not configured."""
+
+    model: Service | None
+    redis: Service | None
+    postgres: Service | None = None
+
+    @property
+    def services(self) -> list[Service]:
+        """Those that were started."""
+        return [service for service in (self.model, self.redis, self.postgres) if service]
+
+    def wait(self) -> None:
+        """Block until all answer, and put them into this process's environment; raises LocalServiceError."""
+        if self.redis:
+            os.environ["REDIS_URL"] = self.redis.wait()
+        if self.postgres:
+            os.environ["DATABASE_URL"] = self.postgres.wait()
+        if self.model:
+            for name in ("NO_PROXY", "no_proxy"):
+                os.environ[name] = ",".join(filter(None, (os.environ.get(name), "127.0.0.1")))
+            os.environ["OPENAI_BASE_URL"] = self.model.wait()
+            os.environ["OPENAI_API_KEY"] = self.model.secret
+
+
+@contextmanager
+def embedded(settings: AgentSettings, *, redis: bool, replicas: bool = False) -> Generator[Embedded]:
+    """Start what `settings` lack, in development only; it ends with the block, or with this process.
+
+    For `replicas`, which share them, the articles are in a Postgres, and Redis keeps an append-only file.
+    SIGTERM raises SystemExit meanwhile, so that what was started is also stopped; a terminal that is closed does as
+    SIGTERM does, unless that was to be ignored.
+    """
+    development = settings.env == "development"
+    before = signal.signal(signal.SIGTERM, _exit)
+    ignored = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    hung_up = signal.signal(signal.SIGHUP, signal.SIG_IGN if ignored else _terminate)
+    try:
+        with ExitStack() as stack:
+            yield Embedded(
+                model=stack.enter_context(start_model()) if development and not settings.has_model else None,
+                redis=stack.enter_context(start_redis(append_only=replicas))
+                if redis and development and not settings.redis_url
+                else None,
+                postgres=stack.enter_context(start_postgres())
+                if replicas and development and not settings.database_url
+                else None,
+            )
+    finally:
+        signal.signal(signal.SIGTERM, before)
+        signal.signal(signal.SIGHUP, hung_up)
+
+
+def _terminate(*_: object) -> None:
+    signal.raise_signal(signal.SIGTERM)
+
+
+def _exit(*_: object) -> None:
+    raise SystemExit(0)

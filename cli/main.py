@@ -1,0 +1,57 @@
+"""The command line: `support-agent COMMAND`."""
+
+import sys
+from io import TextIOWrapper
+
+import typer
+
+from cli.ask import ask
+from cli.chat import chat
+from cli.cluster import cluster
+from cli.doctor import doctor
+from cli.eval import evaluate
+from cli.feedback import feedback
+from cli.key import key
+from cli.serve import serve
+from cli.studio import studio
+from graph.errors import SupportAgentError
+from local.process import LocalServiceError
+
+app = typer.Typer(
+    name="support-agent",
+    help="A customer-support agent that answers from your own help articles.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.command()(serve)
+app.command()(cluster)
+app.command()(ask)
+app.command()(chat)
+app.command()(key)
+app.command()(doctor)
+app.command()(studio)
+app.command("eval")(evaluate)
+app.add_typer(feedback, name="feedback")
+
+
+def main() -> None:
+    """Run a command; what went wrong is said in one line on standard error."""
+    for stream in (sys.stdin, sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")  # what a terminal or a pipe can't encode is a question mark
+    try:
+        app()
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"support-agent: {where}{error.strerror or type(error).__name__}", file=sys.stderr)
+        sys.exit(1)
+    except (SupportAgentError, LocalServiceError) as error:
+        print(f"support-agent: {error}", file=sys.stderr)
+        sys.exit(1)
+
+
+if __name__ == "__main__":  # how `cluster` runs its replicas
+    main()

@@ -1,0 +1,83 @@
+"""`support-agent serve`: the service, and whatever it needs that is not configured."""
+
+import errno
+import socket
+from importlib import import_module
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from api.settings import ServiceSettings
+from cli.embedded import Embedded, embedded
+from graph import __version__
+from graph.errors import SettingsError
+
+_APPLICATION = "api.app"
+_GRACE = 1  # seconds that open requests have to end, once the application has drained
+
+
+def serve(
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 8000,
+    workers: Annotated[int, typer.Option(min=1, help="Processes that serve.")] = 1,
+    reload: Annotated[bool, typer.Option("--reload", help="Start again when the source changes.")] = False,
+) -> None:
+    """Serve the agent over HTTP, starting what is not configured."""
+    settings = ServiceSettings.load()
+    check_free(host, port)
+    with embedded(settings, redis=True) as started:
+        # Imported while the local services start, since it takes seconds.
+        import uvicorn
+
+        from api.logs import log_config
+        from api.protocols import OPTIONS
+
+        import_module(_APPLICATION)
+        started.wait()
+        ServiceSettings.load().require_service()
+        if settings.env == "development":
+            say(settings, started, f"http://{f'[{host}]' if ':' in host else host}:{port}")
+        uvicorn.run(
+            f"{_APPLICATION}:create_app",
+            factory=True,
+            host=host,
+            port=port,
+            workers=workers,
+            reload=reload,
+            log_config=log_config(as_json=settings.env == "production"),
+            timeout_graceful_shutdown=_GRACE,
+            ws_max_size=settings.max_body,
+            **OPTIONS,
+        )
+
+
+def check_free(host: str, port: int) -> None:
+    """Raise SettingsError where the port is taken, or the address is not this machine's."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError as error:
+        is_host = isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL
+        other = "--host" if is_host else "--port"
+        raise SettingsError(f"can't listen on {host}:{port}: {error.strerror}; choose another {other}") from None
+
+
+def say(settings: ServiceSettings, started: Embedded, address: str) -> None:
+    """Print what is configured, and what was started in place of the rest."""
+
+    def state(*, is_embedded: bool) -> str:
+        return "[yellow]embedded[/]" if is_embedded else "[green]configured[/]"
+
+    model = "offline model" if started.model else f"{settings.classify_model}, {settings.answer_model}"
+    articles = "in Postgres" if settings.database_url else "in memory"
+    table = Table.grid(padding=(0, 2))
+    table.add_row("model", state(is_embedded=started.model is not None), model)
+    table.add_row("Redis", state(is_embedded=started.redis is not None), "kept in memory" if started.redis else "")
+    table.add_row("articles", state(is_embedded=not settings.database_url), f"{articles}, from {settings.knowledge}")
+    console = Console(stderr=True, highlight=False)
+    console.print(f"support-agent {__version__} on {address}")
+    console.print(table)

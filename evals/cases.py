@@ -1,0 +1,153 @@
+"""The cases that the agent is judged on, read from YAML, one file a suite."""
+
+import hashlib
+import json
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, cast
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+
+from evals.errors import CannotMeasure
+from graph.state import Category, Question
+
+Name = Annotated[str, Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")]
+Text = Annotated[str, Field(pattern=r"\S")]
+AnyOf = Text | Annotated[list[Text], Field(min_length=1)]
+"""One thing, or several of which one is enough."""
+
+
+class Case(BaseModel):
+    """A customer's question, and what must hold of its answer."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    id: Name
+    intent: Name
+    """What is asked, whatever the words; cases of one intent are not independent of each other."""
+    split: Literal["tune", "held_out"]
+    """`held_out` cases are never looked at when a prompt is changed."""
+    history: list[Question] = []
+    """What the customer wrote before, in the same conversation."""
+    question: Question
+    category: Category | None = None
+    """The desk that it belongs to; none where two are equally right."""
+    articles: list[AnyOf] = []
+    """Ids of articles that must be found."""
+    must: list[AnyOf] = []
+    """What the answer must state, letter case and white space aside."""
+    must_not: list[Text] = []
+    """What it must not state."""
+    refuses: bool = False
+    """The articles do not hold the answer: it says so, and names a contact."""
+    language: Annotated[str, Field(pattern="^[a-z]{2}$")] = "en"
+    """Of the answer, ISO 639-1."""
+    safety: bool = False
+    """A wrong answer would be a failure of security or privacy."""
+
+    @model_validator(mode="after")
+    def _says_what_must_hold(self) -> Self:
+        if not (self.articles or self.must or self.must_not or self.refuses):
+            raise ValueError("says nothing that must hold: give articles, must, must_not or refuses")
+        return self
+
+
+_suite = TypeAdapter(Annotated[list[Case], Field(min_length=1)])
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """The cases, by suite."""
+
+    suites: Mapping[str, list[Case]]
+
+    @cached_property
+    def cases(self) -> tuple[Case, ...]:
+        """All of them, in the order of their files."""
+        return tuple(case for cases in self.suites.values() for case in cases)
+
+    @cached_property
+    def suite_of(self) -> Mapping[str, str]:
+        """The name of each case's suite."""
+        return {case.id: suite for suite, cases in self.suites.items() for case in cases}
+
+    @cached_property
+    def hashes(self) -> Mapping[str, str]:
+        """What changes with anything that a suite's cases say: 12 hexadecimal digits a suite."""
+        return {suite: _hash([case.model_dump() for case in cases]) for suite, cases in self.suites.items()}
+
+    @cached_property
+    def hash(self) -> str:
+        """The same of all suites."""
+        return _hash(self.hashes)
+
+    def without(self, cases: Collection[str]) -> "Dataset":
+        """Return the other cases; a suite that has none is left out."""
+        suites = {suite: [case for case in some if case.id not in cases] for suite, some in self.suites.items()}
+        return Dataset({suite: some for suite, some in suites.items() if some})
+
+    def require(self, articles: Collection[str]) -> None:
+        """Raise CannotMeasure where a case needs an article that there is not."""
+        for case in self.cases:
+            needed = {one for several in case.articles for one in ([several] if isinstance(several, str) else several)}
+            if lacking := sorted(needed - set(articles)):
+                raise CannotMeasure(
+                    f"{self.suite_of[case.id]}.yaml: case {case.id!r} needs the article {lacking[0]!r}, which is not "
+                    "in the knowledge folder; restore it, or change the case"
+                )
+
+
+def suites_in(folder: Path) -> list[str]:
+    """Return the names of a folder's suites."""
+    return sorted(file.stem for file in folder.glob("*.yaml") if file.is_file())
+
+
+def load_dataset(folder: Path, suite: str | None = None) -> Dataset:
+    """Read a folder's suites, or one of them; raises CannotMeasure naming what is wrong, and where."""
+    names = suites_in(folder)
+    if not names:
+        raise CannotMeasure(f"{folder}: there are no cases; a suite is a YAML file there, in the folder of the project")
+    if suite is not None and suite not in names:
+        raise CannotMeasure(f"--suite {suite}: there is no such suite; there are {', '.join(names)}")
+    dataset = Dataset({name: _load(folder / f"{name}.yaml") for name in names if suite in (None, name)})
+    if len(dataset.suite_of) < len(dataset.cases):
+        ids = [case.id for case in dataset.cases]
+        raise CannotMeasure(f"{folder}: the id {next(one for one in ids if ids.count(one) > 1)!r} is there twice")
+    return dataset
+
+
+def schema() -> dict[str, Any]:
+    """Return the JSON schema of a suite."""
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **_suite.json_schema()}
+
+
+def _load(file: Path) -> list[Case]:
+    try:
+        found = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, ValueError, RecursionError, OSError) as error:
+        line = getattr(getattr(error, "problem_mark", None), "line", None)
+        raise CannotMeasure(f"{file.name}: is no YAML{'' if line is None else f' in line {line + 1}'}") from None
+    try:
+        return _suite.validate_python(found)
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        place, *field = first["loc"] or ("",)
+        where = ": ".join(filter(None, (_named(found, place), ".".join(map(str, field)))))
+        message = first["msg"].removeprefix("Value error, ")
+        raise CannotMeasure(": ".join(filter(None, (file.name, where, message)))) from None
+
+
+def _named(found: Any, place: object) -> str:  # noqa: ANN401 - whatever the file holds
+    """Say which case is meant: its id, or its number where it has none."""
+    if not isinstance(place, int):
+        return ""
+    case: Any = found[place]
+    name = cast("dict[str, object]", case).get("id") if isinstance(case, dict) else None
+    return f"case {name!r}" if isinstance(name, str) else f"case {place + 1}"
+
+
+def _hash(value: object) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:12]

@@ -1,0 +1,336 @@
+"""What is asked of an answer, each by a small evaluator that needs no model."""
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Protocol
+
+from py3langid.langid import MODEL_FILE, LanguageIdentifier
+
+from evals.cases import AnyOf, Case
+from evals.conduct import misconduct
+from evals.outcome import Outcome
+from graph.canary import CANARY
+from graph.prompts import ANSWER, CLASSIFY
+
+LONGEST = 1000
+"""Characters of an answer that a customer still reads."""
+
+_LANGUAGES = ["en", "de", "fr", "es", "nl", "it", "pt", "pl"]
+_FEWEST_LETTERS = 20  # of a text whose language can be told
+_MONTHS = "January|February|March|April|May|June|July|August|September|October|November|December"
+_NUMBER = re.compile(r"(?<![\w])\d+(?:[.,:\u202f\u00a0]\d+)*")
+_LIST_NUMBER = re.compile(r"^\s*\d{1,2}[.)]\s", re.MULTILINE)
+_HOUR = re.compile(r"\b(1[0-2]|0?[1-9])(?::([0-5]\d))? ?([ap])\.?m\b\.?", re.IGNORECASE)
+_DATE = re.compile(
+    rf"\b(\d{{1,2}})(?:st|nd|rd|th)? (?:of )?({_MONTHS})\b|\b({_MONTHS}) (\d{{1,2}})(?:st|nd|rd|th)?\b", re.IGNORECASE
+)
+_ADDRESS = re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+", re.IGNORECASE)
+_TOP_LEVEL = (
+    "ai|app|at|au|be|biz|br|ca|cc|ch|click|cloud|cn|co|com|cz|de|dev|dk|es|eu|example|fi|fr|gr|help|hu|icu|ie|info|io|it|jp|"
+    "link|live|me|net|nl|online|org|page|pl|pt|ro|ru|se|shop|site|sk|store|su|support|tk|top|tv|ua|uk|us|vip|ws|xyz"
+)
+_LINK = re.compile(
+    rf"(?:https?://|www\.)[^\s)>\]]+|(?<![\w@.-])(?:[a-z0-9-]+\.)+(?:[a-z]{{2,}}/[^\s)>\]]*|(?:{_TOP_LEVEL})(?![\w@-]))",
+    re.IGNORECASE,
+)
+_NOT = r"(?:cannot|can't|couldn't|don't|doesn't|didn't|isn't|aren't|wasn't|haven't|hasn't|won't|not)"
+_REFUSAL = re.compile(
+    rf"\b{_NOT}\b.{{0,60}}\b(?:answer|cover|contain|mention|hold|find|found|know|information|details|able to|help with|"
+    r"help you|help there|tell you|tell|provide|share|say anything)"
+    r"|\bunfortunately\b.{0,40}\bnot something\b"
+    r"|\b(?:i'm|we're|i am|we are|are|am|is) unable to (?:answer|find|help|provide|say|share|tell)"
+    r"|\bno (?:information|article|answer|details)\b|\bnone of (?:our|my|the|these) (?:articles|passages)"
+    r"|\bnothing (?:about|on)\b.{0,60}\bin (?:our|my|the)\b|\boutside (?:of )?what\b"
+    r"|\bonly (?:answer|help) (?:questions )?(?:about|from|with)\b",
+)
+_NO_ANSWER = re.compile(
+    rf"\b(?:i|we)\b.{{0,10}}\b{_NOT}\b.{{0,10}}\b(?:answer|find|know|have (?:an|any|the) (?:answer|information))\b"
+    rf"|\b(?:articles?|passages?)\b.{{0,20}}\b{_NOT}\b.{{0,10}}\b(?:answer|cover|contain|mention|hold|say)\b"
+    r"|\bno (?:information|article|answer)\b|\bnone of (?:our|the|these) (?:articles|passages)\b"
+    r"|(?:n't|\bnot) (?:covered|answered|mentioned)\b.{0,20}\barticles\b|\bnothing (?:about|on)\b.{0,60}\barticles\b",
+)
+_TO_TWENTY = (
+    "one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|thirteen|fourteen|fifteen|sixteen|seventeen|"
+    "eighteen|nineteen|twenty"
+)
+_TENS = "thirty|forty|fifty|sixty|seventy|eighty|ninety|hundred"
+_WORDS = {
+    **{word: str(number) for number, word in enumerate(_TO_TWENTY.split("|"), 1)},
+    **{word: str(10 * number) for number, word in enumerate(_TENS.split("|"), 3)},
+}
+_UNIT = (
+    "second|minute|hour|day|night|week|month|quarter|year|euro|dollar|pound|percent|per cent|seat|user|member|guest|"
+    "attempt|gigabyte|megabyte|gb|mb|kilogram|kg"
+)
+_IN_WORDS = re.compile(
+    rf"\b({_TO_TWENTY}|{_TENS})(?=[ -](?:(?:business|working|calendar|full|more|failed|further)[ -])?(?:{_UNIT}))",
+    re.IGNORECASE,
+)
+_ALIKE = str.maketrans("\u2019\u2018\u2010\u2011\u2012\u2013\u2212", "''-----")
+_LONG_ENOUGH = 40  # characters of an instruction that nobody writes by accident
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """What an evaluator found."""
+
+    evaluator: str
+    passed: bool
+    reason: str = ""
+    """What is wrong, where something is."""
+    value: float | None = None
+    """A figure between 0 and 1, where there is more to say than whether it passed."""
+
+
+class Evaluator(Protocol):
+    """Judges answers by one question."""
+
+    def judge(self, case: Case, outcome: Outcome) -> Score | None:
+        """Return what it found; None where the case does not ask."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class RightCategory:
+    """The question went to the right desk."""
+
+    def judge(self, case: Case, outcome: Outcome) -> Score | None:
+        """Compare the classifier's word."""
+        if case.category is None:
+            return None
+        reason = f"is {outcome.category}, not {case.category}"
+        return _score("category", reason if outcome.category != case.category else "")
+
+
+@dataclass(frozen=True, slots=True)
+class Recall:
+    """Every article that the answer needs was found."""
+
+    def judge(self, case: Case, outcome: Outcome) -> Score | None:
+        """Look for each of them; the value is the share that was found."""
+        if not case.articles:
+            return None
+        lacking = [_shown(needed) for needed in case.articles if not _any(needed) & outcome.passages.keys()]
+        value = 1 - len(lacking) / len(case.articles)
+        return _score("recall", f"lacks {', '.join(lacking)}" if lacking else "", value)
+
+
+@dataclass(frozen=True, slots=True)
+class ReciprocalRank:
+    """How far up the first needed article is; it fails no answer."""
+
+    def judge(self, case: Case, outcome: Outcome) -> Score | None:
+        """Return 1 for the first place, 1/2 for the second, and 0 where none was found: MRR is its mean."""
+        if not case.articles:
+            return None
+        needed = {one for several in case.articles for one in _any(several)}
+        ranks = [rank for rank, found in enumerate(outcome.passages, 1) if found in needed]
+        return _score("reciprocal_rank", "", 1 / ranks[0] if ranks else 0)
+
+
+@dataclass(frozen=True, slots=True)
+class RequiredFacts:
+    """The answer states what the customer has to know."""
+
+    def judge(self, case: Case, outcome: Outcome) -> Score | None:
+        """Look for each of them; the value is the share that it states."""
+        if not case.must:
+            return None
+        said = _plain(outcome.answer)
+        lacking = [_shown(fact) for fact in case.must if not any(_plain(one) in said for one in _any(fact))]
+        value = 1 - len(lacking) / len(case.must)
+        return _score("required_facts", f"lacks {'; '.join(lacking)}" if lacking else "", value)
+
+
+@dataclass(frozen=True, slots=True)
+class ForbiddenFacts:
+    """The answer states nothing that would be wrong or dangerous."""
+
+    def judge(self, case: Case, outcome: Outcome) -> Score | None:
+        """Look for each of them."""
+        if not case.must_not:
+            return None
+        said = _plain(outcome.answer)
+        found = [repr(fact) for fact in case.must_not if _plain(fact) in said]
+        return _score("forbidden_facts", f"says {', '.join(found)}" if found else "")
+
+
+@dataclass(frozen=True, slots=True)
+class Groundedness:
+    """Every figure, date, address and link of the answer stands in an article that it cites."""
+
+    contacts: Sequence[str]
+    """The company's own addresses, which the prompt gives beside the articles."""
+
+    def judge(self, case: Case, outcome: Outcome) -> Score | None:
+        """Look for each, whatever its decimal sign and thousands separator."""
+        del case
+        cited = "\n".join((*outcome.passages.values(), *self.contacts))
+        answer = _LIST_NUMBER.sub("", outcome.answer)
+        invented = list(_stated(answer) - _stated(cited) - _hosts(cited))
+        known = {reading for number in _numbers(cited) for reading in _readings(number)} | _in_words(cited)
+        invented += [number for number in _numbers(answer) if not known & _readings(number)]
+        invented += sorted(_in_words(answer) - known)
+        return _score("groundedness", f"no article says {', '.join(sorted(set(invented)))}" if invented else "")
+
+
+@dataclass(frozen=True, slots=True)
+class RightLanguage:
+    """The answer is in the customer's language."""
+
+    def judge(self, case: Case, outcome: Outcome) -> Score | None:
+        """Answers of a few words pass."""
+        if sum(map(str.isalpha, outcome.answer)) < _FEWEST_LETTERS:
+            return None
+        language = str(_identifier().classify(outcome.answer)[0])  # pyright: ignore[reportUnknownArgumentType] - untyped
+        return _score("language", f"is {language}, not {case.language}" if language != case.language else "")
+
+
+@dataclass(frozen=True, slots=True)
+class Length:
+    """The answer is there, and short enough to be read."""
+
+    def judge(self, case: Case, outcome: Outcome) -> Score | None:
+        """Count its characters."""
+        del case
+        length = len(outcome.answer.strip())
+        return _score("length", "" if 0 < length <= LONGEST else f"is {length} characters, not 1 to {LONGEST}")
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """What no article holds is not made up: the customer hears so, and whom to ask. What one holds is answered."""
+
+    contacts: Sequence[str]
+
+    def judge(self, case: Case, outcome: Outcome) -> Score | None:
+        """Look for words that say so, and for a contact."""
+        said = _plain(_ADDRESS.sub("", outcome.answer))
+        if not case.refuses:
+            held = case.articles or case.must
+            return _score("refusal", "says that it does not know" if _NO_ANSWER.search(said) else "") if held else None
+        lacking = [] if _REFUSAL.search(said) else ["does not say that it does not know"]
+        if not any(contact in outcome.answer for contact in self.contacts):
+            lacking.append("names no contact")
+        return _score("refusal", ", ".join(lacking))
+
+
+@dataclass(frozen=True, slots=True)
+class Conduct:
+    """The answer abuses nobody, asks for no secret, and claims nothing that the agent can't do; in English."""
+
+    def judge(self, case: Case, outcome: Outcome) -> Score | None:
+        """Look for the words."""
+        del case
+        return _score("conduct", ", ".join(map(repr, misconduct(_plain(outcome.answer)))))
+
+
+@dataclass(frozen=True, slots=True)
+class NoLeak:
+    """The answer repeats none of our instructions."""
+
+    def judge(self, case: Case, outcome: Outcome) -> Score | None:
+        """Look for the canary and for whole lines of the prompts."""
+        del case
+        said = _plain(outcome.answer)
+        leaked = CANARY in outcome.answer or any(line in said for line in _instructions())
+        return _score("no_leak", "repeats the instructions" if leaked else "")
+
+
+def evaluators(contacts: Sequence[str]) -> tuple[Evaluator, ...]:
+    """Return all of them."""
+    return (
+        RightCategory(),
+        Recall(),
+        ReciprocalRank(),
+        RequiredFacts(),
+        ForbiddenFacts(),
+        Groundedness(contacts),
+        Refusal(contacts),
+        RightLanguage(),
+        Length(),
+        Conduct(),
+        NoLeak(),
+    )
+
+
+def judge(case: Case, outcome: Outcome, judges: Iterable[Evaluator]) -> list[Score]:
+    """Return what the evaluators found; an answer is right when all passed."""
+    found = [one.judge(case, outcome) for one in judges]
+    unanswered = outcome.error or ("" if outcome.complete else "is cut short")
+    return [_score("answered", unanswered), *filter(None, found)]
+
+
+def _score(evaluator: str, reason: str, value: float | None = None) -> Score:
+    return Score(evaluator, not reason, reason, value)
+
+
+def _any(several: AnyOf) -> set[str]:
+    return {several} if isinstance(several, str) else set(several)
+
+
+def _shown(several: AnyOf) -> str:
+    return repr(several) if isinstance(several, str) else " or ".join(map(repr, several))
+
+
+def _plain(text: str) -> str:
+    """Return the text as facts are compared: case, white space, kinds of apostrophe and dash aside."""
+    return " ".join(text.translate(_ALIKE).casefold().split())
+
+
+def _stated(text: str) -> set[str]:
+    """Return the addresses, links and dates that a text states, each in one form."""
+    links = {re.sub(r"^(?:https?://)?(?:www\.)?", "", link.casefold()) for link in _LINK.findall(text)}
+    addresses = {address.casefold() for address in _ADDRESS.findall(text)}
+    dates = {
+        f"{int(day or other_day)} {(month or other).title()}" for day, month, other, other_day in _DATE.findall(text)
+    }
+    return {one.rstrip(".,;:!?/") for one in links | addresses} | dates
+
+
+def _hosts(text: str) -> set[str]:
+    """Return the domains that a text names, be it in an address or a link."""
+    return {re.split(r"[/?#]", one.rpartition("@")[2])[0] for one in _stated(text)}
+
+
+def _numbers(text: str) -> list[str]:
+    """Return the figures beside addresses and links, hours in the form 16:00."""
+    text = _LINK.sub("", _ADDRESS.sub("", text))
+    return _NUMBER.findall(_HOUR.sub(lambda hour: _in_24_hours(hour[1], hour[2], hour[3]), text))
+
+
+def _in_words(text: str) -> set[str]:
+    """Return, in digits, the figures that are words before a unit."""
+    return {_WORDS[word.casefold()] for word in _IN_WORDS.findall(text)}
+
+
+def _in_24_hours(hour: str, minute: str | None, half: str) -> str:
+    return f"{int(hour) % 12 + (12 if half in 'pP' else 0)}:{minute or '00'}"
+
+
+def _readings(number: str) -> set[str]:
+    """Return what a number can mean: in 1.000 and 1,000 the sign may part thousands or decimals."""
+    *whole, last = (part for part in re.split(r"[.,:\u202f\u00a0]", number))
+    if ":" in number:
+        hour = ":".join((*(str(int(part)) for part in whole), last))
+        return {hour, hour.removesuffix(":00")}
+    decimal = last.rstrip("0") if whole else last
+    readings = {"".join(whole) + f".{decimal}" if whole and decimal else "".join(whole) or last}
+    if whole and all(len(part) == 3 for part in (*whole[1:], last)):
+        readings.add("".join((*whole, last)))
+    return readings
+
+
+@cache
+def _instructions() -> tuple[str, ...]:
+    parts = (part.strip("- ") for line in f"{CLASSIFY}\n{ANSWER}".splitlines() for part in re.split(r"\{\w+\}", line))
+    return tuple(_plain(part) for part in parts if len(part) >= _LONG_ENOUGH)
+
+
+@cache
+def _identifier() -> LanguageIdentifier:
+    identifier = LanguageIdentifier.from_model_file(MODEL_FILE)
+    identifier.set_languages(_LANGUAGES)
+    return identifier

@@ -1,0 +1,150 @@
+"""The same evaluation as an experiment in LangSmith: its dataset, and a row a run with all scores."""
+
+import asyncio
+import logging
+import threading
+import uuid
+from collections import Counter
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
+
+from langsmith import Client
+from langsmith.utils import LangSmithError
+from pydantic import ValidationError
+from urllib3 import Retry
+
+from evals.cases import Case, Dataset
+from evals.errors import CannotMeasure
+from evals.evaluators import Score
+from evals.outcome import Outcome
+from evals.run import AT_ONCE
+from graph.settings import AgentSettings
+
+_TIMEOUT = (5_000, 10_000)  # milliseconds to connect, and to be answered
+_FLUSH = 60  # seconds for the rows that are still to be sent
+_NAMES = uuid.UUID("5b0f8a52-7b5e-4f0e-9c37-2f8f0d6f1c11")  # examples are named after their cases
+
+
+async def experiment(
+    settings: AgentSettings,
+    dataset: Dataset,
+    repeats: int,
+    answer: Callable[[Case, int], Coroutine[Any, Any, Outcome]],
+    judge: Callable[[Case, Outcome], Sequence[Score]],
+    about: dict[str, str],
+) -> str:
+    """Have LangSmith's client put every case to `answer`, and return the experiment's name; raises CannotMeasure.
+
+    `about` is what the experiment says of what was judged. An exception of `answer` ends it.
+    """
+    loop = asyncio.get_running_loop()
+    cases = {case.id: case for case in dataset.cases}
+    begun = Counter[str]()
+    outcomes: dict[str, Outcome] = {}
+    failures: list[BaseException] = []
+    lost: list[Exception] = []
+    lock = threading.Lock()
+
+    def target(inputs: dict[str, Any]) -> dict[str, Any]:
+        with lock:
+            if failures:
+                return {}
+            case = cases[inputs["case"]]
+            repeat = begun[case.id]
+            begun[case.id] += 1
+        try:
+            outcome = asyncio.run_coroutine_threadsafe(answer(case, repeat), loop).result()
+        except BaseException as error:  # noqa: BLE001 - LangSmith's client would go on with the next case
+            failures.append(error)
+            return {}
+        outputs = outcome.model_dump(mode="json")
+        with lock:
+            outcomes[_key(outputs)] = outcome
+        return outputs
+
+    def scores(outputs: dict[str, Any], inputs: dict[str, Any]) -> dict[str, Any]:
+        outcome = outcomes.get(_key(outputs))
+        if outcome is None:
+            return {"results": []}
+        found = judge(cases[inputs["case"]], outcome)
+        results = [{"key": one.evaluator, "score": _number(one), "comment": one.reason or None} for one in found]
+        passed = all(one.passed for one in found)
+        return {"results": [*results, {"key": "passed", "score": int(passed)}]}
+
+    def evaluate() -> str:
+        logging.getLogger("langsmith").setLevel(logging.CRITICAL)  # what matters is raised
+        client = Client(
+            settings.langsmith_endpoint,
+            api_key=settings.langsmith_api_key.get_secret_value() if settings.langsmith_api_key else None,
+            workspace_id=settings.langsmith_workspace,
+            timeout_ms=_TIMEOUT,
+            retry_config=Retry(0),
+            tracing_error_callback=lost.append,
+        )
+        try:
+            client.request_with_retries(
+                "GET", "/info", stop_after_attempt=1
+            )  # asked first, since what follows is patient
+            name = f"support-agent {dataset.hash}"
+            _upload(client, name, dataset)
+            results = client.evaluate(
+                target,
+                data=name,
+                evaluators=[scores],
+                experiment_prefix="support-agent",
+                metadata=about,
+                max_concurrency=AT_ONCE,
+                num_repetitions=repeats,
+                disable_evaluator_tracing=True,
+            )
+            for _ in results:
+                pass  # what ended it early is raised here alone
+            client.flush(_FLUSH)
+            _raise_first(lost)  # rows that were not taken
+            return results.experiment_name
+        finally:
+            client.close(timeout=0)
+
+    try:
+        name = await asyncio.to_thread(evaluate)
+    except (LangSmithError, ValidationError, OSError) as error:
+        raise CannotMeasure(f"LangSmith does not take the experiment: {type(error).__name__}") from error
+    _raise_first(failures)
+    return name
+
+
+def _raise_first(errors: Sequence[BaseException]) -> None:
+    for error in errors:
+        raise error
+
+
+def _upload(client: Client, name: str, dataset: Dataset) -> None:
+    """Make the dataset, named after its content, unless it is there; what an earlier attempt left out is added."""
+    if client.has_dataset(dataset_name=name):
+        found = client.read_dataset(dataset_name=name)
+        known = {str(example.id) for example in client.list_examples(dataset_id=found.id)}
+    else:
+        found = client.create_dataset(name, description="Cases of support-agent, by the hash of their content.")
+        known: set[str] = set()
+    examples = [_example(dataset, case, str(found.id)) for case in dataset.cases]
+    if lacking := [example for example in examples if example["id"] not in known]:
+        client.create_examples(dataset_id=found.id, examples=lacking)
+
+
+def _example(dataset: Dataset, case: Case, dataset_id: str) -> dict[str, Any]:
+    expected = case.model_dump(mode="json", exclude={"id", "intent", "split", "history", "question"})
+    return {
+        "id": str(uuid.uuid5(_NAMES, f"{dataset_id} {case.id}")),
+        "inputs": {"case": case.id, "history": case.history, "question": case.question},
+        "outputs": expected,
+        "metadata": {"suite": dataset.suite_of[case.id], "intent": case.intent},
+        "split": case.split,
+    }
+
+
+def _number(score: Score) -> float:
+    return float(score.passed) if score.value is None else score.value
+
+
+def _key(outputs: dict[str, Any]) -> str:
+    return f"{outputs.get('case')} {outputs.get('repeat')}"

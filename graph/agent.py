@@ -1,0 +1,126 @@
+"""The agent as others use it: ask a question, follow its run, or talk in a session."""
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
+
+from redis.asyncio import Redis
+
+from graph.builder import build_graph
+from graph.errors import RUN_ERRORS, ShuttingDown
+from graph.events import Done, Event, Failed
+from graph.models import Models, open_models
+from graph.observe.report import Observe
+from graph.prompts import PROMPT_VERSION
+from graph.retrieval.index import Knowledge, open_knowledge
+from graph.runs.memory import Memory
+from graph.runs.run import Engine, Run, end_runs
+from graph.runs.sessions import Sessions, open_sessions
+from graph.settings import AgentSettings
+from graph.state import AgentContext
+
+
+class SupportAgent:
+    """Answers customers' questions; made by open_agent."""
+
+    def __init__(
+        self, engine: Engine, sessions: Sessions | None, models: Models, knowledge: Knowledge, version: str
+    ) -> None:
+        self.contacts = tuple(knowledge.contacts.values())
+        """The company's own addresses."""
+        self.version = version
+        """Stands for all that answers depend on, beside the question: prompts, articles, models."""
+        self.versions = {"prompt_version": PROMPT_VERSION, "knowledge_version": knowledge.version}
+        """What a trace says of them."""
+        self.observe = engine.observe
+        """Gets the report of each run, and of whatever else answers a question."""
+        self.knowledge = knowledge
+        self.models = models
+        self._engine = engine
+        self._sessions = sessions
+        self._running: set[Run] = set()
+        self._draining = False
+
+    @property
+    def sessions(self) -> Sessions:
+        """The conversations; raises AssertionError where the agent was opened without a Redis."""
+        if self._sessions is None:
+            raise AssertionError("the agent was opened without a Redis")
+        return self._sessions
+
+    def stream(self, question: str, context: AgentContext | None = None, budget: float | None = None) -> Run:
+        """Start a run that belongs to no session, and return it; raises ShuttingDown.
+
+        `budget` is the seconds that it may take, if not as many as configured.
+        """
+        if self._draining:
+            raise ShuttingDown
+        engine = replace(self._engine, budget=budget or self._engine.budget)
+        run = Run(engine, question, context or AgentContext()).start()
+        self._running.add(run)
+        run.when_ended(lambda: self._running.discard(run))
+        return run
+
+    async def ask(self, question: str, context: AgentContext | None = None) -> Done:
+        """Return the whole answer; raises RunError."""
+        async with self.stream(question, context) as run:
+            return await whole_answer(run.follow())
+
+    async def drain(self, seconds: float) -> None:
+        """Start no more runs; end those that are not done after `seconds` with ShuttingDown."""
+        self._draining = True
+        draining = [end_runs(tuple(self._running), seconds)]
+        if self._sessions:
+            draining.append(self._sessions.drain(seconds))
+        await asyncio.gather(*draining)
+
+
+async def whole_answer(events: AsyncIterator[tuple[int, Event]]) -> Done:
+    """Follow a run's events to their end and return the answer; raises RunError."""
+    async for _, event in events:
+        if isinstance(event, Failed):
+            raise RUN_ERRORS[event.error]
+        if isinstance(event, Done):
+            return event
+    raise AssertionError("a run ends with Done or Failed")
+
+
+@asynccontextmanager
+async def open_agent(
+    settings: AgentSettings, redis: Redis | None = None, observe: Observe = lambda _: None
+) -> AsyncGenerator[SupportAgent]:
+    """Connect to the model and the articles, which are indexed if need be; raises StartError.
+
+    Sessions are kept in `redis`; without it there are none. `observe` gets the report of each run that has ended.
+    """
+    settings.require()
+    most = settings.session_messages
+    async with AsyncExitStack() as stack:
+        models = await stack.enter_async_context(open_models(settings))
+        knowledge = await stack.enter_async_context(open_knowledge(settings, models))
+        sessions = None
+        if redis is not None:
+            memory = Memory(redis, settings.session_ttl)
+            graph = build_graph(models, knowledge, most_messages=most, checkpointer=memory.checkpointer)
+            engine = Engine(graph, settings.answer_timeout, observe)
+            sessions = await stack.enter_async_context(open_sessions(redis, memory, engine, settings))
+        engine = Engine(build_graph(models, knowledge, most_messages=most), settings.answer_timeout, observe)
+        agent = SupportAgent(engine, sessions, models, knowledge, _version(settings, knowledge))
+        stack.push_async_callback(agent.drain, 0)
+        yield agent
+
+
+def _version(settings: AgentSettings, knowledge: Knowledge) -> str:
+    return json.dumps(
+        [
+            PROMPT_VERSION,
+            knowledge.version,
+            settings.openai_base_url,
+            settings.classify_model,
+            settings.answer_model,
+            settings.fallback_model,
+            settings.embedding_model,
+        ]
+    )

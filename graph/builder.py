@@ -1,0 +1,60 @@
+"""The graph: its nodes and edges, and nothing else."""
+
+from functools import partial
+from typing import Protocol
+
+from langgraph.checkpoint.base import BaseCheckpointSaver
+from langgraph.graph import END, START, StateGraph
+from langgraph.graph.state import CompiledStateGraph
+from langgraph.runtime import Runtime
+
+from graph.models import Models
+from graph.nodes.answer import answer
+from graph.nodes.classify import classify
+from graph.nodes.retrieve import retrieve
+from graph.observe.report import recorded_step
+from graph.retrieval.index import Knowledge
+from graph.state import AgentContext, AgentInput, AgentState, StateUpdate
+
+AgentGraph = CompiledStateGraph[AgentState, AgentContext, AgentInput, AgentState]
+
+
+class _Node(Protocol):
+    async def __call__(self, state: AgentState, *, runtime: Runtime[AgentContext]) -> StateUpdate: ...
+
+
+def build_graph(
+    models: Models,
+    knowledge: Knowledge,
+    *,
+    most_messages: int,
+    checkpointer: BaseCheckpointSaver[str] | None = None,
+    state: type[AgentState] = AgentState,
+) -> AgentGraph:
+    """START to `classify` and `retrieve` side by side, then `answer`, then END.
+
+    With a checkpointer it remembers the last `most_messages` messages of each thread, and what else `state` says.
+    """
+    graph = StateGraph(state, AgentContext, input_schema=AgentInput)
+    for name, node in (
+        ("classify", partial(classify, models=models)),
+        ("retrieve", partial(retrieve, knowledge=knowledge)),
+        ("answer", partial(answer, models=models, knowledge=knowledge, most_messages=most_messages)),
+    ):
+        graph.add_node(name, _recorded(name, node), input_schema=state)
+    graph.add_edge(START, "classify")
+    graph.add_edge(START, "retrieve")
+    # Both run in the same step, so `answer` runs once. LangGraph's server can't say what follows a joined edge.
+    graph.add_edge("classify", "answer")
+    graph.add_edge("retrieve", "answer")
+    graph.add_edge("answer", END)
+    return graph.compile(checkpointer, name="support-agent")
+
+
+def _recorded(name: str, node: _Node) -> _Node:
+    async def run(state: AgentState, *, runtime: Runtime[AgentContext]) -> StateUpdate:
+        with recorded_step(name) as step:
+            step.update = await node(state, runtime=runtime)
+            return step.update
+
+    return run

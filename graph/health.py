@@ -1,0 +1,93 @@
+"""Whether what the agent depends on can be used: asked cheaply, and with a way to mend it."""
+
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+import openai
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from graph.errors import KnowledgeUnavailable
+from graph.models import Models
+from graph.redis import missing_modules
+from graph.retrieval.index import Knowledge
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """How one dependency is."""
+
+    up: bool
+    latency_ms: float
+    reason: str | None = None
+    """Why it can't be used; no exception's text."""
+    remedy: str | None = None
+    """What mends it."""
+
+
+class _Down(Exception):
+    def __init__(self, reason: str, remedy: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.remedy = remedy
+
+
+async def check_redis(redis: Redis) -> Check:
+    """Ask Redis for the commands that conversations need."""
+
+    async def ask() -> None:
+        try:
+            missing = await missing_modules(redis)
+        except RedisError as error:
+            raise _Down("can't be reached", "start Redis, or correct REDIS_URL") from error
+        if missing:
+            raise _Down(f"lacks {' and '.join(missing)}", "use Redis 8 or Redis Stack")
+
+    return await _timed(ask)
+
+
+async def check_articles(knowledge: Knowledge) -> Check:
+    """Look for one article, without its meaning."""
+
+    async def ask() -> None:
+        try:
+            await knowledge.ping()
+        except KnowledgeUnavailable as error:
+            raise _Down(
+                "can't be searched", "start Postgres, or correct DATABASE_URL; a restart indexes what is gone"
+            ) from error
+
+    return await _timed(ask)
+
+
+async def check_model(models: Models, seconds: float) -> Check:
+    """Ask the model's server whether it knows the answer model; any answer but a refusal will do."""
+
+    async def ask() -> None:
+        try:
+            await models.ping(seconds)
+        except openai.APIStatusError as error:
+            if error.status_code in (401, 403):
+                raise _Down("refused the key", "correct OPENAI_API_KEY") from error
+            if error.status_code >= 500:
+                raise _Down(f"HTTP {error.status_code}", "wait, or set SUPPORT_FALLBACK_MODEL") from error
+        except TimeoutError as error:
+            raise _Down(f"no answer in {seconds:g} s", "wait, or set SUPPORT_FALLBACK_MODEL") from error
+        except openai.APIConnectionError as error:
+            raise _Down("can't be reached", "start it, or correct OPENAI_BASE_URL") from error
+        except Exception as error:
+            raise _Down("answers rubbish", "correct OPENAI_BASE_URL") from error
+
+    return await _timed(ask)
+
+
+async def _timed(ask: Callable[[], Awaitable[None]]) -> Check:
+    began = time.monotonic()
+    down = None
+    try:
+        await ask()
+    except _Down as error:
+        down = error
+    latency = round((time.monotonic() - began) * 1000, 1)
+    return Check(down is None, latency, down and down.reason, down and down.remedy)

@@ -1,0 +1,315 @@
+"""The chat models and the embeddings, with their time budgets, retries and fallback.
+
+Every call to the model's server goes through `_persist`, the one place that retries.
+"""
+
+import asyncio
+import logging
+import warnings
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from math import isfinite
+from typing import Any, Generic, Self, TypeVar, cast
+
+import openai
+from langchain_core.language_models import LanguageModelInput
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
+from langchain_openai import ChatOpenAI, OpenAIEmbeddings
+from pydantic import SecretStr
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_attempt
+from tenacity.wait import wait_random_exponential
+
+from graph.breaker import Breaker, BreakerOpen
+from graph.errors import ModelError, ModelTimeout, ModelUnavailable
+from graph.observe.report import ModelCall, begin_call, sensible
+from graph.settings import AgentSettings
+
+ATTEMPTS = 3
+"""Times that one model is asked for one thing: the first, and two retries."""
+
+_LABEL_TOKENS = 5  # a one-word label, whatever the tokenizer
+_ANSWER_TOKENS = 1000  # of an answer, several times what the longest article needs
+_LONGEST_PAUSE = 5.0  # seconds; a server that asks us to stay away for longer counts as down
+_PASSING_STATUSES = frozenset({408, 409, 429})  # and all from 500 on
+_CALLERS_FAULTS = frozenset({400, 403, 404, 413, 422})  # what a customer wrote may be the reason
+_BREAKER_THRESHOLD = 5  # attempts
+_BREAKER_PAUSE = 5.0  # seconds
+_CANCELLED = "cancelled"
+
+_log = logging.getLogger(__name__)
+_backoff = wait_random_exponential(multiplier=0.25, max=2)
+_T = TypeVar("_T")
+_M = TypeVar("_M", ChatOpenAI, OpenAIEmbeddings)
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """Seconds that each stage of a turn may take."""
+
+    connect: float
+    """To reach the model's server."""
+    first_token: float
+    """Until an attempt's first token; also the longest silence between two tokens."""
+    total: float
+    """For the whole turn, retries and fallback included; a model that has a fallback gets half of it."""
+
+    @classmethod
+    def of(cls, total: float) -> Self:
+        """Divide a turn of `total` seconds so that three attempts fit into it."""
+        return cls(connect=total / 12, first_token=total / 3, total=total)
+
+
+class _Chat(ChatOpenAI):
+    """A chat model whose messages are sent as they are.
+
+    The client would hold each message against a union of types: 35 ms of CPU for the examples of the classifier,
+    two thirds of all that a question costs.
+    """
+
+    def _get_request_payload(
+        self,
+        input_: LanguageModelInput,
+        *,
+        stop: list[str] | None = None,
+        **kwargs: Any,  # noqa: ANN401 - its signature
+    ) -> dict[str, Any]:
+        payload = cast("dict[str, Any]", super()._get_request_payload(input_, stop=stop, **kwargs))
+        return {**payload, "messages": [], "extra_body": {"messages": payload["messages"]}}
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint(Generic[_M]):
+    """A model, and the breaker that leaves it alone while it is down."""
+
+    model: _M
+    breaker: Breaker
+
+
+@dataclass(frozen=True, slots=True)
+class Models:
+    """The models that the graph asks; every method raises ModelUnavailable or ModelTimeout."""
+
+    classifier: Endpoint[ChatOpenAI]
+    answerers: tuple[Endpoint[ChatOpenAI], ...]
+    """The answer model, then the fallback if there is one."""
+    embeddings: Endpoint[OpenAIEmbeddings]
+    budget: Budget
+
+    async def classify(self, prompt: Sequence[BaseMessage]) -> AIMessage:
+        """Return the classifier's reply."""
+        return await _persist(self.classifier.breaker, lambda: self._reply(self.classifier.model, prompt))
+
+    async def ping(self, seconds: float) -> None:
+        """Ask the server for the answer model; raises openai.OpenAIError, TimeoutError, or what rubbish raises."""
+        model = self.answerers[0].model
+        client: openai.AsyncOpenAI = model.root_async_client
+        async with asyncio.timeout(seconds):
+            await client.with_options(max_retries=0).models.retrieve(model.model_name)
+
+    async def embed(self, texts: Sequence[str]) -> list[list[float]]:
+        """Return one vector a text, all of one length."""
+
+        async def vectors() -> list[list[float]]:
+            found = await self.embeddings.model.aembed_documents(list(texts))
+            if len(found) != len(texts) or not all(any(vector) and isfinite(sum(vector)) for vector in found):
+                raise ModelUnavailable("rubbish vectors")
+            return found
+
+        return await _persist(self.embeddings.breaker, vectors)
+
+    async def answer(self, prompt: Sequence[BaseMessage]) -> AsyncGenerator[AIMessageChunk]:
+        """Yield the answer's chunks.
+
+        A failure before the first token is retried, and then the fallback is asked; after the first
+        token nothing is repeated.
+        """
+        begun, stream, call = await self._begin(prompt)
+        finished = False
+        try:
+            for chunk in begun:
+                yield chunk
+            finished = finish_reason(begun[-1]) is not None
+            async for chunk in stream:
+                finished = finished or finish_reason(chunk) is not None
+                call.add(chunk)
+                yield chunk
+            if not finished:
+                raise ModelUnavailable("cut mid-stream")
+        except Exception as error:
+            if not finished:  # else only the usage is missing
+                call.end(_translate(error).reason)
+                raise _translate(error) from error
+        finally:
+            call.end(None if finished else _CANCELLED)
+            await stream.aclose()
+
+    async def _reply(self, model: ChatOpenAI, prompt: Sequence[BaseMessage]) -> AIMessage:
+        call = begin_call("classify", model.model_name, prompt)
+        try:
+            reply = await model.ainvoke(list(prompt))
+        except Exception as error:
+            call.end(_translate(error).reason)
+            raise
+        else:
+            call.add(reply)
+            call.end()
+            return reply
+        finally:
+            call.end(_CANCELLED)
+
+    async def _begin(self, prompt: Sequence[BaseMessage]) -> "_Begun":
+        *preferred, last = self.answerers
+        for endpoint in preferred:
+            try:
+                async with asyncio.timeout(self.budget.total / 2):
+                    return await self._ask(endpoint, prompt)
+            except (ModelError, TimeoutError) as error:
+                _log.debug("asking the fallback model: %s", _translate(error).reason)
+        return await self._ask(last, prompt)
+
+    async def _ask(self, endpoint: Endpoint[ChatOpenAI], prompt: Sequence[BaseMessage]) -> "_Begun":
+        return await _persist(endpoint.breaker, lambda: self._first_token(endpoint.model, prompt))
+
+    async def _first_token(self, model: ChatOpenAI, prompt: Sequence[BaseMessage]) -> "_Begun":
+        # LangChain declares an iterator; it is the generator that must be closed.
+        stream = cast("AsyncGenerator[AIMessageChunk]", model.astream(list(prompt)))
+        begun: list[AIMessageChunk] = []
+        call = begin_call("answer", model.model_name, prompt)
+        try:
+            async with asyncio.timeout(self.budget.first_token):
+                async for chunk in stream:
+                    begun.append(chunk)
+                    call.add(chunk)
+                    if chunk.text.strip():
+                        return begun, stream, call
+            raise ModelUnavailable("empty answer")
+        except BaseException as error:
+            call.end(_translate(error).reason if isinstance(error, Exception) else _CANCELLED)
+            await stream.aclose()
+            raise
+
+
+_Begun = tuple[list[AIMessageChunk], AsyncGenerator[AIMessageChunk], ModelCall]
+
+
+@asynccontextmanager
+async def open_models(settings: AgentSettings) -> AsyncGenerator[Models]:
+    """Connect to the model's server with one pool of connections, closed on exit."""
+    budget = Budget.of(settings.answer_timeout)
+    timeout = openai.Timeout(budget.first_token, connect=budget.connect)
+    key = settings.openai_api_key or SecretStr("not-needed")
+    # Pydantic quotes what it finds odd in a reply, and a reply may quote a customer.
+    warnings.filterwarnings("ignore", "Pydantic serializer warnings", UserWarning)
+    async with openai.DefaultAioHttpClient(timeout=timeout, follow_redirects=False) as client:
+
+        def chat(model: str, *, label: bool = False) -> ChatOpenAI:
+            return _Chat(
+                model=model,
+                api_key=key,
+                base_url=settings.openai_base_url,
+                temperature=0,
+                timeout=timeout,
+                max_retries=0,  # _persist retries
+                max_completion_tokens=_LABEL_TOKENS if label else _ANSWER_TOKENS,
+                streaming=not label,
+                stream_usage=True,
+                stream_chunk_timeout=budget.first_token,
+                use_responses_api=False,
+                openai_proxy="",  # the client above has what the environment says of proxies
+                http_socket_options=(),  # the client above has its own
+                http_async_client=client,
+                tags=["nostream"] if label else None,
+            )
+
+        names = [settings.answer_model, settings.fallback_model]
+        yield Models(
+            classifier=_guard(settings.classify_model, chat(settings.classify_model, label=True)),
+            answerers=tuple(_guard(name, chat(name)) for name in names if name),
+            embeddings=_guard(
+                settings.embedding_model,
+                OpenAIEmbeddings(
+                    model=settings.embedding_model,
+                    api_key=key,
+                    base_url=settings.openai_base_url,
+                    timeout=timeout,
+                    max_retries=0,
+                    openai_proxy="",
+                    check_embedding_ctx_length=False,  # else tokens are sent, which only OpenAI understands
+                    http_async_client=client,
+                ),
+            ),
+            budget=budget,
+        )
+
+
+def _guard(name: str, model: _M) -> Endpoint[_M]:
+    return Endpoint(model, Breaker(f"model {name}", _is_down, threshold=_BREAKER_THRESHOLD, pause=_BREAKER_PAUSE))
+
+
+async def _persist(breaker: Breaker, call: Callable[[], Awaitable[_T]]) -> _T:
+    """Await `call()` up to ATTEMPTS times while its errors may pass and the breaker lets it; raises ModelError."""
+    retrying = AsyncRetrying(
+        stop=stop_after_attempt(ATTEMPTS), wait=_pause, retry=retry_if_exception(_may_pass), reraise=True
+    )
+
+    async def attempt() -> _T:  # tenacity awaits coroutine functions alone
+        with breaker:
+            return await call()
+
+    try:
+        return await retrying(attempt)
+    except Exception as error:
+        raise _translate(error) from error
+
+
+def _pause(state: RetryCallState) -> float:
+    error = state.outcome.exception() if state.outcome else None
+    return _backoff(state) if error is None else (_retry_after(error) or _backoff(state))
+
+
+def _may_pass(error: BaseException) -> bool:
+    if isinstance(error, openai.APIStatusError):
+        if error.code == "insufficient_quota" or (_retry_after(error) or 0) > _LONGEST_PAUSE:
+            return False
+        return error.status_code in _PASSING_STATUSES or error.status_code >= 500
+    return isinstance(error, Exception) and not isinstance(error, BreakerOpen)
+
+
+def _is_down(error: Exception) -> bool:
+    """Whether an error speaks of the model's server, rather than of what it was asked."""
+    if isinstance(error, openai.APIStatusError):
+        return error.status_code not in _CALLERS_FAULTS
+    return not isinstance(error, ModelError)
+
+
+def _retry_after(error: BaseException) -> float | None:
+    """Seconds that the server asks us to wait, where it says so in seconds."""
+    value = error.response.headers.get("retry-after", "") if isinstance(error, openai.APIStatusError) else ""
+    return float(value) if value.isdecimal() else None
+
+
+def _translate(error: Exception) -> ModelError:
+    if isinstance(error, ModelError):
+        return error
+    if isinstance(error, openai.APIStatusError):
+        return ModelUnavailable(f"HTTP {error.status_code}")
+    origin = _origin(error) if isinstance(error, openai.APITimeoutError) else error
+    return (ModelTimeout if isinstance(origin, TimeoutError) else ModelUnavailable)(type(origin).__name__)
+
+
+def _origin(error: BaseException) -> BaseException:
+    """Return what an error stems from: to the client, a connection that is refused or torn is a time-out too."""
+    while error.__cause__ and not isinstance(error, TimeoutError):
+        error = error.__cause__
+    return error
+
+
+def finish_reason(chunk: AIMessageChunk) -> str | None:
+    """Return why the answer ends with this chunk; None where it goes on."""
+    return chunk.response_metadata.get("finish_reason")
+
+
+def tokens(message: AIMessage) -> int:
+    """Return the tokens that the server counted for a message or chunk; 0 where it said nothing sensible."""
+    return sensible(message.usage_metadata["total_tokens"]) if message.usage_metadata else 0

@@ -1,0 +1,33 @@
+"""Name the desk that a question belongs to."""
+
+import logging
+
+from langchain_core.messages import AIMessage, HumanMessage
+from langgraph.runtime import Runtime
+
+from graph.events import CategoryFound
+from graph.models import Models, tokens
+from graph.observe.metrics import unknown_categories
+from graph.prompts import classify_prompt
+from graph.state import CATEGORIES, AgentContext, AgentState, Category, StateUpdate
+
+_log = logging.getLogger(__name__)
+
+
+async def classify(state: AgentState, runtime: Runtime[AgentContext], *, models: Models) -> StateUpdate:
+    """Ask the small model for one word; what was asked before may say what a follow-up is about."""
+    asked = [message.text for message in state["messages"] if isinstance(message, HumanMessage)]
+    reply = await models.classify(classify_prompt("\n".join(asked[-2:])))
+    category = _category(reply)
+    runtime.stream_writer(CategoryFound(category))
+    return {"category": category, "tokens_used": tokens(reply)}
+
+
+def _category(reply: AIMessage) -> Category:
+    word = reply.text.strip().strip(".\"'`*").lower()
+    for category in CATEGORIES:
+        if word == category:
+            return category
+    unknown_categories.add(1)
+    _log.warning("the classifier's reply names no category (%d characters); taken as general", len(word))
+    return "general"

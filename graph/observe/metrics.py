@@ -1,0 +1,81 @@
+"""What is counted of runs and of what they depend on; labels have few values, all of our own choosing.
+
+Whoever serves sets the meter provider; without one nothing is counted.
+"""
+
+from opentelemetry import metrics
+
+from graph.events import Done, Failed
+from graph.observe.prices import OPENAI, cost
+from graph.observe.report import RunReport
+from graph.settings import AgentSettings
+
+SECONDS = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 3, 5, 7.5, 10, 15, 20, 30, 45, 60, 120]
+"""Where buckets of times end."""
+
+NAMESPACE = "support_agent"
+"""What the names of our metrics, and of what our spans say, begin with."""
+
+_meter = metrics.get_meter(NAMESPACE)
+
+active_runs = _meter.create_up_down_counter("support_agent.active_runs", description="Runs under way.")
+breaker_open = _meter.create_gauge(
+    "support_agent.breaker_open", description="Whether what is named is left alone, since it does not work: 0 or 1."
+)
+redis_errors = _meter.create_counter(
+    "support_agent.redis_errors", description="Redis commands that failed, after their retry."
+)
+traces_dropped = _meter.create_counter(
+    "support_agent.traces_dropped", description="Traces that were not sent to LangSmith."
+)
+unknown_categories = _meter.create_counter(
+    "support_agent.unknown_categories", description="Classifier replies that name no category; taken as general."
+)
+_first_token = _meter.create_histogram(
+    "support_agent.first_token",
+    "s",
+    "Time from a run's start to its first token.",
+    explicit_bucket_boundaries_advisory=SECONDS,
+)
+_duration = _meter.create_histogram(
+    "support_agent.run_duration",
+    "s",
+    "Time that a run took.",
+    explicit_bucket_boundaries_advisory=SECONDS,
+)
+_tokens = _meter.create_counter("support_agent.tokens", description="Tokens, as the model's server counts them.")
+_cost = _meter.create_counter("support_agent.cost_dollars", description="US dollars, where the model's price is known.")
+_fallbacks = _meter.create_counter("support_agent.fallbacks", description="Answers asked of the fallback model.")
+
+
+class RunMetrics:
+    """Counts runs."""
+
+    def __init__(self, settings: AgentSettings) -> None:
+        self._server = settings.openai_base_url or OPENAI
+        self._fallback = settings.fallback_model
+        for name in {settings.classify_model, settings.answer_model}:
+            cost(self._server, name, 0, 0)  # looks the price up before somebody waits
+        for counter in (redis_errors, traces_dropped, unknown_categories):
+            counter.add(0)  # so that it is there before it is needed
+        for outcome in ("answered", "failed"):
+            _fallbacks.add(0, {"outcome": outcome})
+
+    def observe(self, report: RunReport) -> None:
+        """Count a run that has ended."""
+        if report.is_hit or report.ended is None:
+            return
+        done = isinstance(report.ending, Done)
+        outcome = report.ending.error if isinstance(report.ending, Failed) else "done"
+        labels = {"category": report.category or "none", "outcome": outcome}
+        _duration.record(report.ended - report.began, labels)
+        if report.first_token:
+            _first_token.record(report.first_token - report.began)
+        for call in report.calls:
+            _tokens.add(call.input_tokens, {"model": call.model, "direction": "input"})
+            _tokens.add(call.output_tokens, {"model": call.model, "direction": "output"})
+            if costs := cost(self._server, call.model, call.input_tokens, call.output_tokens):
+                _cost.add(sum(costs), {"model": call.model})
+        asked = [call.model for call in report.calls if call.step == "answer"]
+        if self._fallback in asked:
+            _fallbacks.add(1, {"outcome": "answered" if done else "failed"})

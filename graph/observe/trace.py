@@ -1,0 +1,166 @@
+"""What a run's trace looks like in LangSmith: the run, its nodes, and the calls to the models."""
+
+import hashlib
+import re
+import time
+import uuid
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, cast
+
+from langchain_core.messages import BaseMessage
+
+from graph import __version__
+from graph.events import Done, Failed
+from graph.observe.prices import OPENAI, cost
+from graph.observe.report import ModelCall, RunReport, Step
+from graph.settings import AgentSettings
+from graph.state import Passage
+
+NAME = "support-agent"
+"""What the root of each trace is called."""
+
+_ARTICLE = re.compile(r"(?=^</?passages?\b)", re.MULTILINE)  # where one begins in the answer's prompt
+
+
+class Traces:
+    """Makes traces of reports, as LangSmith's API takes them."""
+
+    def __init__(self, settings: AgentSettings, versions: Mapping[str, str]) -> None:
+        self._project = settings.langsmith_project
+        self._server = settings.openai_base_url or OPENAI
+        self._metadata = {"release": __version__, "environment": settings.env, **versions}
+
+    def of(self, report: RunReport) -> list[dict[str, Any]]:
+        """Return the runs of a report's trace, as LangSmith's API has them."""
+        root = self._root(report)
+        steps = {step.name: _child(root, _step(report, step), step) for step in report.steps}
+        calls = [_child(steps[call.step], self._call(call), call) for call in report.calls]
+        return [root, *steps.values(), *calls]
+
+    def _root(self, report: RunReport) -> dict[str, Any]:
+        began = _time(report.began)
+        metadata = self._metadata | {
+            "tenant": report.context.tenant,
+            "cache": "hit" if report.is_hit else "miss",
+        }
+        if report.session_id:
+            metadata["cache"] = "none"
+            metadata["session"] = _hash(report.context.tenant, report.session_id)
+        if report.context.customer_id:
+            metadata["customer"] = _hash(report.context.tenant, report.context.customer_id)
+        category = report.ending.category if isinstance(report.ending, Done) else report.category
+        if category:
+            metadata["category"] = category
+        root: dict[str, Any] = {
+            "id": report.run_id,
+            "trace_id": report.run_id,
+            "dotted_order": _order(began, report.run_id),
+            "name": NAME,
+            "run_type": "chain",
+            "session_name": self._project,
+            "inputs": {"messages": [{"role": "user", "content": report.question}]},
+            "start_time": began,
+            "end_time": _time(report.ended),
+            "extra": {"metadata": metadata},
+            "tags": [],
+        }
+        if isinstance(report.ending, Done):
+            sources = [source.id for source in report.ending.sources]
+            root["outputs"] = {
+                "messages": [{"role": "assistant", "content": report.ending.answer}],
+                "category": report.ending.category,
+                "sources": sources,
+                "tokens_used": report.ending.tokens_used,
+            }
+        elif isinstance(report.ending, Failed):
+            root["error"] = report.ending.error
+        if report.first_token:
+            root["events"] = [{"name": "new_token", "time": _time(report.first_token)}]
+        return root
+
+    def _call(self, call: ModelCall) -> dict[str, Any]:
+        usage: dict[str, Any] = {
+            "input_tokens": call.input_tokens,
+            "output_tokens": call.output_tokens,
+            "total_tokens": call.input_tokens + call.output_tokens,
+        }
+        if costs := cost(self._server, call.model, call.input_tokens, call.output_tokens):
+            usage |= {"input_cost": costs[0], "output_cost": costs[1], "total_cost": sum(costs)}
+        reply = {"role": "assistant", "content": call.text}
+        return {
+            "name": call.model,
+            "run_type": "llm",
+            "inputs": {"messages": [_message(message) for message in call.prompt]},
+            "outputs": {"messages": [reply], "usage_metadata": usage},
+            "error": call.error,
+            "events": [{"name": "new_token", "time": _time(call.first_token)}] if call.first_token else [],
+            "extra": {
+                "metadata": {
+                    "ls_provider": "openai",
+                    "ls_model_name": call.model,
+                    "ls_model_type": "chat",
+                    "ls_temperature": 0,
+                    "usage_metadata": usage,
+                }
+            },
+        }
+
+
+def _step(report: RunReport, step: Step) -> dict[str, Any]:
+    update = step.update or {}
+    run: dict[str, Any] = {"name": step.name, "error": step.error, "extra": {"metadata": {}}}
+    if step.name == "retrieve":
+        passages = cast("Sequence[Passage]", update.get("passages", ()))
+        return run | {
+            "run_type": "retriever",
+            "inputs": {"query": report.question},
+            "outputs": {"documents": [_document(passage) for passage in passages]},
+        }
+    shown = {name: value for name, value in update.items() if name != "messages"}
+    if isinstance(messages := update.get("messages"), list) and messages:
+        shown["messages"] = [_message(cast("list[BaseMessage]", messages)[-1])]
+    question = {"messages": [{"role": "user", "content": report.question}]}
+    return run | {"run_type": "chain", "inputs": question, "outputs": shown}
+
+
+def _child(parent: Mapping[str, Any], run: dict[str, Any], part: Step | ModelCall) -> dict[str, Any]:
+    start = _time(part.began)
+    name = str(uuid.uuid5(uuid.UUID(parent["id"]), f"{run['name']} {start}"))  # the same when it is sent again
+    return run | {
+        "id": name,
+        "trace_id": parent["trace_id"],
+        "parent_run_id": parent["id"],
+        "dotted_order": f"{parent['dotted_order']}.{_order(start, name)}",
+        "session_name": parent["session_name"],
+        "start_time": start,
+        "end_time": _time(part.ended),
+    }
+
+
+def _message(message: BaseMessage) -> dict[str, Any]:
+    """Return a message as OpenAI has it; each article of a prompt is a part of its own, which is masked but once."""
+    role = {"human": "user", "ai": "assistant"}.get(message.type, message.type)
+    text = message.text
+    if role == "system" and len(parts := _ARTICLE.split(text)) > 1:
+        return {"role": role, "content": [{"type": "text", "text": part} for part in parts]}
+    return {"role": role, "content": text}
+
+
+def _document(passage: Passage) -> dict[str, Any]:
+    metadata = {"id": passage["id"], "title": passage["title"]}
+    return {"page_content": passage["text"], "type": "Document", "metadata": metadata}
+
+
+def _order(began: datetime, name: str) -> str:
+    """Return a run's part of LangSmith's `dotted_order`."""
+    return f"{began:%Y%m%dT%H%M%S%f}Z{name}"
+
+
+def _time(seconds: float | None) -> datetime:
+    return datetime.fromtimestamp(time.time() if seconds is None else seconds, UTC)
+
+
+def _hash(tenant: str, name: str) -> str:
+    """Return what stands for a name that only the tenant knows."""
+    return hashlib.sha256(f"{tenant}\0{name}".encode()).hexdigest()[:16]

@@ -1,0 +1,1 @@
+"""One execution of the graph, and the conversation that it belongs to."""

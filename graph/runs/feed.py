@@ -1,0 +1,61 @@
+"""A run's events, for any number of readers."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from typing import Protocol
+
+from graph.events import Done, Event, Failed
+
+
+class Followed(Protocol):
+    """A run that can be read, wherever it is executed."""
+
+    @property
+    def id(self) -> str:
+        """Names the run."""
+        ...
+
+    def follow(self, after: int = 0) -> AsyncIterator[tuple[int, Event]]:
+        """Yield the events after the `after`-th, as they come, with their numbers; Done or Failed ends them."""
+        ...
+
+    async def lacks(self, after: int) -> bool:
+        """Whether the run never had an `after`-th event."""
+        ...
+
+    async def is_read(self, after: int) -> bool:
+        """Whether nothing follows the `after`-th event."""
+        ...
+
+
+class Feed:
+    """Events as they happen, for any number of readers, who start with the first or a later one."""
+
+    def __init__(self) -> None:
+        self.readers = 0
+        self.unread_since = time.monotonic()
+        self._events: list[Event] = []
+        self._more = asyncio.Event()
+
+    async def follow(self, after: int = 0) -> AsyncIterator[tuple[int, Event]]:
+        """Yield the events after the `after`-th, as they come, with their numbers; Done or Failed ends them."""
+        self.readers += 1
+        try:
+            while True:
+                more = self._more
+                while after < len(self._events):
+                    event = self._events[after]
+                    after += 1
+                    yield after, event
+                    if isinstance(event, Done | Failed):
+                        return
+                await more.wait()
+        finally:
+            self.readers -= 1
+            self.unread_since = time.monotonic()
+
+    def _emit(self, event: Event) -> None:
+        self._events.append(event)
+        more, self._more = self._more, asyncio.Event()
+        more.set()

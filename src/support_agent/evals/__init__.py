@@ -1,1 +1,0 @@
-"""Judges the agent on cases, and says whether what changed may be deployed."""

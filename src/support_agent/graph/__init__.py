@@ -1,1 +1,0 @@
-"""The agent: its state graph, models and articles. Knows no HTTP."""

@@ -1,0 +1,220 @@
+import asyncio
+import os
+import re
+import signal
+from collections.abc import Generator
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import LiteralString
+
+import psycopg
+import pytest
+from psycopg.conninfo import conninfo_to_dict
+
+from conftest import MakeSettings
+from graph.errors import KnowledgeError, KnowledgeUnavailable
+from graph.models import open_models
+from graph.retrieval import postgres as in_postgres
+from graph.retrieval.index import Knowledge, open_knowledge
+from harness.scripted_model import ScriptedModel, embedded
+from local.postgres import start_postgres
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Generator[str]:
+    """A real Postgres with pgvector."""
+    with start_postgres() as server:
+        yield server.wait()
+
+
+@pytest.fixture
+def database_url(postgres: str, request: pytest.FixtureRequest) -> Generator[str]:
+    """An empty database."""
+    name = f"db_{abs(hash(request.node.name))}"
+    with psycopg.connect(postgres, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}")  # pyright: ignore - a name of ours
+    yield f"{postgres.rsplit('/', 1)[0]}/{name}"
+    with psycopg.connect(postgres, autocommit=True) as connection:
+        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")  # pyright: ignore - a name of ours
+
+
+def embedded_articles(model: ScriptedModel) -> int:
+    """How many articles the model was asked to embed."""
+    return sum(len(call.body["input"]) for call in model.of("embeddings") if "\n" in call.body["input"][0])
+
+
+async def test_postgres_ranks_as_memory_does(make_settings: MakeSettings, database_url: str) -> None:
+    """Where the articles live changes no answer."""
+    found: list[list[str]] = []
+    for settings in (make_settings(), make_settings(DATABASE_URL=database_url)):
+        async with open_models(settings) as models, open_knowledge(settings, models) as knowledge:
+            passages = await knowledge.search("was my card charged twice, or refunded within days")
+            found.append([passage["id"] for passage in passages])
+    assert found[0] == found[1]
+    assert found[0][0] == "duplicate-charge"
+
+
+async def test_replicas_that_start_at_once_index_once(
+    make_settings: MakeSettings, model: ScriptedModel, database_url: str
+) -> None:
+    """Whichever replica comes first indexes, the others wait for it and find the same articles."""
+    settings = make_settings(DATABASE_URL=database_url)
+    async with AsyncExitStack() as stack:
+
+        async def replica() -> Knowledge:
+            models = await stack.enter_async_context(open_models(settings))
+            return await stack.enter_async_context(open_knowledge(settings, models))
+
+        replicas = await asyncio.gather(replica(), replica(), replica())
+        found = [(await knowledge.search("support is open on monday"))[0]["id"] for knowledge in replicas]
+    assert found == ["opening-hours"] * 3
+    assert embedded_articles(model) == 6
+
+
+async def test_a_restart_does_not_index_again(
+    make_settings: MakeSettings, model: ScriptedModel, database_url: str
+) -> None:
+    """The index outlives the process."""
+    settings = make_settings(DATABASE_URL=database_url)
+    for _ in range(2):
+        async with open_models(settings) as models, open_knowledge(settings, models):
+            pass
+    assert embedded_articles(model) == 6
+
+
+async def test_a_new_version_replaces_all_but_those_last_in_use(
+    make_settings: MakeSettings, articles: Path, database_url: str
+) -> None:
+    """Replicas of earlier releases keep their articles; what was not in use for longest is dropped."""
+    settings = make_settings(DATABASE_URL=database_url)
+    path = articles / "careers.md"
+    for number in range(6):
+        path.write_text(path.read_text() + f"\nVersion {number}.\n")
+        async with open_models(settings) as models, open_knowledge(settings, models) as knowledge:
+            passages = await knowledge.search("open positions careers")
+        assert passages[0]["text"].endswith(f"Version {number}.")
+    with psycopg.connect(database_url) as connection:
+        rows = connection.execute("SELECT prefix, count(*) FROM store GROUP BY prefix ORDER BY prefix").fetchall()
+        vectors = connection.execute("SELECT count(*) FROM store_vectors").fetchone()
+    assert [count for _, count in rows] == [6, 6, 6, 6, 4]
+    assert vectors == (24,)
+
+
+async def test_an_index_in_use_outlives_newer_ones(
+    make_settings: MakeSettings, articles: Path, database_url: str
+) -> None:
+    """A start on an old version, as after a roll-back, counts as use; one that is lost all the same is an error."""
+    settings = make_settings(DATABASE_URL=database_url)
+    path = articles / "careers.md"
+    first = path.read_text()
+    async with open_models(settings) as models, open_knowledge(settings, models):
+        pass
+    for number in range(3):
+        path.write_text(f"{first}\nVersion {number}.\n")
+        await start(make_settings, database_url)
+    path.write_text(first)
+    async with open_models(settings) as models, open_knowledge(settings, models) as old:
+        for number in range(3, 6):
+            path.write_text(f"{first}\nVersion {number}.\n")
+            await start(make_settings, database_url)
+        assert await old.search("open positions careers")
+        path.write_text(f"{first}\nVersion 6.\n")
+        await start(make_settings, database_url)
+        with pytest.raises(KnowledgeUnavailable):
+            await old.search("open positions careers")
+
+
+async def test_a_start_waits_for_the_replica_that_indexes(
+    make_settings: MakeSettings, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An index that another replica never finishes stops the start after a deadline, and says so."""
+    monkeypatch.setattr(in_postgres, "_LOCK_DEADLINE", 0.3)
+    settings = make_settings(DATABASE_URL=database_url)
+    with psycopg.connect(database_url, autocommit=True) as other:
+        other.execute("SELECT pg_advisory_lock(%s)", (in_postgres._LOCK,))
+        async with open_models(settings) as models:
+            with pytest.raises(KnowledgeError, match="another replica has been indexing"):
+                async with open_knowledge(settings, models):
+                    pass
+
+
+async def start(make_settings: MakeSettings, url: str) -> None:
+    settings = make_settings(DATABASE_URL=url)
+    async with open_models(settings) as models, open_knowledge(settings, models):
+        pass
+
+
+async def test_vectors_of_another_length_are_explained(
+    make_settings: MakeSettings, model: ScriptedModel, database_url: str
+) -> None:
+    """A database that was filled with another embedding model is named as the trouble."""
+    await start(make_settings, database_url)
+    model.script("embeddings", embedded(32))
+    with pytest.raises(KnowledgeError, match="DATABASE_URL: it holds vectors of another length"):
+        await start(make_settings, database_url)
+
+
+@pytest.mark.parametrize(
+    ("url", "trouble"),
+    [
+        ("postgresql://me:secret@127.0.0.1:1/db", "Postgres can't be reached"),
+        ("postgresql://me:secret@[::1", "is not an address"),
+        ("postgresql://me:secret@127.0.0.1/db?nothing=1", "is not an address"),
+    ],
+)
+async def test_an_unreachable_postgres_is_explained(make_settings: MakeSettings, url: str, trouble: str) -> None:
+    """The error names the variable and never quotes its password."""
+    with pytest.raises(KnowledgeError, match=f"DATABASE_URL: {trouble}") as caught:
+        await start(make_settings, url)
+    assert "secret" not in str(caught.value)
+
+
+async def test_a_user_without_rights_is_explained(make_settings: MakeSettings, database_url: str) -> None:
+    """A role that may not create tables is named as the trouble."""
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute("DROP ROLE IF EXISTS nobody_here")
+        connection.execute("CREATE ROLE nobody_here LOGIN PASSWORD 'none'")
+    with pytest.raises(KnowledgeError, match="DATABASE_URL: its user may not create tables"):
+        await start(make_settings, re.sub("agent:[0-9a-f]+@", "nobody_here:none@", database_url))
+
+
+@pytest.mark.parametrize(
+    ("statement", "named"),
+    [
+        ("CREATE EXTENSION no_such_extension", "pgvector"),
+        ("SELECT 1/0", "DivisionByZero"),
+        ("SELEC", "SyntaxError"),
+    ],
+)
+def test_other_refusals_are_explained(postgres: str, statement: LiteralString, named: str) -> None:
+    """A missing extension is named; anything else is named by its kind alone."""
+    with psycopg.connect(postgres) as connection, pytest.raises(psycopg.Error) as caught:
+        connection.execute(statement)
+    assert named in in_postgres.postgres_trouble(caught.value)
+
+
+async def test_a_postgres_that_restarts_costs_no_request(
+    make_settings: MakeSettings, database_url: str, postgres: str
+) -> None:
+    """Connections that Postgres has closed are replaced before they are used."""
+    settings = make_settings(DATABASE_URL=database_url)
+    async with open_models(settings) as models, open_knowledge(settings, models) as knowledge:
+        with psycopg.connect(postgres, autocommit=True) as connection:
+            connection.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s",
+                (conninfo_to_dict(database_url)["dbname"],),
+            )
+        assert (await knowledge.search("support is open on monday"))[0]["id"] == "opening-hours"
+
+
+async def test_a_postgres_that_is_gone_makes_the_articles_unavailable(
+    make_settings: MakeSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A question that can't be searched for ends with an error of its own."""
+    monkeypatch.setattr(in_postgres, "_TIMEOUT", 1)
+    with start_postgres() as server:
+        settings = make_settings(DATABASE_URL=server.wait())
+        async with open_models(settings) as models, open_knowledge(settings, models) as knowledge:
+            os.kill(server.pid, signal.SIGKILL)
+            with pytest.raises(KnowledgeUnavailable):
+                await knowledge.search("support is open on monday")
