@@ -1,18 +1,19 @@
-"""Whether the service takes new work, and how what it depends on is; asked at most as often as is worth while."""
+"""Readiness: whether the service takes new work, and the state of each dependency, cached for a moment."""
 
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from functools import partial
+from typing import Literal
 
 from redis.asyncio import Redis
 
 from graph.agent import SupportAgent
 from graph.health import Check, check_articles, check_model, check_redis
 
-_FRESH = 1.0  # seconds that an answer counts
-_MODELS_FRESH = 15.0  # the same of the model, since asking may cost something
-_MODELS_TIMEOUT = 0.7  # seconds, less than probes wait
+_FRESH = 1.0  # seconds that a check is cached
+_MODELS_FRESH = 15.0  # the same for the model, since asking it may cost money
+_MODELS_TIMEOUT = 0.7  # seconds, shorter than a probe's own time-out
 
 
 class _Asked:
@@ -32,17 +33,21 @@ class _Asked:
 
 
 class Readiness:
-    """Asks Redis, the articles and the model's server.
+    """Checks Redis, the articles and the model's server.
 
-    The model is not needed: while it is down kept answers are given, and no other replica has another model.
+    The model does not decide: while it is down, kept answers are served, and no other replica has another model.
     """
 
     def __init__(self, agent: SupportAgent, redis: Redis) -> None:
+        self._knowledge = agent.knowledge
         self._redis = _Asked(partial(check_redis, redis))
         self._articles = _Asked(partial(check_articles, agent.knowledge))
         self._model = _Asked(partial(check_model, agent.models, _MODELS_TIMEOUT), _MODELS_FRESH)
 
-    async def ask(self) -> tuple[bool, dict[str, Check]]:
-        """Return whether all that is needed is up, and how each is."""
+    async def ask(self) -> tuple[Literal["ready", "starting", "unavailable"], dict[str, Check]]:
+        """Return whether the service takes new work, and the state of each dependency."""
         redis, articles, model = await asyncio.gather(self._redis.now(), self._articles.now(), self._model.now())
-        return redis.up and articles.up, {"redis": redis, "articles": articles, "model": model}
+        checks = {"redis": redis, "articles": articles, "model": model}
+        if not self._knowledge.is_indexed:
+            return "starting", checks
+        return "ready" if redis.up and articles.up else "unavailable", checks

@@ -22,6 +22,8 @@ def ask(question: Annotated[str, typer.Argument(help="What a customer wants to k
 async def _stream(settings: ServiceSettings, question: str) -> None:
     from graph.agent import open_agent
 
-    async with open_agent(settings) as agent, agent.stream(question) as run:
-        async for _, event in run.follow():
-            write_event(event)
+    async with open_agent(settings) as agent:
+        await agent.knowledge.indexed()
+        async with agent.stream(question) as run:
+            async for _, event in run.follow():
+                write_event(event)

@@ -40,6 +40,7 @@ def chat(session: Annotated[str | None, typer.Option(help="Go on with this conve
             try:
                 redis = runner.run(stack.enter_async_context(open_redis(settings)))
                 agent = runner.run(stack.enter_async_context(open_agent(settings, redis)))
+                runner.run(agent.knowledge.indexed())
                 _converse(runner, agent, session or uuid.uuid4().hex)
             finally:
                 runner.run(stack.aclose())

@@ -1,6 +1,7 @@
 """`support-agent cluster`: two replicas behind Caddy, as docker-compose.yml wires them, without Docker."""
 
 import asyncio
+import json
 import logging
 import socket
 import sys
@@ -8,9 +9,10 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from functools import partial
 from pathlib import Path
 from typing import Annotated
+from urllib.error import HTTPError
+from urllib.request import urlopen
 
 import typer
 from rich.console import Console
@@ -22,13 +24,15 @@ from cli.serve import check_free
 from graph import __version__
 from graph.errors import SettingsError
 from local.caddy import find_caddy, start_caddy
-from local.process import Program, Service, answers
+from local.process import LocalServiceError, Program, Service, answers
 
 _CADDYFILE = Path("deploy/caddy/Caddyfile")
 _HOST = "127.0.0.1"
 _REPLICAS = 2
-_START = 60  # seconds that replicas have to become ready, both at once
+_START = 90  # seconds until a replica answers, which may wait a minute for its index
+_STUCK = 60  # seconds without progress after which a replica that is not ready is given up
 _LOOK = 0.2  # seconds between two looks at what runs
+_ANSWER = 5.0  # seconds that a replica may take to answer
 _AGAIN = 2.0  # seconds after a start within which the same is not started once more
 
 
@@ -50,6 +54,8 @@ def cluster(
         stack.callback(_stop_all, replicas)
         for replica in replicas:
             replica.wait(_START)
+        for replica in replicas:
+            _wait_until_ready(replica)
         caddy = start_caddy(_CADDYFILE, port, _proxied(replicas, port))
         stack.callback(_drain_before, caddy, replicas)
         caddy.wait()
@@ -96,6 +102,32 @@ async def _reach_redis(settings: ServiceSettings) -> None:
         raise SettingsError(f"Redis {check.reason}; {check.remedy}")
 
 
+def _wait_until_ready(replica: Service) -> None:
+    """Wait for a replica while it makes progress, and print what it waits for; raises LocalServiceError."""
+    said = ""
+    since = time.monotonic()
+    while (waits_for := _unready(replica)) is not None:
+        if waits_for != said:
+            print(f"{replica.name}: {waits_for}", file=sys.stderr, flush=True)
+            said, since = waits_for, time.monotonic()
+        if time.monotonic() - since > _STUCK:
+            raise LocalServiceError(f"{replica.name} is not ready: {said} (log: {replica.log})")
+        time.sleep(_LOOK)
+
+
+def _unready(replica: Service) -> str | None:
+    """Return what a replica waits for; None once it is ready."""
+    try:
+        with urlopen(f"{replica.url}/ready", timeout=_ANSWER):  # noqa: S310 - our own child's address
+            return None
+    except HTTPError as error:
+        checks = json.load(error).get("checks", {})
+        reasons = [f"{name}: {check.get('reason')}" for name, check in checks.items() if not check["up"]]
+        return "; ".join(reasons) or f"GET /ready answers {error.code}"
+    except OSError as error:
+        return f"GET /ready fails: {type(error).__name__}"
+
+
 def _replica(number: int) -> Program:
     return Program(
         name=f"Replica {number}",
@@ -104,7 +136,7 @@ def _replica(number: int) -> Program:
             *(sys.executable, "-P", "-m", "cli.main"),
             *("serve", "--host", _HOST, "--port", str(port)),
         ],
-        check=partial(answers, path="/ready"),
+        check=answers,
         url=f"http://{_HOST}:{{port}}",
         # Caddy's is the only address that it hears from, and it asks /ready twice a second.
         environment={"SUPPORT_TRUSTED_PROXIES": _HOST, "SUPPORT_SHUTDOWN_NOTICE": "1.5"},

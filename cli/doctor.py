@@ -45,7 +45,7 @@ async def _examine_redis(settings: ServiceSettings) -> bool:
     try:
         async with open_redis(settings) as redis:
             check = await check_redis(redis)
-            _say("Redis", check, "has JSON and Search")
+            _say("Redis", check, "takes the login")
             if check.up:
                 await _count_answers(redis)
             return check.up

@@ -13,6 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 import evals
 from api.settings import ServiceSettings
 from cli.embedded import embedded
+from cli.output import discard_output
 from graph.errors import SettingsError, SupportAgentError
 from local.process import LocalServiceError
 
@@ -41,17 +42,19 @@ def evaluate(
     """Judge the agent: exits 0 when it may be deployed, 1 when quality fell, 2 when nothing could be measured."""
     try:
         passed = _evaluate(suite, baseline, report, repeat, update_baseline=update_baseline)
+        sys.stdout.flush()
     except (SupportAgentError, LocalServiceError) as error:
         print(f"support-agent: {error}", file=sys.stderr)
         raise typer.Exit(_CANNOT_MEASURE) from None
     except OSError as error:
         print(f"support-agent: {error.filename or 'eval'}: {error.strerror or type(error).__name__}", file=sys.stderr)
+        discard_output()
         raise typer.Exit(_CANNOT_MEASURE) from None
     except SystemExit:  # SIGTERM
         print("support-agent: stopped before there was a verdict", file=sys.stderr)
         raise typer.Exit(_CANNOT_MEASURE) from None
     except ModuleNotFoundError as error:
-        print(f"support-agent: {error.name} is missing; `uv sync --group evals` installs it", file=sys.stderr)
+        print(f"support-agent: {error.name} is missing; run: uv run --group evals support-agent eval", file=sys.stderr)
         raise typer.Exit(_CANNOT_MEASURE) from None
     raise typer.Exit(0 if passed else 1)
 

@@ -12,6 +12,7 @@ from cli.doctor import doctor
 from cli.eval import evaluate
 from cli.feedback import feedback
 from cli.key import key
+from cli.output import discard_output
 from cli.serve import serve
 from cli.studio import studio
 from graph.errors import SupportAgentError
@@ -41,12 +42,16 @@ def main() -> None:
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="replace")  # what a terminal or a pipe can't encode is a question mark
     try:
-        app()
+        try:
+            app()
+        finally:
+            sys.stdout.flush()
     except KeyboardInterrupt:
         sys.exit(130)
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         print(f"support-agent: {where}{error.strerror or type(error).__name__}", file=sys.stderr)
+        discard_output()
         sys.exit(1)
     except (SupportAgentError, LocalServiceError) as error:
         print(f"support-agent: {error}", file=sys.stderr)

@@ -116,6 +116,7 @@ async def open_player(settings: AgentSettings) -> AsyncGenerator[Player]:
     async with open_redis(settings) as redis, open_agent(settings, redis, observe) as agent:
         keys = (settings.openai_api_key, settings.langsmith_api_key)
         secrets = [key.get_secret_value() for key in keys if key]
+        await agent.knowledge.indexed()
         player = Player(agent, settings.openai_base_url or OPENAI, secrets)
         yield player
 

@@ -91,9 +91,10 @@ async def whole_answer(events: AsyncIterator[tuple[int, Event]]) -> Done:
 async def open_agent(
     settings: AgentSettings, redis: Redis | None = None, observe: Observe = lambda _: None
 ) -> AsyncGenerator[SupportAgent]:
-    """Connect to the model and the articles, which are indexed if need be; raises StartError.
+    """Connect to the model and the articles, whose index is built if there is none; raises StartError.
 
-    Sessions are kept in `redis`; without it there are none. `observe` gets the report of each run that has ended.
+    The model need not be up: see `open_knowledge`. Sessions are kept in `redis`; without it there are none. `observe`
+    gets the report of each run that has ended.
     """
     settings.require()
     most = settings.session_messages

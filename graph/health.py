@@ -8,9 +8,8 @@ import openai
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from graph.errors import KnowledgeUnavailable
+from graph.errors import RunError
 from graph.models import Models
-from graph.redis import missing_modules
 from graph.retrieval.index import Knowledge
 
 
@@ -34,28 +33,28 @@ class _Down(Exception):
 
 
 async def check_redis(redis: Redis) -> Check:
-    """Ask Redis for the commands that conversations need."""
+    """Send Redis a PING."""
 
     async def ask() -> None:
         try:
-            missing = await missing_modules(redis)
+            await redis.ping()
         except RedisError as error:
             raise _Down("can't be reached", "start Redis, or correct REDIS_URL") from error
-        if missing:
-            raise _Down(f"lacks {' and '.join(missing)}", "use Redis 8 or Redis Stack")
 
     return await _timed(ask)
 
 
 async def check_articles(knowledge: Knowledge) -> Check:
-    """Look for one article, without its meaning."""
+    """Look for any one article in the index, without asking the embedding model."""
 
     async def ask() -> None:
         try:
             await knowledge.ping()
-        except KnowledgeUnavailable as error:
+        except RunError as error:
+            if not knowledge.is_indexed:
+                raise _Down(error.reason, "start the model's server, or correct its address or key") from error
             raise _Down(
-                "can't be searched", "start Postgres, or correct DATABASE_URL; a restart indexes what is gone"
+                "can't be searched", "start Postgres, or correct DATABASE_URL; a restart rebuilds a deleted index"
             ) from error
 
     return await _timed(ask)

@@ -1,10 +1,10 @@
-"""The connections to Redis that all share, and what becomes of them while it is away."""
+"""The connection pool for Redis, with one retry and a circuit breaker for when Redis is down."""
 
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
-from typing import Any, Self, TypeVar, cast
+from typing import Any, Self, TypeVar
 
 import redis.exceptions
 from redis.asyncio import BlockingConnectionPool, Redis
@@ -20,9 +20,8 @@ from graph.settings import AgentSettings
 _CONNECT_TIMEOUT = 0.25  # seconds
 _TIMEOUT = 0.4  # seconds, of one attempt of two: a frozen Redis costs less than a second
 _CONNECTIONS = 512
-_BREAKER_THRESHOLD = 1  # commands, each tried twice
+_BREAKER_THRESHOLD = 1  # failed commands, each tried twice
 _BREAKER_PAUSE = 2.0  # seconds
-_COMMANDS = {"JSON.SET": "RedisJSON", "FT.CREATE": "RediSearch"}
 
 _log = logging.getLogger(__name__)
 _guarded = ContextVar("_guarded", default=False)
@@ -30,7 +29,7 @@ _T = TypeVar("_T")
 
 
 class GuardedRetry(Retry):
-    """One retry, and a breaker that all connections share: a Redis that is away costs one command's waiting."""
+    """One retry, and a circuit breaker that all connections share: a Redis that is down delays one command only."""
 
     def __init__(self) -> None:
         super().__init__(NoBackoff(), 1)
@@ -46,14 +45,14 @@ class GuardedRetry(Retry):
         is_retryable: Callable[[Exception], bool] | None = None,
         with_failure_count: bool = False,
     ) -> _T:
-        """Do it once or twice; raises ConnectionError without trying while the breaker is open."""
-        if _guarded.get():  # a command that has to connect first
+        """Run the command, with one retry; raises ConnectionError at once while the circuit breaker is open."""
+        if _guarded.get():  # a command that connects first: the outer call guards it
             return await super().call_with_retry(do, fail, is_retryable, with_failure_count)
 
         async def do_it() -> _T:
             try:
                 return await do()
-            except RuntimeError as error:  # uvloop's word for a connection that was reset
+            except RuntimeError as error:  # what uvloop raises for a connection that was reset
                 raise redis.exceptions.ConnectionError("reset") from error
 
         token = _guarded.set(True)
@@ -64,7 +63,7 @@ class GuardedRetry(Retry):
             redis_errors.add(1)
             raise
         except BreakerOpen as error:
-            raise redis.exceptions.ConnectionError("left alone for now") from error
+            raise redis.exceptions.ConnectionError("circuit breaker open") from error
         finally:
             _guarded.reset(token)
 
@@ -75,9 +74,9 @@ def _is_down(error: Exception) -> bool:
 
 @asynccontextmanager
 async def open_redis(settings: AgentSettings) -> AsyncGenerator[Redis]:
-    """Make the pool of connections that all share; raises SettingsError where that Redis lacks a module.
+    """Open the connection pool; raises SettingsError when Redis refuses the login.
 
-    A Redis that can't be reached does not stop the start: it is used as soon as it is there.
+    A Redis that can't be reached does not stop the start: it is used as soon as it answers.
     """
     if settings.redis_url is None:
         raise SettingsError("missing in the environment: REDIS_URL")
@@ -91,34 +90,27 @@ async def open_redis(settings: AgentSettings) -> AsyncGenerator[Redis]:
     )
     redis = Redis(connection_pool=pool)
     try:
-        await _check_modules(redis)
+        await _log_in(redis)
         yield redis
     finally:
         await redis.aclose()
         await pool.disconnect()
 
 
-async def missing_modules(redis: Redis) -> list[str]:
-    """Return the modules that this Redis lacks; raises RedisError."""
-    known = cast("list[object]", await redis.execute_command("COMMAND INFO", *_COMMANDS))
-    return [module for module, command in zip(_COMMANDS.values(), known, strict=True) if command is None]
-
-
-async def _check_modules(redis: Redis) -> None:
+async def _log_in(redis: Redis) -> None:
     try:
-        missing = await missing_modules(redis)
+        await redis.ping()
     except AuthenticationError as error:
         raise SettingsError("REDIS_URL: Redis refused the login") from error
     except RedisError as error:
-        _log.warning("REDIS_URL: Redis can't be reached (%s); conversations wait for it", type(error).__name__)
-        return
-    if missing:
-        raise SettingsError(f"REDIS_URL: this Redis lacks {' and '.join(missing)}; Redis 8 has both, Redis Stack too")
+        _log.warning(
+            "REDIS_URL: Redis can't be reached (%s); sessions are unavailable until it can", type(error).__name__
+        )
 
 
 @contextmanager
 def memory_errors() -> Generator[None]:
-    """Turn Redis' errors into MemoryUnavailable."""
+    """Raise Redis' errors as MemoryUnavailable."""
     try:
         yield
     except RedisError as error:

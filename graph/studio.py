@@ -32,6 +32,7 @@ class _Opening:
         try:
             settings = AgentSettings.load().require()
             async with open_models(settings) as models, open_knowledge(settings, models) as knowledge:
+                await knowledge.indexed()
                 most = settings.session_messages
                 self.graph.set_result(build_graph(models, knowledge, most_messages=most, state=StudioState))
                 await asyncio.Event().wait()

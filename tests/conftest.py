@@ -9,14 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psycopg
 import pytest
 from redis.asyncio import Redis
 
 from api.app import create_app
 from api.settings import ServiceSettings
 from harness.scripted_model import ScriptedModel, scripted_model
+from harness.servers import server_under_test
 from harness.serving import serving
 from local.model import start_model
+from local.postgres import start_postgres
 from local.process import Service
 from local.redis import start_redis
 
@@ -110,7 +113,7 @@ def articles(tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def redis_service() -> Generator[Service]:
-    with start_redis() as service:
+    with start_redis(server_under_test()) as service:
         service.wait()
         yield service
 
@@ -119,6 +122,24 @@ def redis_service() -> Generator[Service]:
 def redis_url(redis_service: Service) -> str:
     """The URL of a real Redis, one for all tests."""
     return redis_service.url
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Generator[str]:
+    """A real Postgres with pgvector."""
+    with start_postgres() as server:
+        yield server.wait()
+
+
+@pytest.fixture
+def database_url(postgres: str, request: pytest.FixtureRequest) -> Generator[str]:
+    """An empty database."""
+    name = f"db_{abs(hash(request.node.name))}"
+    with psycopg.connect(postgres, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}")  # pyright: ignore - a name of ours
+    yield f"{postgres.rsplit('/', 1)[0]}/{name}"
+    with psycopg.connect(postgres, autocommit=True) as connection:
+        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")  # pyright: ignore - a name of ours
 
 
 @pytest.fixture(scope="session")

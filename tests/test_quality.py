@@ -54,6 +54,7 @@ async def test_offline_most_categories_and_sources_are_right(offline_model: Serv
     """At least 85 % of the questions get their category, and at least 85 % have the right article as a source."""
     asked = cases()
     async with open_agent(settings_for(offline_model)) as agent:
+        await agent.knowledge.indexed()
         answers = await ask_all(agent, asked)
     pairs = list(zip(asked, answers, strict=True))
     categories = sum(case["category"] == done.category for case, done in pairs) / len(pairs)
@@ -77,6 +78,7 @@ async def ask_all(agent: SupportAgent, asked: list[Case]) -> list[Done]:
 async def test_offline_what_the_articles_do_not_hold_is_said_so(offline_model: Service) -> None:
     """A question that no article answers gets no invented answer, but the contact."""
     async with open_agent(settings_for(offline_model)) as agent:
+        await agent.knowledge.indexed()
         done = await agent.ask("What is the capital of France?")
     assert done.answer.startswith("The help articles do not answer this question.")
     assert "@fernway.example" in done.answer

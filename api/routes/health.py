@@ -1,4 +1,4 @@
-"""GET /health and GET /ready: whether the process lives, and whether it takes new work."""
+"""GET /health and GET /ready: liveness and readiness."""
 
 from fastapi import APIRouter, Response
 
@@ -12,25 +12,25 @@ router = APIRouter(tags=["operations"])
 @router.head("/health", include_in_schema=False)
 @router.get("/health")
 async def health() -> HealthResponse:
-    """Say that the process runs; it asks none of what the service depends on."""
+    """Say that the process runs, without checking any dependency."""
     return HealthResponse(status="healthy", version=__version__)
 
 
 @router.get(
     "/ready",
     response_model_exclude_none=True,
-    responses={503: {"model": ReadyResponse, "description": "No new work, please."}},
+    responses={503: {"model": ReadyResponse, "description": "The service takes no new work."}},
 )
 async def ready(readiness: ReadinessDep, drain: DrainDep, response: Response) -> ReadyResponse:
-    """Say whether the service takes new work, and how what it depends on is.
+    """Say whether the service takes new work, and the state of each dependency.
 
-    503 while it drains, and without its Redis or its articles.
+    503 while it drains, while it has no index of the articles yet, and while Redis or the articles can't be reached.
     """
     if drain.announced.is_set():
         response.status_code = 503
         return ReadyResponse(status="draining")
-    is_ready, checks = await readiness.ask()
-    if not is_ready:
+    status, checks = await readiness.ask()
+    if status != "ready":
         response.status_code = 503
     shown = {name: CheckOut(up=one.up, latency_ms=one.latency_ms, reason=one.reason) for name, one in checks.items()}
-    return ReadyResponse(status="ready" if is_ready else "unavailable", checks=shown)
+    return ReadyResponse(status=status, checks=shown)

@@ -39,9 +39,9 @@ class Library:
     """Where a customer reaches a person, for each category."""
     articles: tuple[Article, ...]
 
-    def version(self, embedding_model: str, dims: int) -> str:
-        """Twelve hexadecimal digits that change with any article, contact, embedding model or its dimensions."""
-        content = json.dumps([asdict(self), embedding_model, dims], sort_keys=True)
+    def version(self, embedding_model: str) -> str:
+        """Twelve hexadecimal digits that change with any article, any contact and the embedding model's name."""
+        content = json.dumps([asdict(self), embedding_model], sort_keys=True)
         return hashlib.sha256(content.encode()).hexdigest()[:12]
 
 

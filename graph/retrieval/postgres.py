@@ -19,29 +19,40 @@ _LOCK_DEADLINE = 300.0  # seconds to wait for another replica's indexing
 _TIMEOUT = 5  # seconds for a connection
 
 
+_Pool = AsyncConnectionPool[psycopg.AsyncConnection[DictRow]]
+
+
 @asynccontextmanager
-async def open_postgres(url: str, in_memory: IndexConfig) -> AsyncGenerator[AsyncPostgresStore]:
-    """Connect to the store, which indexes as `in_memory` says; raises psycopg.Error or PoolTimeout."""
-    index = PostgresIndexConfig(**in_memory)
-    # halfvec: an index over `vector` ends at 2,000 dimensions, fewer than some models have.
-    index["ann_index_config"] = {"kind": "hnsw", "vector_type": "halfvec"}
-    async with AsyncConnectionPool[psycopg.AsyncConnection[DictRow]](
+async def open_pool(url: str) -> AsyncGenerator[_Pool]:
+    """Open a connection pool; raises psycopg.Error or PoolTimeout."""
+    async with _Pool(
         url,
         min_size=1,
         max_size=4,
         timeout=_TIMEOUT,
         kwargs={"autocommit": True, "prepare_threshold": 0, "row_factory": dict_row},
-        # So that a restarted Postgres costs no request.
+        # So that a restart of Postgres fails no request.
         check=AsyncConnectionPool.check_connection,  # pyright: ignore[reportArgumentType] - typed for tuples only
         open=False,
     ) as pool:
         await pool.wait(_TIMEOUT)
-        yield AsyncPostgresStore(pool, index=index)
+        yield pool
+
+
+async def open_store(pool: _Pool, in_memory: IndexConfig | None = None) -> AsyncPostgresStore:
+    """Return the store, with its tables; it indexes as `in_memory` says, or not at all. Raises psycopg.Error."""
+    index = PostgresIndexConfig(**in_memory) if in_memory else None
+    if index:
+        # halfvec: an HNSW index over `vector` ends at 2,000 dimensions, fewer than some models have.
+        index["ann_index_config"] = {"kind": "hnsw", "vector_type": "halfvec"}
+    store = AsyncPostgresStore(pool, index=index)
+    await store.setup()
+    return store
 
 
 @asynccontextmanager
 async def alone(url: str) -> AsyncGenerator[None]:
-    """Hold an advisory lock; polled, since a lock that waits would stall CREATE INDEX CONCURRENTLY."""
+    """Hold an advisory lock. It is polled: a connection that waits for a lock would stall CREATE INDEX CONCURRENTLY."""
     deadline = time.monotonic() + _LOCK_DEADLINE
     connecting = psycopg.AsyncConnection.connect(url, autocommit=True, connect_timeout=_TIMEOUT)
     async with await connecting as connection:
@@ -56,7 +67,7 @@ async def alone(url: str) -> AsyncGenerator[None]:
 
 
 async def check_postgres(url: str) -> None:
-    """Find out whether a Postgres can hold articles; raises KnowledgeError saying why not."""
+    """Check that a Postgres can store articles; raises KnowledgeError saying why not."""
     try:
         async with await psycopg.AsyncConnection.connect(url, connect_timeout=_TIMEOUT) as connection:
             cursor = await connection.execute("SELECT 1 FROM pg_available_extensions WHERE name = 'vector'")

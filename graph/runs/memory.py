@@ -1,22 +1,25 @@
-"""Conversations in Redis: what a session remembers, and forgetting it."""
+"""Conversations in Redis: reading, storing and deleting what a session remembers."""
 
 import hashlib
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from langchain_core.messages import AIMessage, AnyMessage
 from langchain_core.runnables import RunnableConfig
-from langgraph.checkpoint.base import ChannelVersions, Checkpoint, CheckpointMetadata
+from langgraph.checkpoint.base import ChannelVersions, Checkpoint, CheckpointMetadata, CheckpointTuple
 from langgraph.checkpoint.redis.ashallow import AsyncShallowRedisSaver
+from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from redis.asyncio import Redis
 
 from graph.redis import memory_errors
 
+_FORMAT = "msgpack"  # what LangGraph's serializer calls the form of every checkpoint
+
 
 def thread_id(tenant: str, session_id: str) -> str:
-    """Name the thread of a caller's session; the same session id of another caller is another thread."""
+    """Return the thread of a tenant's session; two tenants with the same session id have different threads."""
     return hashlib.sha256(f"{tenant}\0{session_id}".encode()).hexdigest()[:32]
 
 
@@ -26,7 +29,7 @@ class History:
 
     messages: tuple[AnyMessage, ...]
     expires_in: int
-    """Seconds until it is forgotten, unless another turn comes."""
+    """Seconds until the session expires; another turn starts the time again."""
 
 
 def _always() -> bool:
@@ -34,55 +37,99 @@ def _always() -> bool:
 
 
 may_store: ContextVar[Callable[[], bool]] = ContextVar("may_store", default=_always)
-"""Asked by the saver before it stores a turn."""
+"""Called by the saver before it stores a turn; False discards the turn."""
 
 
 class TurnSaver(AsyncShallowRedisSaver):
-    """Stores whole turns alone: a turn that failed or was cancelled leaves the session as it was."""
+    """Stores the latest state of a thread, after a whole turn, under one key that needs no Redis module.
+
+    The saver that it extends keeps JSON documents with a search index (RedisJSON, RediSearch), but nobody searches
+    conversations. This one serialises a checkpoint with LangGraph's msgpack serializer, restricted to the types that
+    LangGraph knows to be safe; a turn costs one GET and one SET. A turn that failed or was cancelled is not stored.
+    """
+
+    def __init__(self, redis: Redis, ttl: int) -> None:
+        super().__init__(redis_client=redis)
+        self.serde = JsonPlusSerializer(allowed_msgpack_modules=None)
+        self._seconds = ttl
+
+    def create_indexes(self) -> None:
+        """Create none."""
+
+    async def asetup(self) -> None:
+        """Do nothing: there is no index to create."""
+
+    async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
+        """Return the thread's state after its last whole turn; None where there is none, or it has expired."""
+        thread = _thread(config)
+        return self.loaded(thread, cast("bytes | None", await self._redis.get(turn_key(thread))))
+
+    def loaded(self, thread: str, stored: bytes | None) -> CheckpointTuple | None:
+        """Return the state that the value of a thread's key stands for."""
+        if stored is None:
+            return None
+        checkpoint, metadata = self.serde.loads_typed((_FORMAT, stored))
+        return CheckpointTuple(_config(thread, checkpoint), checkpoint, metadata, None, [])
 
     async def aput(
         self,
         config: RunnableConfig,
         checkpoint: Checkpoint,
         metadata: CheckpointMetadata,
-        new_versions: ChannelVersions,
+        new_versions: ChannelVersions,  # noqa: ARG002 - the base class's signature
     ) -> RunnableConfig:
-        """Store the session, once its last message is the answer and unless the turn was cancelled."""
+        """Store the session if its last message is the answer, unless the turn was cancelled."""
         messages: Sequence[AnyMessage] = checkpoint["channel_values"].get("messages", ())
-        if messages and isinstance(messages[-1], AIMessage) and may_store.get()():
-            return await super().aput(config, checkpoint, metadata, new_versions)
-        return config
+        if not (messages and isinstance(messages[-1], AIMessage) and may_store.get()()):
+            return config
+        thread = _thread(config)
+        _, stored = self.serde.dumps_typed((checkpoint, metadata))
+        await self._redis.set(turn_key(thread), stored, ex=self._seconds)
+        return _config(thread, checkpoint)
 
     async def aput_writes(
         self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""
     ) -> None:
-        """Store nothing: a turn is never resumed in its middle."""
+        """Store nothing: a turn is never resumed half-way."""
+
+    async def adelete_thread(self, thread_id: str) -> None:
+        """Delete the thread's state."""
+        await self._redis.delete(turn_key(thread_id))
 
 
 class Memory:
-    """The sessions; every method raises MemoryUnavailable where Redis can't be reached."""
+    """The sessions; every method raises MemoryUnavailable when Redis can't be reached."""
 
     def __init__(self, redis: Redis, ttl: int) -> None:
-        # In minutes; the excess keeps the saver's own rounding from taking a second off.
-        self.checkpointer = TurnSaver(redis_client=redis, ttl={"default_ttl": ttl / 60 + 1e-6})
+        self.checkpointer = TurnSaver(redis, ttl)
         self._redis = redis
 
     async def history(self, thread: str) -> History | None:
         """Return what the session remembers; None where there is no such session."""
-        key = _key(thread)
+        pipe = self._redis.pipeline(transaction=False)
+        pipe.get(turn_key(thread))
+        pipe.ttl(turn_key(thread))
         with memory_errors():
-            found = await self.checkpointer.aget_tuple({"configurable": {"thread_id": thread}})
-            expires_in = await self._redis.ttl(key)
+            stored, expires_in = await pipe.execute()
+        found = self.checkpointer.loaded(thread, stored)
         if found is None or expires_in < 0:
             return None
         return History(tuple(found.checkpoint["channel_values"]["messages"]), expires_in)
 
     async def forget(self, thread: str) -> bool:
-        """Drop a session; return whether there was one."""
+        """Delete a session; return whether there was one."""
         with memory_errors():
-            return await self._redis.delete(_key(thread)) > 0
+            return await self._redis.delete(turn_key(thread)) > 0
 
 
-def _key(thread: str) -> str:
-    # The saver keeps all of a thread in one key, but has no public name for it; its own deletion needs an index.
-    return AsyncShallowRedisSaver._make_shallow_redis_checkpoint_key(thread, "")  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - see above
+def turn_key(thread: str) -> str:
+    """Return the Redis key of a thread's state. Earlier releases kept JSON documents under `checkpoint:…`."""
+    return f"turn:{thread}"
+
+
+def _thread(config: RunnableConfig) -> str:
+    return config.get("configurable", {})["thread_id"]
+
+
+def _config(thread: str, checkpoint: Checkpoint) -> RunnableConfig:
+    return {"configurable": {"thread_id": thread, "checkpoint_ns": "", "checkpoint_id": checkpoint["id"]}}

@@ -121,13 +121,13 @@ async def test_a_turn_costs_the_same_however_long_the_conversation(
             before = await commands(redis)
             response = await client.post("/chat", json={"message": "A question? " * 8, "session_id": "s-1"})
             assert response.status_code == 200
-            (key,) = await redis.keys("checkpoint*")
+            (key,) = await redis.keys("turn:*")
             costs.append((await commands(redis) - before, await redis.memory_usage(key) or 0))
     assert costs[29][0] <= 1.2 * costs[14][0]
     assert costs[29][1] <= 1.2 * costs[14][1]
     assert costs[29][1] < 30_000
     assert len(model.of("answer")[-1].prompt) == 1 + 20 + 1
-    assert {key[:4] for key in await redis.keys("*")} == {b"chec", b"run:"}
+    assert {key[:4] for key in await redis.keys("*")} == {b"turn", b"run:"}
 
 
 async def commands(redis: Redis) -> int:

@@ -8,7 +8,6 @@ import pytest
 from redis.asyncio import Redis
 from test_serve import run
 
-from harness.own_redis import own_redis
 from harness.scripted_model import ScriptedModel, status
 
 NOWHERE = "127.0.0.1:1"
@@ -73,9 +72,3 @@ async def test_doctor_refuses_what_serve_refuses(articles: Path) -> None:
         code, _, complaint = await examined(articles, **variables)
         assert (code, complaint.count("\n")) == (1, 1)
         assert missing in complaint
-
-
-async def test_doctor_knows_a_redis_without_modules(articles: Path, tmp_path: Path) -> None:
-    """And names what to use instead."""
-    with own_redis(tmp_path, modules=False) as own:
-        assert "lacks RedisJSON and RediSearch" in (await examined(articles, REDIS_URL=own.url))[2]

@@ -1,7 +1,6 @@
 """What the agent makes of the Redis it is given."""
 
 import asyncio
-from pathlib import Path
 
 import pytest
 import uvloop
@@ -10,15 +9,6 @@ from conftest import MakeSettings
 from graph.errors import SettingsError
 from graph.redis import open_redis
 from harness.fault_proxy import fault_proxy
-from harness.own_redis import own_redis
-
-
-async def test_a_redis_without_the_modules_is_named(make_settings: MakeSettings, tmp_path: Path) -> None:
-    """The start ends with what is missing, and which Redis has it."""
-    with own_redis(tmp_path, modules=False) as plain, pytest.raises(SettingsError) as error:
-        async with open_redis(make_settings(REDIS_URL=plain.url)):
-            pass
-    assert str(error.value) == "REDIS_URL: this Redis lacks RedisJSON and RediSearch; Redis 8 has both, Redis Stack too"
 
 
 @pytest.mark.parametrize("login", ["", ":wrong@", "who:wrong@"])

@@ -1,4 +1,4 @@
-"""A Redis of a test's own, to freeze, kill and bring back."""
+"""A Redis of a test's own, to freeze, kill and start again."""
 
 import signal
 import subprocess
@@ -10,20 +10,17 @@ from pathlib import Path
 from redis import Redis
 from redis.exceptions import RedisError
 
+from harness.servers import server_under_test
 from local.process import free_port
-from local.redis import find_redis
 
 
 class OwnRedis:
-    """A redis-server on one port, whatever happens to it."""
+    """A server on one port, which stays the same when it is started again."""
 
-    def __init__(self, directory: Path, *, modules: bool = True) -> None:
+    def __init__(self, directory: Path) -> None:
         port = free_port()
         self.url = f"redis://127.0.0.1:{port}/0"
-        installation = find_redis()
-        self._command = [str(installation.server), "--port", str(port), "--save", "", "--dir", str(directory)]
-        for module in installation.modules if modules else ():
-            self._command += ["--loadmodule", str(module)]
+        self._command = [str(server_under_test()), "--port", str(port), "--save", "", "--dir", str(directory)]
         self.start()
 
     def start(self) -> None:
@@ -36,7 +33,7 @@ class OwnRedis:
                 time.sleep(0.05)
 
     def kill(self) -> None:
-        """End it at once, with all that it holds."""
+        """Kill it at once, with all its data."""
         self._process.kill()
         self._process.wait()
 
@@ -45,7 +42,7 @@ class OwnRedis:
         self._process.send_signal(signal.SIGSTOP)
 
     def thaw(self) -> None:
-        """Let it go on."""
+        """Let it answer again."""
         self._process.send_signal(signal.SIGCONT)
 
 
@@ -57,9 +54,9 @@ def _answers(client: Redis) -> bool:
 
 
 @contextmanager
-def own_redis(directory: Path, *, modules: bool = True) -> Generator[OwnRedis]:
+def own_redis(directory: Path) -> Generator[OwnRedis]:
     """Yield a Redis that ends with the block."""
-    redis = OwnRedis(directory, modules=modules)
+    redis = OwnRedis(directory)
     try:
         yield redis
     finally:

