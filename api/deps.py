@@ -1,4 +1,4 @@
-"""What handlers ask for; the only module of the front door that touches requests."""
+"""The dependencies of the routes; the only module that gives them access to the request."""
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Mapping
@@ -15,7 +15,7 @@ from fastapi.security.base import SecurityBase
 from starlette.requests import HTTPConnection
 from starlette.websockets import WebSocket
 
-from api.answer_cache.cache import Answers
+from api.answer_cache.cache import AnswerCache
 from api.answer_cache.single_flight import Piece
 from api.auth import ANONYMOUS, OPERATOR_NAME, Principal
 from api.drain import Drain
@@ -35,26 +35,26 @@ _T = TypeVar("_T")
 
 
 class Connection:
-    """The connection that a request came by."""
+    """The client's connection."""
 
     def __init__(self, request: Request) -> None:
         self._request = request
 
     @property
     def path(self) -> str:
-        """The path that was asked for."""
+        """The request's path."""
         return self._request.url.path
 
     def tell(self, headers: Mapping[str, str]) -> None:
-        """Have the answer carry headers, whatever becomes of the request."""
+        """Add headers to the response, also to an error response."""
         self._request.state.headers.update(headers)
 
     def ran(self, run_id: str) -> None:
-        """Have the request's log line name its run."""
+        """Add the run's id to the request's log line."""
         self._request.state.run_id = run_id
 
     async def while_open(self, work: Coroutine[Any, Any, _T]) -> _T:
-        """Return what `work` returns, or cancel it and raise ClientGone when the client hangs up first."""
+        """Return what `work` returns, or cancel it and raise ClientGone if the client disconnects first."""
         working = asyncio.create_task(work)
         gone = asyncio.create_task(self._gone())
         try:
@@ -72,14 +72,14 @@ class Connection:
 
 
 class _KeyScheme(SecurityBase):
-    """How OpenAPI describes keys; KeyMiddleware reads them."""
+    """Describes API keys in OpenAPI; KeyMiddleware reads them."""
 
     def __init__(self, name: str, model: SecurityBaseModel) -> None:
         self.scheme_name = name
         self.model = model
 
     async def __call__(self) -> None:
-        """Read nothing."""
+        """Do nothing."""
 
 
 _BEARER = _KeyScheme("bearer", HTTPBearerModel())
@@ -98,7 +98,7 @@ async def principal(
     bearer: Annotated[None, Security(_BEARER)],  # noqa: ARG001 - for OpenAPI
     header: Annotated[None, Security(_HEADER)],  # noqa: ARG001 - for OpenAPI
 ) -> Principal:
-    """Name the caller, whom KeyMiddleware has let in."""
+    """Return the caller that KeyMiddleware authenticated."""
     return connection.state.caller
 
 
@@ -110,7 +110,7 @@ async def _drain(connection: HTTPConnection) -> Drain:
     return connection.state.drain
 
 
-async def _answers(connection: HTTPConnection) -> Answers:
+async def _answer_cache(connection: HTTPConnection) -> AnswerCache:
     return connection.state.answers
 
 
@@ -126,7 +126,7 @@ async def _connection(request: Request) -> Connection:
     return Connection(request)
 
 
-AnswersDep = Annotated[Answers, Depends(_answers)]
+AnswerCacheDep = Annotated[AnswerCache, Depends(_answer_cache)]
 AgentDep = Annotated[SupportAgent, Depends(_agent)]
 ConnectionDep = Annotated[Connection, Depends(_connection)]
 DrainDep = Annotated[Drain, Depends(_drain)]
@@ -136,7 +136,7 @@ PrincipalDep = Annotated[Principal, Depends(principal)]
 
 
 class Meter:
-    """Counts what one caller asks."""
+    """Counts one caller's requests against the rate limit."""
 
     def __init__(self, limiter: RateLimiter | None, caller: str) -> None:
         self._limiter = limiter
@@ -164,14 +164,14 @@ async def _operator(caller: PrincipalDep, settings: SettingsDep) -> None:
 
 
 OPERATOR = Depends(_operator)
-"""For routes that are the operators' own, where there are keys."""
+"""For routes that need the operator's key, if keys are configured."""
 
 
 class LimitedRoute(APIRoute):
-    """A route whose requests count, before anything of a body is read."""
+    """A rate-limited route; a request counts before its body is read."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """Return what serves a request."""
+        """Return the handler, wrapped in the rate limit."""
         serve = super().get_route_handler()
 
         async def serve_some(request: Request) -> Response:
@@ -189,7 +189,7 @@ class LimitedRoute(APIRoute):
 
 
 async def _same_origin(websocket: WebSocket, settings: SettingsDep) -> None:
-    """Refuse a page of a foreign origin, which would use its visitor's address or cookies."""
+    """Refuse pages from foreign origins, which would act with their visitor's address or cookies."""
     origin = websocket.headers.get("origin")
     own = websocket.headers.get("host")
     ours = (*settings.allowed_origins, *((f"http://{own}", f"https://{own}") if own else ()))
@@ -199,13 +199,13 @@ async def _same_origin(websocket: WebSocket, settings: SettingsDep) -> None:
 
 
 SAME_ORIGIN = Depends(_same_origin)
-"""For WebSockets, which browsers open to any origin."""
+"""For WebSockets, since browsers let any page open them to any host."""
 
 
 async def _question(request: Request, query: Annotated[StreamQuery, Query()]) -> str:
     try:
         unquote_to_bytes(request.scope["query_string"]).decode()
-    except UnicodeDecodeError:  # Starlette would replace the bytes, and the model be asked something else
+    except UnicodeDecodeError:  # Starlette would replace the bytes, which changes the question
         error = {"type": "value_error", "loc": ("query", "question"), "msg": "must be percent-encoded UTF-8"}
         raise RequestValidationError([error]) from None
     return query.question
@@ -216,23 +216,23 @@ async def _fresh(cache_control: Annotated[str, Header()] = "") -> bool:
 
 
 FreshDep = Annotated[bool, Depends(_fresh)]
-"""Whether the client asks for an answer that was not kept."""
+"""Whether the client asks to bypass the answer cache."""
 
 
-async def _answering(
+async def _answer_stream(
     question: Annotated[str, Depends(_question)],
-    answers: AnswersDep,
+    cache: AnswerCacheDep,
     caller: PrincipalDep,
     connection: ConnectionDep,
     fresh: FreshDep,
 ) -> AsyncGenerator[AsyncIterator[Piece]]:
-    """Come by an answer and wait for its first token, so that a failure before it has a status of its own."""
-    async with answers.answering(question, AgentContext(tenant=caller.tenant), fresh=fresh) as answering:
-        pieces = answering.follow()
+    """Request an answer and wait for its first token, so that an earlier failure gets its own HTTP status."""
+    async with cache.request(question, AgentContext(tenant=caller.tenant), fresh=fresh) as request:
+        pieces = request.follow()
         first = await connection.while_open(_first(pieces))
         if isinstance(first, Failed):
             raise RUN_ERRORS[first.error]
-        connection.tell({"X-Cache": answering.outcome})
+        connection.tell({"X-Cache": request.cache_status})
         yield _chain(first, pieces, connection)
 
 
@@ -248,12 +248,16 @@ async def _chain(first: Piece, rest: AsyncIterator[Piece], connection: Connectio
         yield piece
 
 
-AnsweringDep = Annotated[AsyncIterator[Piece], Depends(_answering)]
-"""An answer from its first token on; it is let go with the connection."""
+AnswerStreamDep = Annotated[AsyncIterator[Piece], Depends(_answer_stream)]
+"""An answer from its first token on; the request for it ends with the connection."""
 
 IdempotencyKey = Annotated[
     str,
-    Header(min_length=1, max_length=255, description="The same key and body give the same run, also at once."),
+    Header(
+        min_length=1,
+        max_length=255,
+        description="Requests with the same key and body get the same run, also while it is in progress.",
+    ),
 ]
 
 
@@ -264,7 +268,7 @@ async def _turn(
     connection: ConnectionDep,
     idempotency_key: IdempotencyKey = "",
 ) -> Followed:
-    """Start a turn; what refuses it has a status of its own."""
+    """Start a turn before the response starts, so that a refusal gets its own HTTP status."""
     turn = agent.sessions.turn(
         body.message, body.session_id, AgentContext(tenant=caller.tenant, customer_id=body.customer_id)
     )
@@ -279,7 +283,7 @@ async def _turn(
 
 
 TurnDep = Annotated[Followed, Depends(_turn)]
-"""A turn that has begun, here or elsewhere."""
+"""A started turn, on this replica or another."""
 
 RunId = Annotated[RunName, Path()]
 SessionPath = Annotated[SessionId, Path()]
@@ -293,12 +297,15 @@ async def _found_run(run_id: RunId, agent: AgentDep, caller: PrincipalDep) -> Fo
 
 
 FoundRunDep = Annotated[Followed, Depends(_found_run)]
-"""A turn of the caller's."""
+"""The caller's turn with the id in the path."""
 
 
 LastEventId = Annotated[
     str,
-    Header(pattern=r"^([0-9a-f-]{36}:[0-9]{1,9})?$", description="The `<run_id>:<n>` that the client saw last."),
+    Header(
+        pattern=r"^([0-9a-f-]{36}:[0-9]{1,9})?$",
+        description="The id of the last event that the client received, `<run_id>:<n>`.",
+    ),
 ]
 
 
@@ -316,4 +323,4 @@ async def _last_event(
 
 
 LastEventDep = Annotated[int, Depends(_last_event)]
-"""How many of a run's events the client has."""
+"""The number of the last event that the client received; 0 for none."""

@@ -1,4 +1,4 @@
-"""How the service ends: it takes no new work, and lets what it has come to an end."""
+"""Graceful shutdown: the service refuses new work and lets its runs finish."""
 
 import asyncio
 import signal
@@ -16,64 +16,63 @@ from graph.runs.feed import Followed
 from graph.runs.turn import Turn
 
 GRACE = 7.0
-"""Seconds that runs have to end by themselves, the notice included."""
+"""Seconds after the signal in which runs may finish, SUPPORT_SHUTDOWN_NOTICE included."""
 
-_FLUSH = 0.5  # seconds that WebSockets have to say goodbye
+_FLUSH = 0.5  # seconds for WebSockets to send their close frames
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
-
 
 _Handler = Callable[[int, FrameType | None], Any] | int | None
 
 
-class Crowd:
-    """Those who do something at the moment."""
+class WaitGroup:
+    """Counts the members that are active, and waits until there are none."""
 
     def __init__(self) -> None:
-        self.gone = asyncio.Event()
-        self.gone.set()
+        self._empty = asyncio.Event()
+        self._empty.set()
         self._count = 0
 
     @contextmanager
-    def one(self) -> Generator[None]:
-        """Be one of them."""
+    def member(self) -> Generator[None]:
+        """Count as a member for as long as the block lasts."""
         self._count += 1
-        self.gone.clear()
+        self._empty.clear()
         try:
             yield
         finally:
             self._count -= 1
             if not self._count:
-                self.gone.set()
+                self._empty.set()
 
-    async def leave(self, seconds: float) -> None:
-        """Wait until none is left, for `seconds` at most."""
+    async def wait(self, seconds: float) -> None:
+        """Wait until no member is left, for at most `seconds`."""
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
-                await self.gone.wait()
+                await self._empty.wait()
 
 
 class Drain:
-    """Where the service stands between serving and its end."""
+    """The stages of a graceful shutdown."""
 
     def __init__(self) -> None:
         self.announced = asyncio.Event()
-        """Whoever asks is told to send no new work here."""
+        """The signal has arrived: /ready returns 503. New work is accepted until `begun`."""
         self.begun = asyncio.Event()
-        """No new work."""
+        """The notice is over: new work is refused."""
         self.over = asyncio.Event()
-        """Every run of ours has ended; streams that follow others' end now."""
-        self.sockets = Crowd()
+        """This replica's runs have ended; streams that follow other replicas' runs end now."""
+        self.sockets = WaitGroup()
         """The open WebSockets."""
-        self.followers = Crowd()
-        """Those who follow others' runs."""
+        self.followers = WaitGroup()
+        """The readers of other replicas' runs."""
 
     async def lacks(self, run: Followed, after: int) -> bool:
-        """Whether a run never had an `after`-th event; raises ShuttingDown where we end before that is known."""
+        """Return whether a run never had an `after`-th event; raises ShuttingDown if a shutdown interrupts this."""
         over = asyncio.create_task(self.over.wait())
         looking = asyncio.create_task(run.lacks(after))
         try:
-            with self.followers.one():
+            with self.followers.member():
                 await asyncio.wait((looking, over), return_when=asyncio.FIRST_COMPLETED)
             if not looking.done():
                 raise ShuttingDown
@@ -83,8 +82,8 @@ class Drain:
             looking.cancel()
 
     async def follow(self, run: Followed, after: int = 0) -> AsyncGenerator[tuple[int, Event]]:
-        """Follow a run, also another replica's, until it ends or we do, which is an event without a number."""
-        if isinstance(run, Turn):  # which we end ourselves
+        """Yield a run's numbered events, also another replica's; a shutdown ends them with a Failed numbered 0."""
+        if isinstance(run, Turn):  # SupportAgent.drain ends our own turns
             async for numbered in run.follow(after):
                 yield numbered
             return
@@ -92,7 +91,7 @@ class Drain:
         coming: asyncio.Future[tuple[int, Event]] | None = None
         events = run.follow(after)
         try:
-            with self.followers.one():
+            with self.followers.member():
                 while True:
                     coming = asyncio.ensure_future(anext(events))
                     await asyncio.wait((coming, over), return_when=asyncio.FIRST_COMPLETED)
@@ -111,11 +110,11 @@ class Drain:
 
 @asynccontextmanager
 async def draining(agent: SupportAgent, notice: float) -> AsyncGenerator[Drain]:
-    """Drain on SIGTERM or SIGINT, and only then hand the signal on to the server; a second one is handed on at once.
+    """Drain on SIGTERM or SIGINT, then pass the signal on to the server; a second signal is passed on at once.
 
-    The server would close its listeners at once, and with them the door to /ready. For `notice` seconds after SIGTERM
-    only /ready says that the service goes, so that nothing is refused which a balancer sends before it asks there
-    again; nobody balances what ends by Ctrl-C.
+    The server would close its listening sockets at once, and load balancers could no longer read /ready. For `notice`
+    seconds after SIGTERM /ready returns 503 while new work is still accepted, so that requests which a load balancer
+    sends before its next probe are not refused. SIGINT (Ctrl-C) has no notice, since no load balancer is involved.
     """
     drain = Drain()
     loop = asyncio.get_running_loop()
@@ -130,9 +129,9 @@ async def draining(agent: SupportAgent, notice: float) -> AsyncGenerator[Drain]:
         await asyncio.sleep(notice if number == signal.SIGTERM else 0)
         drain.begun.set()
         await agent.drain(give_up - time.monotonic())
-        await drain.followers.leave(give_up - time.monotonic())
+        await drain.followers.wait(give_up - time.monotonic())
         drain.over.set()
-        await drain.sockets.leave(_FLUSH)
+        await drain.sockets.wait(_FLUSH)
         _hand_on(servers[number], number, frame)
 
     def begin(number: int, frame: FrameType | None) -> None:

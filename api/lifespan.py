@@ -8,7 +8,7 @@ from typing import TypedDict
 
 from fastapi import FastAPI
 
-from api.answer_cache.cache import Answers
+from api.answer_cache.cache import AnswerCache
 from api.drain import Drain, draining
 from api.logs import log_run, masked_logs
 from api.rate_limit import RateLimiter
@@ -31,7 +31,7 @@ class State(TypedDict):
     """What requests find in `request.state`."""
 
     agent: SupportAgent
-    answers: Answers
+    answers: AnswerCache
     drain: Drain
     feedback: Feedback
     limiter: RateLimiter | None
@@ -58,7 +58,7 @@ def lifespan_for(settings: ServiceSettings) -> Callable[[FastAPI], AbstractAsync
             observers += [tracing.observe] if tracing else []
             drain = await stack.enter_async_context(draining(agent, settings.shutdown_notice))
             limiter = RateLimiter(redis, settings.rate_limit) if settings.rate_limit else None
-            answers = Answers(agent, redis, settings, drain)
+            answers = AnswerCache(agent, redis, settings, drain)
             stack.enter_context(_short_collections())
             yield State(
                 agent=agent,

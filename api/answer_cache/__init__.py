@@ -1,1 +1,1 @@
-"""The answer cache: what Redis keeps, and single-flight for those who ask at the same time."""
+"""The answer cache in Redis, and single-flight for identical questions that arrive at the same time."""

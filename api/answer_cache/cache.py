@@ -1,7 +1,7 @@
-"""Answers that are kept for whoever asks the same, and asked of the model once by all who ask at once.
+"""The answer cache: an identical question gets the cached answer, or shares the one in progress.
 
-The key of an answer is a hash of the tenant, of the question as people read it, and of all that answers depend on.
-While Redis is away nothing is kept, and those who ask at once share an answer on each replica.
+The key is a hash of the tenant, the normalised question and the version of everything that answers depend on: prompts,
+articles, models. While Redis is down nothing is cached, and requests share answers within each replica only.
 """
 
 import contextlib
@@ -17,8 +17,8 @@ from dataclasses import replace
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from api.answer_cache.single_flight import NOT_THE_MODELS, Errand, Flight, Piece
-from api.answer_cache.store import KeptAnswers, Outcome
+from api.answer_cache.single_flight import NOT_MODEL_FAILURES, Flight, Piece, Query
+from api.answer_cache.store import AnswerStore, CacheStatus
 from api.drain import Drain
 from api.settings import ServiceSettings
 from graph.agent import SupportAgent
@@ -32,71 +32,71 @@ from graph.observe.report import RunReport
 from graph.state import AgentContext
 
 
-class Answers:
-    """The answers that are kept, and those under way on this replica."""
+class AnswerCache:
+    """The cached answers, and those in progress on this replica."""
 
     def __init__(self, agent: SupportAgent, redis: Redis, settings: ServiceSettings, drain: Drain) -> None:
         self._agent = agent
         self._budget = settings.answer_timeout
         self._drain = drain
-        self._kept = KeptAnswers(redis, settings.cache_ttl)
+        self._store = AnswerStore(redis, settings.cache_ttl)
         self._flights: dict[str, Flight] = {}
 
     @asynccontextmanager
-    async def answering(
+    async def request(
         self, question: str, context: AgentContext, *, fresh: bool = False
-    ) -> AsyncGenerator["Answering"]:
-        """Come by an answer for as long as the block lasts.
+    ) -> AsyncGenerator["AnswerRequest"]:
+        """Request an answer; leaving the block stops waiting for it.
 
-        `fresh` asks the model whatever is kept, and keeps what it says. With a TTL of 0 nothing is kept or shared.
+        `fresh` bypasses the cached answer and replaces it with a new one. With a TTL of 0 nothing is cached or shared.
         """
         key = f"answer:{_digest(context.tenant, normalised(question), self._agent.version)}"
-        give_up = time.monotonic() + self._budget
-        errand = Errand(key, question, context, give_up, self._agent, self._kept, self._drain)
-        flights = None if fresh or not self._kept.ttl else self._flights
-        one = Answering(errand, flights)
+        deadline = time.monotonic() + self._budget
+        query = Query(key, question, context, deadline, self._agent, self._store, self._drain)
+        flights = None if fresh or not self._store.ttl else self._flights
+        request = AnswerRequest(query, flights)
         try:
-            await one.open()
-            yield one
+            await request.open()
+            yield request
         finally:
-            one.close()
-            self._kept.count(one.outcome)
+            request.close()
+            self._store.count(request.cache_status)
 
 
-class Answering:
-    """One request's way to its answer."""
+class AnswerRequest:
+    """One request for an answer: a cache hit, or a waiter of a flight."""
 
-    def __init__(self, errand: Errand, flights: dict[str, Flight] | None) -> None:
-        self._errand = errand
+    def __init__(self, query: Query, flights: dict[str, Flight] | None) -> None:
+        self._query = query
         self._flights = flights
         self._hit: Done | None = None
         self._flight: Flight | None = None
-        self._leads = False
+        self._started_flight = False
 
     @property
-    def outcome(self) -> Outcome:
-        """How the answer was come by, once some of it is there."""
+    def cache_status(self) -> CacheStatus:
+        """Hit, miss or coalesced; final once the first piece has arrived."""
         if self._hit:
             return "hit"
-        return "miss" if self._leads and self._flight and self._flight.asks else "coalesced"
+        return "miss" if self._started_flight and self._flight and self._flight.asks_model else "coalesced"
 
     async def open(self) -> None:
-        """Look for an answer that is kept, or that others wait for."""
-        if self._flights is not None and self._errand.key not in self._flights:
+        """Look up the cached answer, or join a flight."""
+        if self._flights is not None and self._query.key not in self._flights:
             with contextlib.suppress(RedisError):
-                await self._look()
+                await self._look_up()
         if not self._hit:
-            self._board(None, is_second=False)
+            self._join_flight(None, is_retry=False)
 
-    async def _look(self) -> None:
-        report = RunReport(str(uuid.uuid4()), self._errand.question, self._errand.context, is_hit=True)
-        if kept := await self._errand.kept.get(self._errand.key):
-            self._hit = replace(kept, run_id=report.run_id, tokens_used=0)
+    async def _look_up(self) -> None:
+        report = RunReport(str(uuid.uuid4()), self._query.question, self._query.context, is_hit=True)
+        if cached := await self._query.store.get(self._query.key):
+            self._hit = replace(cached, run_id=report.run_id, tokens_used=0)
             report.end(self._hit)
-            self._errand.agent.observe(report)
+            self._query.agent.observe(report)
 
     def close(self) -> None:
-        """Want no answer any more."""
+        """Stop waiting for the answer."""
         if self._flight:
             self._flight.leave()
 
@@ -106,13 +106,13 @@ class Answering:
             async for piece in self._pieces():
                 if isinstance(piece, Done):
                     return piece
-                if isinstance(piece, Failed) and not self._try_again(piece):
+                if isinstance(piece, Failed) and not self._retry(piece):
                     raise RUN_ERRORS[piece.error]
 
     async def follow(self) -> AsyncIterator[Piece]:
-        """Yield the answer's tokens as they come, then Done or Failed.
+        """Yield the answer's tokens as they arrive, then Done or Failed.
 
-        When another's request for it fails half-way, what is asked next goes on where that left off, or fails.
+        If a flight fails half-way, the next one continues the text, or the request fails where the texts differ.
         """
         shown = ""
         ending: Done | Failed | None = None
@@ -126,7 +126,7 @@ class Answering:
                         shown = said
                 elif isinstance(piece, Done):
                     ending = piece if said == shown else Failed(Interrupted.code)
-                elif not self._try_again(piece):
+                elif not self._retry(piece):
                     ending = piece
         yield ending
 
@@ -136,35 +136,40 @@ class Answering:
             yield self._hit
         elif self._flight:
             async for piece in self._flight.pieces():
-                # The answer is on the bill of the one who asked first.
-                is_free = isinstance(piece, Done) and self.outcome != "miss"
+                # Only the request that caused the model call pays for its tokens.
+                is_free = isinstance(piece, Done) and self.cache_status != "miss"
                 yield replace(piece, tokens_used=0) if is_free else piece
 
-    def _try_again(self, failed: Failed) -> bool:
-        """Board another flight after another's failure, unless it is the model's second or we are to end."""
+    def _retry(self, failed: Failed) -> bool:
+        """Join another flight after a failure; False if the failure is final.
+
+        It is final if this request's own model call failed, if the flight was already a retry after a model failure,
+        or if the service shuts down.
+        """
         flight = self._flight
-        if flight is None or flight.is_second or (flight.asks and self._leads):
+        if flight is None or flight.is_retry or (flight.asks_model and self._started_flight):
             return False
-        if failed.error == ShuttingDown.code and (flight.asks or self._errand.drain.over.is_set()):
+        if failed.error == ShuttingDown.code and (flight.asks_model or self._query.drain.over.is_set()):
             return False
         flight.leave()
-        self._board(flight.lead, is_second=failed.error not in NOT_THE_MODELS)
+        self._join_flight(flight.leader, is_retry=failed.error not in NOT_MODEL_FAILURES)
         return True
 
-    def _board(self, past: str | None, *, is_second: bool) -> None:
-        flights, key = self._flights, self._errand.key
+    def _join_flight(self, failed_leader: str | None, *, is_retry: bool) -> None:
+        """Join the flight in progress, or start one."""
+        flights, key = self._flights, self._query.key
         flight = flights.get(key) if flights is not None else None
-        self._leads = flight is None
+        self._started_flight = flight is None
         if flight is None:
-            flight = Flight(self._errand, flights, past, is_second=is_second)
+            flight = Flight(self._query, flights, failed_leader, is_retry=is_retry)
             if flights is not None:
                 flights[key] = flight
-        flight.enter()
+        flight.join()
         self._flight = flight
 
 
 def normalised(question: str) -> str:
-    """Return what questions that people read alike have in common: NFKC, without case, single spaces."""
+    """Return the question in Unicode NFKC, case-folded, with single spaces."""
     return " ".join(unicodedata.normalize("NFKC", question).casefold().split())
 
 

@@ -1,4 +1,8 @@
-"""Single-flight: those who ask the same at the same time share one answer, on one replica and across replicas."""
+"""Single-flight: identical questions that arrive at the same time share one answer, within and across replicas.
+
+On each replica, requests for the same answer wait for one Flight. Across replicas, one flight becomes the leader and
+asks the model; the flights of the other replicas follow its events in Redis.
+"""
 
 import asyncio
 import contextlib
@@ -10,7 +14,7 @@ from dataclasses import dataclass
 from redis.asyncio.lock import Lock
 from redis.exceptions import LockError, RedisError
 
-from api.answer_cache.store import KeptAnswers, Look, name_of
+from api.answer_cache.store import AnswerStore, Snapshot, leader_name
 from api.drain import Drain
 from graph.agent import SupportAgent
 from graph.errors import (
@@ -30,86 +34,89 @@ from graph.runs.run import Run
 from graph.state import AgentContext
 
 Piece = Token | Done | Failed
-"""What an answer comes in: tokens, then one of the others."""
+"""One event of an answer: tokens, then Done or Failed."""
 
-NOT_THE_MODELS = frozenset({Cancelled.code, Interrupted.code, ShuttingDown.code})
-"""Errors after which another request may well get an answer."""
+NOT_MODEL_FAILURES = frozenset({Cancelled.code, Interrupted.code, ShuttingDown.code})
+"""Errors that say nothing about the model, so a retry is likely to succeed."""
 
-_RENEW = 1.5  # seconds between two renewals of a lead
-_LOOK = 0.05  # seconds between two looks at what another replica writes, and between two times that it writes
+_RENEW_INTERVAL = 1.5  # seconds between two renewals of the leader's lock
+_POLL_INTERVAL = 0.05  # seconds between two polls by a follower, and between two writes by the leader
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Errand:
-    """What shall be asked, and by what means."""
+class Query:
+    """A question, and what is needed to answer it."""
 
     key: str
-    """Where the answer is kept."""
+    """The Redis key of the answer."""
     question: str
     context: AgentContext
-    give_up: float
-    """When there must be an answer, on the monotonic clock."""
+    deadline: float
+    """When the answer must be complete, on the monotonic clock."""
     agent: SupportAgent
-    kept: KeptAnswers
+    store: AnswerStore
     drain: Drain
 
 
 class Flight(Feed):
-    """An answer that this replica or another asks for, and all here who want it; its events are Pieces."""
+    """One answer in progress, from this replica or another, and the requests of this replica that wait for it.
+
+    Its events are Pieces. `flights` holds this replica's flights by key; None means that the answer is not shared.
+    """
 
     def __init__(
-        self, errand: Errand, flights: dict[str, "Flight"] | None, past: str | None, *, is_second: bool
+        self, query: Query, flights: dict[str, "Flight"] | None, failed_leader: str | None, *, is_retry: bool
     ) -> None:
         super().__init__()
-        self.asks = False
-        """This replica asks the model."""
-        self.is_second = is_second
-        """The model has failed before: when it fails again, nobody tries a third time."""
-        self.lead = past
-        """The name of the lead that asks, or did."""
-        self._past = past  # has failed, and may not have let go of its lock yet
-        self._errand = errand
+        self.asks_model = False
+        """Whether this replica asks the model."""
+        self.is_retry = is_retry
+        """Whether the model has failed once already; after a second failure there is no retry."""
+        self.leader = failed_leader
+        """The name of the latest leader."""
+        self._failed_leader = failed_leader  # may still hold its lock
+        self._query = query
         self._flights = flights
-        self._passengers = 0
+        self._waiters = 0
         self._text = ""
-        self._told = 0
-        self._tells = False
+        self._published = 0
+        self._is_leader = False
         self._run: Run | None = None
-        self._task = asyncio.create_task(self._fly())
+        self._task = asyncio.create_task(self._execute())
 
-    def enter(self) -> None:
-        """Have one more who wants it."""
-        self._passengers += 1
+    def join(self) -> None:
+        """Add a waiter."""
+        self._waiters += 1
 
     def leave(self) -> None:
-        """Have one less; without any, here or on another replica, it is over."""
-        self._passengers -= 1
-        if not self._passengers and not self._tells:
-            self._stop()
+        """Remove a waiter; without waiters the flight is cancelled, unless other replicas follow it."""
+        self._waiters -= 1
+        if not self._waiters and not self._is_leader:
+            self._cancel()
 
     async def pieces(self) -> AsyncIterator[Piece]:
-        """Yield what there is of the answer, then the rest as it comes."""
+        """Yield the pieces so far, then the rest as they arrive."""
         async for _, event in self.follow():
             if isinstance(event, Piece):
                 yield event
 
-    def _stop(self) -> None:
+    def _cancel(self) -> None:
         self._forget()
         if self._run:
             self._run.cancel()
 
     def _forget(self) -> None:
-        if self._flights and self._flights.get(self._errand.key) is self:
-            del self._flights[self._errand.key]
+        if self._flights and self._flights.get(self._query.key) is self:
+            del self._flights[self._query.key]
 
-    async def _fly(self) -> None:
+    async def _execute(self) -> None:
         try:
-            ending = await (self._ask() if self._flights is None else self._share())
+            ending = await (self._ask_model() if self._flights is None else self._share())
         except RunError as error:
             ending = Failed(error.code)
-        except Exception as error:  # noqa: BLE001 - whoever waits is told
+        except Exception as error:  # noqa: BLE001 - the waiters get it as an event
             _log.error(kind_and_place(error))
             ending = Failed(InternalError.code)
         self._forget()
@@ -117,131 +124,132 @@ class Flight(Feed):
 
     async def _share(self) -> Done | Failed:
         try:
-            return await self._share_with_replicas()
+            return await self._share_across_replicas()
         except RedisError:
             if self._text:
                 raise Interrupted from None
-            return await self._ask()
+            return await self._ask_model()
 
-    async def _share_with_replicas(self) -> Done | Failed:
-        key, kept = self._errand.key, self._errand.kept
-        while (lock := await kept.lead(key)) is None:
-            with self._errand.drain.followers.one():
-                ending = await self._follow_lead()
+    async def _share_across_replicas(self) -> Done | Failed:
+        key, store = self._query.key, self._query.store
+        while (lock := await store.become_leader(key)) is None:
+            with self._query.drain.followers.member():
+                ending = await self._follow_leader()
             if ending:
                 return ending
         try:
-            if (answer := await kept.get(key)) and self._continues(answer.answer):
+            if (answer := await store.get(key)) and self._emit_rest(answer.answer):
                 return answer
             ending = await self._lead(lock)
-            if isinstance(ending, Failed) and ending.error not in NOT_THE_MODELS:
-                await kept.tell_failure(key, name_of(lock), ending.error)
+            if isinstance(ending, Failed) and ending.error not in NOT_MODEL_FAILURES:
+                await store.publish_failure(key, leader_name(lock), ending.error)
             return ending
         finally:
             with contextlib.suppress(RedisError, LockError):
                 await lock.release()
 
-    async def _follow_lead(self) -> Done | Failed | None:
-        """Say what another replica is told, and how that ended; None where it is gone and has said nothing."""
-        lead: str | None = None
+    async def _follow_leader(self) -> Done | Failed | None:
+        """Emit what the leader publishes, and return its final event; None if this replica is to take over."""
+        leader: str | None = None
         known = 0
-        while self._passengers:
-            if self._errand.drain.over.is_set():
+        while self._waiters:
+            if self._query.drain.over.is_set():
                 raise ShuttingDown
-            look = await self._errand.kept.look(self._errand.key, lead, known)
-            for event in look.events:
+            snapshot = await self._query.store.poll(self._query.key, leader, known)
+            for event in snapshot.events:
                 if isinstance(event, Done | Failed):
                     return event
                 if isinstance(event, Token):
-                    self._say(event.text)
-            if look.kept and self._continues(look.kept.answer):
-                return look.kept
-            known += len(look.events)
-            if lead is None and look.lead and look.lead != self._past:
-                lead = self.lead = look.lead  # and count as its reader at once
+                    self._emit_text(event.text)
+            if snapshot.answer and self._emit_rest(snapshot.answer.answer):
+                return snapshot.answer
+            known += len(snapshot.events)
+            if leader is None and snapshot.leader and snapshot.leader != self._failed_leader:
+                leader = self.leader = snapshot.leader  # poll again at once, which registers as its follower
                 continue
-            if look.lead is None or look.lead != (lead or self._past):
-                self._check(look)
+            if snapshot.leader is None or snapshot.leader != (leader or self._failed_leader):
+                self._check_takeover(snapshot)
                 return None
-            await asyncio.sleep(_LOOK)
+            await asyncio.sleep(_POLL_INTERVAL)
         raise Cancelled
 
-    def _check(self, look: Look) -> None:
-        """Raise RunError unless this replica may ask, now that the other is gone."""
-        if look.failure and look.failure[0] != self._past:
-            self.lead, code = look.failure
+    def _check_takeover(self, snapshot: Snapshot) -> None:
+        """Raise RunError unless this replica may ask the model now that the leader is gone."""
+        if snapshot.failure and snapshot.failure[0] != self._failed_leader:
+            self.leader, code = snapshot.failure
             raise RUN_ERRORS.get(code, ModelUnavailable)("another replica failed")
         if self._text:
             raise Interrupted
 
     async def _lead(self, lock: Lock) -> Done | Failed:
-        """Ask the model, and tell those who asked other replicas what it says."""
-        self._tells = True
-        self.lead = lead = name_of(lock)
-        landed = asyncio.Event()
-        telling = asyncio.create_task(self._tell(lock, landed))
+        """Ask the model, and publish its events to the other replicas."""
+        self._is_leader = True
+        self.leader = leader = leader_name(lock)
+        ended = asyncio.Event()
+        publishing = asyncio.create_task(self._publish(lock, ended))
         try:
-            ending = await self._ask()
+            ending = await self._ask_model()
         finally:
-            landed.set()
-            await asyncio.wait([telling])
-        if self._told or not _is_whole(ending):  # else they find it kept
+            ended.set()
+            await asyncio.wait([publishing])
+        if self._published or not _is_whole(ending):  # otherwise followers read the cached answer
             with contextlib.suppress(RedisError):
-                rest = [*self._events[self._told :], ending]
-                await self._errand.kept.tell(self._errand.key, lead, self._told, rest)
+                rest = [*self._events[self._published :], ending]
+                await self._query.store.publish(self._query.key, leader, self._published, rest)
         return ending
 
-    async def _tell(self, lock: Lock, landed: asyncio.Event) -> None:
-        renew_at = time.monotonic() + _RENEW
+    async def _publish(self, lock: Lock, ended: asyncio.Event) -> None:
+        """Publish new events and renew the lock until `ended`; cancel the run when nobody waits for it."""
+        renew_at = time.monotonic() + _RENEW_INTERVAL
         while True:
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_LOOK):
-                    await landed.wait()
-            if landed.is_set():
+                async with asyncio.timeout(_POLL_INTERVAL):
+                    await ended.wait()
+            if ended.is_set():
                 return
             with contextlib.suppress(RedisError, LockError):
                 if time.monotonic() > renew_at:
-                    await self._errand.kept.renew(self._errand.key, lock)
-                    renew_at = time.monotonic() + _RENEW
-                if new := self._events[self._told :]:
-                    await self._errand.kept.tell(self._errand.key, name_of(lock), self._told, new)
-                    self._told += len(new)
-            if not await self._is_wanted(name_of(lock)):
-                self._stop()
+                    await self._query.store.renew(self._query.key, lock)
+                    renew_at = time.monotonic() + _RENEW_INTERVAL
+                if new := self._events[self._published :]:
+                    await self._query.store.publish(self._query.key, leader_name(lock), self._published, new)
+                    self._published += len(new)
+            if not await self._is_wanted(leader_name(lock)):
+                self._cancel()
 
-    async def _is_wanted(self, lead: str) -> bool:
-        is_read = False
-        if not self._passengers:
+    async def _is_wanted(self, leader: str) -> bool:
+        is_followed = False
+        if not self._waiters:
             with contextlib.suppress(RedisError):
-                is_read = await self._errand.kept.is_read(self._errand.key, lead)
-        return is_read or self._passengers > 0
+                is_followed = await self._query.store.has_followers(self._query.key, leader)
+        return is_followed or self._waiters > 0
 
-    async def _ask(self) -> Done | Failed:
-        if not self._passengers:
+    async def _ask_model(self) -> Done | Failed:
+        if not self._waiters:
             raise Cancelled
-        self.asks = True
-        budget = self._errand.give_up - time.monotonic()
+        self.asks_model = True
+        budget = self._query.deadline - time.monotonic()
         if budget <= 0:
-            raise ModelTimeout("others had no answer either")
-        self._run = self._errand.agent.stream(self._errand.question, self._errand.context, budget)
+            raise ModelTimeout("the time budget ran out before this replica could ask the model")
+        self._run = self._query.agent.stream(self._query.question, self._query.context, budget)
         async for _, event in self._run.follow():
             if isinstance(event, Token):
-                self._say(event.text)
+                self._emit_text(event.text)
             elif isinstance(event, Done | Failed):
-                if isinstance(event, Done) and event.complete and self._errand.kept.ttl:
-                    await self._errand.kept.keep(self._errand.key, event)
+                if isinstance(event, Done) and event.complete and self._query.store.ttl:
+                    await self._query.store.put(self._query.key, event)
                 return event
         raise AssertionError("a run ends with Done or Failed")
 
-    def _continues(self, answer: str) -> bool:
-        """Say the rest of an answer; return whether what was said is its beginning."""
+    def _emit_rest(self, answer: str) -> bool:
+        """Emit the rest of an answer; return False if it does not start with the text emitted so far."""
         if not answer.startswith(self._text):
             return False
         if len(answer) > len(self._text):
-            self._say(answer[len(self._text) :])
+            self._emit_text(answer[len(self._text) :])
         return True
 
-    def _say(self, text: str) -> None:
+    def _emit_text(self, text: str) -> None:
         self._text += text
         self._emit(Token(text))
 

@@ -1,9 +1,10 @@
-"""What Redis holds of answers, for all replicas.
+"""What Redis stores for the answer cache, shared by all replicas.
 
-`answer:<key>` is an answer that is kept. `answer:<key>:lock` is held by the replica that asks the model, and expires
-with it; its value names the lead. `answer:<key>:<lead>` is a stream of the tokens and the ending of what the lead gets,
-for those who asked other replicas; `answer:<key>:<lead>:read` exists while there are any. `answer:<key>:failed` tells
-those who come late, for a moment, that the model gave no answer.
+`answer:<key>` is a cached answer. `answer:<key>:lock` is the lock of the leader: the replica that asks the model for
+this answer. The lock's value is the leader's name, and the lock expires when the leader dies. `answer:<key>:<leader>`
+is a stream of the leader's tokens and final event, for the followers: replicas with requests for the same answer.
+`answer:<key>:<leader>:read` exists while there are followers. `answer:<key>:failed` tells late followers, for a moment,
+that the model failed.
 """
 
 import contextlib
@@ -23,113 +24,117 @@ from graph.runs.locks import Locks
 from graph.runs.log import write_once
 
 STATISTICS = "answers"
-"""The hash in Redis that counts hits, misses and coalesced requests."""
+"""The Redis hash that counts hits, misses and coalesced requests."""
 
-_ALIVE = 5  # seconds after which a replica that does not renew its lead counts as gone
-_FAILED = 500  # milliseconds that a failure is news, several times a look at it
-_READ = 1  # seconds that a look at another replica's answer counts as reading it
+_LEASE = 5  # seconds until the lock of a leader that does not renew it expires
+_FAILURE_TTL = 500  # milliseconds that a failure stays visible: several poll intervals
+_READER_TTL = 1  # seconds that one poll counts as a follower
 
-Outcome = Literal["hit", "miss", "coalesced"]
+CacheStatus = Literal["hit", "miss", "coalesced"]
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
-    """What there is of an answer that another replica asks for."""
+class Snapshot:
+    """The state of an answer in Redis, as a follower sees it."""
 
-    kept: Done | None
-    lead: str | None
-    """Who asks at the moment."""
+    answer: Done | None
+    """The cached answer."""
+    leader: str | None
+    """The name of the current leader."""
     failure: tuple[str, str] | None
-    """Who got no answer of the model a moment ago, and why: the lead's name and an error's code."""
+    """The name of a leader whose model failed a moment ago, and the error's code."""
     events: Sequence[Event]
-    """What followed the events that were known."""
+    """The leader's events that the follower does not have yet."""
 
 
-class KeptAnswers:
+class AnswerStore:
     """The answers in Redis; methods raise RedisError unless they say otherwise."""
 
     def __init__(self, redis: Redis, ttl: int) -> None:
         self.ttl = ttl
-        """Seconds that an answer is kept; 0 for none."""
+        """Seconds until a cached answer expires; 0 turns the cache off."""
         self._redis = redis
-        self._locks = Locks(redis, _ALIVE)
-        self._counted: Counter[Outcome] = Counter()
+        self._locks = Locks(redis, _LEASE)
+        self._counted: Counter[CacheStatus] = Counter()
 
-    def count(self, outcome: Outcome) -> None:
-        """Count a request, in Redis with the next look at what is kept."""
-        answers.add(1, {"cache": outcome})
-        self._counted[outcome] += 1
+    def count(self, status: CacheStatus) -> None:
+        """Count a request; the next `get` writes the counts to Redis."""
+        answers.add(1, {"cache": status})
+        self._counted[status] += 1
 
     async def get(self, key: str) -> Done | None:
-        """Return the answer that is kept, if any."""
+        """Return the cached answer, or None."""
         pipe = self._redis.pipeline(transaction=False)
         pipe.get(key)
         counted, self._counted = self._counted, Counter()
-        for outcome, count in counted.items():
-            pipe.hincrby(STATISTICS, outcome, count)
+        for status, count in counted.items():
+            pipe.hincrby(STATISTICS, status, count)
         try:
-            return _done((await pipe.execute())[0])
+            return _answer((await pipe.execute())[0])
         except RedisError:
             self._counted += counted
             raise
 
-    async def keep(self, key: str, done: Done) -> None:
-        """Keep an answer, if Redis can be reached."""
+    async def put(self, key: str, answer: Done) -> None:
+        """Cache an answer; ignores RedisError."""
         with contextlib.suppress(RedisError):
-            await self._redis.set(key, events_json.dump_json(done), ex=self.ttl)
+            await self._redis.set(key, events_json.dump_json(answer), ex=self.ttl)
 
-    async def lead(self, key: str) -> Lock | None:
-        """Become the one who asks the model; None where another is."""
+    async def become_leader(self, key: str) -> Lock | None:
+        """Take the leader's lock; None if another replica holds it."""
         return await self._locks.take(_lock(key))
 
     async def renew(self, key: str, lock: Lock) -> None:
-        """Go on being the one who asks; raises LockError too."""
-        await self._redis.expire(_log(key, name_of(lock)), _ALIVE)
+        """Extend the leader's lock and the life of its stream; raises LockError too."""
+        await self._redis.expire(_stream(key, leader_name(lock)), _LEASE)
         await lock.reacquire()
 
-    async def tell(self, key: str, lead: str, after: int, events: Sequence[Event]) -> None:
-        """Write the events that follow the `after`-th."""
+    async def publish(self, key: str, leader: str, after: int, events: Sequence[Event]) -> None:
+        """Append events to the leader's stream, which holds `after` events already."""
         pipe = self._redis.pipeline(transaction=True)
         for number, event in enumerate(events, after + 1):
-            pipe.xadd(_log(key, lead), {"event": events_json.dump_json(event)}, id=f"0-{number}")
-        pipe.expire(_log(key, lead), _ALIVE)
+            pipe.xadd(_stream(key, leader), {"event": events_json.dump_json(event)}, id=f"0-{number}")
+        pipe.expire(_stream(key, leader), _LEASE)
         await write_once(pipe)
 
-    async def tell_failure(self, key: str, lead: str, code: str) -> None:
-        """Say why the model gave no answer, as against nobody having waited for it; if Redis can be reached."""
+    async def publish_failure(self, key: str, leader: str, code: str) -> None:
+        """Tell late followers why the model failed; ignores RedisError.
+
+        Without it they take over, as they do from a leader that died or that nobody waited for.
+        """
         with contextlib.suppress(RedisError):
-            await self._redis.set(f"{key}:failed", f"{lead} {code}", px=_FAILED)
+            await self._redis.set(f"{key}:failed", f"{leader} {code}", px=_FAILURE_TTL)
 
-    async def is_read(self, key: str, lead: str) -> bool:
-        """Whether somebody reads what the lead writes."""
-        return bool(await self._redis.exists(_readers(key, lead)))
+    async def has_followers(self, key: str, leader: str) -> bool:
+        """Return whether a follower polled the leader's stream within the last second."""
+        return bool(await self._redis.exists(_readers(key, leader)))
 
-    async def look(self, key: str, lead: str | None, after: int) -> Look:
-        """Look at an answer of which the lead's first `after` events are known, and count as reading it."""
+    async def poll(self, key: str, leader: str | None, after: int) -> Snapshot:
+        """Return the events after the leader's first `after` ones, and register as its follower."""
         pipe = self._redis.pipeline(transaction=False)
         pipe.mget(key, _lock(key), f"{key}:failed")
-        if lead:  # after its lock, so that a lock that is gone has left its ending
-            pipe.xrange(_log(key, lead), min=f"(0-{after}")
-            pipe.set(_readers(key, lead), 1, ex=_READ)
-        (kept, asking, failed), *log = await pipe.execute()
+        if leader:  # read after the lock: a leader that has released it has written its final event
+            pipe.xrange(_stream(key, leader), min=f"(0-{after}")
+            pipe.set(_readers(key, leader), 1, ex=_READER_TTL)
+        (cached, holder, failed), *stream = await pipe.execute()
         events: list[Event] = []
-        for name, entry in log[0] if lead else ():
+        for name, entry in stream[0] if leader else ():
             if name != b"0-%d" % (after + len(events) + 1):  # some have expired
                 break
             events.append(events_json.validate_json(entry[b"event"]))
         failure = tuple(failed.decode().split()) if failed else None
-        return Look(_done(kept), asking and asking.decode(), failure, events)
+        return Snapshot(_answer(cached), holder and holder.decode(), failure, events)
 
 
-def name_of(lock: Lock) -> str:
-    """Return the name of the lead that holds the lock."""
+def leader_name(lock: Lock) -> str:
+    """Return the name of the leader that holds the lock."""
     return lock.local.token.decode()
 
 
-def _done(kept: bytes | str | None) -> Done | None:
+def _answer(cached: bytes | str | None) -> Done | None:
     try:
-        event = events_json.validate_json(kept) if kept else None
-    except ValidationError:  # another version's
+        event = events_json.validate_json(cached) if cached else None
+    except ValidationError:  # written by another version
         return None
     return event if isinstance(event, Done) else None
 
@@ -138,9 +143,9 @@ def _lock(key: str) -> str:
     return f"{key}:lock"
 
 
-def _log(key: str, lead: str) -> str:
-    return f"{key}:{lead}"
+def _stream(key: str, leader: str) -> str:
+    return f"{key}:{leader}"
 
 
-def _readers(key: str, lead: str) -> str:
-    return f"{key}:{lead}:read"
+def _readers(key: str, leader: str) -> str:
+    return f"{key}:{leader}:read"

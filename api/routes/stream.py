@@ -1,11 +1,11 @@
-"""GET /stream: one question, its answer as it is written."""
+"""GET /stream: one question, its answer streamed token by token."""
 
 from collections.abc import AsyncIterator
 
 from fastapi import APIRouter
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
-from api.deps import AnsweringDep, ConnectionDep, LimitedRoute
+from api.deps import AnswerStreamDep, ConnectionDep, LimitedRoute
 from api.errors import documented
 from api.sse import plain
 
@@ -13,11 +13,11 @@ router = APIRouter(tags=["questions"], route_class=LimitedRoute)
 
 
 @router.get("/stream", response_class=EventSourceResponse, responses=documented(401, 422, 429, 500, 503, 504))
-async def stream(answering: AnsweringDep, connection: ConnectionDep) -> AsyncIterator[ServerSentEvent]:
+async def stream(answer: AnswerStreamDep, connection: ConnectionDep) -> AsyncIterator[ServerSentEvent]:
     """Stream the answer: `data: <text>` for each token, then `data: [DONE]`.
 
-    A failure before the first token has its own status; after it, one `error` event with a problem ends
-    the stream.
+    A failure before the first token has its own HTTP status. After the first token, one `error` event with a problem
+    ends the stream.
     """
-    async for event in plain(answering, connection.path):
+    async for event in plain(answer, connection.path):
         yield event

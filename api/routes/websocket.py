@@ -1,10 +1,10 @@
 """WS /chat: a conversation over one connection, in two forms.
 
-Text: a message in, the answer's tokens out, then `[DONE]`; what can't be answered closes the connection.
+Text: a message in, the answer's tokens out, then `[DONE]`; an error closes the connection.
 `support.v1`: `{"message": …}` or `{"type": "cancel"}` in, the typed events out as `{"id", "event", "data"}`.
 
-Close codes: 1001 the service shuts down, 1003 a binary frame, 1008 a message that can't be accepted, or too many,
-1009 one that is too large, 1011 no answer, 1013 too many requests (both text form). The turn ends with the connection.
+Close codes: 1001 shutdown, 1003 a binary frame, 1008 an invalid message or too many messages, 1009 a message that is
+too large, 1011 no answer, 1013 rate limit exceeded (both text form only). Closing the connection cancels the turn.
 """
 
 import asyncio
@@ -31,7 +31,7 @@ from graph.state import AgentContext, Question
 
 PROTOCOL = "support.v1"
 
-_WAITING = 8  # messages that may wait for their turn, or be refused during one
+_WAITING = 8  # messages that may be queued, or be refused during one turn
 
 GOING_AWAY, UNSUPPORTED, POLICY, TOO_LARGE, NO_ANSWER, TRY_LATER = 1001, 1003, 1008, 1009, 1011, 1013
 
@@ -48,7 +48,7 @@ async def websocket_chat(
     settings: SettingsDep,
     session_id: Annotated[SessionId | None, Query()] = None,
 ) -> None:
-    """Serve one connection until either side ends it."""
+    """Serve one connection until either side closes it."""
     is_typed = PROTOCOL in websocket.scope["subprotocols"]
     await websocket.accept(PROTOCOL if is_typed else None)
     form = TypedForm(websocket) if is_typed else TextForm(websocket)
@@ -61,21 +61,21 @@ async def websocket_chat(
         session_id=session_id or uuid.uuid4().hex,
         most_bytes=settings.max_body,
     )
-    with drain.sockets.one():
+    with drain.sockets.member():
         code = await conversation.converse(drain.begun)
         if code is not None and websocket.application_state is WebSocketState.CONNECTED:
-            with contextlib.suppress(WebSocketDisconnect, RuntimeError):  # the client may have left meanwhile
+            with contextlib.suppress(WebSocketDisconnect, RuntimeError):  # the client may have disconnected meanwhile
                 await websocket.close(code, form.reason)
 
 
 class Form(Protocol):
-    """How messages and events look on the wire."""
+    """The wire format of messages and events."""
 
     reason: str
-    """Said when the connection is closed."""
+    """The reason in the close frame."""
 
     async def read(self, text: str) -> str | None:
-        """Return the customer's message, or None for a wish to cancel; raises ValueError after saying why not."""
+        """Return the customer's message, or None to cancel the turn; raises ValueError after it reports why."""
         ...
 
     async def send(self, run_id: str, n: int, event: Event) -> None:
@@ -83,7 +83,7 @@ class Form(Protocol):
         ...
 
     async def refuse(self, problem: Problem) -> int | None:
-        """Say why there is no answer; return the code to close with, if any."""
+        """Report why there is no answer; return the code to close with, if any."""
         ...
 
 
@@ -102,7 +102,7 @@ class TextForm:
         return message
 
     async def send(self, run_id: str, n: int, event: Event) -> None:  # noqa: ARG002 - the text form names no run
-        """Send what a reader of text can use."""
+        """Send a token, or `[DONE]`; other events have no text form."""
         if isinstance(event, Token):
             for piece in unforgeable(event.text):
                 await self._websocket.send_text(piece)
@@ -110,7 +110,7 @@ class TextForm:
             await self._websocket.send_text(DONE)
 
     async def refuse(self, problem: Problem) -> int | None:
-        """Close: text has no word for an error that an answer could not forge."""
+        """Close the connection, since an answer could forge any error message in text."""
         self.reason = problem.type
         return TRY_LATER if problem.status == 429 else NO_ANSWER
 
@@ -124,7 +124,7 @@ class TypedForm:
         self.reason = ""
 
     async def read(self, text: str) -> str | None:
-        """Return the message, or None for a wish to cancel; raises ValueError after an `error` event."""
+        """Return the message, or None to cancel the turn; raises ValueError after an `error` event."""
         try:
             frame = json.loads(text)
         except (ValueError, RecursionError):
@@ -147,7 +147,7 @@ class TypedForm:
         await self._say(event_id(run_id, n), event.event, plain)
 
     async def refuse(self, problem: Problem) -> int | None:
-        """Send an `error` event that belongs to no run; the connection stays."""
+        """Send an `error` event that belongs to no run; the connection stays open."""
         await self._say(None, "error", problem.model_dump())
         return None
 
@@ -156,7 +156,7 @@ class TypedForm:
 
 
 class Conversation:
-    """One connection: a reader that never stops, and one turn at a time."""
+    """One connection: reads messages all the time, and answers them one turn at a time."""
 
     def __init__(
         self,
@@ -184,7 +184,7 @@ class Conversation:
         self._turn: Turn | None = None
 
     async def converse(self, ending: asyncio.Event) -> int | None:
-        """Return the code to close with, or None where the client has left."""
+        """Return the code to close with, or None if the client has disconnected."""
         tasks = [asyncio.create_task(self._read()), asyncio.create_task(self._answer(ending))]
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -199,7 +199,7 @@ class Conversation:
         except RuntimeError:
             if WebSocketState.CONNECTED is self._websocket.client_state is self._websocket.application_state:
                 raise
-            return None  # it left while we were sending
+            return None  # the client disconnected while we were sending
 
     async def _read(self) -> int | None:
         while (frame := await self._websocket.receive())["type"] != "websocket.disconnect":
@@ -220,7 +220,7 @@ class Conversation:
         if message is None:
             if self._turn:
                 self._turn.cancel()
-            self._unwanted = self._busy and not self._turn  # the message is here, its turn is not yet
+            self._unwanted = self._busy and not self._turn  # the message has arrived, its turn has not started
         elif isinstance(self._form, TypedForm) and self._busy:
             if self._too_many():
                 return POLICY
@@ -273,7 +273,7 @@ class Conversation:
         return None
 
     async def _next(self, ending: asyncio.Event) -> str | None:
-        """Return the next message, or None once the service drains."""
+        """Return the next message, or None when the service drains."""
         waiting = asyncio.create_task(self._waiting.get())
         ended = asyncio.create_task(ending.wait())
         try:

@@ -18,7 +18,7 @@ from redis.asyncio.lock import Lock
 from starlette.types import Send
 
 from api.answer_cache.cache import normalised
-from api.answer_cache.store import STATISTICS, KeptAnswers, Look
+from api.answer_cache.store import STATISTICS, AnswerStore, Snapshot
 from api.auth import digest, new_key
 from conftest import Serve
 from graph import prompts
@@ -394,14 +394,14 @@ async def test_who_comes_when_the_model_has_failed_is_told_how(
     serve: Serve, redis: Redis, model: ScriptedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """On other replicas, and too late to be told by the one that asked."""
-    look = KeptAnswers.look
+    poll = AnswerStore.poll
 
-    async def late(kept: KeptAnswers, key: str, lead: str | None, after: int) -> Look:
+    async def late(store: AnswerStore, key: str, leader: str | None, after: int) -> Snapshot:
         while await redis.exists(f"{key}:lock"):
             await asyncio.sleep(0.01)
-        return await look(kept, key, lead, after)
+        return await poll(store, key, leader, after)
 
-    monkeypatch.setattr(KeptAnswers, "look", late)
+    monkeypatch.setattr(AnswerStore, "poll", late)
     model.script("answer", stall)
     async with caching(serve, 3, SUPPORT_ANSWER_TIMEOUT=1) as urls, aiohttp.ClientSession() as session:
         statuses = await asyncio.gather(*(status_of(session, url) for url in urls))
@@ -410,10 +410,10 @@ async def test_who_comes_when_the_model_has_failed_is_told_how(
 
 async def test_what_is_told_twice_is_written_once(redis: Redis) -> None:
     """As when Redis carried out what timed out, and is told again; what follows is written as ever."""
-    kept = KeptAnswers(redis, 60)
-    await kept.tell("answer:k", "lead", 0, [Token("a"), Token("b")])
-    await kept.tell("answer:k", "lead", 0, [Token("a"), Token("b"), Token("c")])
-    assert (await kept.look("answer:k", "lead", 1)).events == [Token("b"), Token("c")]
+    store = AnswerStore(redis, 60)
+    await store.publish("answer:k", "leader", 0, [Token("a"), Token("b")])
+    await store.publish("answer:k", "leader", 0, [Token("a"), Token("b"), Token("c")])
+    assert (await store.poll("answer:k", "leader", 1)).events == [Token("b"), Token("c")]
     log = RunLog(redis, 60)
     await log.begin("r", "owner", RunStarted("r"))
     await log.append("r", 1, [Token("a")])

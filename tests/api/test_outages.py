@@ -130,7 +130,7 @@ async def test_one_customer_can_not_make_the_model_count_as_down(
         "graph.runs.log.RunLog.begin",
         "graph.runs.log.RunLog.append",
         "graph.runs.locks.Locks.take",
-        "api.answer_cache.store.KeptAnswers.get",
+        "api.answer_cache.store.AnswerStore.get",
         "api.rate_limit.RateLimiter.take",
     ],
 )
