@@ -1,1 +1,1 @@
-"""The front door: the agent over HTTP."""
+"""The HTTP API of the agent."""

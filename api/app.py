@@ -31,10 +31,10 @@ _TOLD_HEADERS = ["RateLimit", "RateLimit-Policy", "Retry-After", "X-Cache", "X-R
 
 
 def create_app(settings: ServiceSettings | None = None) -> FastAPI:
-    """Build the application; raises SettingsError where the environment does not suffice.
+    """Build the application; raises SettingsError if the settings are incomplete or invalid.
 
-    Without `settings` they are read from the environment, so that uvicorn can call it: `uvicorn --factory
-    api.app:create_app`. Nothing is opened before its lifespan starts.
+    Without `settings` it reads them from the environment, for `uvicorn --factory api.app:create_app`. Nothing is opened
+    before the lifespan starts.
     """
     settings = (settings or ServiceSettings.load()).require_service()
     app = FastAPI(
@@ -43,7 +43,7 @@ def create_app(settings: ServiceSettings | None = None) -> FastAPI:
         version=__version__,
         lifespan=lifespan_for(settings),
         telemetry=telemetry(),
-        redirect_slashes=False,  # a redirect would send the client wherever its own Host header says
+        redirect_slashes=False,  # a redirect would go to whatever host the client put into its Host header
     )
     app.add_middleware(BodyLimitMiddleware, limit=settings.max_body)
     app.add_middleware(KeyMiddleware, keys=settings.api_keys)
@@ -67,11 +67,11 @@ def create_app(settings: ServiceSettings | None = None) -> FastAPI:
 
 
 async def _nowhere(scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG001 - ASGI's signature
-    raise HTTPException(404)  # where Starlette would close a WebSocket without a word
+    raise HTTPException(404)  # Starlette would close a WebSocket without a response
 
 
 def _without_keys(description: dict[str, Any]) -> dict[str, Any]:
-    """Leave keys out of the API's description, where there are none."""
+    """Remove API keys from the OpenAPI description, for a service that has none configured."""
     description.get("components", {}).pop("securitySchemes", None)
     for operations in description["paths"].values():
         for operation in operations.values():

@@ -1,4 +1,4 @@
-"""Who calls: API keys, of which the service knows the hashes alone."""
+"""Authentication by API key; the service knows only the hashes of keys."""
 
 import hashlib
 import hmac
@@ -9,33 +9,33 @@ from dataclasses import dataclass
 from starlette.datastructures import Headers
 
 ANONYMOUS = "anonymous"
-"""The tenant of whoever needs no key."""
+"""The tenant of all callers when no keys are configured."""
 
 OPERATOR_NAME = "operator"
-"""The tenant whose key may see metrics."""
+"""The tenant whose key may read /metrics."""
 
 NAME = r"[A-Za-z0-9_.-]{1,64}"
-"""What a tenant may be called."""
+"""The pattern of a tenant's name."""
 
 _PREFIX = "sa_"
 
 
 @dataclass(frozen=True, slots=True)
 class ApiKey:
-    """A key that callers may use, as its hash."""
+    """A configured API key."""
 
     name: str
-    """The tenant; keys of one name share sessions, so that they can be rotated."""
+    """The tenant; several keys may have the same name and share its sessions, so that keys can be rotated."""
     digest: bytes
-    """The key's SHA-256: a key is random enough that no salt or slow hash would help."""
+    """The key's SHA-256; a key has 256 random bits, so a salt or a slow hash would not help."""
 
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Who calls."""
+    """The authenticated caller."""
 
     tenant: str
-    """Whose sessions, runs, answers and limits these are."""
+    """The owner of the sessions, runs, cached answers and rate limit."""
 
 
 def new_key() -> str:
@@ -44,17 +44,17 @@ def new_key() -> str:
 
 
 def digest(key: str) -> bytes:
-    """Return what the service is told of a key."""
+    """Return a key's SHA-256, as SUPPORT_API_KEYS holds it in hex."""
     return hashlib.sha256(key.encode()).digest()
 
 
 def identify(keys: Sequence[ApiKey], headers: Headers) -> Principal | None:
-    """Return whose key the request carries; None where there are keys and it has none of them."""
+    """Return the caller by the request's key; None if keys are configured and the request has no valid one."""
     if not keys:
         return Principal(ANONYMOUS)
     key_offered = _offered(headers)
     offered = digest(key_offered)
-    # Each is compared, so that the time it takes tells nothing.
+    # Compare every key, so that the time taken reveals nothing.
     owners = [key.name for key in keys if hmac.compare_digest(key.digest, offered)]
     return Principal(owners[0]) if owners and key_offered else None
 

@@ -1,4 +1,4 @@
-"""From what went wrong to what the client sees: one table, and one renderer of problem+json (RFC 9457)."""
+"""Maps errors to HTTP statuses, and renders them as problem+json (RFC 9457)."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -22,10 +22,10 @@ from graph.errors import RUN_ERRORS, InternalError, RunError
 
 MEDIA_TYPE = "application/problem+json"
 
-_RETRY_AFTER = {"Retry-After": "5"}  # seconds; what is down now may be back then
-_CLIENT_GONE = 499  # nginx's status for a client that hung up; nobody receives it, the log shows it
+_RETRY_AFTER = {"Retry-After": "5"}  # seconds; the outage may be over by then
+_CLIENT_GONE = 499  # nginx's status for a client that disconnected; it appears only in the log
 
-# Where an error meets its status: the one place for a run's errors, and the one for HTTP's own.
+# The statuses and titles of a run's errors, then those of HTTP errors.
 _RUN_ERRORS: Mapping[type[RunError], tuple[int, str]] = {
     errors.ModelUnavailable: (503, "The model is not available"),
     errors.ModelTimeout: (504, "The model took too long"),
@@ -33,18 +33,22 @@ _RUN_ERRORS: Mapping[type[RunError], tuple[int, str]] = {
     errors.KnowledgeUnavailable: (503, "The articles can't be searched"),
     errors.MemoryUnavailable: (503, "Conversations are not available"),
     errors.SessionBusy: (409, "The conversation is busy"),
-    errors.IdempotencyMismatch: (422, "The key was used before"),
+    errors.IdempotencyMismatch: (422, "The idempotency key was already used"),
     errors.Cancelled: (409, "The run was cancelled"),
     errors.Interrupted: (503, "The run was interrupted"),
     errors.ShuttingDown: (503, "The service is shutting down"),
     errors.InternalError: (500, "Something went wrong on our side"),
 }
 _HTTP_ERRORS: Mapping[int, tuple[str, str, str]] = {
-    401: ("unauthorized", "No such key", "Send a valid key as `Authorization: Bearer KEY` or `X-API-Key: KEY`."),
-    403: ("origin-refused", "Not from this origin", "Pages of this origin may not ask this."),
+    401: ("unauthorized", "No valid API key", "Send a valid key as `Authorization: Bearer KEY` or `X-API-Key: KEY`."),
+    403: ("origin-refused", "Origin not allowed", "Pages from this origin may not send this request."),
     400: ("malformed-request", "The request can't be read", "body: must be JSON, in UTF-8."),
-    404: ("not-found", "There is nothing here", "There is no such resource; see /docs for those there are."),
-    405: ("method-not-allowed", "Not this method", "The resource does not know this method; see Allow."),
+    404: ("not-found", "Not found", "This resource does not exist; /docs lists all routes."),
+    405: (
+        "method-not-allowed",
+        "Method not allowed",
+        "The resource does not support this method; see the Allow header.",
+    ),
     408: ("request-timeout", "The request took too long", "The body did not arrive in time."),
     413: ("too-large", "The request is too large", "The body is larger than this service accepts."),
     415: (
@@ -52,15 +56,19 @@ _HTTP_ERRORS: Mapping[int, tuple[str, str, str]] = {
         "The body must be JSON",
         "Send the header Content-Type: application/json.",
     ),
-    431: ("headers-too-large", "The headers are too large", "Headers and address exceed what this service accepts."),
+    431: (
+        "headers-too-large",
+        "The headers are too large",
+        "The URL and headers are larger than this service accepts.",
+    ),
 }
 
 _UNREAD: Mapping[int, str] = {400: "This is not HTTP/1.1.", 408: "The headers did not arrive in time."}
-"""What is said in place of that where the headers are not read to their end."""
+"""Details to use instead when the headers could not be read completely."""
 
-# What is wrong with a field, by pydantic's types of errors that our schemas have.
+# Messages for invalid fields, by the pydantic error types that our schemas can raise.
 _FAULTS: Mapping[str, str] = {
-    "extra_forbidden": "is not known here; leave it out",
+    "extra_forbidden": "is an unknown field; remove it",
     "float_type": "must be a number",
     "greater_than_equal": "must be at least {ge:g}",
     "less_than_equal": "must be at most {le:g}",
@@ -76,19 +84,19 @@ _FAULTS: Mapping[str, str] = {
 
 
 class ClientGone(Exception):
-    """The client hung up before it was answered."""
+    """The client disconnected before the response."""
 
 
 class NoSuchEvent(Exception):
-    """The run has no event of that id."""
+    """The run has no event with the requested id."""
 
 
 class NothingMore(Exception):
-    """The client has read all of a run: 204, after which an EventSource does not come back."""
+    """The client has received all events of a run: 204, so that an EventSource does not reconnect."""
 
 
 def install(app: FastAPI) -> None:
-    """Make `app` render its errors as problems; DefectMiddleware renders those that nobody expected."""
+    """Make `app` render its errors as problems; DefectMiddleware renders unexpected exceptions."""
     _install_ours(app)
     _install_frameworks(app)
 
@@ -126,7 +134,7 @@ def _install_frameworks(app: FastAPI) -> None:
     @app.exception_handler(HTTPException)
     async def _(request: HTTPConnection, error: HTTPException) -> Response | None:
         headers = error.headers
-        if error.status_code == 405:  # a route knows its own methods alone
+        if error.status_code == 405:  # Starlette's Allow lists the methods of one route, not of the whole path
             headers = {"Allow": ", ".join(_methods(app, request.url.path))}
         response = _response(_http_problem(error.status_code, request.url.path), headers)
         if not isinstance(request, WebSocket):
@@ -140,40 +148,40 @@ def _install_frameworks(app: FastAPI) -> None:
 
 
 def problem_of(code: str, instance: str) -> Problem:
-    """Describe why a run ended without an answer."""
+    """Return the problem for the `code` of a RunError."""
     kind = RUN_ERRORS[code]
     status, title = _RUN_ERRORS[kind]
     return _problem(status, code, title, kind.message, instance)
 
 
 def invalid_message(error: ValidationError, instance: str) -> Problem:
-    """Describe what is wrong with a message that came by WebSocket."""
+    """Return the problem for an invalid WebSocket message."""
     return _invalid(_fields(error), instance)
 
 
 def rate_limit_problem(error: RateLimited, instance: str) -> Problem:
-    """Describe that a caller has to wait."""
+    """Return the problem for an exceeded rate limit."""
     return _problem(429, "rate-limited", "Too many requests", str(error), instance)
 
 
 def unread_response(status: int) -> Response:
-    """Answer a request that is refused before anything of it, its address too, is known."""
+    """Return the response to a request that is refused before its URL is known."""
     problem = _http_problem(status, "/")
     return _response(problem.model_copy(update={"detail": _UNREAD.get(status, problem.detail)}))
 
 
 def problem_response(status: int, instance: str) -> Response:
-    """Answer a request that is refused before anything of it is read."""
+    """Return the response to a request that a middleware refuses."""
     return _response(_http_problem(status, instance))
 
 
 def defect_response(instance: str) -> Response:
-    """Answer a request that met a defect of ours."""
+    """Return the response to a request that failed because of a bug."""
     return _response(problem_of(InternalError.code, instance))
 
 
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Return OpenAPI's `responses` for problems with these statuses, and with those that any request may meet."""
+    """Return OpenAPI's `responses` for these statuses, and for 408 and 431, which any request may get."""
     schema = Problem.model_json_schema()
     schema["properties"]["errors"]["items"] = schema.pop("$defs")["FieldError"]
     content = {MEDIA_TYPE: {"schema": schema}}
@@ -181,11 +189,11 @@ def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 
 def _methods(app: FastAPI, path: str) -> list[str]:
-    """Return the methods of a resource, as the API's description has them."""
+    """Return the methods of a path, as OpenAPI lists them."""
     for template, operations in app.openapi()["paths"].items():
         if re.fullmatch(re.sub(r"\{\w+\}", "[^/]+", template), path):
             return sorted(method.upper() for method in operations)
-    return ["GET"]  # the description itself, and its page
+    return ["GET"]  # /openapi.json and /docs
 
 
 def _refusal(request: Request, error: RequestValidationError) -> Problem:
@@ -200,7 +208,7 @@ def _refusal(request: Request, error: RequestValidationError) -> Problem:
 
 
 def _fields(error: RequestValidationError | WebSocketRequestValidationError | ValidationError) -> list[FieldError]:
-    # Once each: several of a route's dependencies may take the same parameter.
+    # Deduplicated: several dependencies of a route may take the same parameter.
     said = dict.fromkeys((_field(item["loc"]), _fault(item)) for item in error.errors())
     return [FieldError(field=field, message=message) for field, message in said]
 
@@ -212,13 +220,13 @@ def _invalid(fields: Sequence[FieldError], instance: str) -> Problem:
 
 def _field(location: Sequence[str | int]) -> str:
     where, *names = location or ("message",)
-    # The client may have made up the name, so it is kept short and plain.
+    # The client chooses the name of an unknown field, so it is shortened and escaped.
     name = ".".join(map(str, names)) or str(where)
     return name.encode("ascii", "backslashreplace").decode()[:64]
 
 
 def _fault(item: Mapping[str, Any]) -> str:
-    if item["type"] == "value_error":  # raised by a validator of ours
+    if item["type"] == "value_error":  # raised by our own validator
         return item["msg"].removeprefix("Value error, ")
     return _FAULTS.get(item["type"], "is not valid").format_map(item.get("ctx", {}))
 

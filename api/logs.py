@@ -1,6 +1,7 @@
-"""Log lines: JSON in production, readable in development, masked everywhere.
+"""Logging: JSON in production, plain text in development; personal data and secrets are masked in both.
 
-One line a request and one a run, by their shape alone; each line names the request and the run that it belongs to.
+Each request and each run gets one line, which holds nothing that a client wrote. Lines that belong to a request or a
+run have its `request_id` or `run_id`.
 """
 
 import logging
@@ -21,23 +22,23 @@ _FIELDS = (
     *("request_id", "run_id", "method", "route", "status", "duration_ms"),
     *("outcome", "category", "cache", "first_token_ms", "tokens", "tenant", "exception"),
 )
-"""What a line may say beside its message."""
+"""The fields that a line may have besides its message."""
 
 OURS = ("api", "cli", "evals", "graph", "local")
-"""Our loggers: each is the parent of those of a package of ours."""
+"""The root loggers of our packages."""
 
 _LOGGERS = ("uvicorn", "uvicorn.error", *OURS)
 _UNWANTED = (
-    '%s - "WebSocket %s"',  # an address with its query string
-    "Invalid UTF-8",  # a traceback for each client that sends it
-    "ASGI callable returned without completing handshake",  # which is how a WebSocket is refused
+    '%s - "WebSocket %s"',  # logs the URL with its query string
+    "Invalid UTF-8",  # logs a traceback whenever a client sends it
+    "ASGI callable returned without completing handshake",  # is normal when a WebSocket is refused
 )
 
 _log = logging.getLogger(__name__)
 
 
 class LineFormatter(structlog.stdlib.ProcessorFormatter):
-    """Makes a line of a record."""
+    """Formats a log record as one line."""
 
     def __init__(self, *, as_json: bool) -> None:
         shared: list[Processor] = [
@@ -55,7 +56,7 @@ class LineFormatter(structlog.stdlib.ProcessorFormatter):
 
 
 def log_config(*, as_json: bool) -> dict[str, Any]:
-    """Return a configuration for uvicorn, which applies before the service starts."""
+    """Return uvicorn's logging configuration, which applies before the lifespan starts."""
     ours = {"handlers": ["default"], "level": "INFO", "propagate": False}
     return {
         "version": 1,
@@ -69,10 +70,13 @@ def log_config(*, as_json: bool) -> dict[str, Any]:
 
 @contextmanager
 def masked_logs(redactor: Redactor, *, as_json: bool) -> Generator[None]:
-    """Mask what may be personal or secret in every log line, and write ours as uvicorn's, however it was started."""
-    # uvicorn writes query strings, and so what customers ask; its other logger does for WebSockets.
+    """Mask personal data and secrets in every log line, and give our loggers uvicorn's handlers.
+
+    This holds however uvicorn was started, also without `log_config`.
+    """
+    # uvicorn.access logs query strings, and with them customers' questions; uvicorn.error does so for WebSockets.
     logging.getLogger("uvicorn.access").disabled = True
-    logging.getLogger("uvicorn.error").addFilter(_without_clients_words)
+    logging.getLogger("uvicorn.error").addFilter(_is_wanted)
     servers = logging.getLogger("uvicorn")
     for ours in map(logging.getLogger, OURS):
         if servers.handlers and not ours.handlers:
@@ -94,7 +98,7 @@ def masked_logs(redactor: Redactor, *, as_json: bool) -> Generator[None]:
 
 
 def log_run(report: RunReport) -> None:
-    """Write the line of a run that has ended."""
+    """Log the line of a run that has ended."""
     ended, ending = report.ended or report.began, report.ending
     failed = ending if isinstance(ending, Failed) else None
     level = logging.INFO
@@ -114,5 +118,5 @@ def log_run(report: RunReport) -> None:
     _log.log(level, message, extra={name: value for name, value in fields.items() if value is not None})
 
 
-def _without_clients_words(record: logging.LogRecord) -> bool:
+def _is_wanted(record: logging.LogRecord) -> bool:
     return not str(record.msg).startswith(_UNWANTED)

@@ -1,4 +1,4 @@
-"""What happens to every request: an id, a log line, limits, and a problem where the service has a defect."""
+"""ASGI middleware for every request: request id, log line, limits, API keys, CORS, unexpected exceptions."""
 
 import asyncio
 import logging
@@ -20,13 +20,13 @@ from api.telemetry import UNINTERESTING, open_streams
 from graph.errors import StartError, kind_and_place
 
 MAX_HEADERS = 65_536
-"""Bytes of a request's headers and address, which may hold 4,000 characters at 12 bytes each."""
+"""Bytes of a request's URL and headers; a question of 4,000 characters at 12 bytes each fits into the URL."""
 
 BODY_TIMEOUT = 10.0
 """Seconds that a request's body may take to arrive."""
 
 _OPEN = frozenset({"/health", "/ready", "/docs", "/openapi.json"})
-"""What needs no key: probes send none, and the API's description is no secret."""
+"""Paths that need no key: probes send none, and the OpenAPI description is public."""
 
 _STREAM = "text/event-stream"
 
@@ -37,7 +37,7 @@ _SECURITY = {
     "X-Frame-Options": "DENY",
 }
 _POLICY = "default-src 'none'; frame-ancestors 'none'"
-_DOCS_POLICY = (  # what FastAPI's page of the API loads
+_DOCS_POLICY = (  # what FastAPI's /docs page loads
     "default-src 'self'; script-src 'self' 'unsafe-inline' https://cdn.jsdelivr.net;"
     " style-src 'self' 'unsafe-inline' https://cdn.jsdelivr.net; img-src 'self' data: https://fastapi.tiangolo.com;"
     " frame-ancestors 'none'"
@@ -47,10 +47,10 @@ _log = logging.getLogger(__name__)
 
 
 class RequestMiddleware:
-    """Names and logs each request and WebSocket, bounds its headers, and adds the headers of every answer.
+    """Gives each request and WebSocket an id and a log line, limits its headers, and adds the response headers.
 
-    The log holds the request's shape alone: its method, route, status, duration and id. What a handler puts into
-    `state.headers` is sent too, whatever becomes of the request.
+    The log line has only the method, route, status, duration and ids. Headers that a handler puts into `state.headers`
+    are sent with every response, also with an error.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -114,7 +114,7 @@ def _add(answer: MutableHeaders, headers: Mapping[str, str], path: str) -> None:
 
 
 class DefectMiddleware:
-    """Answers with a problem where the service has a defect, and logs its kind and place."""
+    """Responds to an unexpected exception with a problem, and logs the exception's type and place."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -130,7 +130,7 @@ class DefectMiddleware:
 
         try:
             await self._app(scope, receive, send_noting)
-        except anyio.BrokenResourceError:  # FastAPI's word for a client that left in the middle of a stream
+        except anyio.BrokenResourceError:  # FastAPI raises it when the client disconnects during a stream
             if not begun:
                 raise
         except Exception as error:
@@ -144,7 +144,7 @@ class DefectMiddleware:
 
 
 class CrossOriginMiddleware(CORSMiddleware):
-    """Refuses a preflight with a problem, where Starlette would in plain text."""
+    """Refuses a CORS preflight with a problem; Starlette would use plain text."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
@@ -161,13 +161,13 @@ class CrossOriginMiddleware(CORSMiddleware):
 
 
 class StartMiddleware:
-    """Says in one line why the service does not start, where Starlette would send a traceback."""
+    """Reports a failed start in one line; Starlette would report a traceback."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one connection, or the service's start and end."""
+        """Serve one connection, or the lifespan."""
 
         async def send_plainly(message: Message) -> None:
             if message["type"] in ("lifespan.startup.failed", "lifespan.shutdown.failed"):
@@ -180,7 +180,7 @@ class StartMiddleware:
 
 
 class KeyMiddleware:
-    """Names the caller in `state.caller`, and refuses whoever has no valid key before any of a body is read."""
+    """Sets `state.caller`, and refuses requests without a valid API key before their body is read."""
 
     def __init__(self, app: ASGIApp, keys: Sequence[ApiKey]) -> None:
         self._app = app
@@ -200,9 +200,9 @@ class KeyMiddleware:
 
 
 class BodyLimitMiddleware:
-    """Refuses bodies of more than `limit` bytes with 413, and those that take too long with 408, as problems.
+    """Refuses bodies of more than `limit` bytes with 413, and those slower than BODY_TIMEOUT with 408, as problems.
 
-    FastAPI's own limit can't answer with problems. A body that declares its length is refused unread.
+    FastAPI's own limit can't respond with problems. A body whose Content-Length is too large is refused unread.
     """
 
     def __init__(self, app: ASGIApp, limit: int) -> None:

@@ -1,6 +1,6 @@
-"""uvicorn's protocols, with an end to how much and how long a client may talk before a request is there.
+"""uvicorn's HTTP and WebSocket protocols, with limits on what a client may send before its request is complete.
 
-uvicorn reads headers without a limit, and answers pings without looking whether the client reads the answers.
+uvicorn reads headers without a limit, and answers pings even if the client does not read the pongs.
 """
 
 import asyncio
@@ -19,15 +19,15 @@ HEADERS_TIMEOUT = 10.0
 """Seconds that a request's headers may take to arrive."""
 
 KEEP_ALIVE = 620
-"""Seconds that an idle connection stays open: more than any balancer keeps one (Google's 600), since whoever closes
-first may close on a request that is under way, which the balancer answers with 502."""
+"""Seconds that an idle connection stays open: longer than any load balancer keeps one (Google's: 600 s). If the service
+closed first, a request could already be on its way, and the load balancer would respond with 502."""
 
-_LINGER = 2.0  # seconds that a client, or a proxy, may go on to send what has been answered, and that nobody keeps
-_MOST_UNREAD = 65_536  # bytes of pongs that a client has not read
+_LINGER = 2.0  # seconds to discard the rest of a request that a client still sends after the response
+_MOST_UNREAD = 65_536  # bytes of pongs that a client may leave unread
 
 
 class HttpProtocol(HttpToolsProtocol):
-    """Answers 431 to endless headers, 408 to slow ones and 400 to what is no HTTP, each as a problem, and closes."""
+    """Refuses too large headers with 431, slow ones with 408 and invalid HTTP with 400, as problems, and closes."""
 
     url = b""  # uvicorn has none before a request begins
     _head = 0
@@ -36,53 +36,53 @@ class HttpProtocol(HttpToolsProtocol):
     _deadline: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # pyright: ignore[reportIncompatibleMethodOverride] - uvicorn's signature
-        """Begin to wait for a request."""
+        """Start the time-out for the headers."""
         super().connection_made(transport)
         self._wait()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Wait no longer."""
+        """Stop the time-out."""
         self._stop_waiting()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Read on, unless the headers have become too large; what comes after a refusal is dropped."""
+        """Parse data, unless the headers are too large; data after a refusal is dropped."""
         if self._refused:
             return
         if self._in_head:
             self._head += len(data)
         super().data_received(data)
         if self.transport.get_protocol() is not self:
-            return  # it is a WebSocket's now
+            return  # upgraded to a WebSocket
         if self._in_head and self._head > MAX_HEADERS:
             self._refuse(431)
         elif self._in_head and self._is_answered():
             self._wait()
 
     def send_400_response(self, msg: str) -> None:
-        """Refuse what is no HTTP, or an address of a length that uvicorn can't read; it would do so in plain text."""
+        """Refuse invalid HTTP, and URLs too long for uvicorn's parser; uvicorn would respond in plain text."""
         del msg
         self._refuse(431 if len(self.url) >= MAX_HEADERS else 400)
 
     def on_headers_complete(self) -> None:
-        """Leave the rest to uvicorn."""
+        """Stop the time-out; uvicorn serves the request."""
         self._in_head = False
         self._stop_waiting()
         super().on_headers_complete()
-        # The parser takes what follows for the other protocol's: its next bytes, the body's, would pass for a request.
+        # The parser stops at a request to upgrade: it would take the bytes of the body for the next request.
         if self.parser.should_upgrade() and not self._should_upgrade():  # pyright: ignore[reportOptionalMemberAccess] - it calls us
             self._refused = True
             self.cycle.keep_alive = False
 
     def on_message_complete(self) -> None:
-        """Be ready for the next request; how long it may stay away is uvicorn's to say."""
+        """Get ready for the next request; uvicorn's keep-alive time-out limits the wait for it."""
         self._in_head = True
         self._head = 0
         self._stop_waiting()
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
-        """Give a client that still sends a moment to read the answer."""
+        """Give a client that is still sending time to read the response."""
         super().on_response_complete()
         if not self._in_head and self._deadline is None:
             self._linger()
@@ -106,13 +106,13 @@ class HttpProtocol(HttpToolsProtocol):
     def _refuse(self, status: int) -> None:
         if self._refused or self.transport.is_closing():
             return
-        # Nothing may be written into the answer under way, or in place of an earlier request's.
+        # A refusal must not be written into a response in progress, nor before an earlier request's response.
         if not self._is_answered() and (self._in_head or self.cycle.response_started):
             self.transport.abort()
             return
         self.transport.write(_refusal(status))
         self._stop_waiting()
-        if self._is_answered():  # else who would have answered must find the connection closed
+        if self._is_answered():  # otherwise the handler in progress must find the connection closed
             self._refused = True
             self.transport.write_eof()
             self._linger()
@@ -131,17 +131,17 @@ def _refusal(status: int) -> bytes:
 
 
 class WebSocketProtocol(WebSocketsSansIOProtocol):
-    """Leaves a client that sends pings and reads no pongs."""
+    """Disconnects clients that send pings and do not read the pongs; responds to invalid handshakes."""
 
     def data_received(self, data: bytes) -> None:
-        """Refuse a handshake with a body, or more headers than the library takes; uvicorn would not answer it."""
+        """Refuse a handshake with a body, or with too many headers for websockets; uvicorn would not respond."""
         super().data_received(data)
         if self.conn.handshake_exc and not self.handshake_initiated and not self.transport.is_closing():
             self.transport.write(_refusal(431 if isinstance(self.conn.handshake_exc, SecurityError) else 400))
             self.transport.close()
 
     def handle_ping(self) -> None:
-        """Answer, if the client reads the answers."""
+        """Send a pong, unless too many are unread."""
         super().handle_ping()
         if self.transport.get_write_buffer_size() > _MOST_UNREAD:
             self.transport.abort()
@@ -151,9 +151,9 @@ OPTIONS: Mapping[str, Any] = {
     "http": HttpProtocol,
     "ws": WebSocketProtocol,
     "ws_per_message_deflate": False,  # a small frame could unpack to a large one
-    "proxy_headers": False,  # the application believes SUPPORT_TRUSTED_PROXIES alone
+    "proxy_headers": False,  # the application trusts only SUPPORT_TRUSTED_PROXIES
     "server_header": False,
-    "access_log": False,  # it holds query strings, and so what customers ask
+    "access_log": False,  # it contains query strings, and with them customers' questions
     "timeout_keep_alive": KEEP_ALIVE,
 }
-"""How uvicorn shall run the service."""
+"""uvicorn's options for the service."""

@@ -1,6 +1,6 @@
-"""How often a caller may ask, counted in Redis for all replicas, and in this process while Redis is away.
+"""Rate limits per caller, counted in Redis for all replicas, and in this process while Redis is down.
 
-`RateLimit-Policy` and `RateLimit` are those of draft-ietf-httpapi-ratelimit-headers-10.
+The headers `RateLimit-Policy` and `RateLimit` follow draft-ietf-httpapi-ratelimit-headers-10.
 """
 
 import ipaddress
@@ -21,26 +21,26 @@ from api.settings import Network
 from api.telemetry import requests_limited
 
 _POLICY = "requests"
-_STRATEGY = "moving-window"  # in each key, since another strategy's keys are of another type
-_NETWORK_BITS = 64  # of an IPv6 address: what one customer has
+_STRATEGY = "moving-window"  # part of each key, since the keys of another strategy have another type
+_NETWORK_BITS = 64  # of an IPv6 address: one customer has a whole /64
 
 
 @dataclass(frozen=True, slots=True)
 class Allowance:
-    """What a caller has left."""
+    """A caller's rate limit, and what is left."""
 
     amount: int
-    """Requests in a window."""
+    """Requests per window."""
     window: int
-    """Seconds of a window."""
+    """Seconds."""
     remaining: int
     reset: int
-    """Seconds until more are allowed."""
+    """Seconds until the caller may send more requests."""
     allowed: bool
 
     @property
     def headers(self) -> dict[str, str]:
-        """What every answer of a limited route says of it."""
+        """The RateLimit headers, which every response of a rate-limited route has."""
         return {
             "RateLimit-Policy": f'"{_POLICY}";q={self.amount};w={self.window}',
             "RateLimit": f'"{_POLICY}";r={self.remaining};t={self.reset}',
@@ -48,10 +48,10 @@ class Allowance:
 
 
 class RateLimited(Exception):
-    """The caller has used up what it may ask."""
+    """The caller has exceeded its rate limit."""
 
     def __init__(self, allowance: Allowance) -> None:
-        super().__init__(f"Only {allowance.amount} requests in {allowance.window} s; go on in {allowance.reset} s.")
+        super().__init__(f"At most {allowance.amount} requests in {allowance.window} s; retry in {allowance.reset} s.")
         self.allowance = allowance
 
 
@@ -60,12 +60,12 @@ class RateLimiter:
 
     def __init__(self, redis: Redis, limit: RateLimitItem) -> None:
         self._limit = limit
-        shared = RedisStorage("redis://", implementation="redispy", connection_pool=redis.connection_pool)  # pyright: ignore[reportArgumentType] - its type forgets pools
+        shared = RedisStorage("redis://", implementation="redispy", connection_pool=redis.connection_pool)  # pyright: ignore[reportArgumentType] - its type lacks pools
         self._shared = MovingWindowRateLimiter(shared)
         self._own = MovingWindowRateLimiter(MemoryStorage())
 
     async def take(self, caller: str) -> Allowance:
-        """Count one request; raises RateLimited where there is none left."""
+        """Count one request; raises RateLimited if it exceeds the limit."""
         try:
             allowance = await self._take(self._shared, caller)
         except (RedisError, StorageError):
@@ -88,12 +88,12 @@ class RateLimiter:
 
 
 def client_address(connection: HTTPConnection, trusted: Sequence[Network]) -> str:
-    """Return who a request comes from: the right-most address that is no trusted proxy's, of IPv6 its network."""
+    """Return the client's address: the right-most one that is not a trusted proxy's; the /64 network for IPv6."""
     client = _address(connection.client.host) if connection.client else None
     hops = ",".join(connection.headers.getlist("x-forwarded-for")).split(",")
     while client and hops and any(client in network for network in trusted):
         before = _address(hops.pop())
-        if before is None:  # a proxy that we trust was told nonsense: it is as far as we can see
+        if before is None:  # not an address: the trusted proxy before it is the last address we know
             break
         client = before
     if isinstance(client, ipaddress.IPv6Address):

@@ -1,4 +1,4 @@
-"""The id of the request under way, known to everything that serves it."""
+"""The id of the current request."""
 
 import re
 import uuid
@@ -12,5 +12,5 @@ _SANE = re.compile(r"[A-Za-z0-9_.-]{1,128}")
 
 
 def choose_request_id(offered: str | None) -> str:
-    """Return the client's own id if it is sane, else a new one."""
+    """Return the client's own id if it is 1 to 128 safe characters, else a new one."""
     return offered if offered and _SANE.fullmatch(offered) else uuid.uuid4().hex

@@ -1,4 +1,4 @@
-"""What requests and responses hold."""
+"""The schemas of requests and responses."""
 
 from typing import Annotated, Any, Literal, Self
 
@@ -18,16 +18,16 @@ SessionId = Annotated[str, Field(pattern=SESSION_ID, examples=["visit-2041"])]
 
 
 class AskRequest(BaseModel):
-    """A question that belongs to no conversation."""
+    """A single question, outside any conversation."""
 
     model_config = ConfigDict(extra="forbid", strict=True, hide_input_in_errors=True)
 
     question: Annotated[Question, Field(description="1 to 4,000 characters after trimming.", examples=[_EXAMPLE])]
-    customer_id: Annotated[CustomerId | None, Field(description="Your own name for the customer who asks.")] = None
+    customer_id: Annotated[CustomerId | None, Field(description="Your own id of the customer.")] = None
 
 
 class StreamQuery(BaseModel):
-    """The query of a streamed question."""
+    """The query parameters of GET /stream."""
 
     model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
 
@@ -35,7 +35,7 @@ class StreamQuery(BaseModel):
 
 
 class SourceOut(BaseModel):
-    """An article that the answer rests on."""
+    """An article that the answer is based on."""
 
     id: str = Field(examples=["duplicate-charge"])
     title: str = Field(examples=["Charged twice for the same period"])
@@ -47,13 +47,13 @@ class AskResponse(BaseModel):
     answer: str
     category: Category
     tokens_used: int = Field(description="Tokens that this request cost, both model calls together.")
-    sources: list[SourceOut] = Field(description="The articles found, best first.")
-    cached: bool = Field(description="Whether the answer was kept from an earlier request.")
+    sources: list[SourceOut] = Field(description="The articles found, best match first.")
+    cached: bool = Field(description="Whether the answer came from the answer cache.")
     run_id: str
 
     @classmethod
     def of(cls, done: Done, *, cached: bool = False) -> Self:
-        """Render a run's result."""
+        """Convert a run's result."""
         return cls(
             answer=done.answer,
             category=done.category,
@@ -73,14 +73,14 @@ class ChatRequest(BaseModel):
         Question,
         Field(description="1 to 4,000 characters after trimming.", examples=["Does that apply to annual plans?"]),
     ]
-    session_id: Annotated[SessionId | None, Field(description="The conversation; without one, a new one begins.")] = (
-        None
-    )
-    customer_id: Annotated[CustomerId | None, Field(description="Your own name for the customer who asks.")] = None
+    session_id: Annotated[
+        SessionId | None, Field(description="The conversation to continue; omit it to start a new one.")
+    ] = None
+    customer_id: Annotated[CustomerId | None, Field(description="Your own id of the customer.")] = None
 
 
 class FeedbackRequest(BaseModel):
-    """What a customer thinks of an answer."""
+    """A customer's rating of an answer."""
 
     model_config = ConfigDict(extra="forbid", strict=True, hide_input_in_errors=True)
 
@@ -93,14 +93,14 @@ class FeedbackRequest(BaseModel):
 
 
 class ChatResponse(AskResponse):
-    """The whole answer, and where the conversation stands."""
+    """The whole answer, and the state of the conversation."""
 
     session_id: str = Field(description="Send it with the next message.")
-    messages_in_history: int = Field(description="Messages that the session remembers, this turn's included.")
+    messages_in_history: int = Field(description="Messages in the session's history, this turn's included.")
 
     @classmethod
     def of(cls, done: Done, *, cached: bool = False) -> Self:
-        """Render a turn's result, which is never kept."""
+        """Convert a turn's result, which is never cached."""
         return cls(
             **AskResponse.of(done, cached=cached).model_dump(),
             session_id=str(done.session_id),
@@ -116,23 +116,23 @@ class MessageOut(BaseModel):
 
 
 class SessionResponse(BaseModel):
-    """What a session remembers."""
+    """A session's history."""
 
     session_id: str
     messages: list[MessageOut]
-    expires_in: int = Field(description="Seconds until it is forgotten, unless another turn comes.")
+    expires_in: int = Field(description="Seconds until the session expires; each turn restarts the time.")
 
 
 class CheckOut(BaseModel):
-    """How one dependency is."""
+    """The state of one dependency."""
 
     up: bool
-    latency_ms: float = Field(description="Milliseconds that asking took.")
-    reason: str | None = Field(default=None, description="Why it can't be used.")
+    latency_ms: float = Field(description="Milliseconds that the check took.")
+    reason: str | None = Field(default=None, description="Why the dependency can't be used.")
 
 
 class ReadyResponse(BaseModel):
-    """Whether the service takes new work."""
+    """Whether the service accepts new work."""
 
     status: Literal["ready", "starting", "unavailable", "draining"]
     """`starting` while there is no index of the articles yet, `unavailable` without Redis or Postgres."""
@@ -143,29 +143,29 @@ class ReadyResponse(BaseModel):
 
 
 class HealthResponse(BaseModel):
-    """That the process runs."""
+    """The process is alive."""
 
     status: str = Field(examples=["healthy"])
     version: str = Field(examples=["0.1.0"])
 
 
 class FieldError(BaseModel):
-    """What is wrong with one field of a request."""
+    """The error in one field of a request."""
 
     field: str = Field(examples=["question"])
     message: str = Field(examples=["must have at most 4000 characters"])
 
 
 class Problem(BaseModel):
-    """An error, as RFC 9457 has it (application/problem+json)."""
+    """An error as application/problem+json (RFC 9457)."""
 
-    type: str = Field(description="What kind of error, for programs.", examples=["invalid-request"])
+    type: str = Field(description="The error code, for programs.", examples=["invalid-request"])
     title: str = Field(examples=["The request is not valid"])
     status: int = Field(examples=[422])
     detail: str = Field(examples=["question: must have at most 4000 characters"])
-    instance: str = Field(description="The path that was asked for.", examples=["/ask"])
-    request_id: str = Field(description="As in the header X-Request-ID; quote it to support.")
-    errors: list[FieldError] = Field(default=[], description="Each field that was refused, if any was.")
+    instance: str = Field(description="The path of the request.", examples=["/ask"])
+    request_id: str = Field(description="The value of the header X-Request-ID; quote it to support.")
+    errors: list[FieldError] = Field(default=[], description="The invalid fields, if any.")
 
     @model_serializer(mode="wrap")
     def _without_no_errors(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:

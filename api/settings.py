@@ -1,4 +1,4 @@
-"""What the service can be told through the environment, beside the agent's own settings."""
+"""The service's settings from environment variables, in addition to the agent's."""
 
 import ipaddress
 import re
@@ -20,7 +20,7 @@ _ORIGIN = re.compile(r"https?://[a-z0-9.-]+(:\d{1,5})?|https?://\[[0-9a-f:]+\](:
 
 
 def _each(read: Callable[[str], _T]) -> Callable[[Any], tuple[_T, ...]]:
-    """Read what commas separate."""
+    """Return a parser of comma-separated values, which reads each with `read`."""
 
     def items(value: Any) -> tuple[_T, ...]:  # noqa: ANN401 - whatever was configured
         if not isinstance(value, str):
@@ -34,9 +34,9 @@ def _each(read: Callable[[str], _T]) -> Callable[[Any], tuple[_T, ...]]:
 def _key(item: str) -> ApiKey:
     name, _, digest = item.partition(":")
     if not re.fullmatch(f"{NAME}:[0-9a-f]{{64}}", item):
-        raise ValueError("must be NAME:SHA256 pairs, comma separated; `support-agent key NAME` makes one")
+        raise ValueError("must be NAME:SHA256 pairs, comma separated; create one with `support-agent key NAME`")
     if name == ANONYMOUS:
-        raise ValueError(f"{ANONYMOUS} is whoever has no key; choose another name")
+        raise ValueError(f"{ANONYMOUS} is the name of callers without a key; choose another name")
     return ApiKey(name, bytes.fromhex(digest))
 
 
@@ -66,42 +66,42 @@ def _limit(value: Any) -> RateLimitItem | None:  # noqa: ANN401 - whatever was c
 
 
 class ServiceSettings(AgentSettings):
-    """Settings of the front door."""
+    """The service's settings."""
 
     may_be_empty: ClassVar[frozenset[str]] = frozenset({"SUPPORT_RATE_LIMIT"})
 
     cache_ttl: int = Field(default=3600, ge=0, le=31_536_000, alias="SUPPORT_CACHE_TTL")
-    """Seconds that an answer is kept for whoever asks the same; 0 turns the answer cache off."""
+    """Seconds until a cached answer expires; 0 turns the answer cache off."""
     rate_limit: Annotated[RateLimitItem | None, NoDecode, BeforeValidator(_limit)] = Field(
         default="10/minute", alias="SUPPORT_RATE_LIMIT", validate_default=True
     )
-    """Requests that one caller may make; None for no limit."""
+    """The rate limit per caller; None for no limit."""
     api_keys: Annotated[tuple[ApiKey, ...], NoDecode, BeforeValidator(_each(_key))] = Field(
         default=(), alias="SUPPORT_API_KEYS"
     )
-    """Who may call; none: anybody."""
+    """The accepted API keys; without any, no key is needed."""
     allow_anonymous: bool = Field(default=False, alias="SUPPORT_ALLOW_ANONYMOUS")
-    """Whether production may run without keys."""
+    """Whether production may run without API keys."""
     allowed_origins: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_each(_origin))] = Field(
         default=(), alias="SUPPORT_ALLOWED_ORIGINS"
     )
-    """Origins whose pages may call, beside the service's own."""
+    """Origins that CORS and WebSockets accept, in addition to the service's own."""
     trusted_proxies: Annotated[tuple[Network, ...], NoDecode, BeforeValidator(_each(_network))] = Field(
         default=(), alias="SUPPORT_TRUSTED_PROXIES"
     )
-    """Networks whose X-Forwarded-For is believed."""
+    """Networks of reverse proxies whose X-Forwarded-For is trusted."""
     domain: str | None = Field(default=None, alias="SUPPORT_DOMAIN")
-    """What the proxy of docker-compose.yml gets a certificate for; the service has no use for it."""
+    """The domain of the TLS certificate of docker-compose.yml's reverse proxy; the service itself ignores it."""
     shutdown_notice: float = Field(default=0, ge=0, le=5, alias="SUPPORT_SHUTDOWN_NOTICE")
-    """Seconds after SIGTERM in which new work is still taken, while /ready already says 503."""
+    """Seconds after SIGTERM in which new work is still accepted, while /ready already returns 503."""
     max_body: int = Field(default=65_536, ge=1024, alias="SUPPORT_MAX_BODY")
-    """Bytes of a request's body, and of a WebSocket message."""
+    """Maximum bytes of a request's body, and of a WebSocket message."""
 
     def require_service(self) -> Self:
-        """Return these settings if they suffice to serve, else raise SettingsError naming what is missing."""
+        """Return these settings; raises SettingsError that names what is missing to serve."""
         self.require(redis=True)
         if self.env == "production" and not self.api_keys and not self.allow_anonymous:
             raise SettingsError(
-                "SUPPORT_API_KEYS: set it in production, or SUPPORT_ALLOW_ANONYMOUS=true to serve anybody"
+                "SUPPORT_API_KEYS: set it in production, or SUPPORT_ALLOW_ANONYMOUS=true to run without keys"
             )
         return self

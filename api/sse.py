@@ -1,8 +1,8 @@
-"""Events as the wire has them, in two forms.
+"""Server-sent events, in two forms.
 
-Plain: `data: <text>` a token … · `data: [DONE]`, or `event: error` with a problem.
+Plain: `data: <text>` for each token, then `data: [DONE]`, or `event: error` with a problem.
 Typed: `run` · `category` and `sources` (in either order) · `token` … · `done` or `error`, each with the id
-`<run_id>:<n>` and JSON data. An `error` without an id speaks of this stream alone: the run may go on elsewhere.
+`<run_id>:<n>` and JSON data. An `error` without an id concerns only this stream: the run may continue elsewhere.
 """
 
 import re
@@ -24,17 +24,16 @@ Numbered = tuple[int, Event]
 
 
 def unforgeable(text: str) -> Iterator[str]:
-    """Yield a token in pieces of which none holds the end marker, so that no answer can forge it."""
+    """Split a token so that no piece contains the end marker, which an answer could otherwise forge."""
     return (piece for piece in _INSIDE_DONE.split(text) if piece)
 
 
 async def plain(events: AsyncIterator[Event], instance: str) -> AsyncIterator[ServerSentEvent]:
     """Render an answer for a client that only wants text.
 
-    Joined, the data is the answer, except that server-sent events end lines with LF alone: CR and CRLF
-    arrive as LF.
+    The data joined is the answer, but with CR and CRLF as LF, since server-sent events can't carry a CR.
     """
-    held = ""  # a CR whose LF may be in the next token
+    held = ""  # a CR whose LF may follow in the next token
     async for event in events:
         if isinstance(event, Token):
             text = held + event.text
@@ -51,18 +50,18 @@ async def plain(events: AsyncIterator[Event], instance: str) -> AsyncIterator[Se
 
 
 async def typed(run_id: str, events: AsyncIterator[Numbered], instance: str) -> AsyncIterator[ServerSentEvent]:
-    """Render a run's events for a client that can come back with the last id it saw."""
+    """Render a run's events for a client that can reconnect with the last id it received."""
     async for n, event in unfailing(events):
         yield ServerSentEvent(id=event_id(run_id, n), event=event.event, data=payload(event, instance))
 
 
 def event_id(run_id: str, n: int) -> str | None:
-    """Name a run's event; None for one that is no part of it, such as that it can't be read here at the moment."""
+    """Return the id of a run's event; None for n = 0, an error of this stream that is not part of the run."""
     return f"{run_id}:{n}" if n else None
 
 
 async def unfailing(events: AsyncIterator[Numbered]) -> AsyncIterator[Numbered]:
-    """End events that can't be read further with an event, as a stream that has begun must."""
+    """Turn a RunError while reading into a final Failed event, since the response has already started."""
     try:
         async for numbered in events:
             yield numbered
@@ -71,7 +70,7 @@ async def unfailing(events: AsyncIterator[Numbered]) -> AsyncIterator[Numbered]:
 
 
 def payload(event: Event, instance: str) -> BaseModel | dict[str, Any] | list[SourceOut]:
-    """Return an event's data, as the contract has it."""
+    """Return an event's data, as docs/api.md describes it."""
     match event:
         case RunStarted():
             return {"run_id": event.run_id, "session_id": event.session_id}

@@ -1,4 +1,4 @@
-"""The service beside LangGraph's own routes, as langgraph.json names it."""
+"""The service next to the routes of LangGraph's server, which loads `app` through langgraph.json."""
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -15,18 +15,18 @@ from api.middleware import StartMiddleware
 from api.settings import ServiceSettings
 
 _LANGGRAPHS = frozenset({"/docs", "/openapi.json", "/metrics"})
-"""What both have, and Studio expects of LangGraph's server."""
+"""Paths that both have; Studio expects those of LangGraph's server."""
 
 _PRIVATE_NETWORK = b"access-control-request-private-network"
-"""Chrome's question, which LangGraph's server answers itself; Starlette's CORS middleware would refuse it."""
+"""A preflight header of Chrome; LangGraph's server handles it itself, Starlette's CORS middleware would refuse it."""
 
 
 class StudioApp(Starlette):
-    """Two applications on one port: the service, and what LangGraph's server makes of this one.
+    """Two applications on one port: the service, and this one with the routes of LangGraph's server.
 
-    LangGraph's server adds its routes and middlewares to the application that it is given, drops the state that its
-    lifespan yields, and wraps its routes in its middlewares. Here neither meets the other's: our key, limits and
-    headers are not for Studio's routes, and Studio's CORS and log of query strings not for ours.
+    LangGraph's server adds its routes and middlewares to the application that it is given, wraps the application's
+    routes in its middlewares, and drops the state that its lifespan yields. This class keeps the two apart: our API
+    keys, limits and headers do not apply to Studio's routes, and Studio's CORS and log of query strings not to ours.
     """
 
     def __init__(self) -> None:
@@ -34,7 +34,7 @@ class StudioApp(Starlette):
         self._opened: tuple[FastAPI, State] | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Hand a request on to whom it belongs."""
+        """Route a request to the application that it belongs to."""
         if self._opened and _is_ours(self._opened[0], scope):
             service, state = self._opened
             await service({**scope, "state": {**state}}, receive, send)

@@ -1,6 +1,6 @@
-"""What operators see of the service: metrics for Prometheus, and OpenTelemetry's traces where they are wanted.
+"""Metrics for Prometheus, and OpenTelemetry traces if an OTLP endpoint is configured.
 
-Providers are the process's own, as OpenTelemetry has them: they are set when the first application is made.
+The providers are global to the process, as OpenTelemetry requires; the first application sets them.
 """
 
 import os
@@ -24,25 +24,25 @@ from graph.observe.metrics import NAMESPACE, SECONDS
 from graph.observe.trace import NAME
 
 UNINTERESTING = frozenset({"/health", "/ready", "/metrics"})
-"""What is asked again and again by whatever watches the service."""
+"""Paths that probes and Prometheus poll: not measured or traced, and logged only if they fail."""
 
 _ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 
-_REQUESTS = "http.server.request.duration"  # whose own buckets end at 10 seconds
+_REQUESTS = "http.server.request.duration"  # its default buckets end at 10 seconds
 
 _EXIT = 1.5  # seconds
 
 _meter = metrics.get_meter(NAMESPACE)
 
 requests_limited = _meter.create_counter("support_agent.rate_limited", description="Requests refused with 429.")
-answers = _meter.create_counter("support_agent.answers", description="Answers of /ask and /stream, by their X-Cache.")
+answers = _meter.create_counter("support_agent.answers", description="Answers of /ask and /stream, by X-Cache.")
 open_streams = _meter.create_up_down_counter(
     "support_agent.open_streams", description="Open SSE streams and WebSockets."
 )
 
 
 def telemetry() -> TelemetryConfig:
-    """Return what FastAPI shall measure, and set the process's providers."""
+    """Return FastAPI's telemetry configuration, and set the process's providers."""
     traced = _is_traced()
     return TelemetryConfig(
         meter_provider=_meter_provider(),
@@ -55,15 +55,15 @@ def telemetry() -> TelemetryConfig:
 
 
 def flush_spans() -> None:
-    """Send the spans that wait, for a short while; a collector that is away must not delay the end."""
+    """Send the queued spans, for at most 1.5 seconds, so that a collector that is down does not delay the shutdown."""
     if _is_traced():
         flushing = threading.Thread(target=_tracer_provider().force_flush, daemon=True)
         flushing.start()
         flushing.join(_EXIT)
 
 
-class _WithoutWords(SpanProcessor):
-    """Takes out of spans what clients wrote; the route says enough."""
+class _UrlRemover(SpanProcessor):
+    """Removes what clients wrote from spans: the URL's path and query. The route remains."""
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:  # noqa: ARG002 - its signature
         """Overwrite a request's path and query."""
@@ -78,15 +78,15 @@ def _meter_provider() -> MeterProvider:
     view = View(instrument_name=_REQUESTS, aggregation=ExplicitBucketHistogramAggregation(SECONDS))
     provider = MeterProvider([reader], resource=_resource(), views=[view])
     metrics.set_meter_provider(provider)
-    requests_limited.add(0)  # so that it is there before it is needed
+    requests_limited.add(0)  # so that the metric exists before the first refusal
     return provider
 
 
 @cache
 def _tracer_provider() -> TracerProvider:
     provider = TracerProvider(resource=_resource(), shutdown_on_exit=False)
-    provider.add_span_processor(_WithoutWords())
-    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))  # to where OTEL_EXPORTER_OTLP_* say
+    provider.add_span_processor(_UrlRemover())
+    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))  # configured by OTEL_EXPORTER_OTLP_*
     trace.set_tracer_provider(provider)
     return provider
 

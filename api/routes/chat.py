@@ -21,10 +21,10 @@ _REFUSALS = documented(400, 401, 408, 409, 413, 415, 422, 429, 500, 503, 504)
 async def chat(
     turn: TurnDep, connection: ConnectionDep, drain: DrainDep, idempotency_key: IdempotencyKey = ""
 ) -> ChatResponse:
-    """Answer a message, knowing the conversation before it.
+    """Answer a message with the conversation's history.
 
-    Without a `session_id` a new conversation begins. Hanging up cancels the turn, unless an `Idempotency-Key`
-    lets the same client ask for it again.
+    Without a `session_id` a new conversation starts. Disconnecting cancels the turn, unless the request has an
+    `Idempotency-Key` and may be retried.
     """
     try:
         return ChatResponse.of(await connection.while_open(whole_answer(drain.follow(turn))))
@@ -38,8 +38,8 @@ async def chat(
 async def chat_stream(turn: TurnDep, connection: ConnectionDep, drain: DrainDep) -> AsyncIterator[ServerSentEvent]:
     """Stream a turn's typed events: `run`, `category` and `sources`, `token` …, then `done` or `error`.
 
-    A client that is cut off comes back with `GET /runs/{run_id}/stream` and the last id it saw; a turn that nobody
-    reads for 10 seconds is cancelled.
+    After a disconnect a client resumes with `GET /runs/{run_id}/stream` and `Last-Event-ID`. A turn that nobody reads
+    for 10 seconds is cancelled.
     """
     async for event in typed(turn.id, drain.follow(turn), connection.path):
         yield event

@@ -1,4 +1,4 @@
-"""GET /metrics: what the service counts, for Prometheus."""
+"""GET /metrics: metrics for Prometheus."""
 
 from fastapi import APIRouter, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
@@ -11,8 +11,8 @@ router = APIRouter(tags=["operations"], dependencies=[OPERATOR])
 
 @router.get("/metrics", response_class=Response, responses=documented(401, 500))
 async def metrics() -> Response:
-    """Show this process's metrics, in Prometheus' text format.
+    """Return this process's metrics in Prometheus' text format.
 
-    Where the service has keys, only the one named `operator` may see them.
+    If API keys are configured, only the key named `operator` is accepted.
     """
     return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)

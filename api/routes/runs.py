@@ -1,4 +1,4 @@
-"""GET /runs/{run_id}/stream and DELETE /runs/{run_id}: come back to a turn, or end it."""
+"""GET /runs/{run_id}/stream and DELETE /runs/{run_id}: resume or cancel a turn."""
 
 from collections.abc import AsyncIterator
 from typing import Any
@@ -12,7 +12,7 @@ from api.sse import typed
 
 router = APIRouter(prefix="/runs", tags=["conversations"])
 
-_NOTHING_MORE: dict[int | str, dict[str, Any]] = {204: {"description": "All of it has been read."}}
+_NOTHING_MORE: dict[int | str, dict[str, Any]] = {204: {"description": "The client has received all events."}}
 
 
 @router.get(
@@ -23,9 +23,9 @@ _NOTHING_MORE: dict[int | str, dict[str, Any]] = {204: {"description": "All of i
 async def run_stream(
     run: FoundRunDep, last_event: LastEventDep, connection: ConnectionDep, drain: DrainDep
 ) -> AsyncIterator[ServerSentEvent]:
-    """Stream a turn's typed events after `Last-Event-ID`, or from its first, on whatever replica.
+    """Stream a turn's typed events after `Last-Event-ID`, or from the first, from any replica.
 
-    204 where that was the last, so that an EventSource does not come back.
+    204 if that was the last event, so that an EventSource does not reconnect.
     """
     async for event in typed(run.id, drain.follow(run, last_event), connection.path):
         yield event
@@ -33,6 +33,6 @@ async def run_stream(
 
 @router.delete("/{run_id}", status_code=202, responses=documented(401, 404, 422, 500, 503))
 async def cancel_run(run_id: RunId, agent: AgentDep, caller: PrincipalDep) -> None:
-    """End a turn; its readers get an `error` event of type `cancelled`, and the session forgets the message."""
+    """Cancel a turn; its readers get an `error` event of type `cancelled`, and the session forgets the message."""
     if not await agent.sessions.cancel(run_id, caller.tenant):
         raise HTTPException(404)

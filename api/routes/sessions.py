@@ -1,4 +1,4 @@
-"""GET and DELETE /sessions/{session_id}: what a conversation remembers."""
+"""GET and DELETE /sessions/{session_id}: a conversation's history."""
 
 from fastapi import APIRouter, HTTPException
 from langchain_core.messages import HumanMessage
@@ -25,6 +25,6 @@ async def read_session(session_id: SessionPath, agent: AgentDep, caller: Princip
 
 @router.delete("/{session_id}", status_code=204, responses=documented(401, 404, 409, 422, 500, 503))
 async def forget_session(session_id: SessionPath, agent: AgentDep, caller: PrincipalDep) -> None:
-    """Forget a conversation."""
+    """Delete a conversation."""
     if not await agent.sessions.forget(session_id, caller.tenant):
         raise HTTPException(404)

@@ -31,7 +31,7 @@ REFUSED: dict[str, tuple[bytes, dict[str, str], int, str]] = {
         b'{"question": "Why?", "canary-7f3a": 1}',
         JSON,
         422,
-        f"{CANARY}: is not known here; leave it out",
+        f"{CANARY}: is an unknown field; remove it",
     ),
     "unknown field with a surrogate": (b'{"question": "Why?", "\\ud800": 1}', JSON, 422, "body: must be valid Unicode"),
     "bad customer": (
@@ -104,7 +104,7 @@ async def test_ask_refuses_bad_bodies(
         ("question=%20", "question: must not be blank"),
         ("question=%00", "question: must not contain NUL characters"),
         ("question=" + "a" * 4001, "question: must have at most 4000 characters"),
-        ("question=Why&other=1", "other: is not known here; leave it out"),
+        ("question=Why&other=1", "other: is an unknown field; remove it"),
         ("question=%ff", "question: must be percent-encoded UTF-8"),
     ],
 )

@@ -72,7 +72,7 @@ async def test_only_runs_of_the_caller_can_be_rated(serve: Serve, redis: Redis, 
         ({"score": 1, "comment": " "}, "comment", "must not be blank"),
         ({"score": 1, "comment": "x" * 4001}, "comment", "must have at most 4000 characters"),
         ({"score": 1, "run_id": "../x"}, "run_id", "must match ^[0-9a-f-]{36}$"),
-        ({"score": 1, "more": 1}, "more", "is not known here; leave it out"),
+        ({"score": 1, "more": 1}, "more", "is an unknown field; remove it"),
         ({}, "score", "is missing"),
     ],
 )

@@ -120,9 +120,9 @@ async def test_a_typed_answer_can_be_cancelled(address: str, model: ScriptedMode
         ('{"message": " "}', "message: must not be blank"),
         ('{"message": 7}', "message: must be a string"),
         ('{"message": "\\ud800"}', "message: must be valid Unicode"),
-        ('{"message": "Hello?", "more": 1}', "more: is not known here; leave it out"),
+        ('{"message": "Hello?", "more": 1}', "more: is an unknown field; remove it"),
         ('{"type": "end"}', "type: must be 'cancel'"),
-        ('{"type": "cancel", "message": "Hello?"}', "message: is not known here; leave it out"),
+        ('{"type": "cancel", "message": "Hello?"}', "message: is an unknown field; remove it"),
     ],
 )
 async def test_a_bad_frame_is_a_typed_error(address: str, model: ScriptedModel, frame: str, named: str) -> None:
