@@ -1,0 +1,148 @@
+"""The objects for Kubernetes: valid in each of its versions, with the rights and the metrics that they need."""
+
+import shutil
+from pathlib import Path
+
+import httpx
+import kubernetes_validate
+import pytest
+import yaml
+from prometheus_client.parser import text_string_to_metric_families
+
+from api.settings import ServiceSettings
+from conftest import REPOSITORY
+from graph.errors import SettingsError
+from harness.planting import plant, plant_in
+from harness.programs import kustomize
+from harness.prometheus import promtool
+from harness.scripted_model import ScriptedModel
+from harness.targets import DEPLOY, KUBERNETES, OVERLAYS, PORT, blocks, container, one, overlay
+
+
+@pytest.mark.parametrize("version", KUBERNETES)
+@pytest.mark.parametrize("name", OVERLAYS)
+def test_kubernetes_accepts_every_object(name: str, version: str) -> None:
+    """Each field of each is one that this version of Kubernetes has."""
+    assert {thing["kind"] for thing in overlay(name)} == {
+        *("ConfigMap", "Deployment", "HorizontalPodAutoscaler", "Ingress"),
+        *("NetworkPolicy", "PodDisruptionBudget", "Service"),
+    }
+    for thing in overlay(name):
+        kubernetes_validate.validate(thing, version, strict=True)
+
+
+@pytest.mark.parametrize(
+    ("file", "right", "wrong"),
+    [
+        ("deployment.yaml", "readOnlyRootFilesystem: true", "readOnlyRootFileSystem: true"),
+        ("deployment.yaml", "terminationGracePeriodSeconds: 30", "terminationGracePeriodSeconds: soon"),
+        ("hpa.yaml", "averageValue:", "averageValu:"),
+        ("hpa.yaml", "autoscaling/v2", "autoscaling/v2beta2"),
+        ("pdb.yaml", "maxUnavailable: 1", "maxUnavailable: [1]"),
+        ("ingress.yaml", "pathType: Prefix", "pathTyp: Prefix"),
+        ("networkpolicy.yaml", "policyTypes:", "policyType:"),
+    ],
+)
+def test_kubernetes_refuses_what_is_wrong(tmp_path: Path, file: str, right: str, wrong: str) -> None:
+    """A field that is none, a value of another kind, a version that is gone."""
+    folder = shutil.copytree(DEPLOY / "k8s", tmp_path / "k8s")
+    plant_in(folder / "base" / file, right, wrong)
+    rendered = kustomize(folder / "production")
+    for version in KUBERNETES:
+        with pytest.raises((kubernetes_validate.ValidationError, kubernetes_validate.SchemaNotFoundError)):
+            for thing in rendered:
+                kubernetes_validate.validate(thing, version, strict=True)
+
+
+@pytest.mark.parametrize("name", OVERLAYS)
+def test_pods_may_do_no_more_than_they_must(name: str) -> None:
+    """They are nobody, change no file, have no token and no capability, and are nobody's neighbour by default."""
+    pod = one(name, "Deployment")["spec"]["template"]["spec"]
+    assert pod["securityContext"]["runAsNonRoot"] is True
+    assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert pod["automountServiceAccountToken"] is False
+    assert container(name)["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "capabilities": {"drop": ["ALL"]},
+        "readOnlyRootFilesystem": True,
+    }
+    policy = one(name, "NetworkPolicy")["spec"]
+    assert policy["policyTypes"] == ["Ingress", "Egress"]
+    assert policy["podSelector"] == {"matchLabels": one(name, "Service")["spec"]["selector"]}
+
+
+def test_kubernetes_names_of_services_do_not_stop_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Links to a service of our name would be settings that there are not."""
+    monkeypatch.setenv("SUPPORT_AGENT_SERVICE_HOST", "10.0.0.1")
+    with pytest.raises(SettingsError, match="SUPPORT_AGENT_SERVICE_HOST"):
+        ServiceSettings.load()
+    for name in OVERLAYS:
+        assert one(name, "Deployment")["spec"]["template"]["spec"]["enableServiceLinks"] is False
+
+
+def test_overlays_differ_in_what_they_should() -> None:
+    """Name space, image, host and size; the same pods otherwise."""
+    spaces = {thing["metadata"]["namespace"] for thing in overlay("staging") + overlay("production")}
+    assert spaces == {"support-agent-staging", "support-agent"}
+    hosts = [one(name, "Ingress")["spec"]["rules"][0]["host"] for name in OVERLAYS]
+    assert len(set(hosts)) == 2
+    assert hosts == [one(name, "Ingress")["spec"]["tls"][0]["hosts"][0] for name in OVERLAYS]
+    assert container("production")["image"].startswith("ghcr.io/example/support-agent:v")
+    assert one("production", "HorizontalPodAutoscaler")["spec"]["minReplicas"] >= 2
+
+
+async def test_pods_are_scaled_by_a_metric_that_they_export(client: httpx.AsyncClient, model: ScriptedModel) -> None:
+    """The autoscaler, and the adapter that serves it, name the turns under way as /metrics does."""
+    assert (await client.post("/ask", json={"question": "Can I get a refund?"})).is_success
+    exported = {
+        family.name: family.type for family in text_string_to_metric_families((await client.get("/metrics")).text)
+    }
+    adapter = yaml.safe_load((DEPLOY / "k8s/prometheus-adapter.yaml").read_text())
+    [rule] = adapter["rules"]["custom"]
+    for name in OVERLAYS:
+        metrics = one(name, "HorizontalPodAutoscaler")["spec"]["metrics"]
+        [metric] = [each["pods"]["metric"]["name"] for each in metrics if each["type"] == "Pods"]
+        assert exported[metric] == "gauge"
+        assert rule["seriesQuery"].partition("{")[0] == metric
+
+
+def test_prometheus_finds_the_pods(tmp_path: Path) -> None:
+    """What scrapes them is right, and looks for the label and the port that they have."""
+    [job] = yaml.safe_load((DEPLOY / "k8s/prometheus-scrape.yaml").read_text())
+    keep = next(each for each in job["relabel_configs"] if each.get("action") == "keep")
+    [port] = container("production")["ports"]
+    labels = one("production", "Deployment")["spec"]["template"]["metadata"]["labels"]
+    assert keep["regex"] == f"{labels['app.kubernetes.io/name']};{port['name']}"
+    assert port["containerPort"] == PORT
+    namespaces = job["kubernetes_sd_configs"][0]["namespaces"]["names"]
+    assert set(namespaces) == {one(name, "Deployment")["metadata"]["namespace"] for name in OVERLAYS}
+    job.pop("kubernetes_sd_configs")  # Debian builds its Prometheus without them
+    for action, right in (("keep", True), ("kept", False)):
+        keep["action"] = action
+        (tmp_path / "prometheus.yml").write_text(yaml.safe_dump({"scrape_configs": [job]}))
+        checked = promtool("check", "config", "--syntax-only", tmp_path / "prometheus.yml")
+        assert (checked.returncode == 0) is right, checked.stderr
+
+
+def test_kubernetes_sets_what_is_no_secret() -> None:
+    """The rest is in the Secret that pods take their environment from."""
+    settings = {str(field.alias) for field in ServiceSettings.model_fields.values()}
+    for name in OVERLAYS:
+        given = one(name, "ConfigMap")["data"]
+        assert given.keys() <= settings
+        assert given["SUPPORT_ENV"] == "production"
+        sources = container(name)["envFrom"]
+        assert {"configMapRef": {"name": one(name, "ConfigMap")["metadata"]["name"]}} in sources
+        assert {"secretRef": {"name": "support-agent"}} in sources
+
+
+def test_the_policy_takes_the_addresses_of_the_docs() -> None:
+    """What they say of balancers outside the cluster stands well at the end of the list that it belongs to."""
+    [said] = [block for language, block in blocks((REPOSITORY / "docs/deploy.md").read_text()) if language == "yaml"]
+    file = (DEPLOY / "k8s/base/networkpolicy.yaml").read_text()
+    policy = yaml.safe_load(plant(file, "      ports:\n", f"{said}      ports:\n"))
+    for version in KUBERNETES:
+        kubernetes_validate.validate(policy, version, strict=True)
+    others = [peer for peer in policy["spec"]["ingress"][0]["from"] if "ipBlock" in peer]
+    assert {"ipBlock": {"cidr": "35.191.0.0/16"}} in others
+    assert len(others) == len(yaml.safe_load(said))

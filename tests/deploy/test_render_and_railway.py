@@ -1,0 +1,48 @@
+"""The files for Render and Railway, by the schemas that both publish."""
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+from jsonschema import Draft202012Validator
+
+from harness.planting import plant
+from harness.targets import DEPLOY, render
+
+SCHEMAS = Path(__file__).with_name("schemas")
+
+
+def schema_says(schema: str, text: str) -> list[str]:
+    """Return what is wrong with a YAML or JSON document."""
+    expected = json.loads((SCHEMAS / schema).read_text())
+    return [error.message for error in Draft202012Validator(expected).iter_errors(yaml.safe_load(text))]
+
+
+@pytest.mark.parametrize(("schema", "file"), [("render.json", "render.yaml"), ("railway.json", "railway.json")])
+def test_the_schema_accepts(schema: str, file: str) -> None:
+    """Its fields are those that the platform documents."""
+    assert schema_says(schema, (DEPLOY / file).read_text()) == []
+
+
+@pytest.mark.parametrize(
+    ("schema", "file", "right", "wrong"),
+    [
+        ("render.json", "render.yaml", "healthCheckPath", "healthcheckPath"),
+        ("render.json", "render.yaml", "maxShutdownDelaySeconds: 30", "maxShutdownDelaySeconds: 301"),
+        ("render.json", "render.yaml", "    disk:\n", "    numInstances: 2\n    disk:\n"),
+        ("railway.json", "railway.json", '"healthcheckPath"', '"healthCheckPath"'),
+        ("railway.json", "railway.json", '"drainingSeconds": 30', '"drainingSeconds": "30"'),
+    ],
+)
+def test_the_schema_refuses(schema: str, file: str, right: str, wrong: str) -> None:
+    """A field that is none, a value out of range or of another kind, two instances of one disk."""
+    assert schema_says(schema, plant((DEPLOY / file).read_text(), right, wrong))
+
+
+def test_render_keeps_redis_with_its_modules() -> None:
+    """Its own Key Value has neither JSON nor Search, and redis:8 loads them by its entrypoint alone."""
+    redis = render("support-agent-redis")
+    assert redis["image"]["url"].endswith("redis:8")
+    assert "docker-entrypoint.sh redis-server --appendonly yes --requirepass" in redis["dockerCommand"]
+    assert redis["disk"]["mountPath"] == "/data"
