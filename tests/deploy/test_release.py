@@ -1,0 +1,109 @@
+"""The script that releases what production runs: which tag, which image, which notes."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from harness.pipeline import BUILT, COMMIT, DIGEST, IMAGE, LOGIN
+from harness.runner import Runner
+
+CHANGES = "# Changelog\n\n## Unreleased\n\n- Next.\n\n## 1.2.0 - 2026-11-01\n\n- Now.\n\n## 1.1.0\n\n- Then.\n"
+
+
+def release(
+    runner: Runner,
+    *,
+    tag: str = "v1.2.0",
+    version: str = "1.2.0",
+    changes: str = CHANGES,
+    deployed: bool = True,
+    released: Sequence[str] = ("v1.1.0", "v1.3.0rc1"),
+) -> tuple[int, str]:
+    """Release a commit that has this version and these changes by this tag, after these releases."""
+    runner.recorder("docker", f"if 'inspect' in given:\n    print({DIGEST!r})\n    sys.exit({int(not deployed)})\n")
+    runner.recorder(
+        "gh",
+        f"if 'list' in given:\n    print(*{released!r}, sep='\\n')\n"
+        "else:\n    print(Path(given[given.index('--notes-file') + 1]).read_text())\n",
+    )
+    (runner.work / "pyproject.toml").write_text(f'[project]\nversion = "{version}"\n')
+    (runner.work / "CHANGELOG.md").write_text(changes)
+    done = runner.run("release.sh", **COMMIT, GITHUB_REF_NAME=tag)
+    return done.returncode, done.stdout
+
+
+@pytest.mark.parametrize(
+    ("version", "released", "stable", "kind"),
+    [
+        ("1.2.0", [], True, "--latest"),
+        ("1.2.0", ["v1.1.0", "v1.3.0rc1"], True, "--latest"),
+        ("1.10.0", ["v1.9.0"], True, "--latest"),
+        ("1.2.1", ["v1.2.0", "v1.10.0"], False, "--latest=false"),
+        ("1.2.0rc1", ["v1.1.0"], False, "--prerelease"),
+        ("1.2.0-1", ["v1.1.0"], False, "--prerelease"),
+        ("1.2.0RC1", ["v1.1.0"], False, "--prerelease"),
+    ],
+)
+def test_a_release_names_the_image_of_its_commit(
+    runner: Runner, version: str, released: list[str], stable: bool, kind: str
+) -> None:
+    """It is verified and gets the tag, and `stable` if that is the newest; the notes are the changelog's section."""
+    changes = CHANGES.replace("1.2.0", version)
+    status, said = release(runner, tag=f"v{version}", version=version, changes=changes, released=released)
+    assert status == 0
+    names = ["--tag", f"{IMAGE}:v{version}", *(["--tag", f"{IMAGE}:stable"] if stable else [])]
+    programs = [call[:4] for call in runner.calls()]
+    assert ["docker", "buildx", "build"] not in [program[:3] for program in programs]
+    _, inspect, verify, create, publish = [call for call in runner.calls() if call != LOGIN]
+    assert f"{IMAGE}:production-c0ffee" in inspect
+    assert verify[:2] == ["cosign", "verify"]
+    assert create[1:] == ["buildx", "imagetools", "create", *names, BUILT]
+    assert publish[:5] == ["gh", "release", "create", f"v{version}", "--verify-tag"]
+    assert publish[-1] == kind
+    assert said.strip() == "- Now."
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"version": "1.1.0"}, "pyproject.toml has another version than v1.2.0"),
+        ({"changes": "## Unreleased\n\n- Next.\n"}, "CHANGELOG.md has no section 1.2.0"),
+        ({"changes": "## 1.2.0\n\n \n## 1.1.0\n\n- Then.\n"}, "CHANGELOG.md has no section 1.2.0"),
+    ],
+)
+def test_a_release_that_is_not_prepared_is_refused(runner: Runner, wrong: dict[str, Any], message: str) -> None:
+    """Before anything is named or published."""
+    status, said = release(runner, **wrong)
+    assert (status, runner.calls()) == (1, [])
+    assert said == f"::error::{message}\n"
+
+
+def test_what_is_released_is_not_released_again(runner: Runner) -> None:
+    """A run that is repeated later would take `stable` back to what it was then."""
+    status, said = release(runner, released=["v1.3.0", "v1.2.0"])
+    assert (status, len(runner.calls())) == (1, 1)
+    assert said == "::error::v1.2.0 is released already: what is mended gets a version of its own\n"
+
+
+def test_a_release_of_an_unknown_image_is_refused(runner: Runner) -> None:
+    """A signature that is missing ends it before anything is published."""
+    runner.recorder("cosign", "sys.exit(1)")
+    assert release(runner)[0] == 1
+    assert not [call for call in runner.calls() if "create" in call]
+
+
+def test_a_release_of_what_was_not_deployed_is_refused(runner: Runner) -> None:
+    """Its smoke test may have failed, or nobody have approved of it; nothing is named or published."""
+    status, said = release(runner, deployed=False)
+    assert status == 1
+    assert not [call for call in runner.calls() if "create" in call]
+    assert said == "::error::No image of c0ffee has reached production: its smoke tests and its approval come first\n"
+
+
+def test_what_has_reached_production_is_marked(runner: Runner) -> None:
+    """By its digest, whatever the commit's tag has come to name."""
+    runner.recorder("docker")
+    assert runner.run("mark-image.sh", **COMMIT, IMAGE=BUILT).returncode == 0
+    create = ["docker", "buildx", "imagetools", "create", "--tag", f"{IMAGE}:production-c0ffee", BUILT]
+    assert runner.calls() == [LOGIN, create]
