@@ -1,0 +1,34 @@
+"""The machines that scripts run on, and the image."""
+
+from collections.abc import Generator
+from pathlib import Path
+
+import pytest
+
+from harness.built_image import built_image
+from harness.image import Image
+from harness.runner import Runner
+from harness.vps import Machine
+
+
+@pytest.fixture
+def runner(tmp_path: Path) -> Runner:
+    """A machine of GitHub's, whose clouds and registries only write down what they are asked."""
+    machine = Runner(tmp_path)
+    for name in ("gcloud", "aws", "kubectl", "cosign", "gh"):
+        machine.recorder(name)
+    machine.recorder("docker", "if '--password-stdin' in given:\n    sys.stdin.read()\n")
+    return machine
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Machine:
+    """A machine of one's own, on which both replicas run the old image."""
+    return Machine(tmp_path / "machine")
+
+
+@pytest.fixture(scope="session")
+def image() -> Generator[Image]:
+    """The image, built once for all tests."""
+    with built_image() as built:
+        yield built

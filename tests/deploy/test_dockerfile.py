@@ -1,0 +1,113 @@
+"""The Dockerfile and .dockerignore: what linters say, and what a build may copy."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from conftest import REPOSITORY
+from harness.built_image import DOCKERFILE
+from harness.image import context, instructions
+from harness.planting import plant
+from harness.programs import tool
+
+
+def test_hadolint_finds_nothing() -> None:
+    """It is not told to be silent either."""
+    found = tool("hadolint", "--no-color", DOCKERFILE)
+    assert (found.returncode, found.stdout) == (0, "")
+    assert "hadolint" not in DOCKERFILE.read_text()
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "rule"),
+    [
+        ("USER 65532:65532", "USER root", "DL3002"),
+        ("FROM ${BASE}", "FROM python", "DL3006"),
+        ("RUN uv venv .venv", "RUN apt-get update && apt-get install -y curl \\\n    && uv venv .venv", "DL3008"),
+        ('CMD ["serve", "--host", "0.0.0.0", "--port", "8000"]', "CMD serve", "DL3025"),
+        ("COPY knowledge knowledge", "ADD knowledge knowledge", "DL3020"),
+    ],
+)
+def test_hadolint_finds_what_is_wrong(tmp_path: Path, right: str, wrong: str, rule: str) -> None:
+    """Root, an image without a version, a package without one, a shell before the service."""
+    (tmp_path / "Dockerfile").write_text(plant(DOCKERFILE.read_text(), right, wrong))
+    found = tool("hadolint", "--no-color", tmp_path / "Dockerfile")
+    assert found.returncode == 1
+    assert rule in found.stdout
+
+
+def test_no_shell_stands_between_docker_and_the_service() -> None:
+    """So SIGTERM reaches it, and its health check needs Python alone."""
+    steps = {one.name: one for one in instructions(DOCKERFILE.read_text())}
+    assert all(steps[name].is_list for name in ("ENTRYPOINT", "CMD", "HEALTHCHECK"))
+    assert steps["ENTRYPOINT"].value + steps["CMD"].value[:1] == ("support-agent", "serve")
+    assert "--workers" not in steps["CMD"].value
+    assert steps["HEALTHCHECK"].value[:2] == ("CMD", "python")
+    assert re.fullmatch(r"[1-9]\d*:[1-9]\d*", steps["USER"].value[0])
+
+
+def test_dependencies_are_installed_before_the_source_is_copied() -> None:
+    """They are a layer of their own that a change of the source leaves alone, and every hash is checked."""
+    steps = instructions(DOCKERFILE.read_text())
+    runs = [index for index, one in enumerate(steps) if one.name == "RUN" and "--require-hashes" in one.value[0]]
+    copied = [one.value[:-1] for one in steps[: runs[0]] if one.name == "COPY" and not one.flags]
+    assert (len(runs), copied) == (1, [("requirements.lock",)])
+    final = [one.value[-1] for one in steps if one.name == "COPY"][-4:]
+    assert final == [".venv", "lib", "knowledge", "deploy"]
+
+
+def test_one_uv_builds_everything() -> None:
+    """The image's is the version that CI installs."""
+    [version] = re.findall(r"astral-sh/uv:(\S+)", DOCKERFILE.read_text())
+    assert f"uv=={version}\n" in (REPOSITORY / ".github/scripts/install.sh").read_text()
+
+
+ROOMS = ("api", "cli", "evals", "graph", "local")
+PRIVATE = (
+    ".env",
+    ".git/config",
+    "deploy/prometheus/operator.key",
+    "eval-report/report.json",
+    "evals/baseline.json",
+    "knowledge/.draft.md",
+    "knowledge/id_rsa",
+    "knowledge/prod.env",
+    "knowledge/tls.p12",
+    "knowledge/tls.pem",
+    "secrets.txt",
+    "api/.envrc",
+    "cli/__pycache__/main.pyc",
+    "api/.settings.py",
+    "graph/operator.key",
+)
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong"),
+    [
+        ("*\n!LICENSE", "!LICENSE"),
+        ("!knowledge/*.md", "!knowledge"),
+        ("!knowledge/company.yaml", "!knowledge/*"),
+        ("!graph/*.py", "!graph/*"),
+        ("!graph/runs/*.py", "!graph"),
+        ("**/.*\n", ""),
+        ("", ""),
+    ],
+)
+def test_nothing_private_is_in_the_context(tmp_path: Path, right: str, wrong: str) -> None:
+    """Wherever it lies, whatever its name ends with; what lets more in is noticed."""
+    (tmp_path / ".dockerignore").write_text(plant((REPOSITORY / ".dockerignore").read_text(), right, wrong))
+    public = {"pyproject.toml", "LICENSE", "api/b.py", "knowledge/a.md", "deploy/smoke.py"}
+    for name in {*PRIVATE, *public}:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    assert (context(tmp_path) == public) is (right == "")
+    assert public <= context(tmp_path)
+
+
+def test_all_that_is_needed_is_in_the_context() -> None:
+    """Every module, of new packages too, and every article."""
+    needed = {file for room in ROOMS for kind in ("py", "npz") for file in (REPOSITORY / room).rglob(f"*.{kind}")}
+    needed |= {*REPOSITORY.glob("knowledge/*.*")}
+    assert {str(file.relative_to(REPOSITORY)) for file in needed} <= context(REPOSITORY)
