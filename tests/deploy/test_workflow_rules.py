@@ -176,6 +176,7 @@ MISTAKES = [
         (CI, f"      - run: uv run {check}\n", "", "what contributors check is checked")
         for check in ("ruff check .", "ruff format --check .", "pyright", "lint-imports")
     ),
+    (CI, f"      - run: {SCRIPTS}/prose.sh # the runner's image has node\n", "", "what contributors check is checked"),
     (NIGHTLY, "--strict ", "", "the audit overlooks nothing"),
     (BUILD, "--push --pull ", "--push ", BUILT),
     (BUILD, "    --build-arg", "    --build-arg BASE=python:3.12-alpine --build-arg", BUILT),

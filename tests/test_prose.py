@@ -1,0 +1,52 @@
+"""What the linter of prose finds, and what it leaves."""
+
+import re
+import subprocess
+from pathlib import Path
+
+from conftest import REPOSITORY
+from harness.programs import give_up, program
+
+PLAIN = "The service retries a request twice. It refuses a third, because the circuit breaker is open by then."
+LONG = "A sentence that names one thing after the other, " + ", ".join(["and another thing"] * 8) + ", is too long."
+PLANTED = {
+    LONG: "exceeds the maximum sentence length",
+    "The cache keeps the the answer.": "is repeated",
+    "There is a key for each tenant.": "unnecessary verbiage",
+    "The index is built in the nick of time.": "is a cliche",
+    "This is how an answer is come by.": "come by =>",
+    "A model that is down is left\nalone.": "alone =>",
+    "The baseline is made anew.": "anew =>",
+    "Both are answered alike.": "answered alike =>",
+    "Whoever asks on another replica waits.": "Whoever =>",
+    "The name of it is a hash.": "of it =>",
+    "Nothing is sent, but for a probe.": "but for =>",
+    "It is the very same image.": "the very =>",
+    "A file that is no article is refused.": "that is no  =>",
+    "Set the URL in order to connect.": "in order to =>",
+    "A powerful service of ten endpoints.": "powerful =>",
+}
+
+
+def test_it_finds_each_planted_sentence_and_no_plain_one(tmp_path: Path) -> None:
+    """Long sentences, repeated words, wordy phrases and each kind of turn on our list, across line breaks too."""
+    program("npm")
+    node = subprocess.run([program("node", package="nodejs"), "--version"], capture_output=True, text=True, check=True)
+    if tuple(map(int, re.findall(r"\d+", node.stdout)[:2])) < (20, 18):
+        give_up(f"node {node.stdout.strip()} is installed, and textlint needs node 20.18 or later")
+    bad = tmp_path / "bad.md"
+    bad.write_text("\n\n".join([PLAIN, *PLANTED]))
+    good = tmp_path / "good.md"
+    good.write_text(f"# A title\n\n{PLAIN}\n\n```\nWhoever asks of it\n```\n")
+    found = prose(bad, good)
+    assert found.returncode == 1, (found.stdout, found.stderr)
+    assert "good.md" not in found.stdout
+    reports = re.split(r"^.*bad\.md:\d+:\d+: ", found.stdout, flags=re.MULTILINE)[1:]
+    assert [message for message in PLANTED.values() if not any(message in report for report in reports)] == []
+    assert len(reports) == len(PLANTED), reports
+    assert prose(good).returncode == 0
+
+
+def prose(*files: Path) -> subprocess.CompletedProcess[str]:
+    script = REPOSITORY / ".github/scripts/prose.sh"
+    return subprocess.run([script, *files], capture_output=True, text=True, timeout=300, check=False)
