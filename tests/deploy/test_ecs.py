@@ -16,7 +16,7 @@ from botocore.validate import ParamValidator
 from conftest import REPOSITORY
 from harness.planting import plant
 from harness.runner import Runner
-from harness.targets import DEPLOY, PORT, Json, blocks, filled_in, task
+from harness.targets import DEPLOY, PORT, Json, blocks, filled_in, page, task
 
 ECS_FILES = {
     "task-definition.json": ("ecs", "RegisterTaskDefinition"),
@@ -91,7 +91,7 @@ def test_aws_refuses_what_is_wrong(file: str, right: str, wrong: str) -> None:
 
 
 GIVEN_ARN = "arn:aws:service:eu-central-1:000000000000:made/by"
-"""The start of what `aws` prints of whatever the commands of docs/deploy.md make."""
+"""The start of what `aws` prints of whatever the commands of docs/deploy/ecs.md make."""
 
 THE_CLIS_OWN = {"protocol", "port", "cidr", "source-group"}
 """Options by which `aws ec2 authorize-security-group-ingress` describes one of its IpPermissions."""
@@ -99,11 +99,10 @@ THE_CLIS_OWN = {"protocol", "port", "cidr", "source-group"}
 
 def commands_of_ecs(text: str, folder: Path) -> list[list[str]]:
     """Run the commands that bring the service to ECS, with an `aws` that makes nothing; return what they called."""
-    section = text.split("\n## ECS on Fargate\n")[1].split("\n## ")[0]
     runner = Runner(folder)
     runner.recorder("aws", f"print({GIVEN_ARN!r}, *given[:2], sep='-')")
     runner.recorder("docker", "if given[0] == 'login': sys.stdin.read()")
-    commands = next(block for language, block in blocks(section) if not language)
+    commands = next(block for language, block in blocks(text) if not language)
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", commands],
         cwd=REPOSITORY,
@@ -153,7 +152,7 @@ def aws_says_of(service: str, operation: str, *rest: str) -> list[str]:
 
 def test_aws_accepts_the_commands_of_the_docs(tmp_path: Path) -> None:
     """They run to their end, what one makes is what later ones take, and each call is one that AWS has."""
-    calls = commands_of_ecs((REPOSITORY / "docs/deploy.md").read_text(), tmp_path)
+    calls = commands_of_ecs(page("ecs"), tmp_path)
     asked = [call[1:] for call in calls if call[0] == "aws"]
     assert {" ".join(call): wrong for call in asked if (wrong := aws_says_of(*call))} == {}
     made = dict(zip([tuple(call[:2]) for call in asked], asked, strict=True))
@@ -180,13 +179,13 @@ def test_aws_accepts_the_commands_of_the_docs(tmp_path: Path) -> None:
 )
 def test_aws_refuses_a_wrong_command(tmp_path: Path, right: str, wrong: str) -> None:
     """One without what it needs, one that is none, a value off the list, an option that is none."""
-    text = plant((REPOSITORY / "docs/deploy.md").read_text(), right, wrong)
+    text = plant(page("ecs"), right, wrong)
     assert [said for call in commands_of_ecs(text, tmp_path) if call[0] == "aws" for said in aws_says_of(*call[1:])]
 
 
 def test_a_name_that_nothing_sets_ends_the_commands(tmp_path: Path) -> None:
     """The shell says which."""
-    text = plant((REPOSITORY / "docs/deploy.md").read_text(), "export CERTIFICATE_ARN=", "export CERTIFICATE=")
+    text = plant(page("ecs"), "export CERTIFICATE_ARN=", "export CERTIFICATE=")
     with pytest.raises(AssertionError, match="CERTIFICATE_ARN: unbound variable"):
         commands_of_ecs(text, tmp_path)
 

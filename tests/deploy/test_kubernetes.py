@@ -10,13 +10,12 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from api.settings import ServiceSettings
-from conftest import REPOSITORY
 from graph.errors import SettingsError
 from harness.planting import plant, plant_in
 from harness.programs import kustomize
 from harness.prometheus import promtool
 from harness.scripted_model import ScriptedModel
-from harness.targets import DEPLOY, KUBERNETES, OVERLAYS, PORT, blocks, container, one, overlay
+from harness.targets import DEPLOY, KUBERNETES, OVERLAYS, PORT, blocks, container, one, overlay, page
 
 
 @pytest.mark.parametrize("version", KUBERNETES)
@@ -138,7 +137,7 @@ def test_kubernetes_sets_what_is_no_secret() -> None:
 
 def test_the_policy_takes_the_addresses_of_the_docs() -> None:
     """What they say of balancers outside the cluster stands well at the end of the list that it belongs to."""
-    [said] = [block for language, block in blocks((REPOSITORY / "docs/deploy.md").read_text()) if language == "yaml"]
+    [said] = [block for language, block in blocks(page("kubernetes")) if language == "yaml"]
     file = (DEPLOY / "k8s/base/networkpolicy.yaml").read_text()
     policy = yaml.safe_load(plant(file, "      ports:\n", f"{said}      ports:\n"))
     for version in KUBERNETES:

@@ -38,7 +38,7 @@ PLACEHOLDERS = {
     "TASK_SECURITY_GROUP": "sg-0",
     "BALANCER_SECURITY_GROUP": "sg-1",
 }
-"""What whoever deploys fills in; docs/deploy.md names each."""
+"""What whoever deploys fills in; docs/deploy/ names each."""
 
 Json = dict[str, Any]
 
@@ -80,6 +80,11 @@ def cloud_run() -> Json:
 def render(name: str) -> Json:
     blueprint = yaml.safe_load((DEPLOY / "render.yaml").read_text())
     return next(service for service in blueprint["services"] if service["name"] == name)
+
+
+def page(platform: str) -> str:
+    """Return what the docs say about a platform."""
+    return (REPOSITORY / f"docs/deploy/{platform}.md").read_text()
 
 
 def blocks(text: str) -> list[tuple[str, str]]:

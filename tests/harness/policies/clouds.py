@@ -31,9 +31,9 @@ from harness.policies.descriptions import (
     Rules,
     at,
     named,
+    page,
     port,
     probed,
-    section,
     variables,
 )
 
@@ -65,7 +65,7 @@ def ecs(files: Files) -> Rules:
     moves = service["deploymentConfiguration"]
     attributes = {one["Key"]: one["Value"] for one in parts["target-group-attributes.json"]["Attributes"]}
     check = at(container, "healthCheck command")
-    said = section(files, "ECS on Fargate") + files[ECS_SCRIPT]
+    said = page(files, "ecs") + files[ECS_SCRIPT]
     names = {
         "cluster(?:-name)?": {service["cluster"]},
         "services?": {service["serviceName"]},
@@ -111,7 +111,7 @@ def cloud_run(files: Files) -> Rules:
     service = yaml.safe_load(files[CLOUD_RUN])
     pod = at(service, "spec template spec")
     [container] = pod["containers"]
-    said = section(files, "Cloud Run")
+    said = page(files, "cloud-run")
     options = dict(re.findall(r" --([\w-]+)=(\S+)", said))
     [created] = re.findall("for secret in (.*);", said)
     read = {one["name"]: at(one, "valueFrom secretKeyRef name") for one in container["env"] if "valueFrom" in one}

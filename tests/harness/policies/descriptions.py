@@ -16,7 +16,7 @@ Rules = dict[str, bool]
 Judge = Callable[[Files], Rules]
 """Says which rules the descriptions of one platform keep."""
 
-DOCS = "docs/deploy.md"
+DOCS = "docs/deploy"
 COMPOSE = "docker-compose.yml"
 CADDYFILE = "deploy/caddy/Caddyfile"
 SECRETS = "deploy/compose/secrets.sh"
@@ -38,7 +38,8 @@ DASHBOARDS = f"{GRAFANA}provisioning/dashboards/support-agent.yml"
 def committed() -> Files:
     kinds = ("Caddyfile", "*.json", "*.py", "*.yaml", "*.yml")
     files = [file for kind in kinds for file in (REPOSITORY / "deploy").rglob(kind)]
-    names = [DOCS, COMPOSE, SECRETS, ECS_SCRIPT, "Dockerfile", *(str(file.relative_to(REPOSITORY)) for file in files)]
+    files += [REPOSITORY / f"{DOCS}.md", *(REPOSITORY / DOCS).glob("*.md")]
+    names = [COMPOSE, SECRETS, ECS_SCRIPT, "Dockerfile", *(str(file.relative_to(REPOSITORY)) for file in files)]
     return {name: (REPOSITORY / name).read_text() for name in names}
 
 
@@ -103,9 +104,9 @@ def probed(container: Any, where: str | int) -> Rules:
     }
 
 
-def section(files: Files, title: str) -> str:
-    """Return what the docs say of a platform."""
-    return files[DOCS].partition(f"\n## {title}\n")[2].partition("\n## ")[0]
+def page(files: Files, platform: str) -> str:
+    """Return what the docs say about a platform."""
+    return files[f"{DOCS}/{platform}.md"]
 
 
 def named(pairs: list[dict[str, str]] | None, name: str = "name") -> list[tuple[str, str | None]]:

@@ -1,4 +1,4 @@
-"""Rules for Kubernetes and for docs/deploy.md, and for each rule a mistake that breaks it."""
+"""Rules for Kubernetes and for the pages about deployment, and for each rule a mistake that breaks it."""
 
 import re
 import tempfile
@@ -26,9 +26,9 @@ from harness.policies.descriptions import (
     Rules,
     at,
     named,
+    page,
     port,
     probed,
-    section,
     variables,
 )
 from harness.programs import kustomize
@@ -62,7 +62,7 @@ def reaches(policy: Any, address: str, port: int, protocol: str = "TCP") -> bool
 
 
 def overlay(things: dict[str, Any], files: Files) -> Rules:
-    said = section(files, "Kubernetes")
+    said = page(files, "kubernetes")
     [turns] = re.findall(r"`support_agent_active_runs`, (\d+) a pod", said)
     ports = re.findall(r"\d+", re.findall(r"may reach DNS\s+and the ports ([\d, and]+)", said)[0])
     pod = at(things, "Deployment spec template spec")
@@ -126,7 +126,7 @@ def kubernetes(files: Files) -> Rules:
 
 
 def docs(files: Files) -> Rules:
-    text = files[DOCS]
+    text = "".join(text for name, text in files.items() if name.startswith(DOCS))
     charts = re.findall(r"^helm install \S+ ([\w-]+)/", text, re.MULTILINE)
     ports = re.findall(r"\bPORT=(\d+)|--port=(\d+)|-p (\d+):(\d+)", text)
     return {
@@ -191,6 +191,6 @@ MISTAKES = [
     (POLICY, "169.254.169.254", "169.254.169.253", "names are found on every cluster"),
     (POLICY, "except: [169.254.0.0/16]", "except: []", "the cloud's metadata is out of reach"),
     (ADAPTER, "  url:", "  x-url:", "the adapter asks the cluster's Prometheus"),
-    (DOCS, "PORT=8000", "PORT=8080", LISTENS),
-    (DOCS, "helm repo add prometheus-community", "helm repo add stable", "Helm knows its charts"),
+    (f"{DOCS}/railway.md", "PORT=8000", "PORT=8080", LISTENS),
+    (f"{DOCS}/kubernetes.md", "helm repo add prometheus-community", "helm repo add stable", "Helm knows its charts"),
 ]
