@@ -1,4 +1,4 @@
-"""What the linter of prose finds, and what it leaves."""
+"""The documents: what the linter of prose finds, and where their links lead."""
 
 import re
 import subprocess
@@ -45,6 +45,28 @@ def test_it_finds_each_planted_sentence_and_no_plain_one(tmp_path: Path) -> None
     assert [message for message in PLANTED.values() if not any(message in report for report in reports)] == []
     assert len(reports) == len(PLANTED), reports
     assert prose(good).returncode == 0
+
+
+def anchors(text: str) -> set[str]:
+    """Return what GitHub calls the headings of a page."""
+    headings = re.findall(r"^#+ (.*)$", re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_links_lead_to_files_and_headings_that_exist() -> None:
+    """From any document to any other file of the repository."""
+    names = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")
+    broken: list[str] = []
+    for page in [*(REPOSITORY / name for name in names), *(REPOSITORY / "docs").rglob("*.md")]:
+        links = re.findall(
+            r"\]\((?!https?:|mailto:)([^)\s]+)\)|^\[[^\]]+\]: (?!https?:)(\S+)", page.read_text(), re.MULTILINE
+        )
+        for link in (inline or reference for inline, reference in links):
+            path, _, anchor = link.partition("#")
+            target = page.parent / path if path else page
+            if not target.exists() or (anchor and anchor not in anchors(target.read_text())):
+                broken.append(f"{page.relative_to(REPOSITORY)}: {link}")
+    assert broken == []
 
 
 def prose(*files: Path) -> subprocess.CompletedProcess[str]:

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# `deploy` brings IMAGE to the service of ECS that docs/deploy.md sets up, in the account and the region (AWS_REGION) of
-# the job. Its outputs: `previous`, the task definition that ran before, written before anything changes, and the `url`,
+# `deploy` brings IMAGE to the service of ECS that docs/deploy/ecs.md sets up, in the account and the region (AWS_REGION)
+# of the job. Its outputs: `previous`, the task definition that ran before, written before anything changes, and the `url`,
 # which is URL. `roll-back DEFINITION` runs that one again.
 set -euo pipefail
 
@@ -22,7 +22,7 @@ deploy)
     : "${URL:?the variable of the environment that says where the service answers}"
     previous=$(services "services[?status=='ACTIVE'].taskDefinition")
     if [ -z "$previous" ]; then
-        echo "::error::the cluster support-agent has no service support-agent: docs/deploy.md says how to set it up"
+        echo "::error::the cluster support-agent has no service support-agent: docs/deploy/ecs.md says how to set it up"
         exit 1
     fi
     echo "previous=$previous" >>"$GITHUB_OUTPUT"
