@@ -1,0 +1,29 @@
+"""One case and one answer, for an evaluator to score."""
+
+from typing import Any
+
+from evals.cases import Case
+from evals.evaluators import (
+    Evaluator,
+    Score,
+)
+from evals.outcome import Outcome
+
+CONTACTS = ["billing@fernway.example", "support@fernway.example"]
+WRITE = "Please write to billing@fernway.example."
+
+
+def case(**fields: Any) -> Case:
+    some = {"id": "one", "intent": "refund", "split": "tune", "question": "Can I have my money back?"}
+    return Case.model_validate({**some, "must": ["30 days"], **fields})
+
+
+def outcome(answer: str = "", *found: str, **fields: Any) -> Outcome:
+    """An answer that rests on articles, each with its name for a text."""
+    return Outcome(case="one", repeat=0, answer=answer, passages={name: name for name in found}, **fields)
+
+
+def score(evaluator: Evaluator, case: Case, outcome: Outcome) -> Score:
+    found = evaluator.judge(case, outcome)
+    assert found is not None
+    return found
