@@ -1,14 +1,21 @@
-"""Evaluations of a copy of the repository, which a test may change."""
+"""Evaluations of a copy of the repository and of a small project, both of which a test may change."""
 
+import asyncio
 import os
 import shutil
+import signal
 import subprocess
+import sys
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
+import yaml
 
 from conftest import REPOSITORY
+from harness.eval_project import CASES, FOLLOW_UP, POLICY, Done, Run
 from harness.evaluating import Evaluate, evaluation
+from harness.scripted_model import ScriptedModel, tokens
 from local.process import Service
 
 
@@ -36,5 +43,48 @@ def evaluate(tree: Path, offline_model: Service) -> Evaluate:
             timeout=300,
             check=False,
         )
+
+    return run
+
+
+@pytest.fixture
+def folder(articles: Path) -> Path:
+    """A project with ten cases, a policy, and no baseline."""
+    root = articles.parent
+    others = shutil.ignore_patterns("__pycache__", "datasets", "baseline.json", "*.yaml")
+    shutil.copytree(REPOSITORY / "evals", root / "evals", ignore=others)
+    datasets = root / "evals" / "datasets"
+    datasets.mkdir()
+    (datasets / "refunds.yaml").write_text(yaml.safe_dump([*CASES, FOLLOW_UP]))
+    (root / "evals" / "gate.yaml").write_text(yaml.safe_dump({"offline": POLICY, "live": POLICY}))
+    return root
+
+
+@pytest.fixture
+def run(folder: Path, model: ScriptedModel, redis_url: str) -> Run:
+    """Run the command in the project against the scripted model, which answers rightly."""
+    model.script("answer", tokens(["Within ", "30 days", " of the payment, we refund it."]))
+    ours = {**os.environ, "PYTHONPATH": str(folder)}  # the cases are those beside the code
+
+    async def run(
+        *arguments: str,
+        after: Callable[[], Awaitable[object]] | None = None,
+        sent: signal.Signals = signal.SIGINT,
+        **variables: str,
+    ) -> Done:
+        process = await asyncio.create_subprocess_exec(
+            Path(sys.executable).with_name("support-agent"),
+            "eval",
+            *arguments,
+            cwd=folder,
+            env={**ours, "OPENAI_BASE_URL": model.url, "REDIS_URL": redis_url, **variables},
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        if after:
+            await after()
+            process.send_signal(sent)
+        said, error = await asyncio.wait_for(process.communicate(), 60)
+        return Done(process.returncode, said.decode(), error.decode())
 
     return run

@@ -1,0 +1,44 @@
+"""A small project for `support-agent eval`: ten cases and a policy."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any, NamedTuple
+
+CASES: list[dict[str, Any]] = [
+    {
+        "id": f"refund-{number}",
+        "intent": f"refund-{number}",
+        "split": "held_out" if number % 3 == 0 else "tune",
+        "question": f"Refund of payment number {number}?",
+        "category": "billing",
+        "articles": ["refund-policy"],
+        "must": ["30 days"],
+    }
+    for number in range(1, 10)
+]
+FOLLOW_UP: dict[str, Any] = {
+    **CASES[0],
+    "id": "follow-up",
+    "intent": "follow-up",
+    "history": ["When are you open?", "Are payments refunded?"],
+    "question": "Within how many days?",
+}
+POLICY = {
+    "floor": 0.6,
+    "suites": {"refunds": 0.6},
+    "pass_3": 0.6,
+    "judge": 0.6,
+    "alpha": 0.04,
+    "p95_seconds": 20,
+    "dollars": 0.02,
+}
+
+
+class Done(NamedTuple):
+    """How the command ended, and what it said."""
+
+    status: int | None
+    said: str
+    error: str
+
+
+Run = Callable[..., Awaitable[Done]]
