@@ -1,20 +1,15 @@
-import io
-import logging
-import re
-import time
-from collections.abc import Generator
-from typing import Any
+"""Redaction of texts: what is masked, and what stays readable."""
 
-import phonenumbers
+import re
+
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from stdnum import iban, luhn
-from uvicorn.logging import ColourizedFormatter
 
-from graph.observe.redaction import DROPPED, RedactingFilter, Redactor
+from graph.observe.redaction import Redactor
+from harness.redacting import KEPT
 
-KEPT = "help@company.example"
 OURS = "sa_" + "aB3-_" * 8 + "xyz"
 AWS = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
 GITHUB = "ghp_" + "a1" * 18
@@ -259,11 +254,6 @@ KEY_WORDS = re.compile(
 )
 
 
-@pytest.fixture
-def redactor() -> Redactor:
-    return Redactor([KEPT])
-
-
 @pytest.mark.parametrize(("text", "masked"), MASKED.items())
 def test_what_is_private_is_masked_and_nothing_else(redactor: Redactor, text: str, masked: str) -> None:
     """Only what matched becomes a mask; the rest stays byte for byte, and masking again changes nothing."""
@@ -318,213 +308,3 @@ def test_a_text_without_digits_at_signs_and_keys_is_left_alone(text: str) -> Non
     """Prose of any script stays as it is."""
     assume(not KEY_WORDS.search(text.lower()))
     assert Redactor().text(text) == text
-
-
-class Hostile(str):
-    """A text that can't be read."""
-
-    __slots__ = ()
-
-    def isascii(self) -> bool:
-        """Fail."""
-        raise RuntimeError("4111111111111111")
-
-
-@pytest.mark.parametrize("text", [Hostile("a"), None, 3, "a" * 300_000])
-def test_what_can_not_be_masked_is_dropped(redactor: Redactor, text: Any) -> None:
-    """A text that raises, that is none or that is too long is not passed on."""
-    assert redactor.text(text) == DROPPED
-
-
-@pytest.mark.parametrize(
-    ("module", "name", "text"),
-    [
-        (luhn, "is_valid", "4111111111111111"),
-        (iban, "is_valid", "NL91ABNA0417164300"),
-        (phonenumbers, "is_valid_number", "+31612345678"),
-    ],
-)
-def test_a_library_that_fails_drops_the_text(
-    monkeypatch: pytest.MonkeyPatch, redactor: Redactor, module: Any, name: str, text: str
-) -> None:
-    """A defect in a library can't let a number through."""
-
-    def fail(*_: object, **__: object) -> bool:
-        raise RuntimeError(text)
-
-    monkeypatch.setattr(module, name, fail)
-    assert redactor.text(f"it is {text}") == DROPPED
-    assert redactor.value({"it": [text, "fine"]}) == {"it": [DROPPED, "fine"]}
-
-
-def test_a_value_keeps_its_shape(redactor: Redactor) -> None:
-    """Texts, keys and numbers are masked wherever they stand, and an object is named by its type."""
-    value = {
-        "a@mail.example": ["+31612345678", {"card": 4111111111111111, "iban": ("NL91ABNA0417164300",)}],
-        "plain": [1, 2.5, True, None, "text", KEPT],
-        3: {object(): b"a@mail.example"},
-    }
-    assert redactor.value(value) == {
-        "[email]": ["[phone]", {"card": "[card]", "iban": ("[iban]",)}],
-        "plain": [1, 2.5, True, None, "text", KEPT],
-        3: {"object": "bytes"},
-    }
-
-
-def test_a_value_that_is_deep_wide_or_endless_is_cut(redactor: Redactor) -> None:
-    """What holds itself, twice in each level, ends; so does what has too many parts."""
-    endless: list[Any] = []
-    endless += ["a@mail.example", endless, endless]
-    assert redactor.value(endless)[0] == "[email]"
-    assert redactor.value(["a"] * 20_000) == DROPPED
-    assert redactor.value({"number": 10**5000, "private": "4111111111111111"}) == DROPPED
-
-
-class Vanishing(dict[str, str]):
-    """A mapping that another thread changes meanwhile."""
-
-    def items(self) -> Any:
-        """Fail."""
-        raise RuntimeError("dictionary changed size during iteration")
-
-
-def test_a_value_that_can_not_be_walked_is_dropped(redactor: Redactor) -> None:
-    """None of it is passed on."""
-    assert redactor.value([Vanishing(card="4111111111111111")]) == DROPPED
-
-
-def test_numbers_beyond_what_is_checked_are_masked(redactor: Redactor) -> None:
-    """A text full of what might be cards can't hide one at its end."""
-    text = redactor.text("4112 1111 1111 1111, " * 1000 + "4111111111111111")
-    assert text.startswith("4112 1111 1111 1111, ")
-    assert text.endswith("[card], [card]")
-
-
-def seconds(redactor: Redactor, text: str) -> float:
-    def once() -> float:
-        began = time.thread_time()
-        redactor.text(text)
-        return time.thread_time() - began
-
-    return min(once() for _ in range(3))
-
-
-@pytest.mark.parametrize(
-    "piece",
-    [
-        *(
-            "7",
-            "@",
-            "a",
-            "1 ",
-            "4112 ",
-            "0612345678 ",
-            "06 12 34 56 7 ",
-            "+999 123456 ",
-            "a@",
-            "a.",
-            "x@a.",
-            "://u:p",
-            "-eyJ",
-        ),
-        *('\\"', "a/", "NL91 ", "bearer ", "password='", "1\u200b", "12-34 (56) 78.9 /"),
-    ],
-)
-def test_time_is_linear_in_the_text(redactor: Redactor, piece: str) -> None:
-    """Eight times the text takes at most some twenty times as long, whatever it repeats."""
-    text = piece * (65_536 // len(piece))
-    assert seconds(redactor, text) <= 20 * max(seconds(redactor, text[:8192]), 0.001)
-
-
-@pytest.fixture
-def log() -> logging.Logger:
-    logger = logging.getLogger("test_redaction")
-    logger.propagate = False
-    return logger
-
-
-@pytest.fixture
-def written(log: logging.Logger, redactor: Redactor) -> Generator[io.StringIO]:
-    """What a handler that has the filter writes."""
-    stream = io.StringIO()
-    handler = logging.StreamHandler(stream)
-    handler.addFilter(RedactingFilter(redactor))
-    log.addHandler(handler)
-    yield stream
-    log.removeHandler(handler)
-
-
-def test_the_log_holds_masked_messages(log: logging.Logger, written: io.StringIO) -> None:
-    """A message is masked with its arguments in it, also where the two together make the number."""
-    log.error("%s paid with 4111 1111 %s, write to %s", "a@mail.example", "1111 1111", KEPT)
-    assert written.getvalue() == f"[email] paid with [card], write to {KEPT}\n"
-
-
-def test_the_log_holds_masked_tracebacks(log: logging.Logger, written: io.StringIO) -> None:
-    """Exceptions, their causes and stacks are masked, and stay readable."""
-    dsn = "redis://:hunter2@redis/0"
-    try:
-        try:
-            raise ConnectionError(dsn)
-        except ConnectionError as error:
-            raise ValueError("4111111111111111") from error
-    except ValueError:
-        log.exception("failed", stack_info=True)
-    text = written.getvalue()
-    assert "ConnectionError: redis://:[key]@redis/0" in text
-    assert "ValueError: [card]" in text
-    assert "test_the_log_holds_masked_tracebacks" in text
-    assert "Stack (most recent call last)" in text
-    assert "hunter2" not in text
-
-
-def test_no_other_copy_of_a_text_is_left_in_a_record(redactor: Redactor) -> None:
-    """Formatters that read the exception itself, or the second message of uvicorn's records, find none."""
-    error = ValueError("a@mail.example")
-    exc_info = (ValueError, error, None)
-    record = logging.makeLogRecord({"msg": "%s", "args": (error,), "exc_info": exc_info, "color_message": "%s"})
-    RedactingFilter(redactor).filter(record)
-    assert "a@mail.example" not in repr(record.__dict__)
-    assert ColourizedFormatter(use_colors=True).format(record) == "[email]\nValueError: [email]"
-
-
-class _Unwalkable(dict[str, str]):
-    def items(self) -> Any:
-        raise RuntimeError
-
-
-def test_an_event_of_structlogs_is_masked_and_stays_one(redactor: Redactor) -> None:
-    """Its formatter makes the line, so it needs the fields; what can't be walked is dropped."""
-    for event, masked in (
-        ({"event": "from a@mail.example", "port": 80}, {"event": "from [email]", "port": 80}),
-        (_Unwalkable(), {"event": DROPPED}),
-    ):
-        record = logging.makeLogRecord({"msg": event})
-        assert RedactingFilter(redactor).filter(record)
-        assert record.msg == masked
-
-
-def test_a_traceback_that_was_formatted_before_is_masked(redactor: Redactor) -> None:
-    """Another handler's formatter may have left its text in the record."""
-    record = logging.makeLogRecord(
-        {"msg": "failed", "exc_text": "ValueError: a@mail.example", "stack_info": "sk-12345678"}
-    )
-    assert RedactingFilter(redactor).filter(record)
-    assert logging.Formatter().format(record) == "failed\nValueError: [email]\n[key]"
-
-
-class Unspeakable(Exception):
-    """An error that can't be printed."""
-
-    def __str__(self) -> str:
-        raise RuntimeError("4111111111111111")
-
-
-def test_a_record_that_can_not_be_masked_is_dropped(
-    log: logging.Logger, written: io.StringIO, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Wrong arguments don't reach the log, nor standard error, where logging would print them."""
-    log.error("%d paid", "a@mail.example")
-    log.error("%s", Unspeakable())
-    assert written.getvalue() == f"{DROPPED}\n{DROPPED}\n"
-    assert capsys.readouterr().err == ""

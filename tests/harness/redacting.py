@@ -1,0 +1,3 @@
+"""The address that redaction keeps, since it is the company's own."""
+
+KEPT = "help@company.example"
