@@ -6,47 +6,18 @@ import socket
 import struct
 import time
 from asyncio import StreamReader, StreamWriter
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
 import pytest
 
+from harness.echo import Echo, closed, until
 from harness.fault_proxy import FaultProxy, fault_proxy
 from local.process import free_port
 
 CHUNK = bytes(65536)
 PLENTY = 1024
 """More chunks than the kernel's own buffers hold."""
-
-
-class Echo:
-    """A server that sends back what it gets, while it is told to read."""
-
-    def __init__(self) -> None:
-        self.port = 0
-        self.begun = 0
-        self.ends: list[type[BaseException] | None] = []
-        """How each connection ended: None is an orderly end."""
-        self.reads = asyncio.Event()
-        self.reads.set()
-
-    async def serve(self, reader: StreamReader, writer: StreamWriter) -> None:
-        """Serve one connection."""
-        self.begun += 1
-        try:
-            while (await self.reads.wait()) and (data := await reader.read(65536)):
-                writer.write(data)
-                await writer.drain()
-            self.ends.append(None)
-        except OSError as error:
-            self.ends.append(type(error))
-        finally:
-            await closed(writer)
-
-    async def ended(self, connections: int = 1) -> list[type[BaseException] | None]:
-        """Wait until so many connections have ended, and return how."""
-        await until(lambda: len(self.ends) >= connections)
-        return self.ends
 
 
 @pytest.fixture
@@ -62,18 +33,6 @@ async def echo() -> AsyncGenerator[Echo]:
 async def proxy(echo: Echo) -> AsyncGenerator[FaultProxy]:
     async with fault_proxy("127.0.0.1", echo.port) as proxy:
         yield proxy
-
-
-async def until(true: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
-        while not true():
-            await asyncio.sleep(0.005)
-
-
-async def closed(writer: StreamWriter) -> None:
-    writer.close()
-    with suppress(OSError):  # it was reset
-        await writer.wait_closed()
 
 
 def reset(writer: StreamWriter) -> None:
