@@ -12,7 +12,7 @@ from redis.asyncio import Redis
 from starlette.types import Send
 
 from api.answer_cache.cache import normalised
-from api.answer_cache.store import STATISTICS, KeptAnswers
+from api.answer_cache.store import STATISTICS, AnswerStore
 from api.auth import digest, new_key
 from conftest import Serve
 from graph import prompts

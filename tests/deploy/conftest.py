@@ -1,4 +1,4 @@
-"""The machines that scripts run on, and the image."""
+"""The runners and the virtual machine that scripts run on, and the built image."""
 
 from collections.abc import Generator
 from pathlib import Path
@@ -13,7 +13,7 @@ from harness.vps import Machine
 
 @pytest.fixture
 def runner(tmp_path: Path) -> Runner:
-    """A machine of GitHub's, whose clouds and registries only write down what they are asked."""
+    """A GitHub runner whose cloud and registry programs only record their arguments."""
     machine = Runner(tmp_path)
     for name in ("gcloud", "aws", "kubectl", "cosign", "gh"):
         machine.recorder(name)
@@ -23,12 +23,12 @@ def runner(tmp_path: Path) -> Runner:
 
 @pytest.fixture
 def machine(tmp_path: Path) -> Machine:
-    """A machine of one's own, on which both replicas run the old image."""
+    """A virtual machine on which both replicas run the old image."""
     return Machine(tmp_path / "machine")
 
 
 @pytest.fixture(scope="session")
 def image() -> Generator[Image]:
-    """The image, built once for all tests."""
+    """The image, built once per test process."""
     with built_image() as built:
         yield built

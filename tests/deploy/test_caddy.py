@@ -1,4 +1,4 @@
-"""The proxy of docker-compose.yml and of `support-agent cluster`: its file, and what a real Caddy makes of it."""
+"""The Caddyfile of docker-compose.yml and `support-agent cluster`, read and run by a real Caddy."""
 
 import asyncio
 import json
@@ -33,7 +33,7 @@ QUESTION = {"question": "Hello?"}
 
 
 def server(**variables: str) -> dict[str, Any]:
-    """Return the server that Caddy would run for the public."""
+    """Return the public server in Caddy's own configuration."""
     servers = adapted(CADDYFILE, **variables)["apps"]["http"]["servers"].values()
     [found] = [server for server in servers if not server["listen"][0].startswith("unix/")]
     return found
@@ -41,7 +41,7 @@ def server(**variables: str) -> dict[str, Any]:
 
 @asynccontextmanager
 async def proxy(*replicas: str) -> AsyncGenerator[httpx.AsyncClient]:
-    """Run Caddy before replicas, and yield a client of it."""
+    """Run Caddy in front of replicas and yield a client of it."""
     program("caddy")
     port = free_port()
     places = " ".join(url.removeprefix("http://") for url in replicas)
@@ -56,7 +56,7 @@ async def proxy(*replicas: str) -> AsyncGenerator[httpx.AsyncClient]:
 
 
 def test_caddy_accepts_the_file() -> None:
-    """It provisions everything that is in it, and would have written it so."""
+    """Caddy provisions the whole file, and its formatter changes nothing."""
     said = caddy("validate", CADDYFILE)
     assert said.returncode == 0, said.stderr
     assert "not formatted" not in said.stderr
@@ -74,13 +74,13 @@ def test_caddy_accepts_the_file() -> None:
     ],
 )
 def test_caddy_refuses_what_is_wrong(tmp_path: Path, right: str, wrong: str) -> None:
-    """An unknown word, a bad duration, a bad network, a bad expression."""
+    """Caddy rejects an unknown directive, a bad duration, a bad network and a bad expression."""
     (tmp_path / "Caddyfile").write_text(plant(CADDYFILE.read_text(), right, wrong))
     assert caddy("validate", tmp_path / "Caddyfile").returncode != 0
 
 
 def test_a_domain_brings_tls() -> None:
-    """Caddy gets a certificate for it, and speaks plain HTTP without one."""
+    """With a domain Caddy obtains a certificate; without one it serves plain HTTP."""
     assert server()["listen"] == [":80"]
     secure = server(SUPPORT_DOMAIN="agent.example.com")
     assert secure["listen"] == [":443"]
@@ -90,7 +90,7 @@ def test_a_domain_brings_tls() -> None:
 
 
 def test_a_replica_that_hangs_is_given_up() -> None:
-    """Not before the longest answer that there can be."""
+    """Caddy's time-out is longer than the longest possible answer."""
     servers = json.dumps(adapted(CADDYFILE)["apps"]["http"]["servers"])
     waits = [int(seconds) / 1e9 for seconds in re.findall(r'"response_header_timeout": (\d+)', servers)]
     longest = 2 * ServiceSettings.model_fields["answer_timeout"].default
@@ -101,7 +101,7 @@ def test_a_replica_that_hangs_is_given_up() -> None:
 
 
 async def test_streams_pass_token_by_token(serve: Serve, model: ScriptedModel, redis: Redis) -> None:
-    """An event reaches the client while the model still writes; so does a WebSocket's."""
+    """Server-sent and WebSocket events reach the client while the model is still writing."""
     model.script("answer", tokens(["One", " two"], pause=0.6))
     async with serve() as url, proxy(url) as client:
         arrived: list[float] = []
@@ -116,7 +116,7 @@ async def test_streams_pass_token_by_token(serve: Serve, model: ScriptedModel, r
 
 
 async def test_a_stream_that_begins_early_is_not_cut_off() -> None:
-    """Caddy may see the end of a request's body after the answer has begun; here it is sent no sooner."""
+    """A stream survives when Caddy reads the end of the request body after the answer has begun."""
     begun = asyncio.Event()
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -148,7 +148,7 @@ async def test_a_stream_that_begins_early_is_not_cut_off() -> None:
 
 
 async def test_a_client_that_hangs_up_ends_its_turn(serve: Serve, model: ScriptedModel, redis: Redis) -> None:
-    """The replica learns of it through the proxy, and the model is not asked to go on."""
+    """The replica notices the disconnect through the proxy and cancels the model call."""
     model.script("answer", tokens(["word "] * 100, pause=0.2))
     async with serve() as url, proxy(url) as client:
         with pytest.raises(httpx.ReadTimeout):
@@ -164,7 +164,7 @@ async def test_a_client_that_hangs_up_ends_its_turn(serve: Serve, model: Scripte
     ids=["a stranger", "a proxy of ours before Caddy"],
 )
 async def test_whoever_is_trusted_says_who_asks(serve: Serve, redis: Redis, trusted: str, expected: list[int]) -> None:
-    """SUPPORT_TRUSTED_PROXIES decides over X-Forwarded-For, which Caddy hands on with the address that it sees."""
+    """X-Forwarded-For counts only from addresses in SUPPORT_TRUSTED_PROXIES; Caddy appends the peer's address."""
     async with serve(SUPPORT_RATE_LIMIT="1/minute", SUPPORT_TRUSTED_PROXIES=trusted) as url, proxy(url) as through:
         transport = httpx.AsyncHTTPTransport(local_address="127.0.0.2")
         async with httpx.AsyncClient(base_url=through.base_url, transport=transport, timeout=20) as client:
@@ -176,7 +176,7 @@ async def test_whoever_is_trusted_says_who_asks(serve: Serve, redis: Redis, trus
 
 
 async def test_metrics_stay_inside(serve: Serve, redis: Redis) -> None:
-    """They are for Prometheus, which asks each replica; from outside there is nothing there, as a problem."""
+    """Through the proxy /metrics is a 404 problem; Prometheus scrapes each replica directly."""
     async with serve() as url, proxy(url) as client:
         assert (await client.get(f"{url}/metrics")).status_code == 200
         for path in ("/metrics", "/%6Detrics"):
@@ -188,7 +188,7 @@ async def test_metrics_stay_inside(serve: Serve, redis: Redis) -> None:
 
 
 async def test_a_body_that_is_too_large_is_refused_as_such(serve: Serve, redis: Redis) -> None:
-    """Whether its length is known or not, though the answer comes long before its end."""
+    """A body over the limit gets 413, with or without Content-Length, though the answer precedes its end."""
 
     async def pieces() -> AsyncGenerator[bytes]:
         for _ in range(160):
@@ -208,7 +208,7 @@ async def test_a_body_that_is_too_large_is_refused_as_such(serve: Serve, redis: 
 async def test_without_a_replica_the_proxy_says_so_itself(
     serve: Serve, redis: Redis, path: str, offered: list[str], instance: str
 ) -> None:
-    """As a problem like the service's own, whatever the client sends."""
+    """With no replica Caddy answers with a problem like the service's own, whatever the client sends."""
     async with AsyncExitStack() as replica, proxy(await replica.enter_async_context(serve())) as client:
         await replica.aclose()
         for _ in range(2):
@@ -226,11 +226,11 @@ async def test_without_a_replica_the_proxy_says_so_itself(
                 "instance": instance,
                 "request_id": named,
             }
-            await asyncio.sleep(1)  # Caddy has seen that it is not ready
+            await asyncio.sleep(1)  # so that Caddy's health check marks the replica as not ready
 
 
 async def test_another_protocol_is_offered_in_vain(serve: Serve, redis: Redis, model: ScriptedModel) -> None:
-    """The request is answered whole, as one that offers none."""
+    """A request that offers h2c is answered like any other."""
     offered = {"Connection": "Upgrade, HTTP2-Settings", "Upgrade": "h2c", "HTTP2-Settings": "AAMAAABk"}
     async with serve() as url, proxy(url) as client:
         for _ in range(2):
@@ -239,7 +239,7 @@ async def test_another_protocol_is_offered_in_vain(serve: Serve, redis: Redis, m
 
 
 async def test_a_request_has_one_name(serve: Serve, redis: Redis) -> None:
-    """The client's own, or one that the proxy and the service share."""
+    """The client's request id is kept; without one, proxy and service share the same new id."""
     async with serve() as url, proxy(url) as client:
         answer = await client.get("/nowhere")
         assert answer.json()["request_id"] == answer.headers["x-request-id"]
@@ -247,7 +247,7 @@ async def test_a_request_has_one_name(serve: Serve, redis: Redis) -> None:
 
 
 async def test_its_health_check_tells_whether_it_answers(serve: Serve, redis: Redis) -> None:
-    """The one of docker-compose.yml, by Caddy itself, whatever the replicas say."""
+    """The health check in docker-compose.yml tests Caddy itself, not the replicas."""
     program("wget")
     services = yaml.safe_load((REPOSITORY / "docker-compose.yml").read_text())["services"]
     [kind, command] = services["caddy"]["healthcheck"]["test"]
@@ -262,21 +262,21 @@ async def test_its_health_check_tells_whether_it_answers(serve: Serve, redis: Re
 async def test_without_redis_the_proxy_still_lets_ask_through(
     serve: Serve, model: ScriptedModel, tmp_path: Path
 ) -> None:
-    """No replica is ready then, and each still answers what it can, and says what it can't."""
+    """With Redis down no replica is ready, but /ask still answers and /chat returns 503."""
     with own_redis(tmp_path) as own:
         async with serve(REDIS_URL=own.url) as url, proxy(url) as client:
             own.kill()
             async with asyncio.timeout(10):
                 while (await client.get("/ready")).status_code == 200:
                     await asyncio.sleep(0.1)
-            await asyncio.sleep(1)  # Caddy has seen it too
+            await asyncio.sleep(1)  # so that Caddy's health check sees it too
             assert (await client.post("/ask", json=QUESTION)).status_code == 200
             refused = await client.post("/chat", json={"message": "Hello?"})
             assert (refused.status_code, refused.json()["type"]) == (503, "memory-unavailable")
 
 
 async def test_without_redis_it_still_says_who_asks(serve: Serve, tmp_path: Path) -> None:
-    """Each address has its own limit then as well."""
+    """With Redis down the rate limit still counts per client address."""
     with own_redis(tmp_path) as own:
         settings = {"REDIS_URL": own.url, "SUPPORT_RATE_LIMIT": "1/minute", "SUPPORT_TRUSTED_PROXIES": "127.0.0.1"}
         async with serve(**settings) as url, proxy(url) as client:
@@ -284,7 +284,7 @@ async def test_without_redis_it_still_says_who_asks(serve: Serve, tmp_path: Path
             async with asyncio.timeout(10):
                 while (await client.get("/ready")).status_code == 200:
                     await asyncio.sleep(0.1)
-            await asyncio.sleep(1)  # Caddy has seen it too
+            await asyncio.sleep(1)  # so that Caddy's health check sees it too
             transport = httpx.AsyncHTTPTransport(local_address="127.0.0.2")
             async with httpx.AsyncClient(base_url=client.base_url, transport=transport, timeout=20) as other:
                 statuses = [(await one.post("/ask", json=QUESTION)).status_code for one in (client, other, client)]

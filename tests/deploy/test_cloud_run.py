@@ -16,7 +16,7 @@ from harness.targets import Json, cloud_run, filled_in
 
 @cache
 def cloud_run_schema() -> Draft202012Validator:
-    """What Google's own description of the API says of a service, nothing else allowed."""
+    """Return the schema of a service from Google's API description, with no other fields allowed."""
     file = files("googleapiclient") / "discovery_cache/documents/run.v1.json"
     text = re.sub(r'"\$ref": "(\w+)"', r'"$ref": "#/$defs/\1"', file.read_text())
     schemas = json.loads(text)["schemas"]
@@ -39,7 +39,7 @@ def google_says(service: Json) -> list[str]:
 
 
 def test_google_accepts_the_service() -> None:
-    """Each field is in its description of the API, and each annotation where it is documented."""
+    """The API description has every field, and documents every annotation where it is used."""
     assert google_says(cloud_run()) == []
 
 
@@ -54,12 +54,12 @@ def test_google_accepts_the_service() -> None:
     ],
 )
 def test_google_refuses_what_is_wrong(right: str, wrong: str) -> None:
-    """A field that is none, a number that is none, an annotation that is none or belongs elsewhere."""
+    """An unknown field, a value of the wrong type and an unknown or misplaced annotation are errors."""
     assert google_says(yaml.safe_load(plant(filled_in("cloudrun/service.yaml"), right, wrong)))
 
 
 def test_cloud_run_keeps_the_cpu_and_an_instance() -> None:
-    """Turns go on after their readers have gone, and nobody waits for a cold start."""
+    """CPU stays allocated after a client disconnects, and one warm instance avoids cold starts."""
     annotations = cloud_run()["spec"]["template"]["metadata"]["annotations"]
     assert annotations["run.googleapis.com/cpu-throttling"] == "false"
     assert int(annotations["autoscaling.knative.dev/minScale"]) >= 1

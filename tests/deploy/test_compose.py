@@ -1,4 +1,4 @@
-"""docker-compose.yml: what the schema says, who can reach whom, and what containers may do."""
+"""docker-compose.yml: its schema, its networks, and what its containers may do."""
 
 import os
 import re
@@ -31,7 +31,7 @@ def compose(text: str | None = None) -> Compose:
 
 
 def internal(file: Compose) -> set[str]:
-    """The networks with no way out."""
+    """Return the networks without a route to the outside."""
     return {name for name, network in file["networks"].items() if network.get("internal")}
 
 
@@ -43,7 +43,7 @@ def schema(file: Path) -> subprocess.CompletedProcess[str]:
 
 
 def test_the_schema_accepts_the_file() -> None:
-    """As the compose specification has it."""
+    """The file follows the Compose specification."""
     checked = schema(FILE)
     assert checked.returncode == 0, checked.stdout
 
@@ -59,7 +59,7 @@ def test_the_schema_accepts_the_file() -> None:
     ],
 )
 def test_the_schema_refuses_what_is_wrong(tmp_path: Path, right: str, wrong: str) -> None:
-    """An unknown word, an unknown condition, a value of the wrong kind."""
+    """An unknown key, an unknown condition and a value of the wrong type are errors."""
     file = tmp_path / "docker-compose.yml"
     file.write_text(plant(FILE.read_text(), right, wrong))
     assert schema(file).returncode == 1
@@ -69,7 +69,7 @@ def test_the_schema_refuses_what_is_wrong(tmp_path: Path, right: str, wrong: str
 
 
 def reachable(file: Compose) -> list[str]:
-    """Return what is wrong with who can reach whom."""
+    """Return the violations of who may reach whom."""
     services = file["services"]
     inside = internal(file)
     found: list[str] = []
@@ -94,7 +94,7 @@ def _share(services: Compose, one: str, other: str) -> bool:
 
 
 def test_only_the_proxy_is_open_to_the_world() -> None:
-    """Databases are on a network of their own with the replicas; Grafana is for whoever is on the machine."""
+    """Databases share an internal network with the replicas only; Grafana listens on localhost only."""
     file = compose()
     assert reachable(file) == []
     assert file["services"]["caddy"]["ports"] == ["80:80", "443:443", "443:443/udp"]
@@ -110,12 +110,12 @@ def test_only_the_proxy_is_open_to_the_world() -> None:
     ],
 )
 def test_what_opens_a_door_is_found(right: str, wrong: str, found: str) -> None:
-    """A published port of a database, a network with a way out, a neighbour that has no business there."""
+    """A published database port, an external network and an extra service on the network are found."""
     assert found in reachable(compose(plant(FILE.read_text(), right, wrong)))
 
 
 def test_the_proxy_alone_says_who_asks() -> None:
-    """The replicas believe X-Forwarded-For of the network between them and Caddy, where nobody else is."""
+    """Replicas trust X-Forwarded-For only from the network that they share with Caddy alone."""
     file = compose()
     [pool] = file["networks"]["front"]["ipam"]["config"]
     members = {name for name, service in file["services"].items() if "front" in service.get("networks", [])}
@@ -130,7 +130,7 @@ def test_the_proxy_alone_says_who_asks() -> None:
 
 
 def test_every_container_has_its_limits() -> None:
-    """Of memory, cores and processes; none gains rights; logs are rotated."""
+    """Every container limits memory, CPU and processes, rotates logs and gains no privileges."""
     for name, service in compose()["services"].items():
         assert service["deploy"]["resources"]["limits"].keys() == {"cpus", "memory", "pids"}, name
         assert service["security_opt"] == ["no-new-privileges:true"], name
@@ -139,7 +139,7 @@ def test_every_container_has_its_limits() -> None:
 
 
 def test_what_serves_requests_can_write_nowhere_but_in_memory() -> None:
-    """A read-only file system and no capabilities, but for Caddy's low ports."""
+    """Only tmpfs is writable, and no container has capabilities except Caddy for its low ports."""
     services = compose()["services"]
     for name in ("caddy", *REPLICAS, *OBSERVING, "secrets"):
         assert services[name]["read_only"] is True
@@ -151,7 +151,7 @@ def test_what_serves_requests_can_write_nowhere_but_in_memory() -> None:
 
 
 def test_what_needs_another_waits_until_it_works() -> None:
-    """By health, or by its end where it ends."""
+    """A service waits until its dependency is healthy, or has completed if it is a one-off."""
     services = compose()["services"]
     for name in ("caddy", *REPLICAS, *DATABASES, *OBSERVING):
         for other, wait in services[name]["depends_on"].items():
@@ -163,7 +163,7 @@ def test_what_needs_another_waits_until_it_works() -> None:
 
 
 def test_replicas_have_the_time_that_they_need_to_end() -> None:
-    """Docker waits longer than the service drains, for its proxy too."""
+    """Docker's stop grace period is longer than the service and its proxy take to drain."""
     services = compose()["services"]
     assert services["api-1"] == services["api-2"]
     for name in (*REPLICAS, "caddy"):
@@ -171,26 +171,26 @@ def test_replicas_have_the_time_that_they_need_to_end() -> None:
 
 
 def test_every_setting_reaches_the_replicas() -> None:
-    """By the environment or as a file; none is forgotten, and no secret is in the environment of what serves."""
+    """Every setting is passed as a variable or a file, and no secret is in a server's environment."""
     environment = compose()["services"]["api-1"]["environment"]
     names = {str(field.alias) for field in ServiceSettings.model_fields.values()}
     secret = {str(f.alias) for f in ServiceSettings.model_fields.values() if "SecretStr" in str(f.annotation)}
     assert secret == {"OPENAI_API_KEY", "REDIS_URL", "DATABASE_URL", "LANGSMITH_API_KEY"}
-    others = {"SUPPORT_DOMAIN", "SUPPORT_KNOWLEDGE"}  # Caddy's; part of the image
+    others = {"SUPPORT_DOMAIN", "SUPPORT_KNOWLEDGE"}  # used by Caddy; set in the image
     assert environment.keys() - {"OTEL_EXPORTER_OTLP_ENDPOINT"} == names - secret - others
     assert environment["SUPPORT_ENV"] == "production"
     assert "environment" not in compose()["services"]["redis"]
 
 
 def test_a_missing_key_is_named() -> None:
-    """Compose stops with what to set; nothing else has to be."""
+    """Compose stops and names the variable to set; nothing else is required."""
     asked = re.findall(r"\$\{(\w+):?\?([^}]*)\}", FILE.read_text())
     assert [name for name, _ in asked] == ["OPENAI_API_KEY"]
     assert ".env" in asked[0][1]
 
 
 def test_what_is_mounted_exists() -> None:
-    """Docker would make an empty folder of what is missing."""
+    """Every mounted path exists, since Docker creates an empty folder for a missing one."""
     mounts = [volume for service in compose()["services"].values() for volume in service.get("volumes", [])]
     files = [mount.split(":")[0] for mount in mounts if mount.startswith("./")]
     assert len(files) >= 6
@@ -203,7 +203,7 @@ def test_what_is_mounted_exists() -> None:
 
 
 def written(folder: Path, **variables: str) -> dict[str, str]:
-    """Run what the service `secrets` runs; return its files."""
+    """Run the command of the service `secrets` and return the files that it wrote."""
     environment = {"PATH": os.environ["PATH"], **variables}
     subprocess.run(["sh", INIT, folder], env=environment, check=True, timeout=10)
     return {str(file.relative_to(folder)): file.read_text() for file in folder.rglob("*") if file.is_file()}
@@ -211,7 +211,7 @@ def written(folder: Path, **variables: str) -> dict[str, str]:
 
 @pytest.fixture
 def volumes(tmp_path: Path) -> Path:
-    """Empty ones, where the file mounts them."""
+    """Empty volumes where the file mounts them."""
     for mount in compose()["services"]["secrets"]["volumes"]:
         if ":/secrets/" in mount:
             (tmp_path / "secrets" / mount.rpartition("/")[2]).mkdir(parents=True)
@@ -219,7 +219,7 @@ def volumes(tmp_path: Path) -> Path:
 
 
 def test_secrets_are_made_once(volumes: Path) -> None:
-    """Passwords stay as long as the volumes do; keys follow the environment."""
+    """Passwords are kept across runs; API keys follow the environment."""
     first = written(volumes, OPENAI_API_KEY="sk-one", LANGSMITH_API_KEY="ls-one")
     second = written(volumes, OPENAI_API_KEY="sk-two", OPERATOR_KEY="sa_operator")
     changed = {"api/OPENAI_API_KEY", "api/LANGSMITH_API_KEY", "observe/operator.key"}
@@ -233,7 +233,7 @@ def test_secrets_are_made_once(volumes: Path) -> None:
 
 
 def test_the_service_reads_what_was_written(volumes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its URLs name the services of the file, with their passwords."""
+    """The service's URLs have the host names of the file and the generated passwords."""
     files = written(volumes, OPENAI_API_KEY="sk-one")
     monkeypatch.setattr("graph.settings._SECRETS", volumes / "api")
     settings = ServiceSettings.load().require_service()
@@ -250,7 +250,7 @@ def test_the_service_reads_what_was_written(volumes: Path, monkeypatch: pytest.M
 
 
 def test_each_container_sees_its_own_secrets() -> None:
-    """A volume of secrets is mounted by one kind of service, read-only, beside the one that fills it."""
+    """Besides `secrets`, one kind of service mounts each secrets volume, read-only."""
     owners: dict[str, set[str]] = {}
     for name, service in compose()["services"].items():
         for mount in service.get("volumes", []):
@@ -270,7 +270,7 @@ def test_each_container_sees_its_own_secrets() -> None:
 
 @pytest.mark.parametrize(("right", "wrong"), [("", ""), ("credentials_file", "credential_file")])
 def test_promtool_checks_what_prometheus_is_given(tmp_path: Path, right: str, wrong: str) -> None:
-    """With the files where the containers have them; what is wrong is found."""
+    """promtool accepts the files at their container paths, and finds mistakes in them."""
     text = SCRAPING.read_text().replace(right, wrong)
     for place, file in (("/etc/prometheus/alerts.yml", "alerts.yml"), ("/run/secrets/operator.key", "operator.key")):
         assert place in text
@@ -283,7 +283,7 @@ def test_promtool_checks_what_prometheus_is_given(tmp_path: Path, right: str, wr
 
 
 def test_each_replica_is_asked_by_the_proxy_and_by_prometheus() -> None:
-    """By the same names."""
+    """Caddy and Prometheus use the same host names for the replicas."""
     places = [f"{name}:8000" for name in REPLICAS]
     assert compose()["services"]["caddy"]["environment"]["SUPPORT_REPLICAS"].split() == places
     [job] = yaml.safe_load(SCRAPING.read_text())["scrape_configs"]

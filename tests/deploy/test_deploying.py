@@ -1,4 +1,4 @@
-"""The scripts that build, sign, deploy and roll back the image, on each target."""
+"""The scripts that build, sign, deploy and roll back the image on each target."""
 
 import json
 import shutil
@@ -12,7 +12,7 @@ from harness.runner import Runner
 
 
 def test_the_image_is_built_once_and_named_by_its_digest(runner: Runner) -> None:
-    """It is pushed with an SBOM and its provenance, and says of which commit it is."""
+    """The image is pushed with an SBOM, provenance and its commit, and the step outputs its digest."""
     runner.recorder(
         "docker",
         f"if 'login' in given:\n    assert sys.stdin.read() == 'ghs-secret'\n"
@@ -32,7 +32,7 @@ def test_the_image_is_built_once_and_named_by_its_digest(runner: Runner) -> None
 
 
 def test_only_a_digest_is_signed(runner: Runner) -> None:
-    """With what it holds; a tag is refused."""
+    """The script signs and attests a digest, and refuses a tag."""
     assert runner.run("sign-image.sh", IMAGE=f"{IMAGE}:latest").returncode == 1
     assert runner.calls() == []
     assert runner.run("sign-image.sh", IMAGE=BUILT).returncode == 0
@@ -43,7 +43,7 @@ def test_only_a_digest_is_signed(runner: Runner) -> None:
 
 
 def test_only_what_main_signed_is_accepted(runner: Runner) -> None:
-    """By this very workflow; what cosign refuses fails the step."""
+    """Only a signature of deploy.yml on main is accepted, and the step fails when cosign does."""
     assert runner.run("verify-image.sh", IMAGE=BUILT, **COMMIT).returncode == 0
     login, verify = runner.calls()
     assert login == LOGIN
@@ -54,7 +54,7 @@ def test_only_what_main_signed_is_accepted(runner: Runner) -> None:
     assert runner.run("verify-image.sh", IMAGE=BUILT, **COMMIT).returncode == 1
 
 
-# Each target: what it says when it is asked, and what runs there when `fails` is true of what is deployed.
+# A program for each target: what it prints, and what it runs when the deployment `fails`.
 
 CLOUD_RUN = """\
 assert given[given.index('--project') + 1] == 'acme' if '--project' in given else 'configure-docker' in given
@@ -106,7 +106,7 @@ COPIES = {
 
 
 def do(runner: Runner, target: str, *action: str, existing: bool = True, fails: bool = False) -> int:
-    """Deploy to a target that has the service already or not, or roll back."""
+    """Run an action on a target that has the service already, or not; return the exit status."""
     runner.recorder("gcloud", CLOUD_RUN.format(existing=existing, fails=fails))
     runner.recorder("aws", ECS.format(existing=existing, fails=fails))
     runner.recorder("kubectl", KUBERNETES.format(existing=existing, fails=fails, kubectl=str(installed("kubectl"))))
@@ -116,7 +116,7 @@ def do(runner: Runner, target: str, *action: str, existing: bool = True, fails: 
 
 @pytest.mark.parametrize("target", CLOUDS)
 def test_a_deployment_remembers_what_served_before(runner: Runner, target: str) -> None:
-    """The image is deployed by its digest, as the target's files say, and the address is put out."""
+    """The digest is deployed with the target's own files, and the step outputs the old revision and the URL."""
     assert do(runner, target, "deploy") == 0
     assert runner.outputs() == {"previous": BEFORE[target], "url": "https://support.acme.example"}
     deployed = (runner.work / "deployed").read_text()
@@ -129,7 +129,7 @@ def test_a_deployment_remembers_what_served_before(runner: Runner, target: str) 
 
 
 def test_a_registry_that_gives_a_password_gets_it_by_no_command_line(runner: Runner) -> None:
-    """Where each process of the machine could read it."""
+    """A registry password is piped to docker, since other processes can read its command line."""
     runner.recorder("docker", "if 'login' in given:\n    Path('password').write_text(sys.stdin.read())\n")
     assert do(runner, "ecs", "deploy") == 0
     assert (runner.work / "password").read_text() == "ecr-secret\n"
@@ -138,33 +138,33 @@ def test_a_registry_that_gives_a_password_gets_it_by_no_command_line(runner: Run
 
 @pytest.mark.parametrize("target", ["cloud-run", "kubernetes"])
 def test_the_first_deployment_has_nothing_before_it(runner: Runner, target: str) -> None:
-    """So there is nothing to roll back to."""
+    """A first deployment outputs no revision to roll back to."""
     assert do(runner, target, "deploy", existing=False) == 0
     assert runner.outputs() == {"url": "https://support.acme.example"}
 
 
 def test_ecs_has_to_be_set_up_first(runner: Runner) -> None:
-    """Its network and its balancer come from no release; nothing is changed."""
+    """Without an existing ECS service the script fails and changes nothing."""
     assert do(runner, "ecs", "deploy", existing=False) == 1
     assert len(runner.calls()) == 1
 
 
 @pytest.mark.parametrize("target", CLOUDS)
 def test_a_deployment_that_fails_can_be_rolled_back(runner: Runner, target: str) -> None:
-    """What served before is known although the step failed, as it does for ECS too, which goes back by itself."""
+    """The previous revision is an output of a failed step too, also on ECS, which rolls back by itself."""
     assert do(runner, target, "deploy", fails=True) == 1
     assert runner.outputs() == {"previous": BEFORE[target]}
 
 
 def test_what_pulls_by_itself_is_left_to_do_so(runner: Runner) -> None:
-    """Nothing is called, there is no address to test, and nothing to go back to."""
+    """The target `pull` calls nothing and outputs nothing."""
     assert do(runner, "pull", "deploy") == 0
     assert (runner.calls(), runner.output.exists()) == ([], False)
 
 
 @pytest.mark.parametrize("target", TARGETS)
 def test_what_a_target_does_not_do_fails(runner: Runner, target: str) -> None:
-    """A slip in the workflow is no deployment."""
+    """An unknown action exits with 2 and calls nothing."""
     assert do(runner, target, "rollback", BEFORE.get(target, "")) == 2
     assert runner.calls() == []
 
@@ -193,14 +193,14 @@ ROLL_BACKS = {
 
 @pytest.mark.parametrize("target", CLOUDS)
 def test_a_roll_back_sends_everything_to_what_served_before(runner: Runner, target: str) -> None:
-    """And waits until it does."""
+    """A rollback moves all traffic to the previous revision and waits until it serves."""
     assert do(runner, target, "roll-back", BEFORE[target]) == 0
     assert [" ".join(call) for call in runner.calls()] == ROLL_BACKS[target]
 
 
 @pytest.mark.parametrize("status", [0, 1])
 def test_the_smoke_test_is_the_images_own(runner: Runner, status: int) -> None:
-    """Its result is the step's, its lines are in the summary, and the key is in neither, nor left behind."""
+    """The step ends with the smoke test's status, adds its lines to the summary, and leaves no key behind."""
     runner.recorder(
         "docker",
         "mounted = given[given.index('--volume') + 1].split(':')[0]\n"

@@ -13,7 +13,7 @@ from harness.programs import tool
 
 
 def test_hadolint_finds_nothing() -> None:
-    """It is not told to be silent either."""
+    """hadolint passes without any ignore comment."""
     found = tool("hadolint", "--no-color", DOCKERFILE)
     assert (found.returncode, found.stdout) == (0, "")
     assert "hadolint" not in DOCKERFILE.read_text()
@@ -30,7 +30,7 @@ def test_hadolint_finds_nothing() -> None:
     ],
 )
 def test_hadolint_finds_what_is_wrong(tmp_path: Path, right: str, wrong: str, rule: str) -> None:
-    """Root, an image without a version, a package without one, a shell before the service."""
+    """hadolint finds root, unpinned images and packages, ADD, and a shell-form command."""
     (tmp_path / "Dockerfile").write_text(plant(DOCKERFILE.read_text(), right, wrong))
     found = tool("hadolint", "--no-color", tmp_path / "Dockerfile")
     assert found.returncode == 1
@@ -38,7 +38,7 @@ def test_hadolint_finds_what_is_wrong(tmp_path: Path, right: str, wrong: str, ru
 
 
 def test_no_shell_stands_between_docker_and_the_service() -> None:
-    """So SIGTERM reaches it, and its health check needs Python alone."""
+    """Exec-form commands let SIGTERM reach the service; the health check needs only Python."""
     steps = {one.name: one for one in instructions(DOCKERFILE.read_text())}
     assert all(steps[name].is_list for name in ("ENTRYPOINT", "CMD", "HEALTHCHECK"))
     assert steps["ENTRYPOINT"].value + steps["CMD"].value[:1] == ("support-agent", "serve")
@@ -48,7 +48,7 @@ def test_no_shell_stands_between_docker_and_the_service() -> None:
 
 
 def test_dependencies_are_installed_before_the_source_is_copied() -> None:
-    """They are a layer of their own that a change of the source leaves alone, and every hash is checked."""
+    """Dependencies are a layer of their own, which source changes do not rebuild, and all hashes are checked."""
     steps = instructions(DOCKERFILE.read_text())
     runs = [index for index, one in enumerate(steps) if one.name == "RUN" and "--require-hashes" in one.value[0]]
     copied = [one.value[:-1] for one in steps[: runs[0]] if one.name == "COPY" and not one.flags]
@@ -58,7 +58,7 @@ def test_dependencies_are_installed_before_the_source_is_copied() -> None:
 
 
 def test_one_uv_builds_everything() -> None:
-    """The image's is the version that CI installs."""
+    """The image uses the same version of uv as CI."""
     [version] = re.findall(r"astral-sh/uv:(\S+)", DOCKERFILE.read_text())
     assert f"uv=={version}\n" in (REPOSITORY / ".github/scripts/install.sh").read_text()
 
@@ -96,7 +96,7 @@ PRIVATE = (
     ],
 )
 def test_nothing_private_is_in_the_context(tmp_path: Path, right: str, wrong: str) -> None:
-    """Wherever it lies, whatever its name ends with; what lets more in is noticed."""
+    """No private file enters the build context, and a looser .dockerignore is noticed."""
     (tmp_path / ".dockerignore").write_text(plant((REPOSITORY / ".dockerignore").read_text(), right, wrong))
     public = {"pyproject.toml", "LICENSE", "api/b.py", "knowledge/a.md", "deploy/smoke.py"}
     for name in {*PRIVATE, *public}:
@@ -107,7 +107,7 @@ def test_nothing_private_is_in_the_context(tmp_path: Path, right: str, wrong: st
 
 
 def test_all_that_is_needed_is_in_the_context() -> None:
-    """Every module, of new packages too, and every article."""
+    """Every module, also of new packages, and every article is in the build context."""
     needed = {file for room in ROOMS for kind in ("py", "npz") for file in (REPOSITORY / room).rglob(f"*.{kind}")}
     needed |= {*REPOSITORY.glob("knowledge/*.*")}
     assert {str(file.relative_to(REPOSITORY)) for file in needed} <= context(REPOSITORY)

@@ -35,7 +35,7 @@ def shape(service: str, operation: str) -> Any:
 
 
 def off_list(value: Any, of: Any) -> Generator[str]:
-    """Yield values that are not among those that AWS names, which botocore leaves to AWS to refuse."""
+    """Yield values outside the enumerations that AWS documents, which botocore does not check."""
     if of.type_name == "structure":
         for name, inner in value.items():
             yield from off_list(inner, of.members[name])
@@ -47,7 +47,7 @@ def off_list(value: Any, of: Any) -> Generator[str]:
 
 
 def aws_says(file: str, text: str) -> list[str]:
-    """Return what is wrong with the parameters of a call."""
+    """Return the errors in the parameters of a call."""
     parameters, expected = json.loads(text), shape(*ECS_FILES[file])
     report = ParamValidator().validate(parameters, expected)
     if report.has_errors():
@@ -60,13 +60,13 @@ def aws_says(file: str, text: str) -> list[str]:
 
 
 def test_every_file_of_ecs_is_checked() -> None:
-    """None is there that no call takes."""
+    """Every file in deploy/ecs belongs to an API call."""
     assert {file.name for file in (DEPLOY / "ecs").iterdir()} == ECS_FILES.keys()
 
 
 @pytest.mark.parametrize("file", ECS_FILES)
 def test_aws_accepts_the_parameters(file: str) -> None:
-    """By the shapes that its own client checks them with."""
+    """botocore's own validator accepts the parameters."""
     assert aws_says(file, filled_in(f"ecs/{file}")) == []
 
 
@@ -86,19 +86,19 @@ def test_aws_accepts_the_parameters(file: str) -> None:
     ],
 )
 def test_aws_refuses_what_is_wrong(file: str, right: str, wrong: str) -> None:
-    """A name that is none, a value of another kind, out of range or off the list."""
+    """An unknown name and a value of the wrong type, out of range or not enumerated are errors."""
     assert aws_says(file, plant(filled_in(f"ecs/{file}"), right, wrong))
 
 
 GIVEN_ARN = "arn:aws:service:eu-central-1:000000000000:made/by"
-"""The start of what `aws` prints of whatever the commands of docs/deploy/ecs.md make."""
+"""How each ARN begins that the fake `aws` prints for the commands of docs/deploy.md."""
 
 THE_CLIS_OWN = {"protocol", "port", "cidr", "source-group"}
-"""Options by which `aws ec2 authorize-security-group-ingress` describes one of its IpPermissions."""
+"""Options of `aws ec2 authorize-security-group-ingress` that the CLI turns into IpPermissions."""
 
 
 def commands_of_ecs(text: str, folder: Path) -> list[list[str]]:
-    """Run the commands that bring the service to ECS, with an `aws` that makes nothing; return what they called."""
+    """Run the ECS commands of the docs with an `aws` that changes nothing; return its calls."""
     runner = Runner(folder)
     runner.recorder("aws", f"print({GIVEN_ARN!r}, *given[:2], sep='-')")
     runner.recorder("docker", "if given[0] == 'login': sys.stdin.read()")
@@ -117,8 +117,8 @@ def commands_of_ecs(text: str, folder: Path) -> list[list[str]]:
 
 
 def aws_says_of(service: str, operation: str, *rest: str) -> list[str]:
-    """Return what is wrong with a call of AWS's command line."""
-    if [service, operation] == ["ecr", "get-login-password"]:  # the command line's own
+    """Return the errors in a call of the AWS CLI."""
+    if [service, operation] == ["ecr", "get-login-password"]:  # a command of the CLI, not of the API
         return list(rest)
     if operation == "wait":
         waiters = get_session().get_waiter_model(service)
@@ -151,7 +151,7 @@ def aws_says_of(service: str, operation: str, *rest: str) -> list[str]:
 
 
 def test_aws_accepts_the_commands_of_the_docs(tmp_path: Path) -> None:
-    """They run to their end, what one makes is what later ones take, and each call is one that AWS has."""
+    """The commands run to their end, later ones use what earlier ones create, and AWS knows each call."""
     calls = commands_of_ecs(page("ecs"), tmp_path)
     asked = [call[1:] for call in calls if call[0] == "aws"]
     assert {" ".join(call): wrong for call in asked if (wrong := aws_says_of(*call))} == {}
@@ -178,20 +178,20 @@ def test_aws_accepts_the_commands_of_the_docs(tmp_path: Path) -> None:
     ],
 )
 def test_aws_refuses_a_wrong_command(tmp_path: Path, right: str, wrong: str) -> None:
-    """One without what it needs, one that is none, a value off the list, an option that is none."""
+    """A missing parameter, an unknown command or option, and a value that is not enumerated are errors."""
     text = plant(page("ecs"), right, wrong)
     assert [said for call in commands_of_ecs(text, tmp_path) if call[0] == "aws" for said in aws_says_of(*call[1:])]
 
 
 def test_a_name_that_nothing_sets_ends_the_commands(tmp_path: Path) -> None:
-    """The shell says which."""
+    """The shell stops and names a variable that is not set."""
     text = plant(page("ecs"), "export CERTIFICATE_ARN=", "export CERTIFICATE=")
     with pytest.raises(AssertionError, match="CERTIFICATE_ARN: unbound variable"):
         commands_of_ecs(text, tmp_path)
 
 
 def test_the_parts_of_ecs_fit_together() -> None:
-    """The service sends to the container's port, the balancer asks its /health, and a bad release goes back itself."""
+    """The load balancer targets the container's port, checks /health, and a bad release is rolled back."""
     service = json.loads(filled_in("ecs/service.json"))
     group = json.loads(filled_in("ecs/target-group.json"))
     [balanced] = service["loadBalancers"]

@@ -28,12 +28,12 @@ BUDGET = 200_000_000
 
 BUILD_TOOLS = ("uv", "uvx", "pip", "pip3", "gcc", "cc", "ld", "strip", "make", "git", "apt-get")
 NOT_INSTALLED = {"async-timeout", "colorama", "httpx2-jsfetch", "tzdata"}
-"""In requirements.lock for other platforms or versions of Python alone; others may be left out by theirs."""
+"""Locked only for other platforms or Python versions; which ones are missing differs between images."""
 
 
 @pytest.mark.soak
 def test_the_image_is_small(image: Image, report: Report) -> None:
-    """Site-packages and the application, byte-compiled, are within the budget."""
+    """Byte-compiled site-packages and the application fit the size budget."""
     size = sum(file.stat().st_size for file in files(image))
     report(f"image: {size / 1e6:.1f} MB of site-packages and application, budget {BUDGET / 1e6:.0f} MB")
     assert size < BUDGET
@@ -45,7 +45,7 @@ def test_the_image_is_small(image: Image, report: Report) -> None:
 
 @pytest.mark.soak
 def test_the_image_holds_what_is_locked_and_nothing_that_builds(image: Image) -> None:
-    """No compiler, no installer, no Redis or model of a laptop; the articles are there."""
+    """The image has the locked packages and the articles, but no compiler, installer, Redis or offline model."""
     installed = distributions(image)
     locked = set(re.findall(r"^[\w.-]+==[^ ;]+", (REPOSITORY / "requirements.lock").read_text(), re.MULTILINE))
     ours = {name for name in installed if name.startswith("support-agent==")}
@@ -60,14 +60,14 @@ def test_the_image_holds_what_is_locked_and_nothing_that_builds(image: Image) ->
     unreadable = {file.name for file in image.path(".").rglob("*") if not file.stat().st_mode & 0o004}
     assert unreadable == set()
     writable = {file.name for file in files(image) if file.stat().st_mode & 0o022}
-    assert writable <= {".lock"}  # uv's, and empty
+    assert writable <= {".lock"}  # an empty lock file of uv
     labels = {name.removeprefix("org.opencontainers.image.") for name in image.labels}
     assert labels == {"title", "description", "licenses", "version", "revision", "source"}
 
 
 @pytest.mark.soak
 def test_every_library_still_loads(image: Image) -> None:
-    """Stripping has spoiled none."""
+    """Every shared library loads after stripping."""
     libraries = [file for file in files(image) if ".so" in file.name]
     assert len(libraries) > 50
     code = "import ctypes, sys\nfor name in sys.argv[1:]: ctypes.CDLL(name)"
@@ -78,7 +78,7 @@ def test_every_library_still_loads(image: Image) -> None:
 
 
 class Container:
-    """The image, running."""
+    """A running container of the image."""
 
     def __init__(self, image: Image, folder: Path) -> None:
         self._image = image
@@ -93,7 +93,7 @@ class Container:
 
     @asynccontextmanager
     async def serve(self, **variables: str) -> AsyncGenerator[subprocess.Popen[bytes]]:
-        """Start what the image starts, and wait until it lives."""
+        """Run the image's command and wait until it answers."""
         command = [*self._image.entrypoint, *self._image.command]
         process = self._start(command, "output", **variables)
         try:
@@ -114,12 +114,12 @@ class Container:
             process.wait()
 
     def execute(self, *command: str) -> tuple[int, str]:
-        """Run a command in a container like it; return its status and what it printed."""
+        """Run a command in a similar container; return its exit status and its output."""
         status = self._start(command, "executed").wait(30)
         return status, (self._folder / "executed").read_text()
 
     def main(self, process: subprocess.Popen[bytes]) -> psutil.Process:
-        """Return the container's process 1."""
+        """Return process 1 of the container."""
         return psutil.Process(process.pid).children(recursive=True)[-1]
 
     def signal(self, name: str, process: subprocess.Popen[bytes]) -> None:
@@ -127,7 +127,7 @@ class Container:
         subprocess.run([*self._root, "kill", f"-{name}", str(self.main(process).pid)], check=True)
 
     def output(self) -> str:
-        """Return what it printed."""
+        """Return the output of the service."""
         return (self._folder / "output").read_text()
 
 
@@ -146,7 +146,7 @@ print(os.getuid(), os.getgid(), os.getgroups(), os.getpid())
 async def test_the_image_serves_and_ends_as_a_container_does(
     image: Image, redis: Redis, redis_url: str, model: ScriptedModel, tmp_path: Path
 ) -> None:
-    """Not as root and with nothing to write on, it answers, passes its own checks, and ends with 0 at SIGTERM."""
+    """As an unprivileged user on a read-only file system it answers, is healthy, and exits with 0 on SIGTERM."""
     container = Container(image, tmp_path)
     folders = ["/", "/tmp", "/app", "/app/lib"]  # noqa: S108 - not to be written
     status, said = await asyncio.to_thread(container.execute, "python", "-c", WRITES, *folders)
@@ -178,7 +178,7 @@ async def test_the_image_serves_and_ends_as_a_container_does(
 
 @pytest.mark.soak
 def test_the_image_says_what_it_needs(image: Image, tmp_path: Path) -> None:
-    """Without settings it starts nothing of its own, and ends with one line."""
+    """Without settings it exits with one line and starts no service of its own."""
     status, said = Container(image, tmp_path).execute(*image.entrypoint, *image.command)
     assert status == 1
     assert said == "support-agent: missing in the environment: OPENAI_API_KEY or OPENAI_BASE_URL, REDIS_URL\n"

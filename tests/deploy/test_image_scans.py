@@ -1,4 +1,4 @@
-"""What scanners find in the image: no key, and no package with a vulnerability that has been mended."""
+"""Security scans of the image: no secret, and no package with a vulnerability that has a fix."""
 
 import json
 import shutil
@@ -16,12 +16,12 @@ from harness.programs import give_up, tool
 
 
 def secrets_in(folder: Path) -> subprocess.CompletedProcess[str]:
-    """Look for keys, and ask nobody whether they are valid; the status is 0 where there are none, else 200."""
+    """Scan for secrets without validating them online; the status is 0 for none and 200 for some."""
     return tool("kingfisher", "scan", folder, "--no-validate", "--no-update-check", "--redact", seconds=120)
 
 
 def finds_only_what_is_planted(folder: Path, planted: Path) -> None:
-    """Assert that there is no key in a folder, and that one would be found."""
+    """Assert that a folder holds no secret, and that a planted one is found."""
     found = secrets_in(folder)
     assert found.returncode == 0, found.stdout
     secret = "".join(("x8Vq2JmN4tRz7KpLwYcB", "1sDf6GhJ3aQeU5iOoXnM"))
@@ -36,12 +36,12 @@ def finds_only_what_is_planted(folder: Path, planted: Path) -> None:
 
 @pytest.mark.soak
 def test_the_image_holds_no_secret(image: Image) -> None:
-    """And a key would be found wherever it lay."""
+    """The image has no secret, and the scanner would find one."""
     finds_only_what_is_planted(image.root, image.path("knowledge/planted.md"))
 
 
 def test_no_description_holds_a_secret(tmp_path: Path) -> None:
-    """Neither those of the platforms nor the workflows."""
+    """Neither the deployment files nor the workflows hold a secret."""
     for name in ("deploy", ".github"):
         shutil.copytree(REPOSITORY / name, tmp_path / "all" / name)
     for name in ("docker-compose.yml", "Dockerfile"):
@@ -50,7 +50,7 @@ def test_no_description_holds_a_secret(tmp_path: Path) -> None:
 
 
 def vulnerabilities(requirements: Path) -> dict[str, list[str]] | None:
-    """Return the versions that mend each vulnerable package, or None where nobody can be asked."""
+    """Return the fixed versions of each vulnerable package, or None if no database can be reached."""
     said = tool(
         *("pip-audit", "--format", "json", "--progress-spinner", "off", "--disable-pip", "--no-deps"),
         *("--requirement", requirements),
@@ -69,7 +69,7 @@ def vulnerabilities(requirements: Path) -> dict[str, list[str]] | None:
 
 
 def known_vulnerabilities(requirements: Path) -> dict[str, list[str]]:
-    """Return them; where nobody can be asked the test is skipped, and on GitHub's machines, which reach PyPI, fails."""
+    """Return them; with no database to reach, skip the test, or fail it on GitHub's runners."""
     found = vulnerabilities(requirements)
     if found is None:
         give_up(
@@ -80,7 +80,7 @@ def known_vulnerabilities(requirements: Path) -> dict[str, list[str]]:
 
 
 def test_a_vulnerability_counts_once_it_has_been_mended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """And where no list answers, nobody has looked: that passes on no machine of GitHub's."""
+    """Only a vulnerability with a fix counts; an unreachable database fails on GitHub and skips elsewhere."""
     known = {"planted": [{"introduced": "0"}, {"fixed": "2.0"}], "forsaken": [{"introduced": "0"}]}
 
     class Osv(BaseHTTPRequestHandler):
@@ -114,7 +114,7 @@ def test_a_vulnerability_counts_once_it_has_been_mended(tmp_path: Path, monkeypa
 
 @pytest.mark.soak
 def test_no_package_has_a_vulnerability_that_has_been_mended(image: Image, tmp_path: Path) -> None:
-    """Of those that PyPI, or PIP_AUDIT_VULNERABILITY_SERVICE, knows, as it knows those of an old requests."""
+    """No installed package has a fixable vulnerability in PyPI's database, or that of the variable."""
     for name, packages in {"planted": {"requests==2.19.0"}, "installed": distributions(image)}.items():
         (tmp_path / name).write_text("\n".join(one for one in packages if not one.startswith("support-agent==")))
     assert "requests" in known_vulnerabilities(tmp_path / "planted")

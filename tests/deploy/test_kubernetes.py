@@ -1,4 +1,4 @@
-"""The objects for Kubernetes: valid in each of its versions, with the rights and the metrics that they need."""
+"""The Kubernetes manifests: valid in each supported version, with the rights and metrics that they need."""
 
 import shutil
 from pathlib import Path
@@ -21,7 +21,7 @@ from harness.targets import DEPLOY, KUBERNETES, OVERLAYS, PORT, blocks, containe
 @pytest.mark.parametrize("version", KUBERNETES)
 @pytest.mark.parametrize("name", OVERLAYS)
 def test_kubernetes_accepts_every_object(name: str, version: str) -> None:
-    """Each field of each is one that this version of Kubernetes has."""
+    """Every field of every object exists in this version of Kubernetes."""
     assert {thing["kind"] for thing in overlay(name)} == {
         *("ConfigMap", "Deployment", "HorizontalPodAutoscaler", "Ingress"),
         *("NetworkPolicy", "PodDisruptionBudget", "Service"),
@@ -43,7 +43,7 @@ def test_kubernetes_accepts_every_object(name: str, version: str) -> None:
     ],
 )
 def test_kubernetes_refuses_what_is_wrong(tmp_path: Path, file: str, right: str, wrong: str) -> None:
-    """A field that is none, a value of another kind, a version that is gone."""
+    """An unknown field, a value of the wrong type and a removed API version are errors."""
     folder = shutil.copytree(DEPLOY / "k8s", tmp_path / "k8s")
     plant_in(folder / "base" / file, right, wrong)
     rendered = kustomize(folder / "production")
@@ -55,7 +55,7 @@ def test_kubernetes_refuses_what_is_wrong(tmp_path: Path, file: str, right: str,
 
 @pytest.mark.parametrize("name", OVERLAYS)
 def test_pods_may_do_no_more_than_they_must(name: str) -> None:
-    """They are nobody, change no file, have no token and no capability, and are nobody's neighbour by default."""
+    """Pods run as non-root with a read-only file system, no token, no capability and a default-deny policy."""
     pod = one(name, "Deployment")["spec"]["template"]["spec"]
     assert pod["securityContext"]["runAsNonRoot"] is True
     assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
@@ -71,7 +71,7 @@ def test_pods_may_do_no_more_than_they_must(name: str) -> None:
 
 
 def test_kubernetes_names_of_services_do_not_stop_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Links to a service of our name would be settings that there are not."""
+    """Service links are off, since their SUPPORT_AGENT_… variables would be unknown settings."""
     monkeypatch.setenv("SUPPORT_AGENT_SERVICE_HOST", "10.0.0.1")
     with pytest.raises(SettingsError, match="SUPPORT_AGENT_SERVICE_HOST"):
         ServiceSettings.load()
@@ -80,7 +80,7 @@ def test_kubernetes_names_of_services_do_not_stop_the_start(monkeypatch: pytest.
 
 
 def test_overlays_differ_in_what_they_should() -> None:
-    """Name space, image, host and size; the same pods otherwise."""
+    """Staging and production differ in namespace, image, host and size only."""
     spaces = {thing["metadata"]["namespace"] for thing in overlay("staging") + overlay("production")}
     assert spaces == {"support-agent-staging", "support-agent"}
     hosts = [one(name, "Ingress")["spec"]["rules"][0]["host"] for name in OVERLAYS]
@@ -91,7 +91,7 @@ def test_overlays_differ_in_what_they_should() -> None:
 
 
 async def test_pods_are_scaled_by_a_metric_that_they_export(client: httpx.AsyncClient, model: ScriptedModel) -> None:
-    """The autoscaler, and the adapter that serves it, name the turns under way as /metrics does."""
+    """The autoscaler and its adapter use the gauge of active runs that /metrics exports."""
     assert (await client.post("/ask", json={"question": "Can I get a refund?"})).is_success
     exported = {
         family.name: family.type for family in text_string_to_metric_families((await client.get("/metrics")).text)
@@ -106,7 +106,7 @@ async def test_pods_are_scaled_by_a_metric_that_they_export(client: httpx.AsyncC
 
 
 def test_prometheus_finds_the_pods(tmp_path: Path) -> None:
-    """What scrapes them is right, and looks for the label and the port that they have."""
+    """The scrape configuration is valid and selects the label and port of the pods."""
     [job] = yaml.safe_load((DEPLOY / "k8s/prometheus-scrape.yaml").read_text())
     keep = next(each for each in job["relabel_configs"] if each.get("action") == "keep")
     [port] = container("production")["ports"]
@@ -115,7 +115,7 @@ def test_prometheus_finds_the_pods(tmp_path: Path) -> None:
     assert port["containerPort"] == PORT
     namespaces = job["kubernetes_sd_configs"][0]["namespaces"]["names"]
     assert set(namespaces) == {one(name, "Deployment")["metadata"]["namespace"] for name in OVERLAYS}
-    job.pop("kubernetes_sd_configs")  # Debian builds its Prometheus without them
+    job.pop("kubernetes_sd_configs")  # Debian's Prometheus is built without Kubernetes discovery
     for action, right in (("keep", True), ("kept", False)):
         keep["action"] = action
         (tmp_path / "prometheus.yml").write_text(yaml.safe_dump({"scrape_configs": [job]}))
@@ -124,7 +124,7 @@ def test_prometheus_finds_the_pods(tmp_path: Path) -> None:
 
 
 def test_kubernetes_sets_what_is_no_secret() -> None:
-    """The rest is in the Secret that pods take their environment from."""
+    """The ConfigMap has plain settings only; the others come from the Secret."""
     settings = {str(field.alias) for field in ServiceSettings.model_fields.values()}
     for name in OVERLAYS:
         given = one(name, "ConfigMap")["data"]
@@ -136,7 +136,7 @@ def test_kubernetes_sets_what_is_no_secret() -> None:
 
 
 def test_the_policy_takes_the_addresses_of_the_docs() -> None:
-    """What they say of balancers outside the cluster stands well at the end of the list that it belongs to."""
+    """The load-balancer addresses of the docs are valid at the end of the policy's list."""
     [said] = [block for language, block in blocks(page("kubernetes")) if language == "yaml"]
     file = (DEPLOY / "k8s/base/networkpolicy.yaml").read_text()
     policy = yaml.safe_load(plant(file, "      ports:\n", f"{said}      ports:\n"))

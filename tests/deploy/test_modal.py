@@ -17,7 +17,7 @@ from harness.targets import DEPLOY, LONGEST, Json
 
 
 async def test_modal_deploys_the_application() -> None:
-    """`modal deploy` asks for a web function with our concurrency, a warm container, the secret and our lock file."""
+    """`modal deploy` requests a web function with our concurrency, a warm container, the secret and the lock file."""
     async with fake_modal() as modal:
         status, output = await modal.deploy(DEPLOY / "modal_app.py")
     assert status == 0, output
@@ -43,7 +43,7 @@ async def test_modal_deploys_the_application() -> None:
 
 
 async def test_modal_refuses_what_it_no_longer_has(tmp_path: Path) -> None:
-    """A parameter of years ago, as many examples still show it."""
+    """An outdated parameter, which many examples still show, fails the deployment."""
     folder = tmp_path / "deploy"
     folder.mkdir()
     text = (DEPLOY / "modal_app.py").read_text()
@@ -58,7 +58,7 @@ async def test_modal_refuses_what_it_no_longer_has(tmp_path: Path) -> None:
 async def test_the_application_lives_on_modal(
     make_settings: MakeSettings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """In a container nothing but the module is there: its function returns an application whose lifespan Modal runs."""
+    """With only the module in the container, the function returns an application whose lifespan Modal runs."""
     from modal._runtime.asgi import LifespanManager
 
     settings = make_settings()

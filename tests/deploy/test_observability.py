@@ -1,4 +1,4 @@
-"""What watches the service: Prometheus' rules, Grafana's dashboard, and what operators are told of both."""
+"""Monitoring: the rules of Prometheus, the dashboard of Grafana, and the runbook for both."""
 
 import asyncio
 import json
@@ -36,7 +36,7 @@ OPERATIONS = REPOSITORY / "docs/operations.md"
 OURS = ("support_agent_", "http_server_")
 PROMETHEUS_OWN = {"up"}
 ALLOWED = 8
-"""Requests a second: more than the customer sends, fewer than the script."""
+"""Requests a second: more than the customer sends, fewer than the script sends."""
 
 SCRAPED = {"job", "instance"}
 """Labels that Prometheus adds."""
@@ -44,7 +44,7 @@ SCRAPED = {"job", "instance"}
 
 @pytest.fixture
 def deploy(tmp_path: Path) -> Path:
-    """What an operator has: the files of `deploy/prometheus`, the tests of the rules, and a key."""
+    """An operator's folder: the files of `deploy/prometheus`, the rule tests, and a key."""
     for file in (RULES, CONFIGURATION, RULE_TESTS):
         (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(REPOSITORY / file, tmp_path / file)
@@ -62,7 +62,7 @@ def dashboard() -> dict[str, Any]:
 
 
 def queries() -> list[tuple[str, str]]:
-    """Return the title of the panel, and the expression, of each query of the dashboard."""
+    """Return the panel title and the expression of each query of the dashboard."""
     return [(panel["title"], target["expr"]) for panel in dashboard()["panels"] for target in panel.get("targets", [])]
 
 
@@ -74,7 +74,7 @@ def expressions() -> list[str]:
 
 
 def test_promtool_accepts_the_rules_and_the_configuration(deploy: Path) -> None:
-    """As an operator would run it, the operator's key in its file."""
+    """promtool accepts the files with the operator's key in place."""
     for kind, file in (("rules", RULES), ("config", CONFIGURATION)):
         checked = promtool("check", kind, deploy / file)
         assert checked.returncode == 0, checked.stderr
@@ -92,20 +92,20 @@ def test_promtool_accepts_the_rules_and_the_configuration(deploy: Path) -> None:
     ],
 )
 def test_promtool_refuses_what_is_wrong(deploy: Path, kind: str, file: Path, right: str, wrong: str) -> None:
-    """An unknown function, a bad duration or template, a file that is not there."""
+    """An unknown function, a bad duration or template and a missing file are errors."""
     plant_in(deploy / file, right, wrong)
     assert promtool("check", kind, deploy / file).returncode != 0
 
 
 def test_alerts_fire_when_they_should_and_not_else(deploy: Path) -> None:
-    """Short troubles, and shares of a few requests, wake nobody."""
+    """Alerts fire for real faults, not for short ones or for a share of a few requests."""
     tried = promtool("test", "rules", deploy / RULE_TESTS)
     assert tried.returncode == 0, tried.stdout + tried.stderr
 
 
 @pytest.mark.parametrize(("always", "scenarios"), [(True, slice(1)), (False, slice(None))])
 def test_each_alert_is_tried_both_ways(deploy: Path, always: bool, scenarios: slice) -> None:
-    """Alerts that fire always are each noticed where all is well; those that fire never, somewhere."""
+    """The rule tests notice an alert that always fires and one that never fires."""
     rules, tests = (yaml.safe_load((deploy / file).read_text()) for file in (RULES, RULE_TESTS))
     for rule in rules["groups"][0]["rules"]:
         rule["expr"] = "vector(1)" if always else "vector(1) > 1"
@@ -124,7 +124,7 @@ def test_each_alert_is_tried_both_ways(deploy: Path, always: bool, scenarios: sl
 
 
 def test_each_alert_says_what_it_is_and_where_to_read_on() -> None:
-    """Its section in docs/operations.md says what it means, where to look first, and how to mend it."""
+    """The alert's section in docs/operations.md says what it means, where to look first, and how to fix it."""
     chapter = OPERATIONS.read_text().partition("\n## Alerts\n")[2].partition("\n## ")[0]
     sections = dict(re.findall(r"^### (\w+)\n(.*?)(?=^### |\Z)", chapter, re.MULTILINE | re.DOTALL))
     assert [alert["alert"] for alert in alerts()] == list(sections)
@@ -137,7 +137,7 @@ def test_each_alert_says_what_it_is_and_where_to_read_on() -> None:
 
 
 def test_sections_name_panels_that_there_are() -> None:
-    """What stands in quotes after "First look" is a panel's title."""
+    """Quoted names after "First look" are titles of panels."""
     titles = {panel["title"] for panel in dashboard()["panels"]}
     named = {
         title
@@ -149,7 +149,7 @@ def test_sections_name_panels_that_there_are() -> None:
 
 
 def test_the_dashboard_fits_any_grafana() -> None:
-    """Its data source and instances are variables; no two panels have one id or overlap; each says what it shows."""
+    """Data source and instances are variables; panels have unique ids, do not overlap and have descriptions."""
     board = dashboard()
     assert [variable["name"] for variable in board["templating"]["list"]] == ["datasource", "instance"]
     assert len({panel["id"] for panel in board["panels"]}) == len(board["panels"])
@@ -171,13 +171,13 @@ def test_the_dashboard_fits_any_grafana() -> None:
 
 @dataclass
 class Live:
-    """What a service shows at /metrics: the names of samples by metric, and all labels of each name."""
+    """The /metrics of a service: sample names by metric, and all labels of each sample."""
 
     families: dict[str, set[str]]
     labels: dict[str, set[str]]
 
     def mistakes(self, expression: str) -> list[str]:
-        """Return what an expression names that is not there."""
+        """Return the metrics and labels of an expression that do not exist."""
         names = promql.metrics(expression)
         missing = sorted(names - self.labels.keys() - PROMETHEUS_OWN)
         known = SCRAPED.union(*(self.labels.get(name, set()) for name in names))
@@ -186,7 +186,7 @@ class Live:
 
 @dataclass
 class Traffic:
-    """A service that is asked by a customer, and too often by a script."""
+    """A service with a customer, and a script that exceeds the rate limit."""
 
     url: str
     operator: str
@@ -195,7 +195,7 @@ class Traffic:
     script: httpx.AsyncClient
 
     async def live(self) -> Live:
-        """Read what the service shows."""
+        """Read /metrics of the service."""
         headers = {"Authorization": f"Bearer {self.operator}"}
         answer = await self.customer.get(f"{self.url}/metrics", headers=headers)
         assert answer.status_code == 200
@@ -207,7 +207,7 @@ class Traffic:
         return live
 
     async def round(self, number: int) -> None:
-        """Ask in every way: an answer, the same again, one by the fallback, none at all, a stream, too much."""
+        """Cause every outcome: an answer, a cache hit, a fallback, a failure, a stream and a rate limit."""
         expected = {"Yes": 200, "Plan B": 200, "No": 503}
         for question, code in expected.items():
             answer = await self.customer.post("/ask", json={"question": f"{question} {number}?"})
@@ -222,7 +222,7 @@ class Traffic:
 
 @asynccontextmanager
 async def traffic(serve: Serve, model: ScriptedModel, monkeypatch: pytest.MonkeyPatch) -> AsyncGenerator[Traffic]:
-    """Serve an application whose models misbehave when they are asked to."""
+    """Serve an application whose models fail on request."""
 
     async def by_question(call: Call, send: Send) -> None:
         question = call.prompt[-1][1]
@@ -261,7 +261,7 @@ async def traffic(serve: Serve, model: ScriptedModel, monkeypatch: pytest.Monkey
     ],
 )
 def test_expressions_are_read_as_prometheus_reads_them(expression: str, metrics: set[str], labels: set[str]) -> None:
-    """Their functions, words, numbers and strings are no metrics."""
+    """Functions, keywords, numbers and strings are not taken for metrics."""
     assert promql.metrics(expression) == metrics
     assert promql.labels(expression) == labels
 
@@ -269,7 +269,7 @@ def test_expressions_are_read_as_prometheus_reads_them(expression: str, metrics:
 async def test_what_is_watched_is_there(
     serve: Serve, redis: Redis, model: ScriptedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Every metric and label of dashboard and rules is live after some traffic, and every metric of ours is watched."""
+    """Dashboard and rules use only live metrics and labels, and use every metric of ours."""
     async with traffic(serve, model, monkeypatch) as asked:
         await asked.round(1)
         live = await asked.live()
@@ -288,7 +288,7 @@ async def test_what_is_watched_is_there(
 async def test_prometheus_finds_what_it_is_asked_for(
     serve: Serve, redis: Redis, model: ScriptedModel, monkeypatch: pytest.MonkeyPatch, deploy: Path
 ) -> None:
-    """After a scripted minute every query of the dashboard has data, and every alert can be judged."""
+    """After a minute of traffic every dashboard query has data and every alert can be evaluated."""
     async with traffic(serve, model, monkeypatch) as asked:
         (deploy / CONFIGURATION).with_name("operator.key").write_text(f"{asked.operator}\n")
         target = asked.url.removeprefix("http://")
@@ -312,7 +312,7 @@ async def test_prometheus_finds_what_it_is_asked_for(
 
 
 async def has_data(client: httpx.AsyncClient, expression: str, instance: str, began: float) -> bool:
-    """Ask as Grafana does, its variables filled in, and return whether any step has a number."""
+    """Query as Grafana does, with variables filled in; return whether any step has a number."""
     escaped = re.escape(instance).replace("\\", "\\\\")
     for name, value in {"$instance": escaped, "$__rate_interval": "15s"}.items():
         expression = expression.replace(name, value)

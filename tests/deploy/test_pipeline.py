@@ -1,4 +1,4 @@
-"""From main to production: no job deploys around the gate, and one image goes all the way."""
+"""The pipeline from main to production: no job deploys around the gate, and one image goes all the way."""
 
 import json
 import re
@@ -25,7 +25,7 @@ def workflows() -> dict[str, dict[str, Job]]:
 
 
 def needs(job: Job) -> list[str]:
-    """Return the jobs that have to succeed before this one; none where it runs whatever they did."""
+    """Return the jobs that must succeed before this one; none if it runs regardless of them."""
     if re.search(r"always\(\)|failure\(\)|cancelled\(\)", job.get("if", "")):
         return []
     needed = job.get("needs", [])
@@ -33,12 +33,12 @@ def needs(job: Job) -> list[str]:
 
 
 def gated(jobs: dict[str, Job], name: str, through: Callable[[Job], bool]) -> bool:
-    """Return whether a job runs only after one of these has succeeded."""
+    """Return whether a job runs only after one such job has succeeded."""
     return any(through(jobs[needed]) or gated(jobs, needed, through) for needed in needs(jobs[name]))
 
 
 def unguarded(found: dict[str, dict[str, Job]]) -> set[str]:
-    """Return the jobs that reach the cloud without CI before them, or production without staging's smoke test."""
+    """Return the jobs that deploy without CI, or to production without staging's smoke test."""
 
     def is_gate(job: Job) -> bool:
         return job.get("uses") == GATE
@@ -61,7 +61,7 @@ def unguarded(found: dict[str, dict[str, Job]]) -> set[str]:
 
 
 def test_no_path_reaches_production_around_the_gate() -> None:
-    """Every job that builds or deploys needs CI, with its evals, and production needs staging as well."""
+    """Every job that builds or deploys needs CI with its evals, and production also needs staging."""
     found = workflows()
     assert unguarded(found) == set()
     checks = found["ci.yml"]
@@ -83,14 +83,14 @@ def test_no_path_reaches_production_around_the_gate() -> None:
     ],
 )
 def test_a_path_around_the_gate_is_found(job: str, change: Job, ways: set[str]) -> None:
-    """A need that is dropped, a condition that overrides it, another environment, another gate."""
+    """A dropped need, an overriding condition, another environment and another gate are found."""
     found = workflows()
     found["deploy.yml"][job] |= change
     assert ways <= unguarded(found)
 
 
 def test_one_image_goes_all_the_way() -> None:
-    """It is built by one job, named by its digest everywhere else, and verified before it is deployed."""
+    """One job builds the image; the others use its digest and verify it before deploying."""
     jobs = workflows()["deploy.yml"]
     assert jobs["image"]["outputs"] == {"image": "${{ steps.build.outputs.image }}"}
     for name, last in {"staging": [], "production": ["mark-image.sh"]}.items():
@@ -113,7 +113,7 @@ def test_one_image_goes_all_the_way() -> None:
 
 
 def test_production_does_what_staging_did() -> None:
-    """Step by step, but for its name; what has passed is marked then."""
+    """Production repeats staging's steps with its own name, and then marks the image."""
     jobs = workflows()["deploy.yml"]
     assert jobs["production"]["steps"].pop()["run"] == f"{FOLDER}mark-image.sh"
     staging, production = (json.dumps(jobs[name]["steps"]) for name in ("staging", "production"))
@@ -121,7 +121,7 @@ def test_production_does_what_staging_did() -> None:
 
 
 def test_whoever_starts_it_chooses_the_target() -> None:
-    """A cloud that has a script; that nothing is tested, the repository's own setting alone can say."""
+    """A manual run chooses a cloud that has a script; only the repository's variable can choose `pull`."""
     workflow = yaml.safe_load((WORKFLOWS / "deploy.yml").read_text())
     inputs = workflow[True]["workflow_dispatch"]["inputs"]  # YAML takes `on` for a truth value
     assert inputs["target"]["options"] == CLOUDS
@@ -131,7 +131,7 @@ def test_whoever_starts_it_chooses_the_target() -> None:
 
 
 def test_the_clouds_are_reached_without_a_key() -> None:
-    """By GitHub's token, exchanged; and from main alone."""
+    """The clouds take GitHub's OIDC token, from main only; there is no cloud key."""
     for jobs in workflows().values():
         for job in jobs.values():
             for step in job.get("steps", []):

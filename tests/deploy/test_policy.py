@@ -1,4 +1,4 @@
-"""What descriptions may not say though their platforms accept it: rules, and for each a mistake that breaks it."""
+"""Rules for deployment files beyond what their platforms check, and for each rule a mistake that breaks it."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from harness.policies import clouds, kubernetes, machine
 from harness.policies.descriptions import Files, Judge, committed
 
 PLATFORMS = {**machine.PLATFORMS, **kubernetes.PLATFORMS, **clouds.PLATFORMS}
-"""Who judges what lies there."""
+"""The rules for each file, by the start of its path."""
 
 
 def judge(place: str) -> Judge:
@@ -16,13 +16,13 @@ def judge(place: str) -> Judge:
 
 
 def broken(place: str, files: Files) -> set[str]:
-    """Return the rules that the descriptions in a place break."""
+    """Return the rules that the deployment files of a platform break."""
     return {rule for rule, kept in judge(place)(files).items() if not kept}
 
 
 @pytest.mark.parametrize("place", PLATFORMS)
 def test_every_rule_is_kept(place: str) -> None:
-    """By what is committed."""
+    """The committed files keep every rule."""
     assert broken(place, committed()) == set()
 
 
@@ -31,11 +31,11 @@ MISTAKES = [*machine.MISTAKES, *kubernetes.MISTAKES, *clouds.MISTAKES]
 
 @pytest.mark.parametrize(("file", "right", "wrong", "rule"), MISTAKES)
 def test_a_broken_rule_is_named(file: str, right: str, wrong: str, rule: str) -> None:
-    """What lets strangers in, loses data, gives too many rights or fails when it is needed."""
+    """A planted mistake breaks the rule that it should break."""
     assert rule in broken(file, committed() | {file: plant(committed()[file], right, wrong)})
 
 
 def test_every_rule_can_be_broken() -> None:
-    """By one of these mistakes."""
+    """Every rule has at least one mistake that breaks it."""
     rules = {(judge(place), rule) for place in PLATFORMS for rule in judge(place)(committed())}
     assert rules == {(judge(file), rule) for file, *_, rule in MISTAKES}

@@ -1,4 +1,4 @@
-"""The script that releases what production runs: which tag, which image, which notes."""
+"""The script that releases the image in production: its tag, its image and its notes."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -20,7 +20,7 @@ def release(
     deployed: bool = True,
     released: Sequence[str] = ("v1.1.0", "v1.3.0rc1"),
 ) -> tuple[int, str]:
-    """Release a commit that has this version and these changes by this tag, after these releases."""
+    """Release a commit with this version and changelog by this tag, after these releases."""
     runner.recorder("docker", f"if 'inspect' in given:\n    print({DIGEST!r})\n    sys.exit({int(not deployed)})\n")
     runner.recorder(
         "gh",
@@ -48,7 +48,7 @@ def release(
 def test_a_release_names_the_image_of_its_commit(
     runner: Runner, version: str, released: list[str], stable: bool, kind: str
 ) -> None:
-    """It is verified and gets the tag, and `stable` if that is the newest; the notes are the changelog's section."""
+    """The commit's image is verified and tagged, `stable` if it is the newest, with notes from the changelog."""
     changes = CHANGES.replace("1.2.0", version)
     status, said = release(runner, tag=f"v{version}", version=version, changes=changes, released=released)
     assert status == 0
@@ -73,28 +73,28 @@ def test_a_release_names_the_image_of_its_commit(
     ],
 )
 def test_a_release_that_is_not_prepared_is_refused(runner: Runner, wrong: dict[str, Any], message: str) -> None:
-    """Before anything is named or published."""
+    """A wrong version or a missing changelog section stops it before anything is tagged or published."""
     status, said = release(runner, **wrong)
     assert (status, runner.calls()) == (1, [])
     assert said == f"::error::{message}\n"
 
 
 def test_what_is_released_is_not_released_again(runner: Runner) -> None:
-    """A run that is repeated later would take `stable` back to what it was then."""
+    """A repeated run is refused, since it would move `stable` back."""
     status, said = release(runner, released=["v1.3.0", "v1.2.0"])
     assert (status, len(runner.calls())) == (1, 1)
     assert said == "::error::v1.2.0 is released already: what is mended gets a version of its own\n"
 
 
 def test_a_release_of_an_unknown_image_is_refused(runner: Runner) -> None:
-    """A signature that is missing ends it before anything is published."""
+    """A missing signature stops the release before anything is published."""
     runner.recorder("cosign", "sys.exit(1)")
     assert release(runner)[0] == 1
     assert not [call for call in runner.calls() if "create" in call]
 
 
 def test_a_release_of_what_was_not_deployed_is_refused(runner: Runner) -> None:
-    """Its smoke test may have failed, or nobody have approved of it; nothing is named or published."""
+    """An image that never reached production is not tagged or published."""
     status, said = release(runner, deployed=False)
     assert status == 1
     assert not [call for call in runner.calls() if "create" in call]
@@ -102,7 +102,7 @@ def test_a_release_of_what_was_not_deployed_is_refused(runner: Runner) -> None:
 
 
 def test_what_has_reached_production_is_marked(runner: Runner) -> None:
-    """By its digest, whatever the commit's tag has come to name."""
+    """The digest is marked, not whatever the commit's tag points at now."""
     runner.recorder("docker")
     assert runner.run("mark-image.sh", **COMMIT, IMAGE=BUILT).returncode == 0
     create = ["docker", "buildx", "imagetools", "create", "--tag", f"{IMAGE}:production-c0ffee", BUILT]

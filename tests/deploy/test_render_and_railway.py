@@ -1,4 +1,4 @@
-"""The files for Render and Railway, by the schemas that both publish."""
+"""The files for Render and Railway, checked by the schemas that both publish."""
 
 import json
 from pathlib import Path
@@ -14,14 +14,14 @@ SCHEMAS = Path(__file__).with_name("schemas")
 
 
 def schema_says(schema: str, text: str) -> list[str]:
-    """Return what is wrong with a YAML or JSON document."""
+    """Return the schema errors of a YAML or JSON document."""
     expected = json.loads((SCHEMAS / schema).read_text())
     return [error.message for error in Draft202012Validator(expected).iter_errors(yaml.safe_load(text))]
 
 
 @pytest.mark.parametrize(("schema", "file"), [("render.json", "render.yaml"), ("railway.json", "railway.json")])
 def test_the_schema_accepts(schema: str, file: str) -> None:
-    """Its fields are those that the platform documents."""
+    """The platform documents every field of the file."""
     assert schema_says(schema, (DEPLOY / file).read_text()) == []
 
 
@@ -36,7 +36,7 @@ def test_the_schema_accepts(schema: str, file: str) -> None:
     ],
 )
 def test_the_schema_refuses(schema: str, file: str, right: str, wrong: str) -> None:
-    """A field that is none, a value out of range or of another kind, two instances of one disk."""
+    """An unknown field, a value out of range or of the wrong type, and two instances with one disk are errors."""
     assert schema_says(schema, plant((DEPLOY / file).read_text(), right, wrong))
 
 

@@ -1,4 +1,4 @@
-"""The smoke test of a deployed service, as an operator runs it."""
+"""The smoke test of a deployed service, run as an operator runs it."""
 
 import asyncio
 import importlib
@@ -30,7 +30,7 @@ ALL = ["ready", "ask", "stream", "websocket", "session"]
 
 
 async def smoke(url: str, *arguments: str | Path) -> tuple[int, dict[str, str]]:
-    """Run it; return its exit status, and the line of each check that failed, by its name."""
+    """Run the smoke test; return its exit status and the line of each failed check, by name."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         REPOSITORY / "deploy/smoke.py",
@@ -49,7 +49,7 @@ async def smoke(url: str, *arguments: str | Path) -> tuple[int, dict[str, str]]:
 
 
 async def test_a_service_that_works_passes(serve: Serve, redis: Redis, tmp_path: Path) -> None:
-    """With its key, and within the rate limit that a service has by default; no other key will do."""
+    """It passes with its key under the default rate limit, and fails without the key."""
     key = new_key()
     (tmp_path / "key").write_text(f"{key}\n")
     variables = {"SUPPORT_API_KEYS": f"smoke:{digest(key).hex()}", "SUPPORT_RATE_LIMIT": "10/minute"}
@@ -64,7 +64,7 @@ async def test_a_service_that_works_passes(serve: Serve, redis: Redis, tmp_path:
 
 @pytest.mark.parametrize("answer", [tokens(["Hello"], end=False, then=cut), status(400)])
 async def test_a_model_that_fails_is_noticed(serve: Serve, redis: Redis, model: ScriptedModel, answer: Reply) -> None:
-    """A stream that ends with an error has not passed."""
+    """A stream that ends with an error fails the check."""
     model.script("classify", label("billing"))
     model.script("answer", answer)
     async with serve() as url:
@@ -76,21 +76,21 @@ async def test_a_model_that_fails_is_noticed(serve: Serve, redis: Redis, model: 
 
 
 async def test_a_service_that_forgets_is_noticed(serve: Serve, redis: Redis) -> None:
-    """The second turn of a conversation has to remember the first."""
+    """The check fails if the second turn does not remember the first."""
     async with serve(SUPPORT_SESSION_MESSAGES=2) as url:
         code, failed = await smoke(url)
     assert (code, list(failed)) == (1, ["session"])
 
 
 async def test_no_service_fails_when_the_time_is_up() -> None:
-    """It waits for one that is not ready yet, says why that was not, and asks it nothing else."""
+    """It waits for a service that is not ready, then reports why, and asks it nothing else."""
     code, failed = await smoke(f"http://127.0.0.1:{free_port()}", "--timeout", "1")
     assert (code, list(failed)) == (1, ["ready"])
     assert "Cannot connect" in failed["ready"]
 
 
 async def test_what_a_service_lacks_is_named(serve: Serve) -> None:
-    """Where it is not ready for want of it."""
+    """A service that is not ready is reported with what is missing."""
     async with serve(REDIS_URL=f"redis://127.0.0.1:{free_port()}/0") as url:
         code, failed = await smoke(url, "--timeout", "2")
     assert (code, list(failed)) == (1, ["ready"])
@@ -98,7 +98,7 @@ async def test_what_a_service_lacks_is_named(serve: Serve) -> None:
 
 
 async def test_another_service_is_not_taken_for_ours(model: ScriptedModel) -> None:
-    """Nor waited for longer than it may take to start."""
+    """Another service fails the check within the start-up time."""
     code, failed = await smoke(model.url, "--timeout", "2")
     assert (code, list(failed)) == (1, ["ready"])
     assert "GET /v1/ready says 404" in failed["ready"]
@@ -109,7 +109,7 @@ Change = Callable[[Request, Response], Awaitable[Response]]
 
 @asynccontextmanager
 async def proxied(url: str, change: Change) -> AsyncGenerator[str]:
-    """A proxy before the service, which changes what it hands on."""
+    """Run a proxy in front of the service that changes what it forwards."""
 
     async def hand_on(request: Request) -> Response:
         async with httpx.AsyncClient(base_url=url, timeout=20) as client:
@@ -136,7 +136,7 @@ async def proxied(url: str, change: Change) -> AsyncGenerator[str]:
 
 
 def changed(path: str, change: Callable[[bytes], bytes], media: str | None = None) -> Change:
-    """Change the body of what is answered at one path, and perhaps its type."""
+    """Change the body of responses on one path, and optionally its content type."""
 
     async def apply(request: Request, response: Response) -> Response:
         if not request.url.path.startswith(path):
@@ -148,7 +148,7 @@ def changed(path: str, change: Callable[[bytes], bytes], media: str | None = Non
 
 
 async def held_back(request: Request, response: Response) -> Response:
-    """What a proxy that buffers does to a stream that takes its time."""
+    """Delay a stream as a buffering proxy does."""
     if request.url.path == "/chat/stream":
         await asyncio.sleep(1.2)
     return response
@@ -189,7 +189,7 @@ async def test_what_a_proxy_breaks_is_noticed(
     capsys: pytest.CaptureFixture[str],
     broken: str,
 ) -> None:
-    """By the check that it breaks, in one line; and what breaks nothing passes."""
+    """The check that a proxy breaks fails with one line; a harmless proxy passes."""
     monkeypatch.syspath_prepend(REPOSITORY / "deploy")
     model.script("answer", tokens(["Well", ", ", "yes", "."]))
     change, check, reason = BROKEN[broken]
@@ -219,7 +219,7 @@ async def test_what_a_proxy_breaks_is_noticed(
     ],
 )
 async def test_a_mistake_on_the_command_line_is_named(arguments: list[str], message: str) -> None:
-    """Without asking anybody anything."""
+    """A usage error is reported without sending any request."""
     Path("binary").write_bytes(b"\xff\xfe")
     Path("two").write_text("one\ntwo\n")
     code, said = await smoke(*arguments)

@@ -1,4 +1,4 @@
-"""What is true of the service on every platform that `deploy/` describes: times, probes and settings."""
+"""What holds for the service on every platform in `deploy/`: time-outs, probes and settings."""
 
 import json
 import re
@@ -26,14 +26,14 @@ from harness.targets import (
 )
 
 DRAIN = drain.GRACE + drain._FLUSH + serving_command._GRACE
-"""Seconds from SIGTERM to the end of the process, at most."""
+"""Most seconds from SIGTERM to the end of the process."""
 
 CLOUD_RUN_GRACE = 10
-"""Seconds from SIGTERM to SIGKILL on Cloud Run, which nobody can set."""
+"""Seconds from SIGTERM to SIGKILL on Cloud Run; not configurable."""
 
 
 def test_containers_run_as_the_user_of_the_image() -> None:
-    """And its group, where a platform wants them as numbers."""
+    """Platforms that need a numeric user and group have those of the image."""
     found = re.search(r"^USER (\d+):(\d+)$", (REPOSITORY / "Dockerfile").read_text(), re.MULTILINE)
     assert found
     assert task()["user"] == f"{found[1]}:{found[2]}"
@@ -43,7 +43,7 @@ def test_containers_run_as_the_user_of_the_image() -> None:
 
 
 def test_every_platform_waits_for_the_drain() -> None:
-    """From SIGTERM to SIGKILL there is more time than the service takes, on each."""
+    """Every platform waits longer between SIGTERM and SIGKILL than the service drains."""
     waits = {
         "Cloud Run": CLOUD_RUN_GRACE,
         "ECS": task()["stopTimeout"],
@@ -57,7 +57,7 @@ def test_every_platform_waits_for_the_drain() -> None:
 
 
 def test_no_platform_cuts_the_longest_request() -> None:
-    """A request that waits for its session and then for its answer has all the time that it needs."""
+    """Every request time-out is longer than waiting for a session plus the answer."""
     documented = {"Modal": 150, "Railway": 900, "Render": 6000}
     given = {
         "Cloud Run": cloud_run()["spec"]["template"]["spec"]["timeoutSeconds"],
@@ -70,7 +70,7 @@ def test_no_platform_cuts_the_longest_request() -> None:
 
 
 def test_balancers_close_idle_connections_first() -> None:
-    """Or they would send a request into a connection that the service is about to close."""
+    """A load balancer's idle time-out is shorter than the service's, so it never reuses a closing connection."""
     kept = {
         "ALB": int(attributes("load-balancer-attributes.json")["idle_timeout.timeout_seconds"]),
         "Caddy": 120,
@@ -80,7 +80,7 @@ def test_balancers_close_idle_connections_first() -> None:
 
 
 def test_what_restarts_or_removes_instances_asks_health() -> None:
-    """/ready fails on all of them at once while Redis is away; it is asked before the first request alone."""
+    """Liveness probes ask /health, since /ready fails on every replica at once when Redis is down."""
     probes = {name: container(name) for name in OVERLAYS}
     probes["Cloud Run"] = cloud_run()["spec"]["template"]["spec"]["containers"][0]
     for one_of_them in probes.values():
@@ -100,7 +100,7 @@ def variables_of_ecs() -> set[str]:
 
 
 def variables_of_render() -> set[str]:
-    return {each["key"] for each in render("support-agent")["envVars"]} - {"PORT"}  # which tells Render ours
+    return {each["key"] for each in render("support-agent")["envVars"]} - {"PORT"}  # a variable of Render's own
 
 
 def variables_of_modal() -> set[str]:
@@ -130,7 +130,7 @@ def test_platforms_set_what_the_service_needs(
 
 
 def test_the_docs_are_true() -> None:
-    """They name files that there are, fill in every placeholder, and say the seconds that the service takes."""
+    """docs/deploy.md names existing files, sets every placeholder, and states the service's real time-outs."""
     index = (REPOSITORY / "docs/deploy.md").read_text()
     text = index + "".join(file.read_text() for file in (REPOSITORY / "docs/deploy").glob("*.md"))
     named = set(re.findall(r"(?<!/)\bdeploy/[\w/.-]*\w", text))

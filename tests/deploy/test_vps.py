@@ -1,4 +1,4 @@
-"""The scripts and the compose file of `deploy/vps`: what linters say, and that one runs at a time."""
+"""The scripts and the Compose file of `deploy/vps`: linters, and one script at a time."""
 
 import fcntl
 import os
@@ -22,7 +22,7 @@ def check(name: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]
 
 
 def test_shellcheck_finds_nothing() -> None:
-    """In any of the scripts of the project; those of a VPS can all be run."""
+    """shellcheck passes for every script of the project, and those for the VPS are executable."""
     own = sorted((REPOSITORY / VPS).glob("*.sh"))
     assert {script.name for script in own} == set(SCRIPTS)
     scripts = [*own, *(REPOSITORY / "deploy/compose").glob("*.sh"), *(REPOSITORY / ".github/scripts").rglob("*.sh")]
@@ -32,7 +32,7 @@ def test_shellcheck_finds_nothing() -> None:
 
 
 def test_shellcheck_finds_what_is_unsafe(tmp_path: Path) -> None:
-    """A folder's name that is taken apart at its spaces."""
+    """shellcheck finds an unquoted variable."""
     text = (REPOSITORY / VPS / "backup.sh").read_text()
     assert 'mv "$folder/.$name"' in text
     (tmp_path / "backup.sh").write_text(text.replace('mv "$folder/.$name"', "mv $folder/.$name"))
@@ -41,7 +41,7 @@ def test_shellcheck_finds_what_is_unsafe(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("right", "wrong", "status"), [("image:", "image:", 0), ("image:", "imag:", 1)])
 def test_the_schema_of_compose_knows_a_mistake(tmp_path: Path, right: str, wrong: str, status: int) -> None:
-    """It accepts the override as it is, and no key that is none."""
+    """The schema accepts the override and rejects an unknown key."""
     text = (REPOSITORY / VPS / "compose.yaml").read_text()
     assert right in text
     (tmp_path / "compose.yaml").write_text(text.replace(right, wrong, 1))
@@ -50,7 +50,7 @@ def test_the_schema_of_compose_knows_a_mistake(tmp_path: Path, right: str, wrong
 
 
 def test_the_override_names_services_that_there_are() -> None:
-    """It replaces the image of both replicas, lets no stranger in, and asks for a name with a certificate."""
+    """It replaces both replicas' image, requires API keys, and requires a domain for TLS."""
     override = yaml.safe_load((REPOSITORY / VPS / "compose.yaml").read_text())["services"]
     assert override.keys() == {"api-1", "api-2", "caddy"}
     for name in ("api-1", "api-2"):
@@ -62,7 +62,7 @@ def test_the_override_names_services_that_there_are() -> None:
 
 @pytest.mark.parametrize("arguments", [("upgrade.sh", TAG), ("backup.sh",), ("restore.sh", "/")])
 def test_one_at_a_time(machine: Machine, arguments: tuple[str, ...]) -> None:
-    """Each of the scripts leaves a machine alone on which one is under way."""
+    """Every script refuses to run while another one holds the lock."""
     with (machine.root / ".vps.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         done = machine.run(*arguments)

@@ -1,4 +1,4 @@
-"""Backups of a machine of one's own: what they keep, and what a restore brings back."""
+"""Backups on a virtual machine: which ones are kept, and what a restore brings back."""
 
 import os
 import shutil
@@ -19,11 +19,11 @@ from local.redis import find_redis
 
 @pytest.fixture
 def databases(machine: Machine) -> Generator[tuple[World, str]]:
-    """A Redis with an append-only file and a Postgres, as the machine's containers; the URL of the latter."""
+    """A Redis with an append-only file and a Postgres for the machine; yields the Postgres URL too."""
     redis_cli = program("redis-cli", package="redis-tools")
     machine.program("redis-cli", f'#!/bin/sh\nexec "{redis_cli}" -p "$REDIS_PORT" "$@"\n')
-    machine.program("chown", "#!/bin/sh\n")  # there is no user redis here
-    (machine.programs / "redis-check-aof").symlink_to(find_redis().server)  # it is what it is called
+    machine.program("chown", "#!/bin/sh\n")  # this machine has no user redis
+    (machine.programs / "redis-check-aof").symlink_to(find_redis().server)  # the server checks files when called by this name
     with start_postgres() as server:
         url = server.wait()
         with psycopg.connect(url, autocommit=True) as connection:
@@ -38,7 +38,7 @@ def databases(machine: Machine) -> Generator[tuple[World, str]]:
 
 
 def test_what_was_backed_up_comes_back(machine: Machine, databases: tuple[World, str]) -> None:
-    """Conversations with their index, and articles with their vectors, after all of it was lost, and for good."""
+    """After total loss, a restore brings back sessions, articles and vectors, and they survive a restart."""
     world, url = databases
     with world.client() as redis, psycopg.connect(url, autocommit=True) as postgres:
         redis.execute_command("JSON.SET", "checkpoint:1", "$", '{"thread": "a"}')
@@ -59,7 +59,7 @@ def test_what_was_backed_up_comes_back(machine: Machine, databases: tuple[World,
     with world.client() as redis:
         redis.set("after", "1")
     world.stop_redis()
-    world.start_redis()  # what came back is in the append-only file, and so is what came after
+    world.start_redis()  # restored and later keys are both in the append-only file
     with world.client() as redis, psycopg.connect(url) as postgres:
         assert redis.execute_command("JSON.GET", "checkpoint:1") == b'{"thread":"a"}'
         found: Any = redis.ft("checkpoints").search("@thread:{a}")
@@ -72,7 +72,7 @@ def test_what_was_backed_up_comes_back(machine: Machine, databases: tuple[World,
 
 
 def test_a_restore_that_fails_leaves_what_was_there(machine: Machine, databases: tuple[World, str]) -> None:
-    """Of a backup that was cut off nothing is restored, nor is the half that Redis takes and Postgres does not."""
+    """A truncated backup, or one that only Redis accepts, leaves both databases as they were."""
     world, url = databases
     with world.client() as redis, psycopg.connect(url, autocommit=True) as postgres:
         redis.set("when", "then")
@@ -92,7 +92,7 @@ def test_a_restore_that_fails_leaves_what_was_there(machine: Machine, databases:
             assert f"{name} can't be restored; nothing was changed" in refused.stderr
         assert not any(asked.startswith(("compose stop", "compose up")) for asked in machine.asked())
     check = 'case "$*" in --file=*) exit ;; esac'
-    terminate = f"#!/bin/sh\n{check}\nkill -TERM $(ps -o ppid= -p $PPID)\n"  # docker's parent, which is the script
+    terminate = f"#!/bin/sh\n{check}\nkill -TERM $(ps -o ppid= -p $PPID)\n"  # the parent of docker is the script
     for pg_restore in (None, terminate):
         if pg_restore:
             machine.program("pg_restore", pg_restore)
@@ -108,7 +108,7 @@ def test_a_restore_that_fails_leaves_what_was_there(machine: Machine, databases:
 
 
 def test_a_copy_with_more_than_a_copy_is_refused(machine: Machine, databases: tuple[World, str]) -> None:
-    """Redis would not load what redis-cli writes to standard output, with its mark at the end."""
+    """A Redis dump with trailing bytes, as redis-cli writes to standard output, is refused."""
     done = machine.run("backup.sh")
     assert done.returncode == 0, done.stderr
     backup = Path(done.stdout.strip())
@@ -120,7 +120,7 @@ def test_a_copy_with_more_than_a_copy_is_refused(machine: Machine, databases: tu
 
 
 def test_restore_refuses_what_is_no_backup(machine: Machine) -> None:
-    """Before anything is stopped or lost."""
+    """An invalid backup is refused before anything is stopped or lost."""
     machine.program("pg_restore", "#!/bin/sh\nexit 1\n")
     (machine.root / "backups/1").mkdir(parents=True)
     (machine.root / "backups/1/redis.rdb").write_text("REDIS0012")
@@ -145,7 +145,7 @@ def backups(machine: Machine) -> list[str]:
 
 
 def test_the_newest_backups_and_one_of_each_day_are_kept(copied: Machine) -> None:
-    """Hourly ones: twenty-four, the first of each of fourteen days, and whatever else is in the folder."""
+    """It keeps the 24 newest, the first of each of 14 days, and any other file in the folder."""
     for day in range(10, 30):
         for hour in range(24):
             (copied.root / f"backups/202601{day}T{hour:02}4501Z").mkdir()
@@ -153,13 +153,13 @@ def test_the_newest_backups_and_one_of_each_day_are_kept(copied: Machine) -> Non
     done = copied.run("backup.sh")
     assert done.returncode == 0, done.stderr
     new = Path(done.stdout.strip()).name
-    days = [f"202601{day}T004501Z" for day in range(17, 30)]  # today is the fourteenth
-    hours = [f"20260129T{hour:02}4501Z" for hour in range(1, 24)]  # and its backup the twenty-fourth
+    days = [f"202601{day}T004501Z" for day in range(17, 30)]  # today is the 14th day
+    hours = [f"20260129T{hour:02}4501Z" for hour in range(1, 24)]  # the new backup is the 24th
     assert backups(copied) == sorted([*days, *hours, new, "notes"])
 
 
 def test_a_backup_that_fails_leaves_nothing(copied: Machine) -> None:
-    """Nor does one that was killed, once there is another."""
+    """A failed backup leaves no files, and the next one removes those of a killed one."""
     copied.program("pg_dump", "#!/bin/sh\nexit 1\n")
     (copied.root / "backups/.20260101T000000Z").mkdir()
     assert copied.run("backup.sh").returncode == 1
@@ -167,7 +167,7 @@ def test_a_backup_that_fails_leaves_nothing(copied: Machine) -> None:
 
 
 def test_two_backups_in_one_second(copied: Machine) -> None:
-    """The second one waits for the next."""
+    """The second backup waits for the next second."""
     copied.program(
         "date",
         f"""#!/bin/sh

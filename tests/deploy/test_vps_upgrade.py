@@ -1,4 +1,4 @@
-"""Upgrades of a machine of one's own: one replica after the other, back where the new image does not serve."""
+"""Upgrades on a virtual machine: a rolling update of two replicas, with rollback when the new image fails."""
 
 import signal
 import subprocess
@@ -15,7 +15,7 @@ from harness.vps import NEW, OLD, TAG, VPS, Machine
 
 @pytest.fixture
 def without_backup(machine: Machine) -> Machine:
-    """A machine whose backups are none of the test's business."""
+    """A machine with a backup script that does nothing."""
     (machine.root / VPS / "backup.sh").write_text("#!/bin/sh\n")
     return machine
 
@@ -25,7 +25,7 @@ def replicas_started(machine: Machine) -> list[str]:
 
 
 def test_upgrade_runs_the_digest_one_replica_after_the_other(without_backup: Machine) -> None:
-    """And `.env` says so, for whatever starts them next."""
+    """Both replicas and `.env` get the digest, one replica at a time."""
     done = without_backup.run("upgrade.sh", TAG)
     assert done.returncode == 0, done.stderr
     assert done.stdout == f"upgraded from {OLD} to {NEW}\n"
@@ -48,7 +48,7 @@ def test_upgrade_runs_the_digest_one_replica_after_the_other(without_backup: Mac
     ],
 )
 def test_upgrade_asks_docker_for_nothing_else(without_backup: Machine, right: str, wrong: str) -> None:
-    """Volumes and images to go back to are left alone, nothing is built, and nobody waits for ever."""
+    """It deletes no volume and no rollback image, builds nothing, and never waits without a time-out."""
     plant_in(without_backup.root / VPS / "upgrade.sh", right, wrong)
     done = without_backup.run("upgrade.sh", TAG)
     assert done.returncode != 0
@@ -56,7 +56,7 @@ def test_upgrade_asks_docker_for_nothing_else(without_backup: Machine, right: st
 
 
 def test_upgrade_goes_back_where_a_replica_is_not_ready(without_backup: Machine) -> None:
-    """The second one is left as it was until then, so one always serves."""
+    """It rolls back the first replica before touching the second, so one always serves."""
     without_backup.tell(NEW)
     done = without_backup.run("upgrade.sh", TAG)
     assert done.returncode == 1
@@ -67,7 +67,7 @@ def test_upgrade_goes_back_where_a_replica_is_not_ready(without_backup: Machine)
 
 
 def test_upgrade_says_when_nothing_helps(without_backup: Machine) -> None:
-    """As when it is not the image, but Redis, that is broken."""
+    """It reports that the old image fails too, for example because Redis is down."""
     without_backup.tell(NEW, OLD)
     done = without_backup.run("upgrade.sh", TAG)
     assert done.returncode == 1
@@ -75,7 +75,7 @@ def test_upgrade_says_when_nothing_helps(without_backup: Machine) -> None:
 
 
 def test_upgrade_leaves_what_is_new_enough(without_backup: Machine) -> None:
-    """A timer may run it every night."""
+    """It does nothing when the image is current, so a timer can run it nightly."""
     assert without_backup.run("upgrade.sh", TAG).returncode == 0
     done = without_backup.run("upgrade.sh", TAG)
     assert (done.returncode, done.stdout) == (0, f"{NEW} runs already\n")
@@ -84,7 +84,7 @@ def test_upgrade_leaves_what_is_new_enough(without_backup: Machine) -> None:
 
 @pytest.mark.parametrize("killed_at", ["api-1", "api-2"])
 def test_upgrade_finishes_what_was_killed(without_backup: Machine, killed_at: str) -> None:
-    """The next one does, and only the one after that has nothing to do."""
+    """The next upgrade finishes one that was killed, and the one after it has nothing to do."""
     without_backup.tell(killed_at=killed_at)
     assert without_backup.run("upgrade.sh", TAG).returncode == -signal.SIGKILL
     without_backup.tell()
@@ -95,7 +95,7 @@ def test_upgrade_finishes_what_was_killed(without_backup: Machine, killed_at: st
 
 
 def test_upgrade_starts_what_env_only_claims(without_backup: Machine) -> None:
-    """`.env` names the new image, and the replicas run the old one."""
+    """It replaces replicas that still run the old image although `.env` has the new one."""
     without_backup.set(AGENT_IMAGE=NEW)
     assert without_backup.run("upgrade.sh", TAG).returncode == 0
     assert without_backup.runs() == [NEW, NEW]
@@ -103,7 +103,7 @@ def test_upgrade_starts_what_env_only_claims(without_backup: Machine) -> None:
 
 @pytest.mark.parametrize(("writes", "runs"), [(0, OLD), (1, NEW)])
 def test_upgrade_says_where_env_cannot_be_written(without_backup: Machine, writes: int, runs: str) -> None:
-    """Before anything is changed; where that comes later the new image runs, and the next upgrade is not in vain."""
+    """It fails before changing anything, or once the new image runs; the next upgrade completes."""
     full = without_backup.folder / "full"
     without_backup.program(
         "sed",
@@ -125,7 +125,7 @@ exec /bin/sed "$@"
 
 
 def test_upgrade_goes_back_to_what_ran_where_the_tag_has_moved(without_backup: Machine) -> None:
-    """Both replicas were started from the tag, which is the broken image's once it was pulled."""
+    """It rolls back to the running image's digest, since the tag now names the broken image."""
     without_backup.replicas_run(TAG)
     without_backup.tell(NEW)
     done = without_backup.run("upgrade.sh", TAG)
@@ -135,7 +135,7 @@ def test_upgrade_goes_back_to_what_ran_where_the_tag_has_moved(without_backup: M
 
 
 def test_upgrade_goes_back_where_a_replica_only_lives(without_backup: Machine) -> None:
-    """It is healthy, and never ready; the second one is not replaced."""
+    """A replica that is healthy but never ready is rolled back, and the second is not replaced."""
     without_backup.tell(not_ready=[NEW])
     done = without_backup.run("upgrade.sh", TAG)
     assert done.returncode == 1
@@ -146,7 +146,7 @@ def test_upgrade_goes_back_where_a_replica_only_lives(without_backup: Machine) -
 
 @pytest.mark.parametrize(("status", "said"), [(200, ""), (503, "no Redis")])
 def test_what_upgrade_asks_of_a_replica(status: int, said: str) -> None:
-    """Whether it is ready, and it passes on why it is not."""
+    """It asks /ready, and passes on the reason when that is not 200."""
 
     class Replica(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -168,7 +168,7 @@ def test_what_upgrade_asks_of_a_replica(status: int, said: str) -> None:
 
 
 def test_upgrade_first_brings_back_the_replica_that_does_not_serve(without_backup: Machine) -> None:
-    """Meanwhile the other one goes on, and it keeps the new image where the old one does not serve either."""
+    """The failed replica is rolled back first, and keeps the new image if the old one fails too."""
     without_backup.tell(not_ready=[f"{NEW} api-2"])
     assert without_backup.run("upgrade.sh", TAG).returncode == 1
     assert replicas_started(without_backup) == ["api-1", "api-2", "api-2", "api-1"]
@@ -182,7 +182,7 @@ def test_upgrade_first_brings_back_the_replica_that_does_not_serve(without_backu
 def test_upgrade_asks_each_replica_where_it_has_a_key(
     without_backup: Machine, accepted: str, status: int, runs: str
 ) -> None:
-    """And goes back where it gets no answer; the key is in nobody's arguments, and nowhere afterwards."""
+    """With SMOKE_KEY it runs the smoke test and rolls back on failure; the key is in no argument or file left."""
     without_backup.set(SMOKE_KEY="sk-smoke")
     without_backup.program(
         "python",
@@ -197,7 +197,7 @@ def test_upgrade_asks_each_replica_where_it_has_a_key(
 
 
 def test_upgrade_goes_no_further_without_a_backup(machine: Machine) -> None:
-    """Nothing is changed where Redis can't be copied."""
+    """Nothing changes when the backup of Redis fails."""
     done = machine.run("upgrade.sh", TAG)
     assert done.returncode != 0
     assert machine.image() == OLD
@@ -207,7 +207,7 @@ def test_upgrade_goes_no_further_without_a_backup(machine: Machine) -> None:
 
 @pytest.mark.parametrize("written", ['"{}"', "'{}' # pinned", "{} # pinned", "{}\t"])
 def test_settings_may_be_quoted(without_backup: Machine, written: str) -> None:
-    """Or have a comment, as Compose takes them; what is refused goes back to the image all the same."""
+    """Values in `.env` may have quotes and comments, as in Compose; rollback works all the same."""
     without_backup.set(AGENT_IMAGE=written.format(OLD))
     without_backup.tell(NEW)
     assert without_backup.run("upgrade.sh", TAG).returncode == 1
@@ -216,7 +216,7 @@ def test_settings_may_be_quoted(without_backup: Machine, written: str) -> None:
 
 
 def test_env_may_lie_elsewhere(without_backup: Machine) -> None:
-    """A link to it stays one."""
+    """A symbolic link to `.env` stays a link."""
     env, elsewhere = without_backup.root / ".env", without_backup.folder / "production.env"
     env.rename(elsewhere)
     env.symlink_to(elsewhere)

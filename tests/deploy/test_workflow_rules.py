@@ -12,7 +12,7 @@ from harness.runner import SCRIPTS
 from harness.workflows import ALL, CI, DEPLOY, MAIN_REPOSITORY, NIGHTLY, RELEASE, WORKFLOWS
 
 Texts = dict[str, str]
-"""Each file of .github, by its path there."""
+"""The text of each file in .github, by its path."""
 
 KEYS = {"name", "on", "permissions", "concurrency", "env", "jobs"}
 JOB_KEYS = {
@@ -51,7 +51,7 @@ CONDITIONS = {
         }.items()
     },
 }
-"""When a job, or one of its steps, is left out; all others never are."""
+"""The condition of each job or step that may be skipped; no others may."""
 
 ENVIRONMENTS = {
     **dict.fromkeys(("live-evals", "feedback"), "evals"),
@@ -137,7 +137,7 @@ def broken(files: Texts) -> set[str]:
 
 
 def test_every_rule_is_kept() -> None:
-    """Whoever reads a workflow can run its steps, and sees what may leave one out."""
+    """The committed workflows and scripts keep every rule."""
     assert broken(texts()) == set()
 
 
@@ -191,7 +191,7 @@ MISTAKES = [
 
 @pytest.mark.parametrize(("file", "right", "wrong", "rule"), MISTAKES)
 def test_a_broken_rule_is_named(file: str, right: str, wrong: str, rule: str) -> None:
-    """A failure that is overlooked, a check that is left out, another commit, an environment that guards nothing."""
+    """An ignored failure, a skipped check, another commit and an unprotected environment are found."""
     name = file if file.startswith("scripts/") else f"workflows/{file}"
     assert rule in broken(texts() | {name: plant(texts()[name], right, wrong)})
 
@@ -206,10 +206,10 @@ ADDED = [
 
 @pytest.mark.parametrize(("name", "added", "rule"), ADDED)
 def test_a_file_that_breaks_a_rule_is_named(name: str, added: str, rule: str) -> None:
-    """A way to the cloud beside the pipeline, a program that nobody has pinned."""
+    """A second way to deploy and an unpinned download are found."""
     assert rule in broken(texts() | {name: texts().get(name, "") + added})
 
 
 def test_every_rule_can_be_broken() -> None:
-    """By one of these mistakes."""
+    """Every rule has at least one mistake that breaks it."""
     assert rules(texts()).keys() == {rule for *_, rule in (*MISTAKES, *ADDED)}

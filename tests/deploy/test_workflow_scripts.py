@@ -26,7 +26,7 @@ def commands() -> list[str]:
 
 
 def test_scripts_are_used_and_stop_at_errors() -> None:
-    """Each can be started, is safe bash, and is called by a step or another script."""
+    """Every script is executable bash with strict mode, and a step or another script calls it."""
     folder = REPOSITORY / SCRIPTS
     scripts = {str(script.relative_to(folder)): script for script in folder.rglob("*.sh")}
     targets = yaml.safe_load(text(DEPLOY))[True]["workflow_dispatch"]["inputs"]["target"]["options"]
@@ -47,7 +47,7 @@ def test_scripts_are_used_and_stop_at_errors() -> None:
 
 
 class GitHub:
-    """A `gh` that answers from a file, and writes down what it was asked and each comment's text."""
+    """A fake `gh` that answers from a file and records its calls and each comment's text."""
 
     def __init__(self, runner: Runner) -> None:
         self.runner = runner
@@ -65,21 +65,21 @@ class GitHub:
         )
 
     def comment(self, report: str, *pages: list[dict[str, Any]]) -> subprocess.CompletedProcess[str]:
-        """Comment with a report on a pull request that has these pages of comments."""
+        """Post a report to a pull request with these pages of comments."""
         self.report.write_text(report)
         self.answer.write_text(json.dumps(pages))
         return self.again()
 
     def again(self) -> subprocess.CompletedProcess[str]:
-        """Comment with what there is now."""
+        """Post the report file as it is now."""
         return self.runner.run("comment.sh", self.report, REPOSITORY="acme/agent", PULL_REQUEST="7")
 
     def calls(self) -> list[list[Any]]:
-        """Return the arguments of each call, and what it wrote."""
+        """Return the arguments of each call and the text that it sent."""
         return [json.loads(line) for line in self.log.read_text().splitlines()]
 
     def written(self) -> tuple[str, str, str]:
-        """Return method, address and text of the one comment written."""
+        """Return the method, path and text of the one comment that was sent."""
         [[asked], [given, body]] = self.calls()
         assert asked == ["api", "--paginate", "--slurp", "repos/acme/agent/issues/7/comments?per_page=100"]
         method = given[given.index("--method") + 1]
@@ -105,21 +105,21 @@ def said(number: int, body: str | None, login: str = "github-actions[bot]") -> d
     ],
 )
 def test_the_first_report_becomes_a_comment(github: GitHub, pages: list[list[dict[str, Any]]]) -> None:
-    """Nobody else's comment is taken for ours, even with the marker in it."""
+    """A comment by somebody else is never reused, even if it holds the marker."""
     done = github.comment(REPORT, *pages)
     assert done.returncode == 0, done.stderr
     assert github.written() == ("POST", "repos/acme/agent/issues/7/comments", REPORT)
 
 
 def test_later_reports_update_the_comment(github: GitHub) -> None:
-    """The one with the marker, though it be on a later page; there is never a second."""
+    """The comment with the marker is updated, also on a later page; there is never a second one."""
     done = github.comment(REPORT, [said(1, "Nice.")], [said(22, f"{MARK}\n\nOld."), said(23, f"{MARK}\n\nOlder.")])
     assert done.returncode == 0, done.stderr
     assert github.written() == ("PATCH", "repos/acme/agent/issues/comments/22", REPORT)
 
 
 def test_a_long_report_is_cut(github: GitHub) -> None:
-    """To what GitHub takes, between characters."""
+    """A report is truncated to GitHub's limit, never inside a character."""
     done = github.comment(REPORT + 70000 * "é", [])
     assert done.returncode == 0, done.stderr
     _, _, body = github.written()
@@ -129,7 +129,7 @@ def test_a_long_report_is_cut(github: GitHub) -> None:
 
 
 def test_what_is_no_report_is_not_shown(github: GitHub, tmp_path: Path) -> None:
-    """A text without the marker, a file that is missing, a link to a file of the machine."""
+    """A text without the marker, a missing file and a symbolic link are refused."""
     answers = [github.comment("Buy this!", [])]
     github.report.unlink()
     answers.append(github.again())
@@ -141,7 +141,7 @@ def test_what_is_no_report_is_not_shown(github: GitHub, tmp_path: Path) -> None:
 
 
 def test_a_comment_that_cannot_be_read_fails_the_job(github: GitHub) -> None:
-    """Nothing is written where what is there is not known."""
+    """Nothing is written if the existing comments cannot be read."""
     github.runner.program("gh", "sys.exit('HTTP 502')")
     assert github.comment(REPORT, []).returncode != 0
 
@@ -159,7 +159,7 @@ def test_a_comment_that_cannot_be_read_fails_the_job(github: GitHub) -> None:
     ],
 )
 def test_required_checks_pass_when_all_did(runner: Runner, changed: dict[str, str], passes: bool) -> None:
-    """Only the comment may be left out; what is wrong is named."""
+    """Only the comment may be skipped; every failed job is named."""
     results = dict.fromkeys(jobs(CI)["required-checks"]["needs"], "success") | changed
     needs = json.dumps({name: {"result": result, "outputs": {}} for name, result in results.items()})
     done = runner.run("required-checks.sh", NEEDS=needs)
@@ -169,7 +169,7 @@ def test_required_checks_pass_when_all_did(runner: Runner, changed: dict[str, st
 
 @pytest.mark.parametrize("needs", ["{}", "", "[]"])
 def test_required_checks_need_something(runner: Runner, needs: str) -> None:
-    """No results are no success."""
+    """An empty list of results fails."""
     assert runner.run("required-checks.sh", NEEDS=needs).returncode != 0
 
 
@@ -185,7 +185,7 @@ sys.exit({status})
 
 @pytest.mark.parametrize(("status", "report"), [(0, REPORT), (1, REPORT), (2, "")])
 def test_evals_end_as_they_were_judged(runner: Runner, status: int, report: str) -> None:
-    """The status is the command's, and summary and artifact say how it ended, never how an earlier one did."""
+    """The step has the command's exit status; summary and artifact are of this run, never of an earlier one."""
     old = runner.work / "eval-report/report.md"
     old.parent.mkdir(parents=True)
     old.write_text(f"{MARK}\n\nOld.")
@@ -203,7 +203,7 @@ def test_evals_end_as_they_were_judged(runner: Runner, status: int, report: str)
 
 @pytest.mark.parametrize("there", [True, False])
 def test_the_live_baseline_is_made_once(runner: Runner, there: bool) -> None:
-    """Where there is one the agent is judged by it, else it is made and kept."""
+    """An existing baseline is compared with; otherwise one is made and cached."""
     runner.program("uv", EVAL.format(status=0, report=REPORT))
     if there:
         (runner.work / ".baseline").mkdir()
@@ -217,7 +217,7 @@ def test_the_live_baseline_is_made_once(runner: Runner, there: bool) -> None:
 
 
 def test_only_a_live_model_is_judged_at_night(runner: Runner) -> None:
-    """Without the key the job fails, naming it, before the offline model takes the live one's place."""
+    """Without the key the job fails and names it, rather than use the offline model."""
     runner.program("uv", EVAL.format(status=0, report=REPORT))
     done = runner.run("live-evals.sh", OPENAI_API_KEY="")
     assert (done.returncode, "no secret OPENAI_API_KEY" in done.stdout) == (1, True)
@@ -226,7 +226,7 @@ def test_only_a_live_model_is_judged_at_night(runner: Runner) -> None:
 
 @pytest.mark.parametrize("ids", [[], ["a", "b"]])
 def test_badly_rated_answers_are_counted_and_not_shown(runner: Runner, ids: list[str]) -> None:
-    """Neither log nor summary has a customer's words, and the export is gone afterwards."""
+    """Log and summary hold no customer's words, and the export is deleted."""
     cases = [{"id": f"feedback-{one}", "question": "Canary?\n\n- id: 1\n"} for one in ids]
     export = yaml.safe_dump(cases, allow_unicode=True, sort_keys=False, width=120)
     runner.program(
@@ -241,21 +241,21 @@ def test_badly_rated_answers_are_counted_and_not_shown(runner: Runner, ids: list
 
 
 def test_without_a_redis_nothing_is_counted(runner: Runner) -> None:
-    """A notice says so, and the night goes on."""
+    """Without a Redis URL the job prints a notice and passes."""
     runner.program("uv", "sys.exit('started')")
     done = runner.run("feedback.sh", REDIS_URL="")
     assert (done.returncode, done.stdout[:10], runner.summary.exists()) == (0, "::notice::", False)
 
 
 def test_an_export_that_fails_fails_the_job(runner: Runner) -> None:
-    """No count is told that was not made."""
+    """A failed export fails the job and reports no count."""
     runner.program("uv", "sys.exit(1)")
     done = runner.run("feedback.sh", REDIS_URL="redis://localhost:1")
     assert (done.returncode, runner.summary.exists()) == (1, False)
 
 
 def test_scripts_know_the_marker_of_reports() -> None:
-    """What finds the comment is what reports begin with."""
+    """The scripts look for the marker that reports begin with."""
     for name in ("comment.sh", "evals.sh"):
         assert MARK in (REPOSITORY / SCRIPTS / name).read_text()
 
@@ -272,7 +272,7 @@ def test_scripts_know_the_marker_of_reports() -> None:
     ],
 )
 def test_a_stale_lock_is_refused(runner: Runner, file: str, right: str, wrong: str, said: str) -> None:
-    """A package too few or too many, another hash, a version that is too old; newer ones in the registry are none."""
+    """A missing or extra package, another hash and an outdated version are errors; newer releases are not."""
     for name in ("pyproject.toml", "requirements.lock"):
         shutil.copy(REPOSITORY / name, runner.work)
     if right:

@@ -45,7 +45,7 @@ def triggers(name: str) -> set[str]:
 
 @pytest.fixture
 def workflows(tmp_path: Path) -> Path:
-    """A copy, to plant mistakes in."""
+    """A copy of the workflows for planting mistakes."""
     return shutil.copytree(REPOSITORY / WORKFLOWS, tmp_path / WORKFLOWS)
 
 
@@ -58,7 +58,7 @@ def schema(folder: Path) -> subprocess.CompletedProcess[str]:
 
 
 def test_zizmor_finds_nothing() -> None:
-    """It has nothing to say against them, and is not told to be silent."""
+    """zizmor passes without any ignore comment."""
     found = zizmor(REPOSITORY / WORKFLOWS)
     assert found.returncode == 0, found.stdout
     assert not any("zizmor:" in text(name) for name in ALL)
@@ -81,7 +81,7 @@ def test_zizmor_finds_nothing() -> None:
     ],
 )
 def test_zizmor_finds_what_is_unsafe(workflows: Path, name: str, right: str, wrong: str, rule: str) -> None:
-    """A tag for a pin, text of a stranger in a shell, a token left on the disk, too many rights."""
+    """zizmor finds an unpinned action, script injection, a persisted token and excessive permissions."""
     plant_in(workflows / name, right, wrong)
     found = zizmor(workflows)
     assert found.returncode > 10, found.stderr
@@ -89,7 +89,7 @@ def test_zizmor_finds_what_is_unsafe(workflows: Path, name: str, right: str, wro
 
 
 def test_the_schema_accepts_them() -> None:
-    """GitHub would read them as they are meant."""
+    """The workflows follow GitHub's schema."""
     checked = schema(REPOSITORY / WORKFLOWS)
     assert checked.returncode == 0, checked.stdout
 
@@ -100,7 +100,7 @@ def test_the_schema_accepts_them() -> None:
     [("runs-on:", "run-on:"), ("timeout-minutes: ", "timeout-minutes: soon "), ("steps:", "step:")],
 )
 def test_the_schema_refuses_bad_keys(workflows: Path, name: str, right: str, wrong: str) -> None:
-    """A key that is none, a number that is none."""
+    """An unknown key and a value that is no number are errors."""
     plant_in(workflows / name, right, wrong)
     checked = schema(workflows)
     assert checked.returncode == 1
@@ -112,14 +112,14 @@ def test_the_schema_refuses_bad_keys(workflows: Path, name: str, right: str, wro
 
 @pytest.mark.parametrize("name", ALL)
 def test_actions_are_pinned(name: str) -> None:
-    """By a whole commit, with the version for whoever reads it."""
+    """Actions are pinned to a full commit hash, with the version in a comment."""
     used = set(re.findall(r"uses:.*", text(name))) - {f"uses: $/{WORKFLOWS}/{CI}"}
     assert used
     assert not [use for use in used if not re.fullmatch(rf"uses: ({ACTIONS})@[0-9a-f]{{40}} # v\d+\.\d+\.\d+", use)]
 
 
 def test_strangers_start_nothing_that_may_do_more_than_read() -> None:
-    """A pull request runs with its own rights, and the night's work starts from no pull request."""
+    """Pull requests run with read-only rights, and cannot start the nightly or deployment jobs."""
     assert triggers(CI) == {"pull_request", "workflow_call"}
     assert triggers(NIGHTLY) == {"schedule", "workflow_dispatch"}
     assert triggers(DEPLOY) == {"push", "workflow_dispatch"}
@@ -129,7 +129,7 @@ def test_strangers_start_nothing_that_may_do_more_than_read() -> None:
 
 
 def test_only_the_comment_the_image_and_a_release_may_write() -> None:
-    """All else reads the repository; what deploys exchanges GitHub's token for the cloud's."""
+    """All other jobs only read the repository; deployments use an OIDC token."""
     for name in ALL:
         assert yaml.safe_load(text(name))["permissions"] == {"contents": "read"}
     rights = {name: job["permissions"] for name, job in every_job() if "permissions" in job}
@@ -145,7 +145,7 @@ def test_only_the_comment_the_image_and_a_release_may_write() -> None:
 
 
 def test_the_comment_runs_nothing_of_the_pull_request() -> None:
-    """Its script is the base branch's, and the report lies where no script is; no fork gets as far."""
+    """The comment job runs the base branch's script, keeps the report apart, and skips forks."""
     job = jobs(CI)["comment"]
     [checkout] = steps(job, CHECKOUT)
     assert checkout["with"]["ref"] == "${{ github.event.pull_request.base.sha }}"
@@ -156,7 +156,7 @@ def test_the_comment_runs_nothing_of_the_pull_request() -> None:
 
 
 def test_secrets_reach_one_step_each() -> None:
-    """Of the environments that they belong to, after all that is installed; none is a key of the cloud."""
+    """A secret of an environment reaches one step, after the installation; none is a cloud key."""
     used: dict[str, set[str]] = {}
     for name, job in every_job():
         secret = [step for step in job.get("steps", []) if "secrets." in json.dumps(step)]
@@ -174,20 +174,20 @@ def test_secrets_reach_one_step_each() -> None:
 
 
 def test_what_customers_wrote_is_not_uploaded() -> None:
-    """The job that reads ratings keeps no artifact and no cache."""
+    """The job that reads ratings uploads no artifact and writes no cache."""
     uses = [step["uses"] for step in jobs(NIGHTLY)["feedback"]["steps"] if "uses" in step]
     assert [use.partition("@")[0] for use in uses] == ["actions/checkout", "actions/setup-python"]
 
 
 def test_every_job_ends_and_leaves_no_token() -> None:
-    """It has a time limit, and its checkout keeps no credentials."""
+    """Every job has a time-out, and its checkout persists no credentials."""
     for name, job in every_job():
         assert job.get("uses") or 0 < job["timeout-minutes"] <= 120, name
         assert all(step["with"]["persist-credentials"] is False for step in steps(job, CHECKOUT)), name
 
 
 def test_a_newer_commit_stops_the_checks_of_a_pull_request() -> None:
-    """Those of main go on."""
+    """A new commit cancels a pull request's checks, but not those of main."""
     assert yaml.safe_load(text(CI))["concurrency"] == {
         "group": "ci-${{ github.event.pull_request.number || github.sha }}",
         "cancel-in-progress": "${{ github.event_name == 'pull_request' }}",
@@ -195,7 +195,7 @@ def test_a_newer_commit_stops_the_checks_of_a_pull_request() -> None:
 
 
 def test_every_python_is_tested() -> None:
-    """All that CONTRIBUTING.md names, and the packages that some tests are skipped without."""
+    """CI tests every Python version in CONTRIBUTING.md, with the packages that some tests need."""
     job = jobs(CI)["tests"]
     [named] = re.findall(r"You need Python (.*?) and", (REPOSITORY / "CONTRIBUTING.md").read_text())
     assert job["strategy"]["matrix"]["python"] == re.split(r", | or ", named)
@@ -204,27 +204,27 @@ def test_every_python_is_tested() -> None:
 
 
 def test_what_needs_load_is_tested_before_anything_is_deployed() -> None:
-    """All of it, with the packages that it would be skipped without."""
+    """The soak tests run in CI with all the packages that they need."""
     runs = [step.get("run") for step in jobs(CI)["soak"]["steps"]]
     assert runs[-2:] == [f"{SCRIPTS}/install-packages.sh caddy prometheus redis-tools", "uv run pytest -m soak"]
 
 
 def test_what_needs_a_browser_is_tested_once() -> None:
-    """In a job of its own, and not again on each Python."""
+    """The browser tests run in a job of their own, not once per Python version."""
     runs = {name: [step.get("run", "").split(" #")[0] for step in job["steps"]] for name, job in jobs(CI).items()}
     assert 'uv run --python "$UV_PYTHON" pytest --ignore tests/browser' in runs["tests"]
     assert "uv run pytest tests/browser" in runs["browser"]
 
 
 def test_the_report_is_kept_whatever_it_says() -> None:
-    """The artifact is uploaded after a failure too."""
+    """The report is uploaded after a failure too."""
     for job in (jobs(CI)["evals"], jobs(NIGHTLY)["live-evals"]):
         [upload] = steps(job, "actions/upload-artifact@")
         assert (upload["if"], upload["with"]["path"]) == ("${{ always() }}", "eval-report")
 
 
 def test_required_checks_need_every_other_job() -> None:
-    """And run however those ended."""
+    """The required check needs every other job and runs whatever their result."""
     needed = jobs(CI)
     job = needed.pop("required-checks")
     assert set(job["needs"]) == needed.keys()
