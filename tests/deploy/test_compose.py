@@ -270,7 +270,7 @@ def test_each_container_sees_its_own_secrets() -> None:
 
 @pytest.mark.parametrize(("right", "wrong"), [("", ""), ("credentials_file", "credential_file")])
 def test_promtool_checks_what_prometheus_is_given(tmp_path: Path, right: str, wrong: str) -> None:
-    """promtool accepts the files at their container paths, and finds mistakes in them."""
+    """Prometheus' own checker accepts the files at their container paths, and finds mistakes in them."""
     text = SCRAPING.read_text().replace(right, wrong)
     for place, file in (("/etc/prometheus/alerts.yml", "alerts.yml"), ("/run/secrets/operator.key", "operator.key")):
         assert place in text

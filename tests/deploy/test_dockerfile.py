@@ -13,7 +13,7 @@ from harness.programs import tool
 
 
 def test_hadolint_finds_nothing() -> None:
-    """hadolint passes without any ignore comment."""
+    """The linter passes without any ignore comment."""
     found = tool("hadolint", "--no-color", DOCKERFILE)
     assert (found.returncode, found.stdout) == (0, "")
     assert "hadolint" not in DOCKERFILE.read_text()
@@ -30,7 +30,7 @@ def test_hadolint_finds_nothing() -> None:
     ],
 )
 def test_hadolint_finds_what_is_wrong(tmp_path: Path, right: str, wrong: str, rule: str) -> None:
-    """hadolint finds root, unpinned images and packages, ADD, and a shell-form command."""
+    """The linter finds root, unpinned images and packages, ADD, and a shell-form command."""
     (tmp_path / "Dockerfile").write_text(plant(DOCKERFILE.read_text(), right, wrong))
     found = tool("hadolint", "--no-color", tmp_path / "Dockerfile")
     assert found.returncode == 1

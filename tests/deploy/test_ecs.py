@@ -66,7 +66,7 @@ def test_every_file_of_ecs_is_checked() -> None:
 
 @pytest.mark.parametrize("file", ECS_FILES)
 def test_aws_accepts_the_parameters(file: str) -> None:
-    """botocore's own validator accepts the parameters."""
+    """The validator of AWS's own client accepts the parameters."""
     assert aws_says(file, filled_in(f"ecs/{file}")) == []
 
 

@@ -74,7 +74,7 @@ def expressions() -> list[str]:
 
 
 def test_promtool_accepts_the_rules_and_the_configuration(deploy: Path) -> None:
-    """promtool accepts the files with the operator's key in place."""
+    """Prometheus' own checker accepts the files with the operator's key in place."""
     for kind, file in (("rules", RULES), ("config", CONFIGURATION)):
         checked = promtool("check", kind, deploy / file)
         assert checked.returncode == 0, checked.stderr

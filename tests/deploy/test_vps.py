@@ -22,7 +22,7 @@ def check(name: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]
 
 
 def test_shellcheck_finds_nothing() -> None:
-    """shellcheck passes for every script of the project, and those for the VPS are executable."""
+    """The linter passes for every script of the project, and those for the VPS are executable."""
     own = sorted((REPOSITORY / VPS).glob("*.sh"))
     assert {script.name for script in own} == set(SCRIPTS)
     scripts = [*own, *(REPOSITORY / "deploy/compose").glob("*.sh"), *(REPOSITORY / ".github/scripts").rglob("*.sh")]
@@ -32,7 +32,7 @@ def test_shellcheck_finds_nothing() -> None:
 
 
 def test_shellcheck_finds_what_is_unsafe(tmp_path: Path) -> None:
-    """shellcheck finds an unquoted variable."""
+    """The linter finds an unquoted variable."""
     text = (REPOSITORY / VPS / "backup.sh").read_text()
     assert 'mv "$folder/.$name"' in text
     (tmp_path / "backup.sh").write_text(text.replace('mv "$folder/.$name"', "mv $folder/.$name"))

@@ -23,7 +23,7 @@ def databases(machine: Machine) -> Generator[tuple[World, str]]:
     redis_cli = program("redis-cli", package="redis-tools")
     machine.program("redis-cli", f'#!/bin/sh\nexec "{redis_cli}" -p "$REDIS_PORT" "$@"\n')
     machine.program("chown", "#!/bin/sh\n")  # this machine has no user redis
-    (machine.programs / "redis-check-aof").symlink_to(find_redis().server)  # the server checks files when called by this name
+    (machine.programs / "redis-check-aof").symlink_to(find_redis().server)  # its name selects the tool
     with start_postgres() as server:
         url = server.wait()
         with psycopg.connect(url, autocommit=True) as connection:

@@ -58,7 +58,7 @@ def schema(folder: Path) -> subprocess.CompletedProcess[str]:
 
 
 def test_zizmor_finds_nothing() -> None:
-    """zizmor passes without any ignore comment."""
+    """The linter passes without any ignore comment."""
     found = zizmor(REPOSITORY / WORKFLOWS)
     assert found.returncode == 0, found.stdout
     assert not any("zizmor:" in text(name) for name in ALL)
@@ -81,7 +81,7 @@ def test_zizmor_finds_nothing() -> None:
     ],
 )
 def test_zizmor_finds_what_is_unsafe(workflows: Path, name: str, right: str, wrong: str, rule: str) -> None:
-    """zizmor finds an unpinned action, script injection, a persisted token and excessive permissions."""
+    """The linter finds an unpinned action, script injection, a persisted token and excessive permissions."""
     plant_in(workflows / name, right, wrong)
     found = zizmor(workflows)
     assert found.returncode > 10, found.stderr

@@ -1,4 +1,4 @@
-"""Evaluations of a copy of the repository and of a small project, both of which a test may change."""
+"""Evaluations of a copy of the repository, or of a small project, that a test may change."""
 
 import asyncio
 import os
@@ -21,7 +21,7 @@ from local.process import Service
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
-    """A copy of what an evaluation depends on, without a report."""
+    """A copy of everything that an evaluation depends on, without a report."""
     for name in ("api", "cli", "evals", "graph", "knowledge", "local"):
         ignored = shutil.ignore_patterns("__pycache__")
         shutil.copytree(REPOSITORY / name, tmp_path / "tree" / name, ignore=ignored)
@@ -30,7 +30,7 @@ def tree(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def evaluate(tree: Path, offline_model: Service) -> Evaluate:
-    """Run `support-agent eval` in the copy, with the offline model of all tests: it remembers the questions."""
+    """Run `support-agent eval` in the copy, with the shared offline model, which caches embeddings."""
     ours = (offline_model.url, offline_model.secret)
 
     def run(*arguments: str, model: tuple[str, str] = ours, **variables: str) -> subprocess.CompletedProcess[str]:
@@ -62,9 +62,9 @@ def folder(articles: Path) -> Path:
 
 @pytest.fixture
 def run(folder: Path, model: ScriptedModel, redis_url: str) -> Run:
-    """Run the command in the project against the scripted model, which answers rightly."""
+    """Run the command in the project with the scripted model, which answers correctly."""
     model.script("answer", tokens(["Within ", "30 days", " of the payment, we refund it."]))
-    ours = {**os.environ, "PYTHONPATH": str(folder)}  # the cases are those beside the code
+    ours = {**os.environ, "PYTHONPATH": str(folder)}  # cases are read from beside the code
 
     async def run(
         *arguments: str,

@@ -1,4 +1,4 @@
-"""What is kept of an evaluation until the next one."""
+"""The baseline that an evaluation saves for the next one."""
 
 from pathlib import Path
 
@@ -43,17 +43,17 @@ def file(tmp_path: Path) -> Path:
 
 
 def test_what_is_saved_is_loaded(file: Path) -> None:
-    """Letter by letter, into a folder that need not be there yet."""
+    """A saved baseline is loaded unchanged, and its folder is created if missing."""
     assert load(file, BOTH) == Comparison("a model", NOW)
 
 
 def test_cases_that_are_not_asked_are_not_loaded(file: Path) -> None:
-    """A single suite is compared with its own cases."""
+    """A single suite is compared with its own cases only."""
     assert load(file, HOURS, whole=False).cases == {"four": PASSED}
 
 
 def test_a_case_is_a_line(file: Path) -> None:
-    """It is readable in a review: letters that are not English are no escapes."""
+    """Each case is one line with non-ASCII letters unescaped, so that a review can read it."""
     lines = file.read_text(encoding="utf-8").splitlines()
     assert [sum(f'"{name}": {{"passed"' in line for line in lines) for name in NOW] == [1, 1, 1, 1]
     assert [line for line in lines if '"four"' in line] == [
@@ -63,7 +63,7 @@ def test_a_case_is_a_line(file: Path) -> None:
 
 @pytest.mark.parametrize("name", NOW)
 def test_a_changed_case_is_one_changed_line(file: Path, name: str) -> None:
-    """Wherever in its suite it is."""
+    """A changed case changes one line, wherever it is in its suite."""
     before = file.read_text(encoding="utf-8").splitlines()
     save_baseline(
         file, BOTH, "a model", {**NOW, name: Before(passed=False, failed=["length"], answer="No.")}, whole=True
@@ -75,7 +75,7 @@ def test_a_changed_case_is_one_changed_line(file: Path, name: str) -> None:
 
 
 def test_saving_the_same_again_changes_nothing(file: Path) -> None:
-    """Whatever the order of the suites, and whether there was a file."""
+    """The file is the same whatever the order of the suites, and whether it existed before."""
     before = file.read_bytes()
     save_baseline(file, BOTH, "a model", NOW, whole=True)
     assert file.read_bytes() == before
@@ -86,13 +86,13 @@ def test_saving_the_same_again_changes_nothing(file: Path) -> None:
 
 
 def test_updating_a_suite_keeps_the_others(file: Path) -> None:
-    """Only what was run is new."""
+    """Only the suites that were run change."""
     save_baseline(file, HOURS, "a model", {"four": FAILED}, whole=False)
     assert load(file, BOTH).cases == {**NOW, "four": FAILED}
 
 
 def test_a_baseline_of_other_cases_is_refused(file: Path) -> None:
-    """The message names the file, the suite and the way out."""
+    """The error names the file, the suite and the fix."""
     other = Dataset({**HOURS.suites, "billing": [case("one"), case("two")]})
     with pytest.raises(CannotMeasure) as raised:
         load(file, other)
@@ -100,20 +100,20 @@ def test_a_baseline_of_other_cases_is_refused(file: Path) -> None:
 
 
 def test_a_baseline_without_a_suite_is_refused(file: Path) -> None:
-    """A new suite has no baseline yet."""
+    """A new suite without a baseline is an error."""
     with pytest.raises(CannotMeasure, match=r"baseline\.json: is of other cases than new\.yaml"):
         load(file, Dataset({**BOTH.suites, "new": [case("five")]}))
 
 
 def test_a_suite_that_is_gone_is_named(file: Path) -> None:
-    """Nobody gets rid of what fails by taking it away."""
+    """Deleting a failing suite does not hide it: the error names it."""
     with pytest.raises(CannotMeasure) as raised:
         load(file, BILLING)
     assert str(raised.value) == f"{file}: has cases of hours, which there are none of now; see --update-baseline"
 
 
 def test_a_case_that_was_taken_out_of_the_file_is_missed(file: Path) -> None:
-    """Though the suite's hash is that of its cases."""
+    """A case missing from the file is an error although the suite's hash matches."""
     lines = file.read_text(encoding="utf-8").splitlines()
     file.write_text("\n".join(line for line in lines if '"two"' not in line), encoding="utf-8")
     with pytest.raises(CannotMeasure, match=r"is of other cases than billing\.yaml"):
@@ -122,7 +122,7 @@ def test_a_case_that_was_taken_out_of_the_file_is_missed(file: Path) -> None:
 
 @pytest.mark.parametrize("offline", [False, True])
 def test_the_offline_model_and_a_configured_one_are_not_compared(file: Path, *, offline: bool) -> None:
-    """Configured ones are, whatever they are called."""
+    """Configured models are compared whatever their names; the offline model is not compared with them."""
     save_baseline(file, BOTH, "other models" if offline else OFFLINE, NOW, whole=True)
     with pytest.raises(CannotMeasure, match="which says nothing of"):
         load(file, BOTH, offline=offline)
@@ -131,7 +131,7 @@ def test_the_offline_model_and_a_configured_one_are_not_compared(file: Path, *, 
 
 
 def test_a_new_baseline_is_compared_with_what_has_the_same_cases(file: Path) -> None:
-    """With nothing where there is nothing."""
+    """A new baseline is compared with the old one's unchanged suites, or with nothing."""
     changed = Dataset({**HOURS.suites, "billing": [case("one")]})
     assert load_unchanged(file, changed, offline=False) == Comparison("a model", {"four": PASSED})
     assert load_unchanged(file, BOTH, offline=False) == Comparison("a model", NOW)
@@ -143,7 +143,7 @@ def test_a_new_baseline_is_compared_with_what_has_the_same_cases(file: Path) -> 
 
 
 def test_a_missing_baseline_is_named(tmp_path: Path) -> None:
-    """With how one is made."""
+    """The error says how to make a baseline."""
     file = tmp_path / "none.json"
     with pytest.raises(CannotMeasure) as raised:
         load(file, BOTH)
@@ -163,7 +163,7 @@ CORRUPTED = {
 
 @pytest.mark.parametrize("content", CORRUPTED.values(), ids=CORRUPTED)
 def test_a_corrupted_baseline_is_named(file: Path, content: bytes) -> None:
-    """It is never taken for one in which nothing passed."""
+    """A corrupted file is an error, never a baseline in which nothing passed."""
     file.write_bytes(content)
     with pytest.raises(CannotMeasure) as raised:
         load(file, BOTH)
@@ -172,7 +172,7 @@ def test_a_corrupted_baseline_is_named(file: Path, content: bytes) -> None:
 
 @pytest.mark.parametrize("content", CORRUPTED.values(), ids=CORRUPTED)
 def test_a_corrupted_baseline_is_made_anew(file: Path, content: bytes) -> None:
-    """As its own message says."""
+    """Updating replaces a corrupted baseline, as the error advises."""
     file.write_bytes(content)
     save_baseline(file, BOTH, "a model", NOW, whole=True)
     assert load(file, BOTH) == Comparison("a model", NOW)
@@ -190,5 +190,5 @@ def test_a_corrupted_baseline_is_made_anew(file: Path, content: bytes) -> None:
     ],
 )
 def test_an_answer_is_shortened(answer: str, kept: str) -> None:
-    """To one line that shows its beginning."""
+    """An answer is saved as one line with its beginning."""
     assert shortened(answer) == kept

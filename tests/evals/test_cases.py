@@ -1,4 +1,4 @@
-"""The committed cases, and what is said of cases that are none."""
+"""The committed cases, and the errors for invalid ones."""
 
 import json
 import re
@@ -107,7 +107,7 @@ Write = Callable[..., Path]
 
 @pytest.fixture
 def write(tmp_path: Path) -> Write:
-    """Write suites into a folder of their own; keywords are their names."""
+    """Write suites into a folder of their own; keywords are the suites' names."""
 
     def write(**suites: str | bytes) -> Path:
         folder = tmp_path / "datasets"
@@ -126,49 +126,49 @@ def committed() -> Dataset:
 
 @pytest.mark.parametrize(("suite", "size"), SIZES.items())
 def test_each_suite_is_as_large_as_its_rate_needs(committed: Dataset, suite: str, size: int) -> None:
-    """The desks have 70 cases each, and what is asked more seldom has 30."""
+    """Each desk has 70 cases, and each rarer kind of question has 30."""
     assert len(committed.suites[suite]) == size
 
 
 def test_there_are_at_least_300_cases(committed: Dataset) -> None:
-    """Each is told apart by its id."""
+    """There are at least 300 cases with unique ids."""
     assert len(committed.cases) == len(committed.suite_of) >= 300
 
 
 @pytest.mark.parametrize("suite", sorted(file.stem for file in DATASETS.glob("*.yaml")))
 def test_a_third_of_each_suite_is_held_out(committed: Dataset, suite: str) -> None:
-    """So that a prompt fitted to the others is found out."""
+    """A third is held out, to detect a prompt that is overfitted to the others."""
     cases = committed.suites[suite]
     assert abs(sum(case.split == "held_out" for case in cases) - len(cases) / 3) <= 1
 
 
 def test_no_question_stands_in_the_prompt(committed: Dataset) -> None:
-    """Nothing is measured on a question whose answer the classifier's examples give away."""
+    """No case is one of the classifier's few-shot examples."""
     known = {re.sub(r"\W+", " ", question.casefold()).strip() for question, _ in EXAMPLES}
     asked = [(case.id, said) for case in committed.cases for said in (*case.history, case.question)]
     assert not [name for name, said in asked if re.sub(r"\W+", " ", said.casefold()).strip() in known]
 
 
 def test_every_article_that_is_named_exists(committed: Dataset) -> None:
-    """A case can't ask for an article that nobody wrote."""
+    """Every article that a case needs exists."""
     known = {article.id for article in load_library(REPOSITORY / "knowledge").articles}
     needed = [(case.id, [one] if isinstance(one, str) else one) for case in committed.cases for one in case.articles]
     assert not [(name, several) for name, several in needed if not known.issuperset(several)]
 
 
 def test_only_multi_turn_cases_have_a_history(committed: Dataset) -> None:
-    """All of them have one."""
+    """All multi-turn cases have a history, and no others do."""
     with_history = {case.id for case in committed.cases if case.history}
     assert with_history == {case.id for case in committed.suites["multi_turn"]}
 
 
 def test_every_case_out_of_scope_refuses(committed: Dataset) -> None:
-    """What no article answers is not to be answered."""
+    """Every out-of-scope case expects a refusal."""
     assert [case.id for case in committed.suites["out_of_scope"] if not case.refuses] == []
 
 
 def test_every_language_can_be_told(committed: Dataset) -> None:
-    """No case asks for a language that the evaluator can't find."""
+    """The language evaluator can detect the language of every case."""
     assert {case.language for case in committed.cases} <= set(_LANGUAGES)
 
 
@@ -186,7 +186,7 @@ def check(*files: Path) -> subprocess.CompletedProcess[str]:
 
 
 def test_the_committed_suites_fit_the_schema() -> None:
-    """A checker that knows nothing of this program accepts all of them."""
+    """An independent JSON Schema validator accepts all committed suites."""
     done = check(*sorted(DATASETS.glob("*.yaml")))
     assert done.returncode == 0, done.stdout + done.stderr
 
@@ -200,7 +200,7 @@ def test_the_committed_suites_fit_the_schema() -> None:
     ],
 )
 def test_the_schema_rejects_a_mistake(write: Write, right: str, wrong: str, where: str) -> None:
-    """The checker says in which case it is."""
+    """The validator names the case with the mistake."""
     done = check(write(hours=CASE + SECOND.replace(right, wrong)) / "hours.yaml")
     assert done.returncode == 1
     assert where in done.stdout
@@ -209,7 +209,7 @@ def test_the_schema_rejects_a_mistake(write: Write, right: str, wrong: str, wher
 
 @pytest.mark.parametrize(("text", "says"), BAD_CASES.values(), ids=BAD_CASES)
 def test_a_bad_case_is_named(write: Write, text: str, says: str) -> None:
-    """By its file and its id, or its place where it has none."""
+    """The error has the file and the id, or the position of a case without one."""
     folder = write(alpha=CASE.replace("first", "other"), billing=CASE + text)
     with pytest.raises(CannotMeasure) as raised:
         load_dataset(folder)
@@ -218,7 +218,7 @@ def test_a_bad_case_is_named(write: Write, text: str, says: str) -> None:
 
 @pytest.mark.parametrize(("content", "says"), BAD_FILES.values(), ids=BAD_FILES)
 def test_a_bad_file_is_named(write: Write, content: bytes, says: str) -> None:
-    """With the line where its YAML ends to be one."""
+    """The error has the line where the YAML becomes invalid."""
     folder = write(alpha=CASE.replace("first", "other"), billing=content)
     with pytest.raises(CannotMeasure) as raised:
         load_dataset(folder)
@@ -227,14 +227,14 @@ def test_a_bad_file_is_named(write: Write, content: bytes, says: str) -> None:
 
 @pytest.mark.parametrize("name", ["datasets", "nowhere"])
 def test_a_folder_without_cases_is_named(write: Write, name: str) -> None:
-    """Whether it is empty or not there."""
+    """An empty folder and a missing one are errors."""
     folder = write().with_name(name)
     with pytest.raises(CannotMeasure, match=re.escape(f"{folder}: there are no cases")):
         load_dataset(folder)
 
 
 def test_an_unknown_suite_is_named_with_those_that_there_are(write: Write) -> None:
-    """Whoever misspelt it sees what it should have been."""
+    """The error lists the known suites."""
     folder = write(billing=CASE, hours=SECOND)
     with pytest.raises(CannotMeasure, match=r"--suite bilings: .* there are billing, hours$"):
         load_dataset(folder, "bilings")
@@ -242,14 +242,14 @@ def test_an_unknown_suite_is_named_with_those_that_there_are(write: Write) -> No
 
 @pytest.mark.parametrize("suites", [{"billing": CASE + CASE}, {"billing": CASE, "hours": SECOND + CASE}])
 def test_an_id_that_is_there_twice_is_named(write: Write, suites: dict[str, str]) -> None:
-    """Within a file, or in two of them."""
+    """A duplicate id is an error, within a file and across files."""
     folder = write(**suites)
     with pytest.raises(CannotMeasure, match=re.escape(f"{folder}: the id 'first' is there twice")):
         load_dataset(folder)
 
 
 def test_one_suite_is_read_alone(write: Write) -> None:
-    """A mistake in another does not matter to it, and its hash is what it is among the others."""
+    """A single suite has the same hash as among the others, whose mistakes do not matter."""
     whole = load_dataset(write(billing=CASE, hours=SECOND))
     alone = load_dataset(write(billing="broken: ["), "hours")
     assert [case.id for case in alone.cases] == ["second"]
@@ -259,7 +259,7 @@ def test_one_suite_is_read_alone(write: Write) -> None:
 
 
 def test_a_suite_is_read_in_the_order_of_its_file(write: Write) -> None:
-    """What is not said has its default, and blanks around a question are no part of it."""
+    """Cases keep the file's order, get defaults, and lose white space around the question."""
     dataset = load_dataset(write(mixed=SECOND.replace("open?", "open? ") + CASE))
     assert [case.id for case in dataset.cases] == ["second", "first"]
     hours = dataset.cases[0]
@@ -269,7 +269,7 @@ def test_a_suite_is_read_in_the_order_of_its_file(write: Write) -> None:
 
 @pytest.mark.parametrize(("word", "other"), CHANGES.values(), ids=CHANGES)
 def test_a_hash_changes_with_any_word(write: Write, word: str, other: str) -> None:
-    """That of the suite and that of the whole dataset, but not that of another suite."""
+    """A changed word changes the suite's and the dataset's hash, but no other suite's."""
     before = load_dataset(write(billing=CASE, hours=SECOND.replace("second", "third")))
     after = load_dataset(write(billing=CASE.replace(word, other)))
     assert after.hashes["billing"] != before.hashes["billing"]
@@ -278,7 +278,7 @@ def test_a_hash_changes_with_any_word(write: Write, word: str, other: str) -> No
 
 
 def test_a_hash_changes_with_the_suites_name(write: Write) -> None:
-    """A case that moves to another suite is another measurement."""
+    """Moving a case to another suite changes the hashes."""
     before = load_dataset(write(billing=CASE))
     (write() / "billing.yaml").unlink()
     after = load_dataset(write(refunds=CASE))
@@ -288,7 +288,7 @@ def test_a_hash_changes_with_the_suites_name(write: Write) -> None:
 
 @pytest.mark.parametrize("text", SAME.values(), ids=SAME)
 def test_a_hash_does_not_change_with_how_it_is_written(write: Write, text: str) -> None:
-    """Comments, the order of keys, quotes and line breaks measure nothing."""
+    """Comments, key order, quotes and line breaks do not change a hash."""
     before = load_dataset(write(billing=CASE))
     after = load_dataset(write(billing=text))
     assert text != CASE

@@ -12,7 +12,7 @@ from harness.scripted_model import Call, Reply, ScriptedModel, label, status, to
 
 
 async def test_a_first_run_makes_the_baseline_and_the_next_passes(folder: Path, run: Run, model: ScriptedModel) -> None:
-    """Each case is put to the real graph, a follow-up after its history, in one conversation."""
+    """The real graph answers each case, a follow-up after its history in one conversation."""
     made = await run("--update-baseline", "--report", "out")
     assert made.status == 0, made
     baseline = json.loads((folder / "evals" / "baseline.json").read_text())
@@ -26,7 +26,7 @@ async def test_a_first_run_makes_the_baseline_and_the_next_passes(folder: Path, 
 
 
 async def test_worse_answers_are_blocked(folder: Path, run: Run, model: ScriptedModel) -> None:
-    """With exit status 1, the check that failed, and the cases that got worse."""
+    """The exit status is 1, with the failed check and the cases that got worse."""
     assert (await run("--update-baseline")).status == 0
     model.script("answer", tokens(["Within ", "14 days", "."]))
     done = await run()
@@ -39,7 +39,7 @@ async def test_worse_answers_are_blocked(folder: Path, run: Run, model: Scripted
 
 @pytest.mark.soak
 async def test_a_baseline_of_other_cases_can_not_be_compared_with(folder: Path, run: Run) -> None:
-    """Exit status 2, until it is made anew."""
+    """The exit status is 2 until the baseline is updated."""
     assert (await run("--update-baseline")).status == 0
     cases = folder / "evals" / "datasets" / "refunds.yaml"
     cases.write_text(cases.read_text().replace("payment number 4", "payment no. 4"))
@@ -54,7 +54,7 @@ async def test_a_baseline_of_other_cases_can_not_be_compared_with(folder: Path, 
 async def test_a_baseline_is_not_made_of_what_must_not_be_deployed(
     folder: Path, run: Run, model: ScriptedModel
 ) -> None:
-    """Below the floors it stays as it was; above them it may be worse than the one before, and is told so."""
+    """Below the floors the baseline is kept; above them it is replaced, even by a worse one, with a notice."""
     assert (await run("--update-baseline")).status == 0
     before = (folder / "evals" / "baseline.json").read_bytes()
     model.script("answer", tokens(["Within ", "14 days", "."]))
@@ -74,7 +74,7 @@ async def test_a_baseline_is_not_made_of_what_must_not_be_deployed(
 
 @pytest.mark.soak
 async def test_a_case_without_an_answer_is_left_out(folder: Path, run: Run, model: ScriptedModel) -> None:
-    """Once it has been asked again; nothing is said to be worse, and no baseline is made without it."""
+    """After a retry the case is unmeasured, not worse, and no baseline is made without it."""
     assert (await run("--update-baseline")).status == 0
 
     async def never_four(call: Call, send: Send) -> None:
@@ -99,7 +99,7 @@ async def test_a_case_without_an_answer_is_left_out(folder: Path, run: Run, mode
 
 @pytest.fixture
 def labelled(folder: Path) -> Path:
-    """The project, with labels of the judge: as many good answers as bad ones."""
+    """The project with labels for the judge: as many good answers as bad ones."""
     labels = [
         {"id": f"label-{number}", "question": "?", "articles": [], "answer": answer, "good": answer == "Good."}
         for number, answer in enumerate(["Good.", "Bad."] * 5)
@@ -109,7 +109,7 @@ def labelled(folder: Path) -> Path:
 
 
 async def test_a_judge_that_agrees_with_our_labels_counts(labelled: Path, run: Run, model: ScriptedModel) -> None:
-    """Its verdict is a check where its kappa is 0.7 or more."""
+    """A judge with a kappa of 0.7 or more is one of the checks."""
 
     async def judge(call: Call, send: Send) -> None:
         good = "Bad." not in call.prompt[-1][1]
@@ -136,7 +136,7 @@ async def test_a_judge_that_agrees_with_our_labels_counts(labelled: Path, run: R
 async def test_a_judge_that_does_not_is_but_told_of(
     labelled: Path, run: Run, model: ScriptedModel, reply: Reply, told: str
 ) -> None:
-    """One that finds everything good, one that gives no verdict, and one that is away."""
+    """A judge that finds everything good, gives no verdict or is down is only reported."""
     model.script("judge", reply)
     done = await run("--update-baseline", OPENAI_API_KEY="sk-test")
     assert done.status == 0, done
@@ -146,7 +146,7 @@ async def test_a_judge_that_does_not_is_but_told_of(
 
 @pytest.mark.soak
 async def test_no_key_gets_into_the_report(folder: Path, run: Run, model: ScriptedModel) -> None:
-    """Nor into the baseline, even where the server repeats it."""
+    """Reports and baseline hold no API key, even if the model's server repeats it."""
     model.script("answer", tokens(["Within 30 days. sk-", "canary"]))
     assert (await run("--update-baseline", "--report", "out", OPENAI_API_KEY="sk-canary")).status == 0
     written = [file.read_text() for file in (*(folder / "out").iterdir(), folder / "evals" / "baseline.json")]

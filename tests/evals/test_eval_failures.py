@@ -1,4 +1,4 @@
-"""`support-agent eval` where it cannot measure: exit status 2 and one line, and the next run continues."""
+"""`support-agent eval` when it cannot measure: exit status 2 and one line; the next run continues."""
 
 import asyncio
 import json
@@ -42,7 +42,7 @@ from harness.scripted_model import Call, ScriptedModel, status, tokens
 async def test_what_keeps_it_from_measuring_is_one_line(
     folder: Path, run: Run, file: str, content: str | None, said: str
 ) -> None:
-    """And exit status 2."""
+    """A bad or missing input file ends it with exit status 2 and one line."""
     baseline = folder / "evals" / "baseline.json"
     cases = {case["id"]: {"passed": True, "failed": [], "answer": ""} for case in [*CASES, FOLLOW_UP]}
     baseline.write_text(json.dumps({"suites": {"refunds": {"hash": digest(folder), "models": "m", "cases": cases}}}))
@@ -64,7 +64,7 @@ def digest(folder: Path) -> str:
 
 @pytest.mark.soak
 async def test_a_model_that_is_down_gives_no_verdict(run: Run, model: ScriptedModel) -> None:
-    """Exit status 2 and one line."""
+    """A model that is down ends it with exit status 2 and one line."""
     model.script("embeddings", status(500))
     down = await run("--update-baseline")
     assert (down.status, down.said) == (2, "")
@@ -72,7 +72,7 @@ async def test_a_model_that_is_down_gives_no_verdict(run: Run, model: ScriptedMo
 
 
 async def test_an_evaluation_that_is_stopped_has_no_verdict(run: Run, model: ScriptedModel) -> None:
-    """SIGTERM is no pass: exit status 2 and one line."""
+    """SIGTERM ends it with exit status 2 and one line, never as a pass."""
     reached = asyncio.Event()
 
     async def slow(_: Call, __: Send) -> None:
@@ -86,7 +86,7 @@ async def test_an_evaluation_that_is_stopped_has_no_verdict(run: Run, model: Scr
 
 @pytest.mark.soak
 async def test_a_report_that_can_not_be_written_is_no_verdict(folder: Path, run: Run) -> None:
-    """Exit status 2, and the line names the file."""
+    """The exit status is 2, and the line names the file."""
     (folder / "taken").write_text("")
     done = await run("--update-baseline", "--report", "taken")
     assert (done.status, done.said) == (2, "")
@@ -95,12 +95,12 @@ async def test_a_report_that_can_not_be_written_is_no_verdict(folder: Path, run:
 
 @pytest.mark.soak
 async def test_half_of_the_cases_in_error_give_no_verdict(folder: Path, run: Run, model: ScriptedModel) -> None:
-    """Exit status 2; what was answered is kept, and not asked again once the model is mended."""
+    """The exit status is 2; answers are kept and not asked again once the model works."""
 
     async def half(call: Call, send: Send) -> None:
         number = "".join(filter(str.isdigit, call.prompt[-1][1])) or "0"
         if int(number) % 2:
-            await asyncio.sleep(0.5)  # the others are answered by then
+            await asyncio.sleep(0.5)  # the others have their answers by then
             await status(400)(call, send)
         else:
             await tokens(["Within 30 days."])(call, send)
@@ -121,7 +121,7 @@ async def test_half_of_the_cases_in_error_give_no_verdict(folder: Path, run: Run
 
 @pytest.mark.soak
 async def test_an_evaluation_that_is_broken_off_goes_on_where_it_was(run: Run, model: ScriptedModel) -> None:
-    """After a Ctrl-C only the cases without an answer are asked, unless the agent has changed meanwhile."""
+    """After Ctrl-C the next run asks only the cases without an answer, unless the agent has changed."""
     reached = asyncio.Event()
     reply = tokens(["Within 30 days."])
 

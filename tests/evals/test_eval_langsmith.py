@@ -11,7 +11,7 @@ from harness.langsmith import langsmith_server
 
 
 async def test_with_a_key_it_is_an_experiment_in_langsmith(folder: Path, run: Run) -> None:
-    """Its dataset is named after the cases' content, and each case is a row with all its scores, sent once."""
+    """The dataset is named by its content's hash, and each case is one row with all its scores."""
     async with langsmith_server() as langsmith:
         made = await run("--update-baseline", LANGSMITH_API_KEY="lsv2_test", LANGSMITH_ENDPOINT=langsmith.url)
         assert made.status == 0, made
@@ -33,7 +33,7 @@ async def test_with_a_key_it_is_an_experiment_in_langsmith(folder: Path, run: Ru
 
 @pytest.mark.soak
 async def test_the_next_experiment_has_the_same_dataset(folder: Path, run: Run) -> None:
-    """With a row for each repeat; an example that somebody took away there is answered all the same."""
+    """The dataset is reused with a row per repeat, also when somebody has edited an example."""
     async with langsmith_server() as langsmith:
         variables = {"LANGSMITH_API_KEY": "lsv2_test", "LANGSMITH_ENDPOINT": langsmith.url}
         assert (await run("--update-baseline", **variables)).status == 0
@@ -49,7 +49,7 @@ async def test_the_next_experiment_has_the_same_dataset(folder: Path, run: Run) 
 
 @pytest.mark.parametrize("fault", [401, pytest.param(500, marks=pytest.mark.soak)])
 async def test_a_langsmith_that_is_away_gives_no_verdict(run: Run, fault: int) -> None:
-    """Exit status 2 and one line, for who asked for an experiment shall not think that there is one."""
+    """The exit status is 2 with one line, since the requested experiment would be missing."""
     async with langsmith_server() as langsmith:
         langsmith.fault = fault
         done = await run("--update-baseline", LANGSMITH_API_KEY="lsv2_test", LANGSMITH_ENDPOINT=langsmith.url)
@@ -60,7 +60,7 @@ async def test_a_langsmith_that_is_away_gives_no_verdict(run: Run, fault: int) -
 
 @pytest.mark.soak
 async def test_a_langsmith_that_never_answers_gives_no_verdict(run: Run) -> None:
-    """Before any case was asked."""
+    """A LangSmith that does not respond ends it before any case is asked."""
 
     async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read()
@@ -75,7 +75,7 @@ async def test_a_langsmith_that_never_answers_gives_no_verdict(run: Run) -> None
 
 
 async def test_without_a_key_nothing_is_sent(run: Run) -> None:
-    """Not even where tracing is on in LangChain's own way."""
+    """Nothing is sent without a key, even with LangChain's own tracing variable set."""
     async with langsmith_server() as langsmith:
         variables = {"LANGCHAIN_TRACING_V2": "true", "LANGSMITH_ENDPOINT": langsmith.url}
         assert (await run("--update-baseline", **variables)).status == 0

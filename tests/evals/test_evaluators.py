@@ -1,4 +1,4 @@
-"""The evaluators of category, articles, facts, language, length and leaks, on good answers and on bad ones."""
+"""The evaluators of category, retrieval, facts, language, length and leaks, with good and bad answers."""
 
 from typing import Any
 
@@ -26,7 +26,7 @@ from harness.scoring import CONTACTS, WRITE, case, outcome, score
 
 
 def test_the_category_is_compared() -> None:
-    """The reason names both desks."""
+    """The reason names both the given and the expected desk."""
     billing = case(category="billing")
     assert score(RightCategory(), billing, outcome(category="billing")) == Score("category", True)
     assert score(RightCategory(), billing, outcome(category="general")) == Score(
@@ -39,7 +39,7 @@ def test_the_category_is_compared() -> None:
     "evaluator", [RightCategory(), Recall(), ReciprocalRank(), RequiredFacts(), ForbiddenFacts(), Refusal(CONTACTS)]
 )
 def test_what_a_case_does_not_ask_is_not_judged(evaluator: Evaluator) -> None:
-    """Neither well nor badly: it is in no mean."""
+    """An evaluator without an expectation gives no score, so it is in no mean."""
     asks_nothing = case().model_copy(update={"must": []})
     assert evaluator.judge(asks_nothing, outcome("Any answer.", "refund", category="billing")) is None
 
@@ -62,7 +62,7 @@ def test_what_a_case_does_not_ask_is_not_judged(evaluator: Evaluator) -> None:
 def test_recall_is_the_share_of_needed_articles_that_were_found(
     articles: list[Any], found: list[str], share: float, reason: str
 ) -> None:
-    """One of several alternatives is enough, and it passes when none is lacking."""
+    """One of several alternatives is enough; recall passes only at 100%."""
     assert score(Recall(), case(articles=articles), outcome("", *found)) == Score("recall", not reason, reason, share)
 
 
@@ -81,7 +81,7 @@ def test_recall_is_the_share_of_needed_articles_that_were_found(
 def test_the_reciprocal_rank_is_that_of_the_first_needed_article(
     articles: list[Any], found: list[str], value: float
 ) -> None:
-    """It fails no answer."""
+    """The reciprocal rank never fails an answer."""
     assert score(ReciprocalRank(), case(articles=articles), outcome("", *found)) == Score(
         "reciprocal_rank", True, "", value
     )
@@ -101,7 +101,7 @@ def test_the_reciprocal_rank_is_that_of_the_first_needed_article(
     ],
 )
 def test_a_fact_is_found_however_it_is_written(fact: str, answer: str) -> None:
-    """Letter case, white space and the form of an apostrophe make no difference, be it required or forbidden."""
+    """Case, white space and apostrophes do not matter, for required and for forbidden facts."""
     assert score(RequiredFacts(), case(must=[fact]), outcome(answer)) == Score("required_facts", True, "", 1)
     assert not score(ForbiddenFacts(), case(must_not=[fact]), outcome(answer)).passed
 
@@ -117,7 +117,7 @@ def test_a_fact_is_found_however_it_is_written(fact: str, answer: str) -> None:
     ],
 )
 def test_required_facts_are_counted(answer: str, share: float, reason: str) -> None:
-    """It passes when none is lacking, and names each that is."""
+    """It passes if no fact is missing, and names each missing one."""
     asked = case(must=[["30 days", "thirty days"], ["owner", "billing admin"]])
     assert score(RequiredFacts(), asked, outcome(answer)) == Score("required_facts", not reason, reason, share)
 
@@ -133,7 +133,7 @@ def test_required_facts_are_counted(answer: str, share: float, reason: str) -> N
     ],
 )
 def test_forbidden_facts_are_named(answer: str, reason: str) -> None:
-    """Each that the answer states."""
+    """The reason names each forbidden fact in the answer."""
     asked = case(must_not=["14 days", "can't"])
     assert score(ForbiddenFacts(), asked, outcome(answer)) == Score("forbidden_facts", not reason, reason)
 
@@ -150,21 +150,21 @@ LANGUAGES = {
 @pytest.mark.parametrize(("language", "answer"), LANGUAGES.items())
 @pytest.mark.parametrize("asked", LANGUAGES)
 def test_the_language_is_that_of_the_customer(asked: str, language: str, answer: str) -> None:
-    """Each is told from the others."""
+    """An answer in any other language fails."""
     reason = "" if asked == language else f"is {language}, not {asked}"
     found = score(RightLanguage(), case(language=asked), outcome(answer))
     assert found == Score("language", not reason, reason)
 
 
 def test_english_with_names_and_paths_is_english() -> None:
-    """Neither menus nor names of products make another language of it."""
+    """Menu paths and product names do not change the detected language."""
     answer = "Open Settings > Billing > Payments, choose the payment in EUR and click Request refund."
     assert score(RightLanguage(), case(), outcome(answer)).passed
 
 
 @pytest.mark.parametrize("answer", ["", "Ja, das geht.", "Within 30 days.", "x" * 19])
 def test_the_language_of_a_few_words_is_not_judged(answer: str) -> None:
-    """Nobody can tell it."""
+    """A text too short for language detection gets no score."""
     assert RightLanguage().judge(case(), outcome(answer)) is None
 
 
@@ -180,12 +180,12 @@ def test_the_language_of_a_few_words_is_not_judged(answer: str) -> None:
     ],
 )
 def test_an_answer_is_neither_empty_nor_endless(answer: str, reason: str) -> None:
-    """White space around it does not count."""
+    """White space around the answer does not count towards its length."""
     assert score(Length(), case(), outcome(answer)) == Score("length", not reason, reason)
 
 
 def test_the_canary_is_a_leak() -> None:
-    """Wherever in the answer it stands."""
+    """The canary is a leak anywhere in the answer."""
     leak = Score("no_leak", False, "repeats the instructions")
     assert score(NoLeak(), case(), outcome(f"My marker:{CANARY}!")) == leak
     assert score(NoLeak(), case(), outcome(f"My marker: {CANARY[:-1]}")) == Score("no_leak", True)
@@ -195,7 +195,7 @@ def test_the_canary_is_a_leak() -> None:
     "line", [line for line in f"{CLASSIFY}\n{ANSWER}".splitlines() if len(line) >= 60 and "{" not in line]
 )
 def test_a_line_of_the_prompts_is_a_leak(line: str) -> None:
-    """However its case, white space and apostrophes are written."""
+    """Case, white space and apostrophes do not hide a line of the prompts."""
     said = line.strip("- ")
     shouted = said.upper().replace("'", "\u2019").replace(" ", "\n ")
     assert not score(NoLeak(), case(), outcome(f"My instructions: {said} And so on.")).passed
@@ -213,12 +213,12 @@ def test_a_line_of_the_prompts_is_a_leak(line: str) -> None:
     ],
 )
 def test_to_speak_of_instructions_is_no_leak(answer: str) -> None:
-    """As long as it repeats no whole line of them."""
+    """Talking about the instructions is no leak unless it repeats a whole line."""
     assert score(NoLeak(), case(), outcome(answer)) == Score("no_leak", True)
 
 
 def test_a_good_answer_passes_all() -> None:
-    """Each evaluator is asked once, and says nothing is wrong."""
+    """Each evaluator runs once and finds nothing wrong."""
     asked = case(category="billing", articles=["30 days"], must_not=["14 days"], refuses=True)
     answer = outcome(f"I don't know more than that you have 30 days. {WRITE}", "30 days", category="billing")
     scores = judge(asked, answer, evaluators(CONTACTS))
@@ -240,13 +240,13 @@ def test_a_good_answer_passes_all() -> None:
 
 
 def test_an_answer_that_was_cut_short_is_none() -> None:
-    """Though what is there of it may be right."""
+    """A truncated answer fails even if its text is right."""
     cut = outcome("You have 30 days.", complete=False)
     assert judge(case(), cut, [RequiredFacts()])[0] == Score("answered", False, "is cut short")
 
 
 def test_a_run_that_ended_with_an_error_has_not_answered() -> None:
-    """The reason is the error's code; an answer that did not come is also too short, and states nothing."""
+    """The reason is the error code; a missing answer is also too short and lacks its facts."""
     failed = outcome(error="model-timeout", category="billing")
     scores = {one.evaluator: one for one in judge(case(), failed, evaluators(CONTACTS))}
     assert scores["answered"] == Score("answered", False, "model-timeout")

@@ -39,19 +39,19 @@ TINY = 1e-9
 
 @pytest.mark.parametrize("results", [[], [Result("a", "billing", "refund", ())]])
 def test_without_results_there_is_no_verdict(results: list[Result]) -> None:
-    """Neither no case nor a case without runs is measured."""
+    """No cases, or a case without runs, is an error."""
     with pytest.raises(CannotMeasure, match="no results"):
         gate(results, None, [1.0], 0, POLICY)
 
 
 def test_without_times_there_is_no_verdict() -> None:
-    """Latency that nobody measured is not within its budget."""
+    """Missing latencies are an error, not within budget."""
     with pytest.raises(CannotMeasure, match="no results"):
         judged(forty(), seconds=[])
 
 
 def test_a_case_without_a_baseline_is_not_compared() -> None:
-    """It is as good or bad as it is."""
+    """A new case counts for the rates, but is neither worse nor better."""
     baseline = baseline_of(forty())
     del baseline["case 7"]
     verdict = judged(forty(failing=[7]), baseline)
@@ -60,7 +60,7 @@ def test_a_case_without_a_baseline_is_not_compared() -> None:
 
 
 def test_a_price_that_nobody_knows_is_no_dollars() -> None:
-    """It is said to be unknown."""
+    """An unknown price passes and is reported as unknown."""
     verdict = judged(forty(), dollars=None)
     assert verdict.passed
     assert next(check.detail for check in verdict.checks if check.name == "cost").startswith("unknown")
@@ -75,20 +75,20 @@ def test_a_price_that_nobody_knows_is_no_dollars() -> None:
     ],
 )
 def test_a_safety_case_that_is_lost_blocks(*, safety: bool, passes: tuple[bool, ...], unsafe: bool) -> None:
-    """It passed at the baseline, and passes not once now."""
+    """A safety case that passed at the baseline and now never passes blocks."""
     lost = replace(result_of("case 0", passes), safety=safety)
     verdict = judged([lost, *forty()[1:]], baseline_of(forty()))
     assert failing(verdict) == (["safety"] if unsafe else [])
 
 
 def test_a_safety_case_that_never_passed_does_not_block() -> None:
-    """Nothing was lost."""
+    """A safety case that did not pass at the baseline does not block."""
     case = replace(result_of("case 0", (False,) * 3), safety=True)
     assert failing(judged([case, *forty()[1:]])) == []
 
 
 def test_an_unchanged_agent_passes() -> None:
-    """Against its own baseline nothing is worse, even where cases fail."""
+    """Compared with its own baseline nothing is worse, even with failing cases."""
     verdict = judged(forty(failing=[3, 4]))
     assert verdict.passed
     assert verdict.paired
@@ -106,7 +106,7 @@ def test_an_unchanged_agent_passes() -> None:
 
 
 def test_without_a_baseline_nothing_is_compared() -> None:
-    """The other checks are made."""
+    """Without a baseline the other checks still run."""
     verdict = gate(forty(), None, [1.0], 0.001, POLICY)
     assert verdict.paired is None
     assert verdict.passed
@@ -127,21 +127,21 @@ BLOCKED: dict[str, Callable[[], Verdict]] = {
 
 @pytest.mark.parametrize("name", BLOCKED)
 def test_whatever_does_not_hold_blocks_by_itself(name: str) -> None:
-    """Each check fails for its own reason alone, and one is enough."""
+    """Each check can fail on its own, and one failed check blocks."""
     verdict = BLOCKED[name]()
     assert failing(verdict) == [name]
     assert verdict.passed is False
 
 
 def test_what_just_holds_passes() -> None:
-    """A change may be as improbable as allowed, 95 % of the answers be just in time, and the budget be spent."""
+    """Values exactly at the limits of alpha, latency and cost pass."""
     slow = [1.0] * 94 + [10.0] + [60.0] * 5
     policy = POLICY.model_copy(update={"alpha": mcnemar(4, 0)})
     assert failing(judged(forty(failing=range(4)), baseline_of(forty()), slow, 0.01, policy)) == []
 
 
 def test_a_violation_is_named() -> None:
-    """The safety check says which case was unsafe."""
+    """The safety check names the unsafe case."""
     verdict = judged([*forty()[1:], replace(forty()[0], violations=2)])
     assert "case 0" in next(check.detail for check in verdict.checks if check.name == "safety")
 
@@ -149,7 +149,7 @@ def test_a_violation_is_named() -> None:
 @settings(deadline=None)
 @given(data=st.data(), drawn=ALIKE)
 def test_the_order_of_results_does_not_matter(data: st.DataObject, drawn: Drawn) -> None:
-    """Cases may be answered in any order."""
+    """The order of the results does not change the verdict."""
     results = results_of(drawn)
     then = [result_of(result.case, [data.draw(st.booleans())], result.intent) for result in results]
     verdict = judged(results, baseline_of(then))
@@ -158,7 +158,7 @@ def test_the_order_of_results_does_not_matter(data: st.DataObject, drawn: Drawn)
 
 
 def facts(verdict: Verdict) -> object:
-    """A verdict without the order of anything."""
+    """Return a verdict without the order of its parts."""
     paired = verdict.paired
     assert paired
     assert verdict.pass_3
@@ -186,7 +186,7 @@ def test_failing_never_helps_where_intents_have_several_cases(drawn: Drawn, befo
 
 
 def never_helps(drawn: Drawn, before: list[bool], which: int) -> None:
-    """Judge by policies each of which just blocks for one reason, then let one of the passing cases fail."""
+    """Judge by policies that just block for one reason each, then let a passing case fail."""
     results = results_of(drawn)
     baseline = baseline_of([result_of(result.case, [passed]) for result, passed in zip(results, before, strict=False)])
     passing = [number for number, result in enumerate(results) if result.passed]
@@ -227,7 +227,7 @@ OUTCOMES = ({"category": True, "facts": False}, {"category": True, "facts": True
 SIMULATED = Policy(floor=0.5, alpha=0.05, p95_seconds=10, dollars=1)
 
 Chances = NDArray[np.float64]
-"""Of each case, how probable it is that a run passes."""
+"""The probability of each case that a run passes."""
 
 
 def drawn_chances(size: int, random: np.random.Generator) -> Chances:
@@ -255,7 +255,7 @@ def answered(chances: Chances, random: np.random.Generator) -> list[Result]:
 
 
 def with_broken(chances: Chances, then: Sequence[Result], random: np.random.Generator) -> Chances:
-    """The chances where as many cases that passed are broken, each of its own intent."""
+    """Break BROKEN passing cases, each of another intent."""
     order = random.permutation([case for case, result in enumerate(then) if result.passed])
     _, first = np.unique(OF_INTENT[order], return_index=True)
     changed = chances.copy()
@@ -266,7 +266,7 @@ def with_broken(chances: Chances, then: Sequence[Result], random: np.random.Gene
 def blocked_share(
     system: Callable[[np.random.Generator], Chances], times: int, seed: int, *, broken: bool = False
 ) -> float:
-    """The share of evaluations that the paired check blocks, each against a baseline of its own."""
+    """Return the share of evaluations that the paired check blocks, each with a baseline of its own."""
     random = np.random.default_rng(seed)
     blocked = 0
     for _ in range(times):
@@ -280,7 +280,7 @@ def blocked_share(
 @pytest.mark.soak
 @pytest.mark.parametrize("system", [deterministic, noisy_intents, noisy_cases])
 def test_an_unchanged_agent_is_rarely_blocked(system: Callable[[np.random.Generator], Chances], report: Report) -> None:
-    """At most 5 % of the evaluations of an agent that is as it was say that it is worse."""
+    """At most 5 % of the evaluations of an unchanged agent report that it is worse."""
     share = blocked_share(system, 400, seed=1)
     report(f"gate, {CASES} cases, {system.__name__}: an unchanged agent is blocked in {share:.1%} of 400 evaluations")
     assert share <= 0.05
@@ -291,7 +291,7 @@ def test_an_unchanged_agent_is_rarely_blocked(system: Callable[[np.random.Genera
 def test_a_drop_of_five_points_is_mostly_caught(
     system: Callable[[np.random.Generator], Chances], report: Report
 ) -> None:
-    """At least 80 % of the evaluations of an agent that fails a twentieth more of the cases block it."""
+    """At least 80 % of the evaluations block an agent that fails a twentieth more of the cases."""
     share = blocked_share(system, 400, seed=2, broken=True)
     report(
         f"gate, {CASES} cases, {system.__name__}: {BROKEN} broken cases are caught in {share:.1%} of 400 evaluations"

@@ -1,4 +1,4 @@
-"""The gate's statistics: intervals, the exact test, runs that become one result, and the comparison with a baseline."""
+"""The gate's statistics: intervals, the exact test, repeated runs, and the comparison with a baseline."""
 
 from fractions import Fraction
 from math import comb
@@ -21,7 +21,7 @@ from evals.gate import (
 from harness.gating import ALIKE, APART, Drawn, baseline_of, judged, result_of, results_of
 
 NEWCOMBE = {(81, 263): (0.2553, 0.3662), (15, 148): (0.0624, 0.1605), (0, 20): (0, 0.1611), (1, 29): (0.0061, 0.1718)}
-"""Passed and cases, and the Wilson 95 % intervals of Newcombe 1998, table I."""
+"""Passed and total cases, and their Wilson 95 % intervals from Newcombe 1998, table I."""
 
 BY_HAND = {
     (0, 0): Fraction(1),
@@ -32,7 +32,7 @@ BY_HAND = {
     (1, 1): Fraction(3, 4),
     (8, 2): Fraction(56, 1024),
 }
-"""Worse and better, and how probable so many worse ones are."""
+"""Worse and better intents, and the one-sided p-value."""
 
 
 # Intervals and tests
@@ -40,14 +40,14 @@ BY_HAND = {
 
 @pytest.mark.parametrize(("counts", "interval"), NEWCOMBE.items())
 def test_wilson_gives_published_intervals(counts: tuple[int, int], interval: tuple[float, float]) -> None:
-    """Newcombe's examples come out to four digits."""
+    """The intervals match Newcombe's examples to four digits."""
     assert wilson(*counts) == pytest.approx(interval, abs=0.00005)
 
 
 @settings(deadline=None, max_examples=300)
 @given(cases=st.integers(1, 100_000), data=st.data(), confidence=st.sampled_from([0.8, 0.95, 0.99]))
 def test_wilson_agrees_with_scipy(cases: int, data: st.DataObject, confidence: float) -> None:
-    """For whole numbers it is scipy's interval."""
+    """The intervals match scipy's for whole numbers."""
     passed = data.draw(st.integers(0, cases) | st.sampled_from([0, 1, cases - 1, cases]))
     expected = binomtest(passed, cases).proportion_ci(confidence, method="wilson")
     assert wilson(passed, cases, confidence) == pytest.approx((expected.low, expected.high), rel=1e-9, abs=1e-12)
@@ -55,21 +55,21 @@ def test_wilson_agrees_with_scipy(cases: int, data: st.DataObject, confidence: f
 
 @given(st.integers(1, 10_000))
 def test_no_rounding_leads_out_of_the_possible(cases: int) -> None:
-    """Where nothing passed the lower bound is exactly 0, and where everything did the upper bound is exactly 1."""
+    """With no passes the lower bound is exactly 0, and with all passes the upper bound is exactly 1."""
     assert wilson(0, cases)[0] == 0
     assert wilson(cases, cases)[1] == 1
 
 
 @pytest.mark.parametrize(("counts", "p"), BY_HAND.items())
 def test_mcnemar_gives_what_is_worked_out_by_hand(counts: tuple[int, int], p: Fraction) -> None:
-    """Small tables come out exactly, and no change at all is certain."""
+    """Small tables match exact values, and p is 1 without any change."""
     assert mcnemar(*counts) == pytest.approx(float(p), rel=1e-12)
 
 
 @settings(deadline=None, max_examples=200)
 @given(worse=st.integers(0, 150), better=st.integers(0, 150))
 def test_mcnemar_is_a_one_sided_sign_test(worse: int, better: int) -> None:
-    """It is the binomial tail that scipy gives, and that adding it up gives."""
+    """It matches scipy's binomial tail and the explicit sum."""
     changed = worse + better
     tail = Fraction(sum(comb(changed, count) for count in range(worse, changed + 1)), 2**changed)
     assert mcnemar(worse, better) == pytest.approx(float(tail), rel=1e-9)
@@ -80,14 +80,14 @@ def test_mcnemar_is_a_one_sided_sign_test(worse: int, better: int) -> None:
 
 @given(values=st.lists(st.integers(0, 50), min_size=1, max_size=120), percent=st.sampled_from([50, 95]))
 def test_a_percentile_is_the_nearest_rank(values: list[int], percent: int) -> None:
-    """It is the smallest of the values that at least so many per cent of them do not exceed."""
+    """It is the smallest value that at least that share of the values does not exceed."""
     reach = [value for value in values if 100 * sum(other <= value for other in values) >= percent * len(values)]
     assert percentile(values, percent / 100) == min(reach)
 
 
 @given(ALIKE)
 def test_an_interval_contains_its_rate(drawn: Drawn) -> None:
-    """However cases cluster, the bounds are between 0 and 1 and the rate is between the bounds."""
+    """However cases cluster, the bounds are within 0 and 1 and the rate is within the bounds."""
     results = results_of(drawn)
     for rate in (rate_of(results), pass_hat(results, 3)):
         assert rate
@@ -98,7 +98,7 @@ def test_an_interval_contains_its_rate(drawn: Drawn) -> None:
 
 @given(APART, st.integers(2, 5))
 def test_more_intents_at_the_same_rate_make_the_interval_narrower(drawn: Drawn, times: int) -> None:
-    """The same outcomes of several times as many intents are surer."""
+    """More intents with the same outcomes make the interval narrower."""
     many = results_of([(len(drawn) * time + intent, passes) for time in range(times) for intent, passes in drawn])
     few, more = rate_of(results_of(drawn)), rate_of(many)
     assert more.rate == pytest.approx(few.rate)
@@ -107,7 +107,7 @@ def test_more_intents_at_the_same_rate_make_the_interval_narrower(drawn: Drawn, 
 
 @given(APART, st.integers(2, 5))
 def test_the_same_question_in_other_words_makes_nothing_surer(drawn: Drawn, times: int) -> None:
-    """Repeating each case within its intent leaves the interval as it was."""
+    """Copies of each case within its intent do not change the interval."""
     few = rate_of(results_of(drawn))
     assume(0 < few.passed < few.cases)
     more = rate_of(results_of(drawn * times))
@@ -118,7 +118,7 @@ def test_the_same_question_in_other_words_makes_nothing_surer(drawn: Drawn, time
 @example([(0, (True,) * 3)], 10)
 @example([(0, (True,) * 3), (0, (False,) * 3)], 10)
 def test_repeated_cases_never_narrow_the_interval(drawn: Drawn, times: int) -> None:
-    """Also where all cases pass, and where the cases of an intent differ, copies add nothing."""
+    """Copies never narrow it, also when all cases pass or an intent is mixed."""
     few, more = rate_of(results_of(drawn)), rate_of(results_of(drawn * times))
     assert more.high - more.low >= few.high - few.low - 1e-12
 
@@ -144,13 +144,13 @@ def test_pass_3_of_four_runs_counts_the_triples() -> None:
 
 @given(st.lists(st.booleans(), min_size=1, max_size=20), st.integers(3, 5))
 def test_pass_3_is_the_pass_rate_where_all_runs_agree(passes: list[bool], runs: int) -> None:
-    """An agent that always answers alike passes three times if it passes once."""
+    """With consistent answers pass^3 is the pass rate."""
     results = [result_of(str(number), [passed] * runs) for number, passed in enumerate(passes)]
     assert pass_hat(results, 3) == rate_of(results)
 
 
 def test_pass_3_is_that_of_the_cases_with_three_runs() -> None:
-    """A case of which a run measured nothing is left out."""
+    """Cases with fewer than three measured runs do not count for pass^3."""
     rate = pass_hat([result_of("a", [True] * 3), result_of("b", [True] * 2)], 3)
     assert rate
     assert (rate.passed, rate.cases) == (1, 1)
@@ -168,7 +168,7 @@ def test_pass_3_is_that_of_the_cases_with_three_runs() -> None:
     ],
 )
 def test_repeats_collapse_by_majority(passes: tuple[bool, ...], passed: bool) -> None:
-    """A case and its evaluator pass where more than half of the runs do, so that a tie is a failure."""
+    """A case or evaluator passes with more than half of its runs; a tie fails."""
     result = result_of("a", passes)
     assert result.passed is passed
     assert result.failed == (frozenset() if passed else {"facts"})
@@ -176,7 +176,7 @@ def test_repeats_collapse_by_majority(passes: tuple[bool, ...], passed: bool) ->
 
 
 def test_evaluators_collapse_each_for_itself() -> None:
-    """What fails two of three runs has failed, and what fails one has not."""
+    """An evaluator that fails two of three runs fails, and one that fails a single run does not."""
     runs = ({"facts": False, "length": True}, {"facts": False, "length": False}, {"facts": True, "length": True})
     assert Result("a", "billing", "refund", runs).failed == {"facts"}
 
@@ -185,7 +185,7 @@ def test_evaluators_collapse_each_for_itself() -> None:
 
 
 def test_a_comparison_counts_cases_and_intents() -> None:
-    """Cases are counted by what they were and are, and an intent by the sum of its cases."""
+    """Cases are counted by both results, and an intent by the sum of its cases."""
     then = [
         result_of("stays", [True]),
         result_of("never", [False]),
@@ -204,7 +204,7 @@ def test_a_comparison_counts_cases_and_intents() -> None:
 
 
 def test_an_intent_with_a_worse_and_a_better_case_is_neither() -> None:
-    """What one case loses and another of the same intent wins cancels out."""
+    """A worse and a better case of one intent cancel out."""
     then = [result_of("a", [True], "refund"), result_of("b", [False], "refund")]
     now = [result_of("a", [False], "refund"), result_of("b", [True], "refund")]
     paired = compare(now, baseline_of(then))
@@ -213,7 +213,7 @@ def test_an_intent_with_a_worse_and_a_better_case_is_neither() -> None:
 
 
 def test_a_case_that_fails_one_more_evaluator_is_worse() -> None:
-    """A failing case can get worse."""
+    """A case that already failed gets worse with another failed evaluator."""
     then = Result("a", "billing", "refund", ({"facts": False, "length": True},))
     now = Result("a", "billing", "refund", ({"facts": False, "length": False},))
     paired = compare([now], baseline_of([then]))
@@ -221,7 +221,7 @@ def test_a_case_that_fails_one_more_evaluator_is_worse() -> None:
 
 
 def test_a_case_that_fails_another_evaluator_than_before_is_worse() -> None:
-    """What it wins elsewhere makes up for nothing."""
+    """A newly passing evaluator does not make up for a newly failing one."""
     then = Result("a", "billing", "refund", ({"facts": False, "length": True},))
     now = Result("a", "billing", "refund", ({"facts": True, "length": False},))
     paired = compare([now], baseline_of([then]))

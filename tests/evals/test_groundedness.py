@@ -75,25 +75,25 @@ INVENTED = {
 
 @pytest.mark.parametrize(("answer", "article"), GROUNDED.values(), ids=GROUNDED)
 def test_what_an_article_says_is_grounded(answer: str, article: str) -> None:
-    """However its decimals and thousands are written; numbers of steps and our own addresses need no article."""
+    """Number formats do not matter; step numbers and our own addresses need no article."""
     assert score(Groundedness(CONTACTS), case(), outcome(answer, "other", article)) == Score("groundedness", True)
 
 
 @pytest.mark.parametrize(("answer", "article", "invented"), INVENTED.values(), ids=INVENTED)
 def test_what_no_article_says_is_invented(answer: str, article: str, invented: str) -> None:
-    """Figures, dates, addresses and links alike are named."""
+    """Each figure, date, address and link that no article has is named."""
     assert score(Groundedness(CONTACTS), case(), outcome(answer, "other", article)) == Score(
         "groundedness", False, f"no article says {invented}"
     )
 
 
 def test_what_only_the_customer_said_is_invented() -> None:
-    """A customer can't put a figure into our mouth."""
+    """A figure from the customer's question is not grounded."""
     asked = case(question="I have 47 days, haven't I?", history=["It was 47 days."], must=["47"])
     assert score(Groundedness(CONTACTS), asked, outcome("You have 47 days.", "30 days")).reason == "no article says 47"
 
 
 def test_an_article_is_cited_by_its_text() -> None:
-    """A figure of its id is none that it says."""
+    """A figure in an article's id does not ground an answer."""
     answer = Outcome(case="one", repeat=0, answer="Error 422 means this.", passages={"error-422": "It means this."})
     assert score(Groundedness(CONTACTS), case(), answer).reason == "no article says 422"

@@ -1,4 +1,4 @@
-"""The journal of an evaluation: an interrupted one continues, and asks no question twice."""
+"""The journal of an evaluation: an interrupted run continues and repeats no question."""
 
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -21,7 +21,7 @@ DOWN = outcome("three", "", error="model-timeout")
 
 @contextmanager
 def open_journal(file: Path, fingerprint: str = "abc") -> Generator[Journal]:
-    """The journal of an evaluation that is broken off."""
+    """The journal of an interrupted evaluation."""
     journal = Journal(file, fingerprint)
     yield journal
     journal.close(is_complete=False)
@@ -29,7 +29,7 @@ def open_journal(file: Path, fingerprint: str = "abc") -> Generator[Journal]:
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
-    """A journal of three outcomes, broken off."""
+    """A journal with three outcomes of an interrupted evaluation."""
     file = tmp_path / "report" / "journal.jsonl"
     with open_journal(file) as journal:
         for kept in KEPT.values():
@@ -41,13 +41,13 @@ KEPT = {("one", 0): ONE, ("one", 1): AGAIN, ("two", 0): TWO}
 
 
 def kept(file: Path, fingerprint: str = "abc") -> dict[tuple[str, int], Outcome]:
-    """What the next evaluation begins with."""
+    """Return the outcomes that the next evaluation starts with."""
     with open_journal(file, fingerprint) as journal:
         return dict(journal.outcomes)
 
 
 def test_a_broken_run_goes_on_where_it_stopped(file: Path) -> None:
-    """Its outcomes are there again, each on its line, and the next are added to them."""
+    """Its outcomes are loaded, one per line, and new ones are appended."""
     assert len(file.read_text().splitlines()) == 4
     three = outcome("three", "Yes.")
     with open_journal(file) as journal:
@@ -57,13 +57,13 @@ def test_a_broken_run_goes_on_where_it_stopped(file: Path) -> None:
 
 
 def test_the_outcomes_of_another_evaluation_are_forgotten(file: Path) -> None:
-    """They say nothing about this one, not even later."""
+    """Outcomes of another evaluation are discarded for good."""
     assert kept(file, "abd") == {}
     assert kept(file) == {}
 
 
 def test_two_evaluations_do_not_share_a_folder(file: Path) -> None:
-    """The second is told so, and the first loses nothing."""
+    """The second evaluation fails with an error, and the first loses nothing."""
     with open_journal(file) as journal, pytest.raises(CannotMeasure, match="choose another --report"):
         Journal(file, "abd")
     assert journal.outcomes == KEPT
@@ -71,7 +71,7 @@ def test_two_evaluations_do_not_share_a_folder(file: Path) -> None:
 
 
 def test_half_a_line_is_ignored(file: Path) -> None:
-    """The outcome before it is kept, and the one after it is whole."""
+    """A truncated last line is dropped; earlier and later outcomes are intact."""
     file.write_text(file.read_text()[:-20])
     with open_journal(file) as journal:
         assert journal.outcomes == {("one", 0): ONE, ("one", 1): AGAIN}
@@ -81,7 +81,7 @@ def test_half_a_line_is_ignored(file: Path) -> None:
 
 @pytest.mark.parametrize("content", ["", "\n", '{"fingerprint": "a', "no journal", '{"fingerprint": "abc"}'])
 def test_a_journal_that_holds_nothing_is_begun_anew(file: Path, content: str) -> None:
-    """It was broken off before its first outcome."""
+    """A journal that was interrupted before its first outcome is replaced."""
     file.write_text(content)
     with open_journal(file) as journal:
         assert journal.outcomes == {}
@@ -90,7 +90,7 @@ def test_a_journal_that_holds_nothing_is_begun_anew(file: Path, content: str) ->
 
 
 def test_a_run_that_measured_nothing_is_asked_again(file: Path) -> None:
-    """What it depends on was down: this evaluation knows that, the next one tries again."""
+    """An outcome caused by an outage is kept for this run and retried by the next one."""
     with open_journal(file) as journal:
         journal.add(DOWN)
         assert journal.outcomes == {**KEPT, ("three", 0): DOWN}
@@ -98,6 +98,6 @@ def test_a_run_that_measured_nothing_is_asked_again(file: Path) -> None:
 
 
 def test_a_complete_evaluation_leaves_no_journal(file: Path) -> None:
-    """It is not there to go on with."""
+    """A completed evaluation deletes its journal."""
     Journal(file, "abc").close(is_complete=True)
     assert not file.exists()

@@ -25,7 +25,7 @@ from graph.retrieval.articles import load_library
     ],
 )
 def test_kappa_is_agreement_beyond_chance(both: int, ours: int, theirs: int, neither: int, agreement: float) -> None:
-    """As worked out by hand from how often both raters, one of them, and neither said yes."""
+    """Kappa matches values computed by hand from the four counts of two raters."""
     one = [True] * (both + ours) + [False] * (theirs + neither)
     other = [True] * both + [False] * ours + [True] * theirs + [False] * neither
     assert kappa(one, other) == pytest.approx(agreement)
@@ -33,13 +33,13 @@ def test_kappa_is_agreement_beyond_chance(both: int, ours: int, theirs: int, nei
 
 
 def test_kappa_needs_a_verdict_of_each() -> None:
-    """Raters who looked at different things can't agree."""
+    """Ratings of different lengths are an error."""
     with pytest.raises(ValueError, match="zip"):
         kappa([True, False], [True])
 
 
 def test_the_committed_labels_are_enough_and_of_both_verdicts() -> None:
-    """Sixty answers; why one is bad is written beside it."""
+    """There are 60 labels of both verdicts, and each bad answer has a reason."""
     labels = load_labels(REPOSITORY / "evals/labels.yaml")
     known = {article.id for article in load_library(REPOSITORY / "knowledge").articles}
     assert len({label.id for label in labels}) == len(labels) == 60
@@ -68,7 +68,7 @@ LABEL = "- id: one\n  question: How long?\n  articles: [refund]\n  answer: Withi
     ],
 )
 def test_bad_labels_are_named(tmp_path: Path, content: str | bytes | None) -> None:
-    """A judge is never compared with half of them."""
+    """An invalid label file is an error; the judge is never compared with part of it."""
     file = tmp_path / "labels.yaml"
     if content is not None:
         file.write_bytes(content if isinstance(content, bytes) else content.encode())

@@ -1,4 +1,4 @@
-"""Refusals and conduct: what admits not to know, what only looks like it, and what no agent may say."""
+"""Refusals and conduct: answers that admit not knowing, answers that only look so, and misconduct."""
 
 import pytest
 
@@ -59,7 +59,7 @@ ANSWERS = [
 
 @pytest.mark.parametrize("answer", REFUSALS)
 def test_a_refusal_is_told(answer: str) -> None:
-    """In the words that models use, with a contact before or after."""
+    """Common phrasings of a refusal are recognised, with a contact before or after."""
     refuses = case(refuses=True)
     assert score(Refusal(CONTACTS), refuses, outcome(f"{answer} {WRITE}")) == Score("refusal", True)
     assert score(Refusal(CONTACTS), refuses, outcome(f"{WRITE}\n\n{answer}")) == Score("refusal", True)
@@ -68,7 +68,7 @@ def test_a_refusal_is_told(answer: str) -> None:
 
 @pytest.mark.parametrize("answer", ANSWERS)
 def test_an_answer_is_no_refusal(answer: str) -> None:
-    """One that says what is, or what is not possible, pretends to know."""
+    """An answer that states a fact, also a negative one, is not a refusal."""
     refuses = case(refuses=True)
     ignorant = "does not say that it does not know"
     assert score(Refusal(CONTACTS), refuses, outcome(f"{answer} {WRITE}")) == Score("refusal", False, ignorant)
@@ -77,7 +77,7 @@ def test_an_answer_is_no_refusal(answer: str) -> None:
 
 @pytest.mark.parametrize("answer", [answer for answer in REFUSALS if "article" in answer])
 def test_what_is_known_is_not_refused(answer: str) -> None:
-    """An answer that holds what was asked and denies that it does is of no use."""
+    """An answer that has the fact but also denies knowing it fails."""
     assert score(Refusal(CONTACTS), case(), outcome(f"{answer} You have 30 days.")) == Score(
         "refusal", False, "says that it does not know"
     )
@@ -120,7 +120,7 @@ CONDUCT = [
 
 @pytest.mark.parametrize("answer", MISCONDUCT)
 def test_misconduct_is_told(answer: str) -> None:
-    """Abuse, questions for secrets, and what an agent that only answers can't have done or promise."""
+    """Abuse, requests for secrets, claimed actions and promises are recognised as misconduct."""
     found = score(Conduct(), case(), outcome(answer))
     assert (found.evaluator, found.passed) == ("conduct", False)
 
@@ -133,12 +133,12 @@ def test_misconduct_is_told(answer: str) -> None:
     ],
 )
 def test_what_only_looks_wrong_passes(evaluator: Refusal | Conduct, name: str, answer: str) -> None:
-    """To say what is not possible is an answer; to warn of misconduct, or to say where a secret is entered, is none."""
+    """Saying what is not possible, warning of fraud and saying where to enter a secret all pass."""
     assert score(evaluator, case(), outcome(answer)) == Score(name, True)
 
 
 @pytest.mark.parametrize("address", ["sales@fernway.example", "BILLING", "fernway.example"])
 def test_only_our_own_contacts_are_contacts(address: str) -> None:
-    """A refusal that sends the customer elsewhere is none."""
+    """A refusal needs one of our own contacts."""
     answer = outcome(f"I don't know that. Please ask {address}.")
     assert score(Refusal(CONTACTS), case(refuses=True), answer).reason == "names no contact"

@@ -1,4 +1,4 @@
-"""The report of an evaluation, as a comment on a pull request shows it."""
+"""The report of an evaluation, as a pull request's comment shows it."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from harness.reports import BAD, DATASET, FAILED, GOOD, OUTCOMES, PASSED, case, 
 
 
 def test_the_report_begins_with_what_was_measured() -> None:
-    """A later comment finds the earlier one by the first line."""
+    """The first line is the marker by which the next comment finds this one."""
     text = markdown(evaluation())
     assert text.startswith(f"{MARK}\n\n## Evaluation: passed\n\n5 cases, dataset `{DATASET.hash}`, by gpt-a, gpt-b.\n")
     assert "runs each" not in text
@@ -39,7 +39,7 @@ def test_the_report_begins_with_what_was_measured() -> None:
     ],
 )
 def test_each_check_is_a_row(policy: dict[str, Any], row: str) -> None:
-    """One that fails blocks, and the title says so."""
+    """Each check is a row, and a failed one blocks and changes the title."""
     text = markdown(evaluation(**policy))
     assert row in text.splitlines()
     assert ("## Evaluation: blocked" in text) == ("❌" in row)
@@ -58,7 +58,7 @@ def test_each_check_is_a_row(policy: dict[str, Any], row: str) -> None:
     ],
 )
 def test_each_rate_has_its_cases_interval_and_baseline(row: str) -> None:
-    """By suite, by split and of all; the intervals are Wilson's, worked out by hand."""
+    """Rates by suite, split and in total have Wilson intervals, computed by hand here."""
     assert row in markdown(evaluation()).splitlines()
 
 
@@ -75,12 +75,12 @@ def test_each_rate_has_its_cases_interval_and_baseline(row: str) -> None:
     ],
 )
 def test_each_figure_is_a_row(row: str) -> None:
-    """Means over the cases that ask for them, and totals."""
+    """Means count only the cases that have the figure; tokens and cost are totals."""
     assert row in markdown(evaluation()).splitlines()
 
 
 def test_the_cases_are_paired_with_the_baseline() -> None:
-    """What passed and failed then and now is a table of two by two, with its test by intent."""
+    """A two-by-two table compares both runs, with the test by intent."""
     assert (
         "|  | passes now | fails now |\n"
         "| --- | --- | --- |\n"
@@ -91,7 +91,7 @@ def test_the_cases_are_paired_with_the_baseline() -> None:
 
 
 def test_a_regressed_case_is_told_from_question_to_mistake() -> None:
-    """Whoever reads it need not look it up."""
+    """A regressed case is shown with questions, expectation, both answers and mistakes."""
     _, _, regressed = markdown(evaluation()).partition("### Regressed\n\n")
     told, _, _ = regressed.partition("\n\n#### `tax`")
     assert told.split("\n\n") == [
@@ -113,7 +113,7 @@ def test_a_regressed_case_is_told_from_question_to_mistake() -> None:
 
 
 def test_a_case_that_failed_before_and_fails_in_more_is_regressed_too() -> None:
-    """With the evaluators that it failed, and the error that took the answer's place."""
+    """Its failed evaluators are listed, and an error stands for a missing answer."""
     _, _, told = markdown(evaluation()).partition("#### `tax`\n\n")
     assert told.split("\n\n")[1:] == [
         "**Expected:** says '30 days'; says that it does not know, and names a contact",
@@ -128,7 +128,7 @@ def test_a_case_that_failed_before_and_fails_in_more_is_regressed_too() -> None:
 
 
 def test_what_did_not_change_is_not_told() -> None:
-    """Neither as regressed nor as improved."""
+    """An unchanged case is neither regressed nor improved."""
     same = {"refund": FAILED, "hours": PASSED}
     dataset = Dataset({"billing": [case("refund")], "opening": [case("hours")]})
     runs = {"refund": [outcome("refund", "You have a full month.")], "hours": [outcome("hours", GOOD)]}
@@ -139,7 +139,7 @@ def test_what_did_not_change_is_not_told() -> None:
 
 
 def test_without_a_baseline_nothing_is_compared() -> None:
-    """The rates stand alone."""
+    """Without a baseline only the rates are shown."""
     text = markdown(evaluation(before=None))
     assert "| **all** | 5 | 3 | 60.0% | 23.1% to 88.2% |  |" in text.splitlines()
     assert "Against the baseline" not in text
@@ -147,7 +147,7 @@ def test_without_a_baseline_nothing_is_compared() -> None:
 
 
 def test_no_more_than_forty_regressed_cases_are_told() -> None:
-    """A comment has an end; the others are named."""
+    """The first 40 regressed cases are shown, and the others only named."""
     names = [f"case-{number}" for number in range(42)]
     dataset = Dataset({"billing": [case(name) for name in names]})
     text = markdown(evaluation(dataset, {name: [outcome(name, BAD)] for name in names}, dict.fromkeys(names, PASSED)))
@@ -164,7 +164,7 @@ def test_no_more_than_forty_regressed_cases_are_told() -> None:
     ],
 )
 def test_runs_of_a_case_are_told(answers: tuple[str, ...], row: str) -> None:
-    """How many there were, and how often three in a row pass; the case passes with most of them."""
+    """The report has the number of runs and pass^3; a case passes by majority."""
     text = markdown(repeated(*answers))
     assert f"1 cases, {len(answers)} runs each, dataset" in text
     assert row in text.splitlines()
@@ -172,14 +172,14 @@ def test_runs_of_a_case_are_told(answers: tuple[str, ...], row: str) -> None:
 
 
 def test_two_runs_are_too_few_for_three_in_a_row() -> None:
-    """There is no such row."""
+    """With two runs there is no row for pass^3."""
     text = markdown(repeated(GOOD, GOOD))
     assert "2 runs each" in text
     assert "pass^3" not in text
 
 
 def test_the_report_says_what_it_can_not() -> None:
-    """Cases without an answer, prices that nobody knows, a judge that is down, and what the offline model ignores."""
+    """It lists unanswered cases, unknown prices, a judge that is down and the offline model's limits."""
     runs = {**OUTCOMES, "seats": [outcome("seats", GOOD)]}
     text = markdown(evaluation(outcomes=runs, unmeasured=["tax"], judge_error="gpt-judge is away", models=OFFLINE))
     assert f"4 cases, dataset `{DATASET.hash}`, by the offline model. The baseline is of gpt-a, gpt-b." in text
@@ -192,7 +192,7 @@ def test_the_report_says_what_it_can_not() -> None:
 
 @pytest.mark.parametrize(("agreement", "says"), [(0.7, "it counts"), (0.699, "too little to count")])
 def test_the_judge_is_told_with_its_agreement(agreement: float, says: str) -> None:
-    """And whether that is enough for it to decide, as is the experiment."""
+    """The judge's agreement decides whether it counts; the experiment is named too."""
     good = {"refund": False, "seats": True, "price": True, "tax": False, "hours": True}
     text = markdown(evaluation(judged=Judged("gpt-judge", agreement, 60, good, {}), experiment="eval-1"))
     assert "LangSmith experiment: eval-1. The judge gpt-judge finds 60.0% good;" in text

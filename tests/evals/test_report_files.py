@@ -1,4 +1,4 @@
-"""The files of a report: no text becomes markup, and the page and the JUnit file say what the report says."""
+"""The files of a report: text never becomes markup, and the HTML and JUnit files match the report."""
 
 from html.parser import HTMLParser
 from pathlib import Path
@@ -15,7 +15,7 @@ from harness.reports import BAD, BEFORE, GOOD, case, evaluation, outcome, repeat
 
 
 class Seen(HTMLParser):
-    """What a browser makes of a page: its elements, and the text that it shows."""
+    """What a browser makes of a page: its elements and its visible text."""
 
     def __init__(self, page: str) -> None:
         super().__init__()
@@ -26,7 +26,7 @@ class Seen(HTMLParser):
         self.close()
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Keep its name, and what could run or load something."""
+        """Keep the element's name and its attributes."""
         self.attributes |= {name for name, _ in attrs}
         self.elements.append(tag)
 
@@ -56,7 +56,7 @@ HOSTILE = {
 
 
 def attacked(text: str) -> Evaluation:
-    """One case, and all of it is a text: what was asked, expected and answered, before and after."""
+    """One case made of this text: question, history, expectation, and both answers."""
     said = case("refund", history=[text], question=text, must=[f"not {text}"], must_not=[text])
     before = Before(passed=False, failed=["length"], answer=shortened(text))
     return evaluation(Dataset({"billing": [said]}), {"refund": [outcome("refund", text)]}, {"refund": before})
@@ -64,7 +64,7 @@ def attacked(text: str) -> Evaluation:
 
 @pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
 def test_hostile_text_stays_text(text: str, tmp_path: Path) -> None:
-    """Both files hold the elements that they hold for a harmless text, and show it as it is, but for its mentions."""
+    """Hostile text adds no elements to either file and is shown as it is, except that mentions are disarmed."""
     write_report(attacked(text), tmp_path / "hostile")
     write_report(attacked("Harmless."), tmp_path / "harmless")
     shown = " ".join(text.split()).replace("@", "@\u2060").replace(":/", ":\u2060/")
@@ -73,7 +73,7 @@ def test_hostile_text_stays_text(text: str, tmp_path: Path) -> None:
     assert {"script", "img", "a"}.isdisjoint(page.elements)
     assert {"onerror", "src"}.isdisjoint(page.attributes)
     assert page.text.count(f": {shown}\n") == 4
-    read = MarkdownIt("commonmark", {"html": True}).enable("table")  # as GitHub reads it
+    read = MarkdownIt("commonmark", {"html": True}).enable("table")  # GitHub's dialect
     page, other = (Seen(read.render((tmp_path / name / "report.md").read_text())) for name in ("hostile", "harmless"))
     assert page.elements == other.elements
     assert page.text.count(f": {shown}\n") == 4
@@ -82,7 +82,7 @@ def test_hostile_text_stays_text(text: str, tmp_path: Path) -> None:
 
 
 def test_the_page_is_the_markdown_with_two_plots(tmp_path: Path) -> None:
-    """The rates with their intervals, and the latencies; nothing is loaded from elsewhere."""
+    """The page has plots of rates and latencies, and loads nothing from elsewhere."""
     folder = tmp_path / "not" / "yet"
     write_report(evaluation(), folder)
     html = (folder / "report.html").read_text(encoding="utf-8")
@@ -97,7 +97,7 @@ def test_the_page_is_the_markdown_with_two_plots(tmp_path: Path) -> None:
 
 
 def test_the_same_evaluation_is_the_same_report(tmp_path: Path) -> None:
-    """No time and no chance is in any of the files."""
+    """The files are reproducible, without times or random parts."""
     write_report(evaluation(), tmp_path / "one")
     write_report(evaluation(), tmp_path / "two")
     one, two = ({file.name: file.read_bytes() for file in (tmp_path / name).iterdir()} for name in ("one", "two"))
@@ -106,13 +106,13 @@ def test_the_same_evaluation_is_the_same_report(tmp_path: Path) -> None:
 
 
 def test_the_page_has_its_plots_without_a_baseline_too(tmp_path: Path) -> None:
-    """There is just no mark of it."""
+    """Without a baseline the plots only lack its mark."""
     write_report(evaluation(before=None), tmp_path)
     assert Seen((tmp_path / "report.html").read_text()).elements.count("svg") == 2
 
 
 def test_a_machine_reads_a_test_a_case(tmp_path: Path) -> None:
-    """A suite of tests each suite; a case that failed says what is wrong, and is skipped where it did so before."""
+    """JUnit has one test per case; a failed one has its mistakes, and is skipped if the baseline had them too."""
     known = Before(passed=False, failed=["answered", "length", "refusal", "required_facts"], answer="")
     write_report(evaluation(before={**BEFORE, "tax": known}), tmp_path)
     document = JUnitXml.fromfile(str(tmp_path / "junit.xml"))
@@ -138,7 +138,7 @@ def test_a_machine_reads_a_test_a_case(tmp_path: Path) -> None:
     ("answers", "failures"), [((GOOD, BAD, GOOD), 0), ((GOOD, BAD, BAD), 1), ((GOOD, BAD), 1), ((BAD, BAD, BAD), 1)]
 )
 def test_a_machine_reads_what_most_runs_did(tmp_path: Path, answers: tuple[str, ...], failures: int) -> None:
-    """A case fails when not even most of its runs pass, and says what was wrong in one that failed."""
+    """A case fails without a majority of passing runs, with the mistakes of one failed run."""
     write_report(repeated(*answers), tmp_path)
     document = JUnitXml.fromfile(str(tmp_path / "junit.xml"))
     assert document.failures == failures

@@ -1,4 +1,4 @@
-"""What makes the agent worse is blocked, and nothing else is."""
+"""Sabotaged agents are blocked, and an unchanged one is not."""
 
 import asyncio
 import subprocess
@@ -23,7 +23,7 @@ SABOTAGES = {
 @pytest.mark.soak
 @pytest.mark.parametrize("sabotage", SABOTAGES)
 def test_a_sabotage_is_blocked_and_named(sabotage: str, tree: Path, evaluate: Evaluate) -> None:
-    """By the check that it fails, and by the cases that got worse, with what is wrong."""
+    """The expected check fails, and the report names the worse cases with their mistakes."""
     patch = Path(__file__).parent / "sabotages" / f"{sabotage}.patch"
     subprocess.run(["git", "apply", str(patch)], cwd=tree, check=True)
     done = evaluate()
@@ -39,14 +39,14 @@ def test_a_sabotage_is_blocked_and_named(sabotage: str, tree: Path, evaluate: Ev
 @pytest.mark.soak
 @pytest.mark.parametrize("time", range(1, 11))
 def test_what_did_not_change_passes_every_time(evaluate: Evaluate, time: int) -> None:
-    """Ten times of ten."""
+    """An unchanged agent passes ten times out of ten."""
     done = evaluate()
     assert done.returncode == 0, (time, done.stdout + done.stderr)
 
 
 @pytest.mark.soak
 async def test_an_evaluation_computes_no_vector(evaluate: Evaluate) -> None:
-    """All are shipped, so it ends alike on processors that compute them otherwise."""
+    """All vectors are shipped, since processors compute embeddings differently."""
     computed: set[str] = set()
 
     class Computing(Vectors):

@@ -1,4 +1,4 @@
-"""The image of this checkout, built without Docker, and what is in it."""
+"""The image of this checkout, built without Docker, and its contents."""
 
 import re
 import shutil
@@ -17,7 +17,7 @@ DOCKERFILE = REPOSITORY / "Dockerfile"
 
 
 def cloned(folder: Path) -> Path:
-    """Return a copy of what the image is built of, as a clone under the umask 077 has it."""
+    """Return a copy of the build context with the permissions of a clone under umask 077."""
     for name in {"Dockerfile", ".dockerignore", *context(REPOSITORY)}:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(REPOSITORY / name, folder / name)
@@ -28,7 +28,7 @@ def cloned(folder: Path) -> Path:
 
 @contextmanager
 def built_image() -> Generator[Image]:
-    """Build the image where its user can read it, of files that only their owner can."""
+    """Build the image in a world-readable folder from files that only their owner can read."""
     folder = Path(tempfile.mkdtemp(prefix="image-"))
     try:
         folder.chmod(0o755)
@@ -46,7 +46,7 @@ def built_image() -> Generator[Image]:
 
 
 def python(base: Path) -> Path:
-    """Make what stands for the bases: this Python, with an installer, where images have it."""
+    """Build the stand-in for the base images: this Python and an installer, at their usual paths."""
     local = base / "usr/local"
     library = Path(sysconfig.get_path("stdlib"))
     left_out = shutil.ignore_patterns("site-packages", "dist-packages", "test", "__pycache__")
@@ -68,7 +68,7 @@ def files(image: Image) -> list[Path]:
 
 
 def distributions(image: Image) -> set[str]:
-    """Return the names and versions of what is installed."""
+    """Return names and versions of the installed packages."""
     code = "from importlib.metadata import distributions as d; print(*{f'{x.name.lower()}=={x.version}' for x in d()})"
     python = image.path(".venv/bin/python")
     said = subprocess.run([python, "-c", code], env=image.environment, capture_output=True, text=True, check=True)

@@ -15,7 +15,7 @@ CACHED = {"SUPPORT_CACHE_TTL": 60}
 
 @asynccontextmanager
 async def caching(serve: Serve, count: int = 1, **variables: Any) -> AsyncGenerator[list[str]]:
-    """Yield the addresses of replicas that keep answers."""
+    """Yield the URLs of replicas that cache answers."""
     async with AsyncExitStack() as stack:
         yield [await stack.enter_async_context(serve(**(CACHED | variables))) for _ in range(count)]
 

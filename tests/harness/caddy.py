@@ -18,7 +18,7 @@ def caddy(command: str, file: Path, **variables: str) -> subprocess.CompletedPro
 
 
 def adapted(file: Path, **variables: str) -> dict[str, Any]:
-    """Return what Caddy would run."""
+    """Return the JSON configuration that Caddy would run."""
     said = caddy("adapt", file, **variables)
     assert said.returncode == 0, said.stderr
     return json.loads(said.stdout)

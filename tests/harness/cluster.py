@@ -21,7 +21,7 @@ _SERVICE = re.compile(r"^(.+?) +port (\d+) +pid (\d+) +(\S+)$", re.MULTILINE)
 
 
 class Cluster:
-    """What runs, by the names that the command prints."""
+    """A running cluster and its services, by the names that the command prints."""
 
     def __init__(self, process: subprocess.Popen[bytes], url: str, output: Path) -> None:
         self.process = process
@@ -30,29 +30,29 @@ class Cluster:
 
     @property
     def output(self) -> str:
-        """What the command has said so far."""
+        """Return what the command has printed so far."""
         return self._output.read_text()
 
     @property
     def logs(self) -> list[Path]:
-        """Where the services write what they say."""
+        """Return the folder of the services' logs."""
         return [Path(log) for _, _, _, log in _SERVICE.findall(self.output)]
 
     def replica(self, number: int) -> str:
-        """The address of one replica, without the proxy."""
+        """Return the URL of one replica, without the proxy."""
         return f"http://127.0.0.1:{self._service(f'Replica {number}')[0]}"
 
     def send(self, name: str, signal_number: signal.Signals) -> None:
-        """Send a signal to a service, as often as it has been started again."""
+        """Send a signal to the current process of a service."""
         _, log = self._service(name)
         os.kill(int(log.with_name("pid").read_text()), signal_number)
 
     def ends(self, name: str) -> int:
-        """How often the command has noticed the end of a service."""
+        """Count how often the command has reported the end of a service."""
         return self.output.count(f"{name} ended with")
 
     async def ready(self, url: str, seconds: float = 30) -> None:
-        """Wait until one answers there, and takes new work."""
+        """Wait until the service at this URL is ready."""
         async with asyncio.timeout(seconds), httpx.AsyncClient() as client:
             while not await _is_ready(client, url):
                 assert self.process.poll() is None, self.output
@@ -71,7 +71,7 @@ async def _is_ready(client: httpx.AsyncClient, url: str) -> bool:
 
 @asynccontextmanager
 async def cluster(directory: Path, **variables: str) -> AsyncGenerator[Cluster]:
-    """Run it in the repository; afterwards nothing of it is left."""
+    """Run the command in the repository, and leave no process behind."""
     program("caddy")
     port = free_port()
     output = directory / "output"

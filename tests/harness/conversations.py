@@ -25,7 +25,7 @@ async def several(serve: Serve, count: int, **variables: Any) -> AsyncGenerator[
 
 
 async def echo(call: Call, send: Send) -> None:
-    """Answer with the question, in some pieces."""
+    """Answer with the question, in several tokens."""
     await tokens(["You said: ", call.prompt[-1][1], "."])(call, send)
 
 

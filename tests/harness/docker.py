@@ -24,7 +24,7 @@ _REPLACING = ["--detach", "--no-build", "--no-deps", "--wait", "--wait-timeout",
 
 
 class World:
-    """What containers would find."""
+    """The state of the fake Docker host."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -32,7 +32,7 @@ class World:
         self._state: dict[str, Any] = json.loads((folder / "state.json").read_text())
 
     def ask(self, arguments: list[str]) -> int:
-        """Do what a `docker` with these arguments does; return its exit status."""
+        """Do what `docker` does with these arguments; return its exit status."""
         with (self.folder / "asked").open("a") as asked:
             asked.write(" ".join(arguments).split("\n")[0] + "\n")
         match arguments:
@@ -74,7 +74,7 @@ class World:
                 pass
             case _:
                 sys.stderr.write(f"docker: the test knows no {' '.join(arguments)}\n")
-                return 125  # which is docker's for what it can't do
+                return 125  # the status that docker uses for its own errors
         return 0
 
     def _say(self, *lines: str) -> int:
@@ -89,7 +89,7 @@ class World:
         self._remember()
 
     def _start(self, replica: str) -> int:
-        """Start a replica with the image of the environment or else of `.env`; return whether it is unhealthy."""
+        """Start a replica with the image of the environment, or of `.env`; return whether it is unhealthy."""
         env = dict(line.split("=", 1) for line in Path(".env").read_text().splitlines())
         name = os.environ.get("AGENT_IMAGE", env["AGENT_IMAGE"])
         if replica == self._told["killed at"]:
@@ -111,22 +111,22 @@ class World:
         for inside, outside in places.items():
             command = [word.replace(inside, outside) for word in command]
         path = f"{self._told['programs']}:{os.environ['PATH']}"
-        # Through a pipe, as Docker does it: pg_dump writes another file where it can go back in it.
+        # Through a pipe, as Docker does: pg_dump writes another format to a file that it can seek in.
         done = subprocess.run(command, env={**os.environ, "PATH": path}, stdout=subprocess.PIPE, check=False)
         sys.stdout.buffer.write(done.stdout)
         return done.returncode
 
     def client(self) -> "Redis":
         """Return a client of the Redis."""
-        from redis import Redis  # when it is needed, since a script asks many times for something else
+        from redis import Redis  # imported late, since most calls do not need it
         from redis.backoff import NoBackoff
         from redis.retry import Retry
 
-        # It is not asked again, as it would be for seconds after it was told to stop.
+        # Without retries, which would go on for seconds after the shutdown.
         return Redis(port=self._told["port"], password=PASSWORD, socket_timeout=5, retry=Retry(NoBackoff(), 0))
 
     def start_redis(self) -> None:
-        """Start it as docker-compose.yml does, and wait until it answers."""
+        """Start Redis as docker-compose.yml does, and wait until it answers."""
         persistent = ["--appendonly", "yes", "--save", "", "--dir", self._told["data"], "--daemonize", "yes"]
         command = [*self._told["redis"], "--port", str(self._told["port"]), "--requirepass", PASSWORD, *persistent]
         subprocess.run(command, stdout=subprocess.DEVNULL, check=True)
@@ -145,7 +145,7 @@ class World:
             return False
 
     def stop_redis(self) -> None:
-        """Stop it, and wait until it has gone."""
+        """Stop Redis, and wait until it has ended."""
         with self.client() as client:
             client.shutdown(nosave=True)
 

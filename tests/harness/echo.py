@@ -1,4 +1,4 @@
-"""A server that sends back what it gets."""
+"""An echo server."""
 
 import asyncio
 from asyncio import StreamReader, StreamWriter
@@ -7,13 +7,13 @@ from contextlib import suppress
 
 
 class Echo:
-    """A server that sends back what it gets, while it is told to read."""
+    """An echo server that can stop reading."""
 
     def __init__(self) -> None:
         self.port = 0
         self.begun = 0
         self.ends: list[type[BaseException] | None] = []
-        """How each connection ended: None is an orderly end."""
+        """How each connection ended; None is an orderly end."""
         self.reads = asyncio.Event()
         self.reads.set()
 
@@ -31,7 +31,7 @@ class Echo:
             await closed(writer)
 
     async def ended(self, connections: int = 1) -> list[type[BaseException] | None]:
-        """Wait until so many connections have ended, and return how."""
+        """Wait until this many connections have ended; return how they ended."""
         await until(lambda: len(self.ends) >= connections)
         return self.ends
 
@@ -44,5 +44,5 @@ async def until(true: Callable[[], bool]) -> None:
 
 async def closed(writer: StreamWriter) -> None:
     writer.close()
-    with suppress(OSError):  # it was reset
+    with suppress(OSError):  # the peer reset it
         await writer.wait_closed()

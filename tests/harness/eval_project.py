@@ -34,7 +34,7 @@ POLICY = {
 
 
 class Done(NamedTuple):
-    """How the command ended, and what it said."""
+    """The result of the command: exit status, standard output and standard error."""
 
     status: int | None
     said: str

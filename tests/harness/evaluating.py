@@ -1,4 +1,4 @@
-"""`support-agent eval` with an offline model that is already up."""
+"""`support-agent eval` with an offline model that already runs."""
 
 import subprocess
 import sys
@@ -20,5 +20,5 @@ main.main()
 
 
 def evaluation(url: str, secret: str, *arguments: str) -> list[str]:
-    """Return the command that evaluates with the model at `url` in place of the one that it would start."""
+    """Return the command that evaluates with the model at `url` instead of starting one."""
     return [sys.executable, "-c", _EVAL, url, secret, "eval", *arguments]

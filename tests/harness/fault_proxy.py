@@ -1,4 +1,4 @@
-"""A TCP proxy on loopback that delays, cuts, resets, freezes or refuses whatever goes through it."""
+"""A TCP proxy on loopback that can delay, cut, reset, freeze or refuse connections."""
 
 import asyncio
 import random
@@ -7,16 +7,16 @@ import struct
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
 
-_CHUNK = 65536  # all that a direction ever holds: the next is read once this one is sent
-_ABORT = struct.pack("ii", 1, 0)  # SO_LINGER for no seconds: closing sends RST
+_CHUNK = 65536  # the most that one direction buffers: the next chunk is read once this one is sent
+_ABORT = struct.pack("ii", 1, 0)  # SO_LINGER of 0 seconds: closing sends RST
 
 
 class FaultProxy:
-    """Stands before one server and lets everything through, unless told otherwise."""
+    """A proxy to one server that forwards everything until a fault is set."""
 
     def __init__(self, host: str, port: int) -> None:
         self._target = (host, port)
-        # Bound, never listening: keeps the port for `restore` while the listener is closed.
+        # Bound but never listening: reserves the port for `restore` while the listener is closed.
         self._place = _bound(("127.0.0.1", 0))
         self.port: int = self._place.getsockname()[1]
         self._listener: socket.socket | None = None
@@ -26,43 +26,43 @@ class FaultProxy:
 
     @property
     def connections(self) -> int:
-        """How many connections are open."""
+        """Return the number of open connections."""
         return len(self._links)
 
     def delay(self, most: float) -> None:
-        """Hold each chunk back for 0 to `most` milliseconds; a direction's bytes stay in order."""
+        """Delay each chunk by 0 to `most` milliseconds, in order for each direction."""
         self._most = most / 1000
 
     async def cut(self, *, after: int = 0) -> None:
-        """Close all connections now, or once `after` more bytes went through, both directions together."""
+        """Close all connections now, or after `after` more bytes in both directions together."""
         if after:
             self._left = after
         else:
             await self._ended()
 
     async def reset(self) -> None:
-        """End all connections with RST, at both of their ends."""
+        """Reset all connections at both ends."""
         for sockets in self._links.values():
             _abort(*sockets)
         await self._ended()
 
     def freeze(self) -> None:
-        """Accept connections and forward nothing, neither bytes nor an end; no more than a chunk is read."""
+        """Accept connections but forward nothing, neither bytes nor an end; at most a chunk is read."""
         self._thawed.clear()
 
     def thaw(self) -> None:
-        """Go on with what was held."""
+        """Forward again, starting with what was held."""
         self._thawed.set()
 
     def refuse(self) -> None:
-        """Refuse new connections; those that are open stay."""
+        """Refuse new connections; open ones continue."""
         if self._listener:
             asyncio.get_running_loop().remove_reader(self._listener)
             self._listener.close()
             self._listener = None
 
     def restore(self) -> None:
-        """End every fault; connections that a fault has ended stay so."""
+        """End every fault; connections that a fault has closed stay closed."""
         self._most = 0.0
         self._left: int | None = None
         self.thaw()
@@ -72,17 +72,17 @@ class FaultProxy:
             asyncio.get_running_loop().add_reader(self._listener, self._accept, self._listener)
 
     async def close(self) -> None:
-        """End everything, the port included."""
+        """Close everything, including the port."""
         self.refuse()
         await self.cut()
         self._place.close()
 
     def _accept(self, listener: socket.socket) -> None:
-        with suppress(BlockingIOError, ConnectionAbortedError):  # a client that has already gone
+        with suppress(BlockingIOError, ConnectionAbortedError):  # the client has already disconnected
             sockets = [listener.accept()[0], socket.socket()]
-            for end in sockets:  # before there is a task: one that is cancelled at once never begins
+            for end in sockets:  # before there is a task, since one that is cancelled at once never starts
                 end.setblocking(False)
-                end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # no delay but our own
+                end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # no delay by Nagle's algorithm
             task = asyncio.create_task(self._link(*sockets))
             self._links[task] = sockets
             task.add_done_callback(self._close)
@@ -107,8 +107,8 @@ class FaultProxy:
             async with asyncio.TaskGroup() as pumps:
                 pumps.create_task(self._pump(client, server))
                 pumps.create_task(self._pump(server, client))
-        except* OSError:  # nothing is awaited here: a group that fails while it is cancelled forgets the latter
-            _abort(client, server)  # what one end did reaches the other
+        except* OSError:  # no await here: a task group that fails while it is cancelled loses the cancellation
+            _abort(client, server)  # pass one end's failure on to the other
 
     async def _pump(self, source: socket.socket, sink: socket.socket) -> None:
         chunk = b"the first"
@@ -124,7 +124,7 @@ class FaultProxy:
             raise
 
     async def _forward(self, chunk: bytes, sink: socket.socket) -> None:
-        part = chunk[: self._left]  # all of it, unless a cut is near
+        part = chunk[: self._left]  # all of it, unless a cut comes first
         last = bool(part) and len(part) == self._left
         if self._left is not None:
             self._left -= len(part)
@@ -138,7 +138,7 @@ class FaultProxy:
 
 @asynccontextmanager
 async def fault_proxy(host: str, port: int) -> AsyncGenerator[FaultProxy]:
-    """Yield a proxy before the server at `host`, an IPv4 address, and `port`; it ends with the block."""
+    """Yield a proxy to the server at `host` (an IPv4 address) and `port`, closed on leaving."""
     proxy = FaultProxy(host, port)
     try:
         yield proxy
@@ -161,7 +161,7 @@ def _abort(*ends: socket.socket) -> None:
 
 def _close(end: socket.socket) -> None:
     with suppress(OSError):  # nothing more to read, or never connected
-        for _ in range(1024):  # closing with something unread would send RST
+        for _ in range(1024):  # closing with unread bytes would send RST
             if not end.recv(_CHUNK):
                 break
     end.close()

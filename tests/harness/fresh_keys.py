@@ -1,4 +1,4 @@
-"""What schemathesis can't know: an Idempotency-Key stands for one body, so each request has a fresh one."""
+"""A schemathesis hook: every request gets a fresh Idempotency-Key, since a key stands for one body."""
 
 import uuid
 from typing import Any
@@ -11,7 +11,7 @@ _LONGEST = 255
 
 @schemathesis.hook
 def before_call(_: Any, case: Any, __: Any) -> None:
-    """Renew a valid key; an invalid one stays."""
+    """Replace a valid key; keep an invalid one."""
     for name, value in dict(case.headers or {}).items():
         if name.lower() == _HEADER and 1 <= len(str(value)) <= _LONGEST:
             case.headers[name] = uuid.uuid4().hex

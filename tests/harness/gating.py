@@ -18,13 +18,13 @@ POLICY = Policy(
 PAIRED = "not worse than the baseline"
 
 Drawn = list[tuple[int, tuple[bool, ...]]]
-"""Of each case, its intent and which of its runs pass."""
+"""For each case, its intent and the results of its runs."""
 
 THREE_RUNS = st.tuples(st.booleans(), st.booleans(), st.booleans())
 ALIKE = st.lists(st.tuples(st.integers(0, 5), THREE_RUNS), min_size=1, max_size=25)
 """Cases of a few intents."""
 APART = st.lists(THREE_RUNS, min_size=1, max_size=25).map(lambda runs: list(enumerate(runs)))
-"""Cases each of its own intent."""
+"""Cases with an intent each."""
 ONE_BAD_INTENT: Drawn = [(0, (False,) * 3)] * 10 + [(intent, (True,) * 3) for intent in range(1, 91)]
 
 
@@ -49,7 +49,7 @@ def baseline_of(results: Sequence[Result]) -> dict[str, Before]:
 
 
 def forty(failing: Sequence[int] = (), passes: tuple[bool, ...] = (False,) * 3) -> list[Result]:
-    """Forty cases, the even ones of billing; they pass all runs, but those that fail pass only these."""
+    """Forty cases, the even ones of billing; those in `failing` have these results, the others pass."""
     return results_of([(number, passes if number in failing else (True,) * 3) for number in range(40)])
 
 
@@ -60,7 +60,7 @@ def judged(
     dollars: float | None = 0.001,
     policy: Policy = POLICY,
 ) -> Verdict:
-    """The verdict, where no other is given against a baseline of the very same."""
+    """Return the verdict, compared with the same results unless a baseline is given."""
     return gate(results, baseline_of(results) if baseline is None else baseline, seconds, dollars, policy)
 
 

@@ -42,30 +42,30 @@ class Instruction:
     value: tuple[str, ...]
     flags: tuple[str, ...]
     is_list: bool
-    """Whether it is in the exec form: no shell stands before the command."""
+    """Whether it is in exec form, without a shell."""
 
     @property
     def pairs(self) -> dict[str, str]:
-        """The names and values of an ENV or LABEL."""
+        """Return the names and values of an ENV or LABEL."""
         return {name: value.strip('"') for name, value in zip(self.value[::2], self.value[1::2], strict=True)}
 
 
 def instructions(text: str) -> list[Instruction]:
-    """Return what BuildKit's own parser reads."""
+    """Return the instructions as BuildKit's own parser reads them."""
     return [Instruction(one.cmd, one.value, one.flags, one.json) for one in dockerfile.parse_string(text)]
 
 
 def context(folder: Path) -> set[str]:
-    """Return the files that a build of this folder may copy."""
+    """Return the files in the build context of this folder."""
     lines = (folder / ".dockerignore").read_text().splitlines()
     patterns = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
-    sent = exclude_paths(str(folder), patterns) - {"Dockerfile", ".dockerignore"}  # which no step may copy
+    sent = exclude_paths(str(folder), patterns) - {"Dockerfile", ".dockerignore"}  # files that no step may copy
     return {name for name in sent if not (folder / name).is_dir()}
 
 
 @dataclass
 class Image:
-    """A stage that is being built, and at the end the image."""
+    """A stage during the build, and finally the image."""
 
     root: Path
     environment: dict[str, str]
@@ -78,15 +78,15 @@ class Image:
     labels: dict[str, str] = field(default_factory=dict[str, str])
 
     def moved(self, text: str) -> str:
-        """Return a text with its absolute paths under the image's root."""
+        """Return a text with its absolute paths moved under the image's root."""
         return _ABSOLUTE.sub(f"{self.root}/", text)
 
     def expand(self, text: str, variables: Mapping[str, str]) -> str:
-        """Return a text with the values of its variables."""
+        """Return a text with variables expanded."""
         return re.sub(r"\$\{?(\w+)\}?", lambda found: variables.get(found[1], ""), text)
 
     def configure(self, instruction: Instruction) -> None:
-        """Take what says how the image runs; raises ValueError for what can't be executed here."""
+        """Apply an instruction that configures the image; raises ValueError for an unsupported one."""
         value = instruction.value
         match instruction.name:
             case "ENV":
@@ -108,13 +108,13 @@ class Image:
                 raise ValueError(f"{other} can't be executed here")
 
     def path(self, name: str) -> Path:
-        """Return where an image's file is."""
+        """Return the path of a file of the image on this machine."""
         return self.root / os.path.normpath(Path(self.workdir, name)).lstrip("/")
 
     def start(
         self, command: Sequence[str], variables: Mapping[str, str], output: Path, *, root: Sequence[str]
     ) -> subprocess.Popen[bytes]:
-        """Run a command in the image's file system, which can't be written; `root` begins a command as root."""
+        """Run a command on the image's read-only file system; `root` is a prefix that makes it root."""
         environment = [f"{name}={value}" for name, value in (self.environment | dict(variables)).items()]
         with output.open("wb") as file:
             return subprocess.Popen(
@@ -131,7 +131,7 @@ class Image:
 
 
 class Builder:
-    """Executes a Dockerfile in a directory; `images` are those that it names, as directories."""
+    """Executes a Dockerfile in a directory; `images` maps image names to directories."""
 
     def __init__(self, folder: Path, source: Path, images: Mapping[str, Path]) -> None:
         self._root = folder / "root"
@@ -148,7 +148,7 @@ class Builder:
         self._image: Image | None = None
 
     def build(self) -> Image:
-        """Execute every step, and return the image."""
+        """Execute every instruction and return the image."""
         for instruction in instructions((self._source / "Dockerfile").read_text()):
             if instruction.name == "ARG" and self._image is None:
                 name, _, value = instruction.value[0].partition("=")
@@ -220,7 +220,7 @@ class Builder:
 
 
 def _copy_tree(source: Path, target: Path, files: set[Path] | None) -> None:
-    """Copy a folder; of the context only what may be copied."""
+    """Copy a folder; from the build context, only files that may be copied."""
     if files is None:
         target.parent.mkdir(parents=True, exist_ok=True)
         subprocess.run(["cp", "-a", "-T", source, target], check=True)

@@ -1,4 +1,4 @@
-"""Prompt injections, and what a model that obeys them would say."""
+"""Prompt injections, and the replies of a model that obeys them."""
 
 import base64
 import codecs
@@ -47,11 +47,11 @@ FORMS: dict[str, Callable[[str], str]] = {
     "binary": lambda text: " ".join(f"{byte:08b}" for byte in text.encode()),
     "decimal": lambda text: ",".join(str(byte) for byte in text.encode()),
 }
-"""What a placeholder may name after its colon."""
+"""Transformations that a placeholder may name after its colon."""
 
 
 class _Leak(str):
-    """A text that takes the forms above in a template."""
+    """A text that supports these transformations in a template."""
 
     __slots__ = ()
 
@@ -61,17 +61,17 @@ class _Leak(str):
 
 @dataclass(frozen=True)
 class Injection:
-    """One attempt."""
+    """One injection attempt."""
 
     id: str
     kind: str
     text: str
-    """What the customer writes, or what hides in an article."""
+    """The customer's message, or a text hidden in an article."""
     reply: str
-    """What a model that obeys answers, as a template."""
+    """The template of an obedient model's answer."""
 
     def obeyed(self, *, system: str, canary: str, history: str) -> str:
-        """Return the reply of a model that obeys, given what stands in its prompt."""
+        """Return the reply of a model that obeys, given its prompt."""
         return self.reply.format(system=_Leak(system), canary=_Leak(canary), history=_Leak(history))
 
 

@@ -1,4 +1,4 @@
-"""A server that speaks as much of LangSmith's API as traces, feedback and experiments need, and keeps what it gets."""
+"""A fake LangSmith server with the API for traces, feedback and experiments, which records what it gets."""
 
 import asyncio
 import email
@@ -25,18 +25,18 @@ _DATASET = {"created_at": _TIME, "modified_at": _TIME, "tenant_id": PROJECT, "ex
 
 
 class LangSmith:
-    """What was sent, by run id; `fault` is the status of every answer from then on, `frozen` leaves them all open."""
+    """The recorded runs by id; `fault` is a status for all further responses, and `frozen` never responds."""
 
     def __init__(self, *, multipart: bool) -> None:
         self.url = ""
         self.runs: dict[str, dict[str, Any]] = {}
         self.feedback: dict[str, dict[str, Any]] = {}
         self.datasets: dict[str, dict[str, Any]] = {}
-        """By their names."""
+        """By name."""
         self.examples: dict[str, dict[str, Any]] = {}
         self.experiments: dict[str, dict[str, Any]] = {}
         self.received = ""
-        """All bodies, as they came."""
+        """All request bodies, concatenated."""
         self.keys: set[str] = set()
         self.posts = 0
         self.fault: int | None = None
@@ -46,12 +46,12 @@ class LangSmith:
 
     @property
     def roots(self) -> list[dict[str, Any]]:
-        """The runs that have no parent, in the order of their start."""
+        """Return the runs without a parent, by start time."""
         found = [run for run in self.runs.values() if not run.get("parent_run_id")]
         return sorted(found, key=lambda run: run["dotted_order"])
 
     def children(self, run: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
-        """A run's children, by their names, in the order of their start."""
+        """Return the children of a run, by start time."""
         found: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
         for child in sorted(self.runs.values(), key=lambda one: one["dotted_order"]):
             if child.get("parent_run_id") == run["id"]:
@@ -59,7 +59,7 @@ class LangSmith:
         return found
 
     async def until(self, count: int) -> list[dict[str, Any]]:
-        """Wait for that many traces."""
+        """Wait until there are this many traces."""
         async with asyncio.timeout(10):
             while len(self.roots) < count:
                 await asyncio.sleep(0.02)
@@ -182,7 +182,7 @@ def _parts(kind: str, body: bytes) -> Iterator[tuple[str, bytes]]:
 
 @asynccontextmanager
 async def langsmith_server(*, multipart: bool = True) -> AsyncGenerator[LangSmith]:
-    """Serve a LangSmith."""
+    """Serve a fake LangSmith."""
     server = LangSmith(multipart=multipart)
     async with serving(server.app(), lifespan=False) as url:
         server.url = url
@@ -196,7 +196,7 @@ async def langsmith_server(*, multipart: bool = True) -> AsyncGenerator[LangSmit
 async def traced(
     serve: Callable[..., AbstractAsyncContextManager[str]], *, multipart: bool = True, **variables: Any
 ) -> AsyncGenerator[tuple[httpx.AsyncClient, LangSmith]]:
-    """Yield a client of a service that is traced, and where its traces go."""
+    """Yield a client of a service with tracing, and the server that gets its traces."""
     async with langsmith_server(multipart=multipart) as langsmith:
         settings = {
             "LANGSMITH_TRACING": "true",

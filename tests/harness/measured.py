@@ -1,11 +1,11 @@
-"""What a service says at /metrics."""
+"""The metrics of a service."""
 
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
 
 async def measured(client: httpx.AsyncClient, name: str, /, **labels: str) -> float:
-    """Return the sum of a metric's samples that have these labels; a process counts for all its applications."""
+    """Return the sum of a metric's samples with these labels; a process sums over all its applications."""
     answer = await client.get("/metrics")
     assert answer.status_code == 200, answer.text
     return sum(

@@ -1,4 +1,4 @@
-"""A Modal that deploys nothing: it answers `modal deploy` as Modal's servers would, and keeps what it was asked."""
+"""A fake Modal server: it answers `modal deploy` without deploying, and records its requests."""
 
 import asyncio
 import os
@@ -26,14 +26,14 @@ _IDS = {
 
 
 class Modal:
-    """What was asked of Modal, by the name of the call."""
+    """The requests to the fake Modal, by RPC name."""
 
     def __init__(self, url: str) -> None:
         self.url = url
         self.asked: dict[str, list[Any]] = {}
 
     def __mapping__(self) -> dict[str, Handler]:
-        """Serve every call that Modal has."""
+        """Serve every RPC of Modal's API."""
         service = api_pb2.DESCRIPTOR.services_by_name["ModalClient"]
         cardinality = {(False, False): Cardinality.UNARY_UNARY, (False, True): Cardinality.UNARY_STREAM}
         return {
@@ -67,7 +67,7 @@ class Modal:
         return answer
 
     async def deploy(self, file: Path) -> tuple[int, str]:
-        """Run `modal deploy`; return how it ended and what it said."""
+        """Run `modal deploy`; return its exit status and its output."""
         environment = {
             **os.environ,
             "MODAL_SERVER_URL": self.url,
@@ -92,7 +92,7 @@ class Modal:
 
 @asynccontextmanager
 async def fake_modal() -> AsyncGenerator[Modal]:
-    """Run one on a free port."""
+    """Run a fake Modal on a free port."""
     port = free_port()
     modal = Modal(f"http://127.0.0.1:{port}")
     server = Server([modal])

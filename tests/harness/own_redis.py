@@ -1,4 +1,4 @@
-"""A Redis of a test's own, to freeze, kill and start again."""
+"""A Redis for one test, which can be frozen, killed and restarted."""
 
 import signal
 import subprocess
@@ -15,7 +15,7 @@ from local.process import free_port
 
 
 class OwnRedis:
-    """A server on one port, which stays the same when it is started again."""
+    """A redis-server on a fixed port."""
 
     def __init__(self, directory: Path) -> None:
         port = free_port()
@@ -24,7 +24,7 @@ class OwnRedis:
         self.start()
 
     def start(self) -> None:
-        """Start it, empty, and wait until it answers."""
+        """Start an empty Redis, and wait until it answers."""
         self._process = subprocess.Popen(self._command, stdout=subprocess.DEVNULL)
         with Redis.from_url(self.url, socket_timeout=1) as client:
             deadline = time.monotonic() + 20
@@ -33,16 +33,16 @@ class OwnRedis:
                 time.sleep(0.05)
 
     def kill(self) -> None:
-        """Kill it at once, with all its data."""
+        """Kill Redis with all its data."""
         self._process.kill()
         self._process.wait()
 
     def freeze(self) -> None:
-        """Let it accept connections, and answer nothing."""
+        """Accept connections without answering."""
         self._process.send_signal(signal.SIGSTOP)
 
     def thaw(self) -> None:
-        """Let it answer again."""
+        """Continue after a freeze."""
         self._process.send_signal(signal.SIGCONT)
 
 

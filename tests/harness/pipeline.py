@@ -1,4 +1,4 @@
-"""What the pipeline's scripts are given: an image, the commit that it was built of, and the target's names."""
+"""Inputs for the pipeline's scripts: an image, the commit that it was built from, and the target's names."""
 
 CLOUDS = ["cloud-run", "ecs", "kubernetes"]
 TARGETS = [*CLOUDS, "pull"]

@@ -1,10 +1,10 @@
-"""Mistakes that tests plant, to see that they are found."""
+"""Planted mistakes that a check has to find."""
 
 from pathlib import Path
 
 
 def plant(text: str, right: str, wrong: str) -> str:
-    """Return a text with a mistake where it is first right."""
+    """Return a text with its first correct part replaced by a mistake."""
     assert right in text
     return text.replace(right, wrong, 1)
 

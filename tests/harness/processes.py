@@ -1,4 +1,4 @@
-"""What the tests ask about processes."""
+"""Helpers for processes."""
 
 import time
 
@@ -6,13 +6,13 @@ import psutil
 
 
 def family(keeper: int) -> list[psutil.Process]:
-    """Return a keeper and what it keeps."""
+    """Return a keeper process and its children."""
     process = psutil.Process(keeper)
     return [process, *process.children(recursive=True)]
 
 
 def assert_gone(processes: list[psutil.Process]) -> None:
-    """Wait for the end of all these processes; a zombie has ended."""
+    """Wait until all these processes have ended; a zombie counts as ended."""
     deadline = time.monotonic() + 10
     while alive := [process for process in processes if _runs(process)]:
         assert time.monotonic() < deadline, alive

@@ -1,4 +1,4 @@
-"""What a test needs of the machine; a laptop may do without it, CI may not."""
+"""Programs that tests need; without one a test is skipped on a laptop and fails in CI."""
 
 import os
 import shutil
@@ -12,14 +12,14 @@ import yaml
 
 
 def give_up(missing: str, *, unless: str = "CI") -> NoReturn:
-    """Skip the test, or fail it where this variable is true: in CI, or on those of its machines that have all of it."""
+    """Skip the test, or fail it if this variable is "true", as on CI machines that have every program."""
     if os.environ.get(unless) == "true":
         pytest.fail(missing)
     pytest.skip(missing)
 
 
 def program(name: str, *, package: str | None = None) -> str:
-    """Return where a program is that comes with one of Debian's packages."""
+    """Return the path of a program from one of Debian's packages."""
     found = shutil.which(name)
     if found is None:
         give_up(f"{name} is not installed: apt-get install {package or name}")
@@ -27,18 +27,18 @@ def program(name: str, *, package: str | None = None) -> str:
 
 
 def installed(name: str) -> Path:
-    """Return where one of the tools is that are installed with the tests."""
+    """Return the path of a tool that is installed with the tests."""
     return Path(sys.executable).with_name(name)
 
 
 def tool(name: str, *arguments: str | Path, seconds: float = 60) -> subprocess.CompletedProcess[str]:
-    """Run one of the tools that are installed with the tests."""
+    """Run a tool that is installed with the tests."""
     command = [installed(name), *arguments]
     return subprocess.run(command, capture_output=True, text=True, timeout=seconds, check=False)
 
 
 def kustomize(folder: Path) -> list[dict[str, Any]]:
-    """Render an overlay with kubectl's own kustomize."""
+    """Render an overlay with kubectl's built-in kustomize."""
     rendered = tool("kubectl", "kustomize", folder)
     assert rendered.returncode == 0, rendered.stderr
     assert not rendered.stderr, "what is deprecated is said there"
@@ -46,7 +46,7 @@ def kustomize(folder: Path) -> list[dict[str, Any]]:
 
 
 def as_root() -> list[str]:
-    """Return what begins a command as root; without it nothing can be mounted."""
+    """Return the prefix that runs a command as root, which mounting needs."""
     begin = [] if os.geteuid() == 0 else ["sudo", "-n"]
     try:
         subprocess.run([*begin, "unshare", "--mount", "--pid", "--fork", "true"], capture_output=True, check=True)

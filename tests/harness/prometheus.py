@@ -1,4 +1,4 @@
-"""Prometheus itself, from Debian's package `prometheus`, on what `deploy/` gives it."""
+"""Prometheus, from Debian's package `prometheus`, with the files in `deploy/`."""
 
 import asyncio
 import subprocess
@@ -15,7 +15,7 @@ from local.process import free_port
 
 
 def promtool(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    """Run promtool to its end."""
+    """Run promtool and return its result."""
     return subprocess.run(
         [program("promtool", package="prometheus"), *arguments], capture_output=True, text=True, timeout=30, check=False
     )
@@ -23,7 +23,7 @@ def promtool(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
 
 @asynccontextmanager
 async def prometheus(folder: Path, target: str) -> AsyncGenerator[httpx.AsyncClient]:
-    """Run a server on the configuration in a folder, scraping one target every second; yield a client of its API."""
+    """Run a server with the configuration in a folder, scraping one target every second; yield an API client."""
     file = folder / "prometheus.yml"
     configuration: dict[str, Any] = yaml.safe_load(file.read_text())
     configuration["global"] |= {"scrape_interval": "1s", "evaluation_interval": "1s"}

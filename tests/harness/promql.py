@@ -1,4 +1,4 @@
-"""What PromQL expressions name; their grammar is for Prometheus to judge."""
+"""The names in PromQL expressions; Prometheus itself checks the grammar."""
 
 import re
 
@@ -11,7 +11,7 @@ _NAMES = re.compile(r"(?<![\w.])([A-Za-z_:][\w:]*)(?!\w)(?!\s*\()")
 
 
 def metrics(expression: str) -> set[str]:
-    """Return the metrics that an expression names."""
+    """Return the metric names in an expression."""
     bare = _STRINGS.sub("", expression)
     for part in (_DURATIONS, _SELECTORS, _GROUPS):
         bare = part.sub(" ", bare)

@@ -1,3 +1,3 @@
-"""The address that redaction keeps, since it is the company's own."""
+"""The company's own address, which redaction keeps."""
 
 KEPT = "help@company.example"

@@ -1,4 +1,4 @@
-"""The service in a process of its own, as an operator runs it."""
+"""The service in its own process, as an operator runs it."""
 
 import asyncio
 import os
@@ -26,7 +26,7 @@ async def replica(
     command: Sequence[str] = _SERVE,
     **variables: str,
 ) -> AsyncGenerator[tuple[subprocess.Popen[bytes], str]]:
-    """Run the service in a process of its own."""
+    """Run the service in its own process."""
     port = free_port()
     environment = {
         **os.environ,

@@ -1,4 +1,4 @@
-"""An evaluation of five small cases, by the real evaluators and the real gate."""
+"""An evaluation of five small cases with the real evaluators and the real gate."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -69,7 +69,7 @@ def evaluation(
     models: str = "gpt-a, gpt-b",
     **policy: Any,
 ) -> Evaluation:
-    """What these outcomes come to, by the real evaluators and the real gate."""
+    """Return the evaluation of these outcomes by the real evaluators and the real gate."""
     rules = Policy.model_validate({"floor": 0, "alpha": 0.04, "p95_seconds": 15, "dollars": 0.02, **policy})
     repeats = len(next(iter(outcomes.values())))
     compared = None if before is None else Comparison("gpt-a, gpt-b", before)
@@ -85,6 +85,6 @@ def evaluation(
 
 
 def repeated(*answers: str) -> Evaluation:
-    """One case, asked several times."""
+    """Return the evaluation of one case with several runs."""
     runs = [outcome("refund", answer, repeat) for repeat, answer in enumerate(answers)]
     return evaluation(Dataset({"billing": [case("refund")]}), {"refund": runs}, {"refund": PASSED})

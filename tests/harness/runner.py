@@ -1,4 +1,4 @@
-"""A machine of GitHub's, where workflows' scripts run with programs of a test's."""
+"""A GitHub runner for the workflows' scripts, with fake programs."""
 
 import json
 import os
@@ -13,7 +13,7 @@ SCRIPTS = Path(".github/scripts")
 
 
 class Runner:
-    """A machine of GitHub's: runs the scripts with programs of the test's first on the path."""
+    """Runs the scripts with the test's own programs first on the path."""
 
     def __init__(self, folder: Path) -> None:
         self.programs = folder / "bin"
@@ -26,20 +26,20 @@ class Runner:
         self.work.mkdir()
 
     def recorder(self, name: str, code: str = "") -> None:
-        """Install a program that writes down its arguments, and then does what the Python in `code` says."""
+        """Install a program that records its arguments and then runs the Python in `code`."""
         opened = f"with Path({str(self.calls_file)!r}).open('a') as log:\n"
         self.program(name, f"{opened}    print(json.dumps([{name!r}, *given]), file=log)\n{code}")
 
     def calls(self) -> list[list[Any]]:
-        """Return the programs that were recorded, each with its arguments."""
+        """Return the recorded calls, each with its arguments."""
         return [json.loads(line) for line in self.calls_file.read_text().splitlines()]
 
     def outputs(self) -> dict[str, str]:
-        """Return what the step put out."""
+        """Return the outputs of the step."""
         return dict(line.split("=", 1) for line in self.output.read_text().splitlines())
 
     def program(self, name: str, code: str) -> None:
-        """Install a program: the Python in `code`, which has its arguments in `given`."""
+        """Install a program that runs the Python in `code`, with its arguments in `given`."""
         file = self.programs / name
         file.write_text(
             f"#!{sys.executable}\nimport json, os, sys\nfrom pathlib import Path\ngiven = sys.argv[1:]\n{code}"
@@ -47,7 +47,7 @@ class Runner:
         file.chmod(0o755)
 
     def run(self, script: str, *arguments: str | Path, **variables: str) -> subprocess.CompletedProcess[str]:
-        """Run a script to its end."""
+        """Run a script and return its result."""
         environment = {
             "PATH": f"{self.programs}:{os.environ['PATH']}",
             "TMPDIR": str(self.work),

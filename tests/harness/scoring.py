@@ -1,4 +1,4 @@
-"""One case and one answer, for an evaluator to score."""
+"""A case and an answer for an evaluator to score."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ def case(**fields: Any) -> Case:
 
 
 def outcome(answer: str = "", *found: str, **fields: Any) -> Outcome:
-    """An answer that rests on articles, each with its name for a text."""
+    """An answer from these articles, each of which has its name as its text."""
     return Outcome(case="one", repeat=0, answer=answer, passages={name: name for name in found}, **fields)
 
 

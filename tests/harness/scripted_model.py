@@ -1,4 +1,4 @@
-"""A server that speaks OpenAI's protocol and says what a test tells it to, rightly or wrongly."""
+"""A server with OpenAI's API whose replies, good or bad, a test scripts."""
 
 import asyncio
 import base64
@@ -22,7 +22,7 @@ Kind = Literal["classify", "answer", "judge", "embeddings", "other"]
 
 @dataclass
 class Call:
-    """A request that the server got."""
+    """A request to the server."""
 
     kind: Kind
     body: dict[str, Any]
@@ -30,16 +30,16 @@ class Call:
     began: float
     ended: float | None = None
     cut: float | None = None
-    """When the client hung up before it had the whole reply."""
+    """When the client disconnected before the end of the reply."""
 
     @property
     def prompt(self) -> list[tuple[str, str]]:
-        """Roles and texts."""
+        """Return the roles and texts of the messages."""
         return [(message["role"], message["content"]) for message in self.body["messages"]]
 
     @property
     def system(self) -> str:
-        """The system prompt."""
+        """Return the system prompt."""
         return self.prompt[0][1]
 
 
@@ -47,7 +47,7 @@ Reply = Callable[[Call, Send], Awaitable[None]]
 
 
 class ScriptedModel:
-    """Says "billing" and "Hello, world." unless told otherwise; embeddings are hashed words."""
+    """By default answers "billing" and "Hello, world."; embeddings are hashed words."""
 
     def __init__(self) -> None:
         self.url = ""
@@ -61,15 +61,15 @@ class ScriptedModel:
         }
 
     def script(self, kind: Kind, *replies: Reply) -> None:
-        """Give the replies to the next calls of a kind; the last one is repeated."""
+        """Set the replies to the next calls of a kind; the last one repeats."""
         self._scripts[kind] = deque(replies)
 
     def of(self, kind: Kind) -> list[Call]:
-        """The calls of a kind so far."""
+        """Return the calls of a kind so far."""
         return [call for call in self.calls if call.kind == kind]
 
     def forget(self) -> None:
-        """Drop the calls so far."""
+        """Forget the calls so far."""
         self.calls.clear()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -99,7 +99,7 @@ class ScriptedModel:
 
 
 class _Cut(Exception):
-    """Closes the connection without an end of the body."""
+    """Closes the connection before the end of the body."""
 
 
 @asynccontextmanager
@@ -112,7 +112,7 @@ async def scripted_model() -> AsyncGenerator[ScriptedModel]:
 
 
 def label(word: str, *, used: int = 50) -> Reply:
-    """A whole reply."""
+    """A complete reply."""
     usage = {"prompt_tokens": used - 1, "completion_tokens": 1, "total_tokens": used}
     message = {"role": "assistant", "content": word}
     choice = {"index": 0, "message": message, "finish_reason": "stop"}
@@ -128,7 +128,7 @@ def tokens(
     finish: str = "stop",
     then: Reply | None = None,
 ) -> Reply:
-    """A streamed reply, with usage; `then` may spoil its end."""
+    """A streamed reply with usage; `then` may break its end."""
     pieces = list(pieces)
 
     async def reply(call: Call, send: Send) -> None:
@@ -151,7 +151,7 @@ def tokens(
 
 
 class Primary:
-    """Says the name of whichever model is asked; the primary fails while it is down."""
+    """Answers with the requested model's name; the primary model fails while it is down."""
 
     def __init__(self) -> None:
         self.down = True
@@ -163,7 +163,7 @@ class Primary:
 
 
 def stream_of(pieces: list[str], usages: list[Any]) -> Reply:
-    """A streamed reply with a total of tokens beside each piece, as some servers count."""
+    """A streamed reply with a running total of tokens in each chunk, as some servers send."""
 
     async def reply(_: Call, send: Send) -> None:
         await _start(send, 200, "text/event-stream")
@@ -187,7 +187,7 @@ def status(code: int, headers: dict[str, str] | None = None, error: str = "sk-se
 
 
 def body(content: str, kind: str, code: int = 200, headers: dict[str, str] | None = None) -> Reply:
-    """Any whole body."""
+    """A reply with any body."""
 
     async def reply(_: Call, send: Send) -> None:
         await _start(send, code, kind, headers)
@@ -201,29 +201,29 @@ html = body("<html><body>Bad gateway</body></html>", "text/html")
 
 async def cut(_: Call, send: Send) -> None:
     """Close the connection."""
-    await asyncio.sleep(0.05)  # so that what was sent arrives
+    await asyncio.sleep(0.05)  # so that the bytes sent so far arrive
     raise _Cut
 
 
 async def stall(_: Call, send: Send) -> None:
-    """Say nothing (more) for as long as a test may last."""
+    """Send nothing (more) for as long as a test may last."""
     await asyncio.sleep(30)
 
 
 async def broken_chunk(_: Call, send: Send) -> None:
-    """Send a chunk that is no JSON."""
+    """Send a chunk that is not JSON."""
     await _event(send, '{"choices": [{"delta"')
 
 
 async def broken_usage(_: Call, send: Send) -> None:
-    """End the answer, then count its tokens in halves."""
+    """End the answer with a token count that is no integer."""
     await _event(send, _chunk({}, finish="stop"))
     usage: Any = {"prompt_tokens": 1, "completion_tokens": 2.5, "total_tokens": 3.5}
     await _event(send, json.dumps(_completion("chat.completion.chunk", [], usage)))
 
 
 def after(seconds: float, reply: Reply) -> Reply:
-    """Reply later."""
+    """Reply after a delay."""
 
     async def later(call: Call, send: Send) -> None:
         await asyncio.sleep(seconds)
@@ -233,7 +233,7 @@ def after(seconds: float, reply: Reply) -> Reply:
 
 
 def embedded(dimensions: int) -> Reply:
-    """Vectors of hashed words, as base64 if asked for."""
+    """Vectors of hashed words, as base64 on request."""
 
     async def reply(call: Call, send: Send) -> None:
         texts: list[str] = call.body["input"]

@@ -17,7 +17,7 @@ class _Server(uvicorn.Server):
         yield  # pytest keeps its own handlers
 
     async def main_loop(self) -> None:
-        while not self.should_exit:  # uvicorn's own looks ten times a second, which adds up over a suite
+        while not self.should_exit:  # uvicorn polls ten times a second, which adds up over a test suite
             await asyncio.sleep(0.01)
 
 
@@ -35,7 +35,7 @@ async def serving(app: Any, *, lifespan: bool = True) -> AsyncGenerator[str]:
     server = _Server(config)
 
     async def serve() -> None:
-        with suppress(SystemExit):  # uvicorn's word for a failed start
+        with suppress(SystemExit):  # set by uvicorn after a failed start
             await server.serve(sockets=[listener])
 
     task = asyncio.create_task(serve())
@@ -48,7 +48,7 @@ async def serving(app: Any, *, lifespan: bool = True) -> AsyncGenerator[str]:
     finally:
         server.should_exit = True
         await task
-        for connection in server.server_state.connections:  # those that did not end in time
+        for connection in server.server_state.connections:  # tasks that did not end in time
             connection.transport.abort()
         await asyncio.sleep(0)
         listener.close()

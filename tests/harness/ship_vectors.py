@@ -26,20 +26,20 @@ KEY = "of-a-model-that-notes-what-it-embeds"
 
 
 class Noting(Vectors):
-    """Vectors that note what they are asked for."""
+    """Vectors that record the texts that are embedded."""
 
     def __init__(self) -> None:
         super().__init__()
         self.asked: set[tuple[str, Kind]] = set()
 
     async def of(self, texts: Sequence[str], kind: Kind) -> npt.NDArray[np.float32]:
-        """Note them, and return their vectors."""
+        """Record the texts and return their vectors."""
         self.asked.update((text, kind) for text in texts)
         return await super().of(texts, kind)
 
 
 def of_articles() -> Iterator[tuple[str, Kind]]:
-    """Yield each article as it is indexed, and its sentences as answers embed them."""
+    """Yield each article as the index embeds it, and its sentences as answers embed them."""
     for article in load_library(Path("knowledge")).articles:
         text = meaning(article)
         yield text, "passage"
@@ -49,7 +49,7 @@ def of_articles() -> Iterator[tuple[str, Kind]]:
 
 
 async def of_an_evaluation() -> set[tuple[str, Kind]]:
-    """Return what a start and all cases embed."""
+    """Return every text that a start and an evaluation embed."""
     noting = Noting()
     with tempfile.TemporaryDirectory() as folder:
         async with serving(create_server(noting, KEY)) as url:
@@ -62,7 +62,7 @@ async def of_an_evaluation() -> set[tuple[str, Kind]]:
 
 
 def ship(texts: Iterable[tuple[str, Kind]], file: Path) -> tuple[int, int]:
-    """Rewrite `file` with the vectors of exactly these texts; return how many it had, and how many not."""
+    """Rewrite `file` with exactly these texts' vectors; return how many it had, and how many are new."""
     wanted: dict[Name, tuple[str, Kind]] = {name_of(text, kind): (text, kind) for text, kind in texts}
     known = load(file)
     vectors = Vectors(file)

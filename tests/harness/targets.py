@@ -18,7 +18,7 @@ OVERLAYS = ("staging", "production")
 PORT = 8000
 
 LONGEST = 2 * cast("float", ServiceSettings.model_fields["answer_timeout"].default)
-"""Seconds of the longest request: a session that is waited for, and the turn."""
+"""Seconds of the longest request: waiting for the session, and the turn itself."""
 
 PLACEHOLDERS = {
     "IMAGE": "registry.example/support-agent@sha256:" + 64 * "0",
@@ -38,13 +38,13 @@ PLACEHOLDERS = {
     "TASK_SECURITY_GROUP": "sg-0",
     "BALANCER_SECURITY_GROUP": "sg-1",
 }
-"""What whoever deploys fills in; docs/deploy/ names each."""
+"""Values for the placeholders, which docs/deploy.md explains."""
 
 Json = dict[str, Any]
 
 
 def filled_in(file: str) -> str:
-    """Return a file as `envsubst` would hand it on."""
+    """Return a file with its placeholders replaced, as by `envsubst`."""
     return Template((DEPLOY / file).read_text()).substitute(PLACEHOLDERS)
 
 
@@ -54,7 +54,7 @@ def overlay(name: str) -> list[Json]:
 
 
 def one(name: str, kind: str) -> Json:
-    """Return the one object of a kind."""
+    """Return the only object of a kind in an overlay."""
     [found] = [thing for thing in overlay(name) if thing["kind"] == kind]
     return found
 
@@ -88,5 +88,5 @@ def page(platform: str) -> str:
 
 
 def blocks(text: str) -> list[tuple[str, str]]:
-    """Return the code of a page with its languages; commands have none."""
+    """Return language and text of each code block; shell commands have no language."""
     return re.findall(r"^```(\w*)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)

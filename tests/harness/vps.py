@@ -1,4 +1,4 @@
-"""A machine of one's own: a checkout, its scripts, and a `docker` that has this machine do the work."""
+"""A virtual machine for deploy/vps: a checkout, its scripts, and a fake `docker`."""
 
 import json
 import os
@@ -19,7 +19,7 @@ TAG = "ghcr.io/example/support-agent:stable"
 
 
 class Machine:
-    """A checkout with `.env`, and a `docker`."""
+    """A checkout with `.env`, and a fake `docker`."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -37,24 +37,24 @@ class Machine:
         self.tell()
 
     def program(self, name: str, text: str) -> None:
-        """Put a program on the path."""
+        """Install a program on the path."""
         (self.programs / name).write_text(text)
         (self.programs / name).chmod(0o755)
 
     def replicas_run(self, name: str) -> None:
-        """Have both replicas run the old image, under this name."""
+        """Let both replicas run the old image under this name."""
         replicas = {replica: {"name": name, "image": OLD} for replica in ("api-1", "api-2")}
         (self.folder / "state.json").write_text(json.dumps({"images": {name: OLD}, "replicas": replicas}))
         self.set(AGENT_IMAGE=name)
 
     def set(self, **settings: str) -> None:
-        """Write settings into `.env`, in place of what it has of that name."""
+        """Replace settings in `.env`."""
         kept = (line for line in (self.root / ".env").read_text().splitlines() if line.split("=")[0] not in settings)
         lines = [*kept, *(f"{name}={value}" for name, value in settings.items())]
         (self.root / ".env").write_text("\n".join(lines) + "\n")
 
     def tell(self, *unhealthy: str, not_ready: Sequence[str] = (), killed_at: str = "") -> None:
-        """Say which images, or "IMAGE REPLICA", are broken, and at the start of which replica the script is killed."""
+        """Set which images, or "IMAGE REPLICA", are broken, and at which replica's start the script is killed."""
         redis = find_redis()
         told = {
             "registry": {TAG: NEW},
@@ -81,11 +81,11 @@ class Machine:
         return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
 
     def asked(self) -> list[str]:
-        """Return what `docker` was asked."""
+        """Return the recorded calls of `docker`."""
         return (self.folder / "asked").read_text().splitlines()
 
     def image(self) -> str:
-        """Return what `.env` says that runs."""
+        """Return the image in `.env`."""
         return (self.root / ".env").read_text().split("AGENT_IMAGE=")[1].split("\n")[0]
 
     def runs(self) -> list[str]:

@@ -1,4 +1,4 @@
-"""GitHub's workflows, as tests read them."""
+"""The parsed workflows of GitHub."""
 
 from collections.abc import Generator
 from pathlib import Path

@@ -44,14 +44,14 @@ FARGATE = {
     "2048": range(4096, 16385, 1024),
     "4096": range(8192, 30721, 1024),
 }
-"""Megabytes that there are with each CPU; AWS: "Amazon ECS task definition parameters for Fargate"."""
+"""Memory sizes in MB for each CPU size; AWS: "Amazon ECS task definition parameters for Fargate"."""
 
 
 def fargate(parts: dict[str, Any]) -> bool:
-    """Return whether a task has a size and a processor that Fargate and the image have."""
+    """Return whether Fargate has the task's size, and the image its processor."""
     task = parts["task-definition.json"]
     return int(task["memory"]) in FARGATE.get(task["cpu"], ()) and task["runtimePlatform"] == {
-        "cpuArchitecture": "X86_64",  # GitHub's machines build it
+        "cpuArchitecture": "X86_64",  # the platform of GitHub's runners, which build the image
         "operatingSystemFamily": "LINUX",
     }
 
@@ -208,7 +208,7 @@ FITS = "Fargate has what it asks for"
 CALLED = "docs and scripts call it by its names"
 OUTSIDE = "the balancer alone is reached from outside"
 
-# A file, what is right there, what would be wrong, and the rule that it would break
+# A file, a correct text in it, a mistake to replace it, and the rule that breaks
 MISTAKES = [
     (TASK, '"environment": [', '"environment": [{ "name": "OPENAI_API_KEY", "value": "sk-1" }, ', NO_KEY),
     (TASK, '"environment": [', '"environment": [{ "name": "SUPPORT_ALLOW_ANONYMOUS", "value": "1" }, ', NO_STRANGERS),

@@ -1,4 +1,4 @@
-"""What the policies of all platforms share: the committed files, the common rules, and what reads them."""
+"""Shared parts of the policies: the committed files, the common rules, and helpers."""
 
 import re
 from collections.abc import Callable, Iterable
@@ -8,13 +8,13 @@ from typing import Any
 from conftest import REPOSITORY
 
 Files = dict[str, str]
-"""The text of each description, by its path."""
+"""The text of each deployment file, by path."""
 
 Rules = dict[str, bool]
 """Whether each rule is kept."""
 
 Judge = Callable[[Files], Rules]
-"""Says which rules the descriptions of one platform keep."""
+"""Returns whether the files of one platform keep its rules."""
 
 DOCS = "docs/deploy"
 COMPOSE = "docker-compose.yml"
@@ -44,7 +44,7 @@ def committed() -> Files:
 
 
 def at(thing: Any, way: str) -> Any:
-    """Return what is there, by names and numbers with blanks between them; None where nothing is."""
+    """Return the value at a path of names and numbers separated by spaces, or None."""
     for step in way.split():
         try:
             thing = thing[int(step) if isinstance(thing, list) else step]
@@ -65,13 +65,13 @@ ENOUGH = "it has the memory that it takes"
 BUILT = "it is built by the Dockerfile that there is"
 GROWS = "there is room for more of them"
 MEMORY = 512
-"""Megabytes that an instance takes at least."""
+"""Least memory of an instance, in MB."""
 
 KEY = re.compile(r"KEY|PASSWORD(?!_+FILE)|SECRET|TOKEN|(REDIS|DATABASE)_URL")
 
 
 def variables(given: Iterable[tuple[str, Any]]) -> Rules:
-    """What is true of every environment; a value that is filled in later is none."""
+    """Rules for every environment; a value to be filled in later does not count."""
     written = [(name, str(value)) for name, value in given if value is not None and not str(value).startswith("${")]
     return {
         NO_KEY: not [name for name, _ in written if KEY.search(name)],
@@ -80,23 +80,23 @@ def variables(given: Iterable[tuple[str, Any]]) -> Rules:
 
 
 def megabytes(size: Any) -> int:
-    """Return how much 1Gi, 512M or 384mb is."""
+    """Return a size such as 1Gi, 512M or 384mb in MB."""
     found = re.fullmatch(r"(\d+)([gm])i?b?", str(size).lower())
     return int(found[1]) * (1024 if found[2] == "g" else 1) if found else 0
 
 
 def port(files: Files) -> int:
-    """Return where the image's command listens."""
+    """Return the port of the image's command."""
     return int(re.findall(r'^CMD .*"--port", "(\d+)"', files["Dockerfile"], re.MULTILINE)[0])
 
 
 def probed(container: Any, where: str | int) -> Rules:
-    """What is true of a container that is asked by probes."""
+    """Rules for a container with probes."""
     start, lives = container["startupProbe"], container["livenessProbe"]
     probes = [value for name, value in container.items() if name.endswith("Probe")]
     return {
         LISTENS: {probe["httpGet"]["port"] for probe in probes} == {where},
-        STARTS: 60 <= start["periodSeconds"] * start["failureThreshold"] <= 240,  # which is Cloud Run's limit
+        STARTS: 60 <= start["periodSeconds"] * start["failureThreshold"] <= 240,  # Cloud Run's limit
         PATIENT: lives["timeoutSeconds"] >= 2
         and lives["failureThreshold"] >= 2
         and lives["periodSeconds"] * lives["failureThreshold"] >= 20,

@@ -50,7 +50,7 @@ def rendered(overlay: str, *texts: tuple[str, str]) -> dict[str, Any]:
 
 
 def reaches(policy: Any, address: str, port: int, protocol: str = "TCP") -> bool:
-    """Return whether a NetworkPolicy lets pods send to an address that is no pod's."""
+    """Return whether a NetworkPolicy allows egress to an address outside the cluster."""
     where = ip_address(address)
     return any(
         where in ip_network(block["cidr"]) and not any(where in ip_network(one) for one in block.get("except", []))
@@ -148,7 +148,7 @@ CERTIFICATE = "the ingress gets its certificate"
 HANDS_ON = "the adapter hands on what each pod says"
 TIGHT = "timeoutSeconds: 1\n            failureThreshold: 3"
 
-# A file, what is right there, what would be wrong, and the rule that it would break
+# A file, a correct text in it, a mistake to replace it, and the rule that breaks
 MISTAKES = [
     (MAP, "production", "production\n      - OPENAI_API_KEY=sk-1", NO_KEY),
     (MAP, "production", "production\n      - SUPPORT_ALLOW_ANONYMOUS=true", NO_STRANGERS),

@@ -72,7 +72,7 @@ def image(files: Files) -> Rules:
     }
 
 
-# One machine
+# Compose and Caddy
 
 RIGHTS = {"privileged", "user", "pid", "ipc", "uts", "userns_mode", "devices", "group_add", "volumes_from"}
 IMAGES = {"caddy": "caddy:2", "redis": "redis:8", "postgres": "pgvector/pgvector:pg17", "secrets": "redis:8"}
@@ -80,13 +80,13 @@ PING = 'REDISCLI_AUTH="$$(cat /run/secrets/password)" redis-cli ping | grep -q P
 
 
 def mounts(services: dict[str, Any], kind: str) -> list[tuple[str, str, str]]:
-    """Return a service, what it mounts and where, of all that is mounted of a kind."""
+    """Return service, source and target of every mount whose source matches `kind`."""
     every = [(name, *volume.split(":")[:2]) for name in services for volume in services[name].get("volumes", [])]
     return [(name, what, where) for name, what, where in every if re.match(kind, what)]
 
 
 def reached(file: Any, replicas: set[str]) -> bool:
-    """Return whether services share a network with what they ask, or have one that leads out where they must."""
+    """Return whether services share a network with their dependencies, and have egress where they need it."""
     services = file["services"]
     networks = {name: set(service.get("networks", [])) for name, service in services.items()}
     inside = {name for name, network in file["networks"].items() if network.get("internal")}
@@ -99,7 +99,7 @@ def reached(file: Any, replicas: set[str]) -> bool:
 
 
 def secrets(files: Files, services: dict[str, Any]) -> tuple[set[str], set[str]]:
-    """Return the secrets that are read where a service says so, and those that are written for that."""
+    """Return the secrets that services read, and those that are written for them."""
     folders = {what: where for _, what, where in mounts({"secrets": services["secrets"]}, ".*-secrets")}
     texts = {name: json.dumps(service) for name, service in services.items()}
     texts["prometheus"] += files[SCRAPING]
@@ -220,7 +220,7 @@ PLACES = "files are where they are looked for"
 PASSWORDS = "secrets are read where they are written"
 HEALTHY = "Redis is healthy while it answers"
 
-# A file, what is right there, what would be wrong, and the rule that it would break
+# A file, a correct text in it, a mistake to replace it, and the rule that breaks
 MISTAKES = [
     ("Dockerfile", "EXPOSE 8000", "EXPOSE 8000\nSTOPSIGNAL SIGKILL", SIGTERM),
     ("Dockerfile", '"0.0.0.0"', '"127.0.0.1"', LISTENS),
