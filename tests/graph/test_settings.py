@@ -5,7 +5,6 @@ import pytest
 
 from api.app import create_app
 from api.settings import ServiceSettings
-from conftest import REPOSITORY
 from graph import settings as settings_module
 from graph.errors import SettingsError
 
@@ -91,17 +90,6 @@ def test_the_application_names_what_is_missing(monkeypatch: pytest.MonkeyPatch, 
             create_app()
         monkeypatch.setenv("SUPPORT_ALLOW_ANONYMOUS", "true")
     assert create_app().title == "Support Agent API"
-
-
-def test_the_example_file_holds_every_setting_with_its_default() -> None:
-    """.env.example lists each variable once, with the value that it has unset."""
-    lines = (REPOSITORY / ".env.example").read_text().splitlines()
-    pairs = dict(line.removeprefix("# ").split("=", 1) for line in lines if re.match(r"# [A-Z_]+=", line))
-    fields = {str(field.alias): field.default for field in ServiceSettings.model_fields.values()}
-    assert pairs.keys() == fields.keys()
-    assert {name: value for name, value in pairs.items() if fields[name] not in (None, ())} == {
-        name: str(default).replace("False", "false") for name, default in fields.items() if default not in (None, ())
-    }
 
 
 def test_an_empty_variable_counts_as_unset(monkeypatch: pytest.MonkeyPatch) -> None:
