@@ -163,6 +163,17 @@ def test_a_link_that_leads_nowhere_is_found(text: str, broken: list[str]) -> Non
     assert broken_links(REPOSITORY / "README.md", text) == broken
 
 
+ROOMS = "api|bench|cli|deploy|docs|evals|graph|knowledge|local|tests"
+
+
+@pytest.mark.parametrize("name", ["README.md", "docs/architecture.md", "docs/features.md"])
+def test_every_path_exists(name: str) -> None:
+    """Each file or folder that these pages name is there."""
+    paths = re.findall(rf"`((?:{ROOMS})/[\w./-]*)`", text_of(REPOSITORY / name))
+    assert len(paths) > 5
+    assert [path for path in paths if not (REPOSITORY / path).exists()] == []
+
+
 def commands(text: str) -> Iterator[list[str]]:
     """Yield the arguments of each `support-agent` that a document shows, in a block of code or in a sentence."""
     # A sentence's code may go on in its next line.
