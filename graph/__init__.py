@@ -1,4 +1,4 @@
-"""The agent: its state graph, models and articles. Knows no HTTP."""
+"""The agent: its graph, models and articles. It does not depend on the HTTP service."""
 
 from importlib.metadata import version
 

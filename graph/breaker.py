@@ -1,7 +1,7 @@
-"""Circuit breakers: what fails again and again is left alone, but for one call now and then.
+"""Circuit breakers: stop calling a dependency that keeps failing, except for an occasional trial call.
 
-Own code, since the libraries looked at (circuitbreaker, purgatory, pybreaker) take a call that its client cancelled
-for a success or for a failure, and so let a disconnect close or open the circuit.
+We wrote our own because the libraries we looked at (circuitbreaker, purgatory, pybreaker) count a call that its client
+cancelled as a success or a failure, so a disconnect can close or open the circuit.
 """
 
 import logging
@@ -15,14 +15,15 @@ _log = logging.getLogger(__name__)
 
 
 class BreakerOpen(Exception):
-    """The call was not made."""
+    """The circuit breaker is open, so the call was not made."""
 
 
 class Breaker:
-    """Guards the calls to one thing, each a `with` block.
+    """A circuit breaker for one dependency; each call is a `with` block.
 
-    After `threshold` failures in a row entering raises BreakerOpen, until one of the calls that are let through
-    every `pause` seconds succeeds. What `is_failure` denies says nothing about the thing, nor does a cancellation.
+    After `threshold` failures in a row the breaker opens, and entering raises BreakerOpen. While it is open, it lets
+    one trial call through every `pause` seconds (half-open); a success closes it. An exception that `is_failure`
+    rejects counts neither as a failure nor as a success, and nor does a cancellation.
     """
 
     def __init__(self, name: str, is_failure: Callable[[Exception], bool], *, threshold: int, pause: float) -> None:
@@ -46,12 +47,12 @@ class Breaker:
     ) -> None:
         if error is None:
             if self._failed >= self._threshold:
-                _log.warning("%s is back", self._name)
+                _log.warning("circuit breaker closed: %s", self._name)
                 breaker_open.set(0, {"name": self._name})
             self._failed = 0
         elif isinstance(error, Exception) and self._is_failure(error):
             self._failed += 1
             self._next_trial = time.monotonic() + self._pause
             if self._failed == self._threshold:
-                _log.warning("%s is left alone for now, since it does not work", self._name)
+                _log.warning("circuit breaker open: %s", self._name)
                 breaker_open.set(1, {"name": self._name})

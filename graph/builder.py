@@ -1,4 +1,4 @@
-"""The graph: its nodes and edges, and nothing else."""
+"""The graph: its nodes and edges."""
 
 from functools import partial
 from typing import Protocol
@@ -31,9 +31,10 @@ def build_graph(
     checkpointer: BaseCheckpointSaver[str] | None = None,
     state: type[AgentState] = AgentState,
 ) -> AgentGraph:
-    """START to `classify` and `retrieve` side by side, then `answer`, then END.
+    """Build the graph: START, then `classify` and `retrieve` in parallel, then `answer`, then END.
 
-    With a checkpointer it remembers the last `most_messages` messages of each thread, and what else `state` says.
+    With a checkpointer the graph stores the last `most_messages` messages of each thread, and whatever else `state`
+    tracks.
     """
     graph = StateGraph(state, AgentContext, input_schema=AgentInput)
     for name, node in (
@@ -44,7 +45,8 @@ def build_graph(
         graph.add_node(name, _recorded(name, node), input_schema=state)
     graph.add_edge(START, "classify")
     graph.add_edge(START, "retrieve")
-    # Both run in the same step, so `answer` runs once. LangGraph's server can't say what follows a joined edge.
+    # Two edges instead of a joined one, whose next node LangGraph's server can't report. Both nodes run in the same
+    # step, so `answer` still runs once.
     graph.add_edge("classify", "answer")
     graph.add_edge("retrieve", "answer")
     graph.add_edge("answer", END)

@@ -1,4 +1,4 @@
-"""A word of the prompt that no answer may hold: an answer that does repeats the prompt, and is withheld."""
+"""The canary, a random word in the prompt: an answer that contains it repeats the prompt, and is withheld."""
 
 import secrets
 import unicodedata
@@ -6,37 +6,37 @@ import unicodedata
 from graph.errors import AnswerWithheld
 
 CANARY = f"zq{secrets.token_hex(8)}"
-"""Differs from process to process, so that nobody can know it but from a prompt."""
+"""Random in each process, so that it can only be learned from a prompt."""
 
-_MOST_HELD = 2048  # characters; whoever hides a canary between more of them hides it from everybody
+_MAX_HELD = 2048  # characters; a canary spread over more of them is hidden from every reader
 
 
-class Watch:
-    """Lets an answer through, but for what may be the beginning of the canary until it is known not to be.
+class CanaryFilter:
+    """Passes an answer on, and holds back any text that may turn out to be the start of the canary.
 
-    Case, accents, and spaces, signs and invisible characters between its letters make no difference.
+    It ignores case and accents, and spaces, punctuation and invisible characters between the canary's letters.
     """
 
     def __init__(self) -> None:
         self._held = ""
 
     def feed(self, text: str) -> str:
-        """Return what may be shown by now; raises AnswerWithheld."""
+        """Return the text that may be shown so far; raises AnswerWithheld."""
         self._held += text
         places = [place for place, character in enumerate(self._held) if character.isalnum()]
         plain = "".join(_plain(self._held[place]) for place in places)
         if CANARY in plain:
-            raise AnswerWithheld("it repeats the prompt")
+            raise AnswerWithheld("the answer repeats the prompt")
         begun = max((length for length in range(1, len(CANARY)) if plain.endswith(CANARY[:length])), default=0)
-        cut = places[-begun] if begun and len(self._held) < _MOST_HELD else len(self._held)
+        cut = places[-begun] if begun and len(self._held) < _MAX_HELD else len(self._held)
         shown, self._held = self._held[:cut], self._held[cut:]
         return shown
 
     def end(self) -> str:
-        """Return the rest."""
+        """Return the text that is still held back."""
         return self._held
 
 
 def _plain(character: str) -> str:
-    """Return the one letter or digit that it looks like."""
+    """Return the letter or digit that the character looks like."""
     return unicodedata.normalize("NFKD", character).casefold()[:1]

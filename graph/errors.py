@@ -1,25 +1,24 @@
-"""What can go wrong, without HTTP.
+"""The agent's errors, independent of HTTP.
 
     SupportAgentError
-    ├── StartError               the service can't start as configured
-    │   ├── SettingsError        an environment variable is missing, unknown or bad
+    ├── StartError               the service can't start with this configuration
+    │   ├── SettingsError        an environment variable is missing, unknown or invalid
     │   └── KnowledgeError       the articles can't be read or indexed
     └── RunError                 a run ended without an answer
         ├── ModelError           the model gave no answer
-        │   ├── ModelUnavailable it refused, failed or answered rubbish
+        │   ├── ModelUnavailable it refused, failed or sent an invalid response
         │   └── ModelTimeout     it did not answer within its time budget
-        ├── AnswerWithheld       the answer holds what no customer may see
+        ├── AnswerWithheld       the answer contains text that no customer may see
         ├── KnowledgeUnavailable the articles can't be searched
         ├── MemoryUnavailable    conversations can't be read or stored
         ├── SessionBusy          the session already has a run
-        ├── IdempotencyMismatch  a key came again with another body
-        ├── Cancelled            by its caller, or because nobody read it
+        ├── IdempotencyMismatch  an idempotency key was reused with another body
+        ├── Cancelled            its caller cancelled it, or nobody read it
         ├── Interrupted          the replica that executed it is gone
         ├── ShuttingDown         the service is shutting down
-        └── InternalError        a defect of ours
+        └── InternalError        a bug in the service
 
-Every message may be shown to whoever caused it: none holds a secret, a URL of ours or another
-exception's text.
+Every message may be shown to the caller: none contains a secret, an internal URL or the text of another exception.
 """
 
 import traceback
@@ -27,26 +26,26 @@ from typing import ClassVar, cast
 
 
 class SupportAgentError(Exception):
-    """Base of every error that the agent raises on purpose."""
+    """Base class of every error that the agent raises on purpose."""
 
 
 class StartError(SupportAgentError):
-    """The service can't start as configured; the message is one line that says what to change."""
+    """The service can't start with this configuration; the message is one line that says what to change."""
 
 
 class SettingsError(StartError):
-    """An environment variable is missing, unknown or bad."""
+    """An environment variable is missing, unknown or invalid."""
 
 
 class KnowledgeError(StartError):
-    """The articles can't be read or indexed; the message names the file and, where known, the line."""
+    """The articles can't be read or indexed; the message names the file and, if known, the line."""
 
 
 class RunError(SupportAgentError):
-    """A run ended without an answer; `reason`, never another exception's text, is for operators."""
+    """A run ended without an answer; `reason` is for operators, and never contains another exception's text."""
 
     code: ClassVar[str]
-    """Names the error for programs."""
+    """The error code, for programs."""
     message: ClassVar[str]
 
     def __init__(self, reason: str = "") -> None:
@@ -59,42 +58,42 @@ class ModelError(RunError):
 
 
 class ModelUnavailable(ModelError):
-    """The model refused, failed or answered rubbish, after retries and the fallback."""
+    """The model refused, failed or sent an invalid response, after all retries and the fallback."""
 
     code = "model-unavailable"
-    message = "The model is not available at the moment; try again shortly."
+    message = "The model is not available at the moment. Please try again shortly."
 
 
 class ModelTimeout(ModelError):
     """The model did not answer within its time budget."""
 
     code = "model-timeout"
-    message = "The model took too long to answer; try again shortly."
+    message = "The model took too long to answer. Please try again shortly."
 
 
 class AnswerWithheld(RunError):
-    """The answer holds what no customer may see."""
+    """The answer contains text that no customer may see."""
 
     code = "answer-withheld"
-    message = "The answer was withheld, since it held what is not for customers; please ask in another way."
+    message = "The answer was withheld because it contained internal text. Please rephrase your question."
 
 
 class KnowledgeUnavailable(RunError):
     """The articles can't be searched."""
 
     code = "knowledge-unavailable"
-    message = "The help articles can't be searched at the moment; try again shortly."
+    message = "The help articles can't be searched at the moment. Please try again shortly."
 
 
 class MemoryUnavailable(RunError):
     """Conversations can't be read or stored."""
 
     code = "memory-unavailable"
-    message = "Conversations are not available at the moment; try again shortly."
+    message = "Conversations are not available at the moment. Please try again shortly."
 
 
 class Cancelled(RunError):
-    """The run was cancelled, by its caller or because nobody read it."""
+    """The run was cancelled by its caller, or because nobody read it."""
 
     code = "cancelled"
     message = "The run was cancelled."
@@ -104,18 +103,18 @@ class Interrupted(RunError):
     """The replica that executed the run is gone."""
 
     code = "interrupted"
-    message = "The run was interrupted and will not go on; ask again."
+    message = "The run was interrupted and cannot continue. Please ask again."
 
 
 class ShuttingDown(RunError):
     """The service is shutting down."""
 
     code = "shutting-down"
-    message = "The service is restarting; ask again in a moment."
+    message = "The service is restarting. Please ask again in a moment."
 
 
 class InternalError(RunError):
-    """A defect of ours ended the run."""
+    """A bug in the service ended the run."""
 
     code = "internal"
     message = "Something went wrong on our side."
@@ -125,14 +124,14 @@ class SessionBusy(RunError):
     """The session already has a run."""
 
     code = "session-busy"
-    message = "This conversation is still being answered; wait for its answer, or cancel it."
+    message = "The previous message is still being answered. Please wait for the answer, or cancel it."
 
 
 class IdempotencyMismatch(RunError):
-    """An idempotency key came again with another body."""
+    """An idempotency key was reused with another body."""
 
     code = "idempotency-mismatch"
-    message = "This Idempotency-Key was used with another body; use a new key for a new message."
+    message = "This Idempotency-Key was already used with another body. Please use a new key for a new message."
 
 
 RUN_ERRORS: dict[str, type[RunError]] = {
@@ -155,7 +154,7 @@ RUN_ERRORS: dict[str, type[RunError]] = {
 
 
 def kind_and_place(error: BaseException | None) -> str:
-    """Describe a defect for the log: its type and where it was raised, since its text may quote a customer."""
+    """Describe a bug for the log by its type and where it was raised, since its text may quote a customer."""
     frames = traceback.extract_tb(error.__traceback__ if error else None)
     while isinstance(error, BaseExceptionGroup):
         error = cast("BaseExceptionGroup[BaseException]", error).exceptions[0]

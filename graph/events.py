@@ -1,7 +1,7 @@
-"""The typed events of a run, in their order.
+"""The typed events of a run, in order.
 
 `run` · `category` and `sources` (in either order) · `token` … · `done` or `error`.
-Exactly one of the last two ends every run.
+Every run ends with exactly one of the last two.
 """
 
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from graph.state import Category
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """An article that the answer may rest on."""
+    """An article that the answer may be based on."""
 
     id: str
     title: str
@@ -22,17 +22,17 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class RunStarted:
-    """The run exists and can be named."""
+    """The run has started and has an id."""
 
     run_id: str
     session_id: str | None = None
-    """None where the question belongs to no conversation."""
+    """None if the question belongs to no session."""
     event: Literal["run"] = "run"
 
 
 @dataclass(frozen=True, slots=True)
 class CategoryFound:
-    """The classifier has spoken."""
+    """The question is classified."""
 
     category: Category
     event: Literal["category"] = "category"
@@ -40,7 +40,7 @@ class CategoryFound:
 
 @dataclass(frozen=True, slots=True)
 class SourcesFound:
-    """The articles are found, best first."""
+    """The articles found, best match first."""
 
     sources: tuple[Source, ...]
     event: Literal["sources"] = "sources"
@@ -48,7 +48,7 @@ class SourcesFound:
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A piece of the answer; the pieces joined are the answer."""
+    """A piece of the answer; all pieces joined are the whole answer."""
 
     text: str
     event: Literal["token"] = "token"
@@ -63,18 +63,18 @@ class Done:
     category: Category
     sources: tuple[Source, ...]
     tokens_used: int
-    """Tokens of both model calls together, as the model's server counts them."""
+    """Tokens of both model calls together, as reported by the model's server."""
     session_id: str | None = None
     messages_in_history: int = 0
-    """Messages that the session remembers, this turn's two included."""
+    """Messages in the session's history, including the two of this turn."""
     complete: bool = True
-    """Whether the model ended the answer itself, and not a limit or a filter."""
+    """Whether the model finished the answer; False if a limit or a filter cut it off."""
     event: Literal["done"] = "done"
 
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """The run ended without a whole answer."""
+    """The run ended without a complete answer."""
 
     error: str
     """The `code` of a RunError."""
@@ -82,9 +82,9 @@ class Failed:
 
 
 NodeEvent = CategoryFound | SourcesFound | Token
-"""What nodes emit while the graph runs."""
+"""The events that nodes emit while the graph runs."""
 
 Event = RunStarted | NodeEvent | Done | Failed
 
 events_json = TypeAdapter[Event](Annotated[Event, Field(discriminator="event")])
-"""Events as JSON, as a run's log keeps them."""
+"""Events as JSON, as stored in the run log."""

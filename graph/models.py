@@ -1,6 +1,6 @@
-"""The chat models and the embeddings, with their time budgets, retries and fallback.
+"""The chat and embedding models, with their time budgets, retries, circuit breakers and fallback.
 
-Every call to the model's server goes through `_persist`, the one place that retries.
+Every call to the model's server goes through `_with_retries`, the only place that retries.
 """
 
 import asyncio
@@ -22,18 +22,18 @@ from tenacity.wait import wait_random_exponential
 
 from graph.breaker import Breaker, BreakerOpen
 from graph.errors import ModelError, ModelTimeout, ModelUnavailable
-from graph.observe.report import ModelCall, begin_call, sensible
+from graph.observe.report import ModelCall, begin_call, plausible_tokens
 from graph.settings import AgentSettings
 
 ATTEMPTS = 3
-"""Times that one model is asked for one thing: the first, and two retries."""
+"""Attempts for each call to a model: the first, and two retries."""
 
-_LABEL_TOKENS = 5  # a one-word label, whatever the tokenizer
-_ANSWER_TOKENS = 1000  # of an answer, several times what the longest article needs
-_LONGEST_PAUSE = 5.0  # seconds; a server that asks us to stay away for longer counts as down
-_PASSING_STATUSES = frozenset({408, 409, 429})  # and all from 500 on
-_CALLERS_FAULTS = frozenset({400, 403, 404, 413, 422})  # what a customer wrote may be the reason
-_BREAKER_THRESHOLD = 5  # attempts
+_LABEL_TOKENS = 5  # enough for a one-word label with any tokenizer
+_ANSWER_TOKENS = 1000  # several times what the longest article needs
+_MAX_RETRY_AFTER = 5.0  # seconds; a server that asks for a longer pause counts as down
+_RETRYABLE_STATUSES = frozenset({408, 409, 429})  # and every status from 500 on
+_REQUEST_FAULTS = frozenset({400, 403, 404, 413, 422})  # the customer's message may be the cause
+_BREAKER_THRESHOLD = 5  # failed attempts in a row
 _BREAKER_PAUSE = 5.0  # seconds
 _CANCELLED = "cancelled"
 
@@ -45,14 +45,14 @@ _M = TypeVar("_M", ChatOpenAI, OpenAIEmbeddings)
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """Seconds that each stage of a turn may take."""
+    """Time-outs for the stages of a turn, in seconds."""
 
     connect: float
-    """To reach the model's server."""
+    """For connecting to the model's server."""
     first_token: float
-    """Until an attempt's first token; also the longest silence between two tokens."""
+    """Until an attempt's first token, and between any two tokens."""
     total: float
-    """For the whole turn, retries and fallback included; a model that has a fallback gets half of it."""
+    """For the whole turn, including retries and the fallback; a model that has a fallback gets half of it."""
 
     @classmethod
     def of(cls, total: float) -> Self:
@@ -61,10 +61,10 @@ class Budget:
 
 
 class _Chat(ChatOpenAI):
-    """A chat model whose messages are sent as they are.
+    """A chat model that bypasses the OpenAI client's checks of its messages.
 
-    The client would hold each message against a union of types: 35 ms of CPU for the examples of the classifier,
-    two thirds of all that a question costs.
+    The client would check each message against a union of types. For the classifier's examples that takes 35 ms of
+    CPU, two thirds of the cost of a question.
     """
 
     def _get_request_payload(
@@ -72,7 +72,7 @@ class _Chat(ChatOpenAI):
         input_: LanguageModelInput,
         *,
         stop: list[str] | None = None,
-        **kwargs: Any,  # noqa: ANN401 - its signature
+        **kwargs: Any,  # noqa: ANN401 - the overridden signature
     ) -> dict[str, Any]:
         payload = cast("dict[str, Any]", super()._get_request_payload(input_, stop=stop, **kwargs))
         return {**payload, "messages": [], "extra_body": {"messages": payload["messages"]}}
@@ -80,7 +80,7 @@ class _Chat(ChatOpenAI):
 
 @dataclass(frozen=True, slots=True)
 class Endpoint(Generic[_M]):
-    """A model, and the breaker that leaves it alone while it is down."""
+    """A model and its circuit breaker."""
 
     model: _M
     breaker: Breaker
@@ -88,41 +88,44 @@ class Endpoint(Generic[_M]):
 
 @dataclass(frozen=True, slots=True)
 class Models:
-    """The models that the graph asks; every method raises ModelUnavailable or ModelTimeout."""
+    """The models that the graph calls; all methods but `ping` raise ModelUnavailable or ModelTimeout."""
 
     classifier: Endpoint[ChatOpenAI]
     answerers: tuple[Endpoint[ChatOpenAI], ...]
-    """The answer model, then the fallback if there is one."""
+    """The answer model, then the fallback if one is configured."""
     embeddings: Endpoint[OpenAIEmbeddings]
     budget: Budget
 
     async def classify(self, prompt: Sequence[BaseMessage]) -> AIMessage:
         """Return the classifier's reply."""
-        return await _persist(self.classifier.breaker, lambda: self._reply(self.classifier.model, prompt))
+        return await _with_retries(self.classifier.breaker, lambda: self._reply(self.classifier.model, prompt))
 
     async def ping(self, seconds: float) -> None:
-        """Ask the server for the answer model; raises openai.OpenAIError, TimeoutError, or what rubbish raises."""
+        """Look the answer model up on the server.
+
+        Raises openai.OpenAIError, TimeoutError, or whatever exception an invalid response causes.
+        """
         model = self.answerers[0].model
         client: openai.AsyncOpenAI = model.root_async_client
         async with asyncio.timeout(seconds):
             await client.with_options(max_retries=0).models.retrieve(model.model_name)
 
     async def embed(self, texts: Sequence[str]) -> list[list[float]]:
-        """Return one vector a text, all of one length."""
+        """Return one vector per text, all of the same length."""
 
         async def vectors() -> list[list[float]]:
             found = await self.embeddings.model.aembed_documents(list(texts))
             if len(found) != len(texts) or not all(any(vector) and isfinite(sum(vector)) for vector in found):
-                raise ModelUnavailable("rubbish vectors")
+                raise ModelUnavailable("invalid embedding vectors")
             return found
 
-        return await _persist(self.embeddings.breaker, vectors)
+        return await _with_retries(self.embeddings.breaker, vectors)
 
     async def answer(self, prompt: Sequence[BaseMessage]) -> AsyncGenerator[AIMessageChunk]:
         """Yield the answer's chunks.
 
-        A failure before the first token is retried, and then the fallback is asked; after the first
-        token nothing is repeated.
+        A failure before the first token is retried, and then the fallback is used. After the first token nothing is
+        retried.
         """
         begun, stream, call = await self._begin(prompt)
         finished = False
@@ -135,11 +138,11 @@ class Models:
                 call.add(chunk)
                 yield chunk
             if not finished:
-                raise ModelUnavailable("cut mid-stream")
+                raise ModelUnavailable("the stream ended early")
         except Exception as error:
-            if not finished:  # else only the usage is missing
-                call.end(_translate(error).reason)
-                raise _translate(error) from error
+            if not finished:  # otherwise only the usage is missing
+                call.end(_to_model_error(error).reason)
+                raise _to_model_error(error) from error
         finally:
             call.end(None if finished else _CANCELLED)
             await stream.aclose()
@@ -149,7 +152,7 @@ class Models:
         try:
             reply = await model.ainvoke(list(prompt))
         except Exception as error:
-            call.end(_translate(error).reason)
+            call.end(_to_model_error(error).reason)
             raise
         else:
             call.add(reply)
@@ -158,21 +161,21 @@ class Models:
         finally:
             call.end(_CANCELLED)
 
-    async def _begin(self, prompt: Sequence[BaseMessage]) -> "_Begun":
+    async def _begin(self, prompt: Sequence[BaseMessage]) -> "_StartedStream":
         *preferred, last = self.answerers
         for endpoint in preferred:
             try:
                 async with asyncio.timeout(self.budget.total / 2):
                     return await self._ask(endpoint, prompt)
             except (ModelError, TimeoutError) as error:
-                _log.debug("asking the fallback model: %s", _translate(error).reason)
+                _log.debug("using the fallback model: %s", _to_model_error(error).reason)
         return await self._ask(last, prompt)
 
-    async def _ask(self, endpoint: Endpoint[ChatOpenAI], prompt: Sequence[BaseMessage]) -> "_Begun":
-        return await _persist(endpoint.breaker, lambda: self._first_token(endpoint.model, prompt))
+    async def _ask(self, endpoint: Endpoint[ChatOpenAI], prompt: Sequence[BaseMessage]) -> "_StartedStream":
+        return await _with_retries(endpoint.breaker, lambda: self._first_token(endpoint.model, prompt))
 
-    async def _first_token(self, model: ChatOpenAI, prompt: Sequence[BaseMessage]) -> "_Begun":
-        # LangChain declares an iterator; it is the generator that must be closed.
+    async def _first_token(self, model: ChatOpenAI, prompt: Sequence[BaseMessage]) -> "_StartedStream":
+        # LangChain annotates an iterator, but returns a generator, which must be closed.
         stream = cast("AsyncGenerator[AIMessageChunk]", model.astream(list(prompt)))
         begun: list[AIMessageChunk] = []
         call = begin_call("answer", model.model_name, prompt)
@@ -185,21 +188,21 @@ class Models:
                         return begun, stream, call
             raise ModelUnavailable("empty answer")
         except BaseException as error:
-            call.end(_translate(error).reason if isinstance(error, Exception) else _CANCELLED)
+            call.end(_to_model_error(error).reason if isinstance(error, Exception) else _CANCELLED)
             await stream.aclose()
             raise
 
 
-_Begun = tuple[list[AIMessageChunk], AsyncGenerator[AIMessageChunk], ModelCall]
+_StartedStream = tuple[list[AIMessageChunk], AsyncGenerator[AIMessageChunk], ModelCall]
 
 
 @asynccontextmanager
 async def open_models(settings: AgentSettings) -> AsyncGenerator[Models]:
-    """Connect to the model's server with one pool of connections, closed on exit."""
+    """Open the models, which share one connection pool, closed on exit."""
     budget = Budget.of(settings.answer_timeout)
     timeout = openai.Timeout(budget.first_token, connect=budget.connect)
     key = settings.openai_api_key or SecretStr("not-needed")
-    # Pydantic quotes what it finds odd in a reply, and a reply may quote a customer.
+    # Pydantic's warning quotes the unexpected part of a reply, and a reply may quote a customer.
     warnings.filterwarnings("ignore", "Pydantic serializer warnings", UserWarning)
     async with openai.DefaultAioHttpClient(timeout=timeout, follow_redirects=False) as client:
 
@@ -210,23 +213,23 @@ async def open_models(settings: AgentSettings) -> AsyncGenerator[Models]:
                 base_url=settings.openai_base_url,
                 temperature=0,
                 timeout=timeout,
-                max_retries=0,  # _persist retries
+                max_retries=0,  # _with_retries does it
                 max_completion_tokens=_LABEL_TOKENS if label else _ANSWER_TOKENS,
                 streaming=not label,
                 stream_usage=True,
                 stream_chunk_timeout=budget.first_token,
                 use_responses_api=False,
-                openai_proxy="",  # the client above has what the environment says of proxies
-                http_socket_options=(),  # the client above has its own
+                openai_proxy="",  # the client above already uses the environment's proxies
+                http_socket_options=(),  # the client above sets its own
                 http_async_client=client,
                 tags=["nostream"] if label else None,
             )
 
         names = [settings.answer_model, settings.fallback_model]
         yield Models(
-            classifier=_guard(settings.classify_model, chat(settings.classify_model, label=True)),
-            answerers=tuple(_guard(name, chat(name)) for name in names if name),
-            embeddings=_guard(
+            classifier=_endpoint(settings.classify_model, chat(settings.classify_model, label=True)),
+            answerers=tuple(_endpoint(name, chat(name)) for name in names if name),
+            embeddings=_endpoint(
                 settings.embedding_model,
                 OpenAIEmbeddings(
                     model=settings.embedding_model,
@@ -235,7 +238,7 @@ async def open_models(settings: AgentSettings) -> AsyncGenerator[Models]:
                     timeout=timeout,
                     max_retries=0,
                     openai_proxy="",
-                    check_embedding_ctx_length=False,  # else tokens are sent, which only OpenAI understands
+                    check_embedding_ctx_length=False,  # otherwise it sends token ids, which only OpenAI accepts
                     http_async_client=client,
                 ),
             ),
@@ -243,73 +246,73 @@ async def open_models(settings: AgentSettings) -> AsyncGenerator[Models]:
         )
 
 
-def _guard(name: str, model: _M) -> Endpoint[_M]:
+def _endpoint(name: str, model: _M) -> Endpoint[_M]:
     return Endpoint(model, Breaker(f"model {name}", _is_down, threshold=_BREAKER_THRESHOLD, pause=_BREAKER_PAUSE))
 
 
-async def _persist(breaker: Breaker, call: Callable[[], Awaitable[_T]]) -> _T:
-    """Await `call()` up to ATTEMPTS times while its errors may pass and the breaker lets it; raises ModelError."""
+async def _with_retries(breaker: Breaker, call: Callable[[], Awaitable[_T]]) -> _T:
+    """Await `call()`, retrying transient errors up to ATTEMPTS attempts while the breaker allows; raises ModelError."""
     retrying = AsyncRetrying(
-        stop=stop_after_attempt(ATTEMPTS), wait=_pause, retry=retry_if_exception(_may_pass), reraise=True
+        stop=stop_after_attempt(ATTEMPTS), wait=_retry_delay, retry=retry_if_exception(_is_transient), reraise=True
     )
 
-    async def attempt() -> _T:  # tenacity awaits coroutine functions alone
+    async def attempt() -> _T:  # tenacity only awaits coroutine functions
         with breaker:
             return await call()
 
     try:
         return await retrying(attempt)
     except Exception as error:
-        raise _translate(error) from error
+        raise _to_model_error(error) from error
 
 
-def _pause(state: RetryCallState) -> float:
+def _retry_delay(state: RetryCallState) -> float:
     error = state.outcome.exception() if state.outcome else None
     return _backoff(state) if error is None else (_retry_after(error) or _backoff(state))
 
 
-def _may_pass(error: BaseException) -> bool:
+def _is_transient(error: BaseException) -> bool:
     if isinstance(error, openai.APIStatusError):
-        if error.code == "insufficient_quota" or (_retry_after(error) or 0) > _LONGEST_PAUSE:
+        if error.code == "insufficient_quota" or (_retry_after(error) or 0) > _MAX_RETRY_AFTER:
             return False
-        return error.status_code in _PASSING_STATUSES or error.status_code >= 500
+        return error.status_code in _RETRYABLE_STATUSES or error.status_code >= 500
     return isinstance(error, Exception) and not isinstance(error, BreakerOpen)
 
 
 def _is_down(error: Exception) -> bool:
-    """Whether an error speaks of the model's server, rather than of what it was asked."""
+    """Whether an error means that the model's server is down, and not that the request was at fault."""
     if isinstance(error, openai.APIStatusError):
-        return error.status_code not in _CALLERS_FAULTS
+        return error.status_code not in _REQUEST_FAULTS
     return not isinstance(error, ModelError)
 
 
 def _retry_after(error: BaseException) -> float | None:
-    """Seconds that the server asks us to wait, where it says so in seconds."""
+    """Return the Retry-After header if it is a number of seconds, else None."""
     value = error.response.headers.get("retry-after", "") if isinstance(error, openai.APIStatusError) else ""
     return float(value) if value.isdecimal() else None
 
 
-def _translate(error: Exception) -> ModelError:
+def _to_model_error(error: Exception) -> ModelError:
     if isinstance(error, ModelError):
         return error
     if isinstance(error, openai.APIStatusError):
         return ModelUnavailable(f"HTTP {error.status_code}")
-    origin = _origin(error) if isinstance(error, openai.APITimeoutError) else error
+    origin = _root_cause(error) if isinstance(error, openai.APITimeoutError) else error
     return (ModelTimeout if isinstance(origin, TimeoutError) else ModelUnavailable)(type(origin).__name__)
 
 
-def _origin(error: BaseException) -> BaseException:
-    """Return what an error stems from: to the client, a connection that is refused or torn is a time-out too."""
+def _root_cause(error: BaseException) -> BaseException:
+    """Return an error's root cause: the client also reports a refused or reset connection as a time-out."""
     while error.__cause__ and not isinstance(error, TimeoutError):
         error = error.__cause__
     return error
 
 
 def finish_reason(chunk: AIMessageChunk) -> str | None:
-    """Return why the answer ends with this chunk; None where it goes on."""
+    """Return the finish reason if the answer ends with this chunk, else None."""
     return chunk.response_metadata.get("finish_reason")
 
 
 def tokens(message: AIMessage) -> int:
-    """Return the tokens that the server counted for a message or chunk; 0 where it said nothing sensible."""
-    return sensible(message.usage_metadata["total_tokens"]) if message.usage_metadata else 0
+    """Return the tokens that the server reported for a message or chunk; 0 if missing or implausible."""
+    return plausible_tokens(message.usage_metadata["total_tokens"]) if message.usage_metadata else 0

@@ -1,4 +1,4 @@
-"""What the agent can be told through the environment (and a `.env` file)."""
+"""The agent's settings, from environment variables and a `.env` file."""
 
 import os
 import re
@@ -14,11 +14,11 @@ from graph.errors import SettingsError
 
 _ENV_FILE = ".env"
 _SECRETS = Path("/run/secrets")
-"""Files named for a variable, as Docker mounts them; the environment wins."""
+"""Files named after environment variables, as Docker mounts secrets; the environment takes precedence."""
 
 
 class AgentSettings(BaseSettings):
-    """Settings of the agent itself; each field's alias is the environment variable."""
+    """Settings of the agent itself; each field's alias is its environment variable."""
 
     model_config = SettingsConfigDict(
         env_file=_ENV_FILE,
@@ -30,48 +30,48 @@ class AgentSettings(BaseSettings):
     )
 
     may_be_empty: ClassVar[frozenset[str]] = frozenset()
-    """Variables that say something when they are empty; others count as unset then."""
+    """Environment variables whose empty value has a meaning; any other empty variable counts as unset."""
 
     openai_api_key: SecretStr | None = Field(default=None, alias="OPENAI_API_KEY")
-    """Key of the model's server."""
+    """API key for the model's server."""
     openai_base_url: str | None = Field(default=None, alias="OPENAI_BASE_URL")
-    """Address of the model's server, with its version path; unset means OpenAI."""
+    """URL of the model's server, including its version path; unset means OpenAI."""
     redis_url: SecretStr | None = Field(default=None, alias="REDIS_URL")
-    """Redis 8, or any with JSON and Search; secret because it may hold a password."""
+    """Redis 7.2 or Valkey 8, or later, without modules; secret because it may contain a password."""
     database_url: SecretStr | None = Field(default=None, alias="DATABASE_URL")
-    """Postgres with pgvector; unset keeps the articles in memory."""
+    """Postgres with pgvector; if unset, the articles are kept in memory."""
     env: Literal["development", "production"] = Field(default="development", alias="SUPPORT_ENV")
-    """`production` starts nothing local and refuses to run without what it needs."""
+    """`production` starts no local services, and refuses to start if a required setting is missing."""
     classify_model: str = Field(default="gpt-4o-mini", alias="SUPPORT_CLASSIFY_MODEL")
-    """The model that names a question's category."""
+    """The model that classifies questions."""
     answer_model: str = Field(default="gpt-4o", alias="SUPPORT_ANSWER_MODEL")
     """The model that writes the answer."""
     fallback_model: str | None = Field(default=None, alias="SUPPORT_FALLBACK_MODEL")
-    """Asked when the answer model fails before its first token."""
+    """The model to use when the answer model fails before its first token."""
     embedding_model: str = Field(default="text-embedding-3-small", alias="SUPPORT_EMBEDDING_MODEL")
     """The model that embeds articles and questions."""
     answer_timeout: float = Field(default=60, gt=0, le=3600, alias="SUPPORT_ANSWER_TIMEOUT")
-    """Seconds for a whole turn, retries and fallback included."""
+    """Time-out for a whole turn in seconds, including retries and the fallback."""
     session_ttl: int = Field(default=1800, ge=1, le=31_536_000, alias="SUPPORT_SESSION_TTL")
-    """Seconds that a session is remembered after its last turn."""
+    """Seconds after its last turn until a session expires."""
     session_messages: int = Field(default=20, ge=2, le=200, alias="SUPPORT_SESSION_MESSAGES")
-    """Messages that a session remembers at most."""
+    """Maximum number of messages in a session's history."""
     busy_session: Literal["reject", "wait"] = Field(default="reject", alias="SUPPORT_BUSY_SESSION")
-    """What a message meets whose session already has a run."""
+    """What to do with a message whose session already has a run: reject it, or let it wait."""
     knowledge: Path = Field(default=Path("knowledge"), alias="SUPPORT_KNOWLEDGE")
-    """Folder of articles."""
+    """Folder with the articles."""
     langsmith_tracing: bool = Field(default=False, alias="LANGSMITH_TRACING")
-    """Whether traces go to LangSmith."""
+    """Whether to send traces to LangSmith."""
     langsmith_api_key: SecretStr | None = Field(default=None, alias="LANGSMITH_API_KEY")
-    """Key of LangSmith."""
+    """API key for LangSmith."""
     langsmith_endpoint: str = Field(default="https://api.smith.langchain.com", alias="LANGSMITH_ENDPOINT")
-    """Address of LangSmith."""
+    """URL of LangSmith."""
     langsmith_project: str = Field(default="support-agent", min_length=1, alias="LANGSMITH_PROJECT")
-    """The project that traces go to."""
+    """The LangSmith project for the traces."""
     langsmith_workspace: str | None = Field(default=None, alias="LANGSMITH_WORKSPACE_ID")
-    """The workspace that the project is in, for keys of an organisation."""
+    """The project's workspace; needed with an organisation's API key."""
     langsmith_sampling: float | None = Field(default=None, ge=0, le=1, alias="LANGSMITH_TRACING_SAMPLING_RATE")
-    """The share of runs that are traced; None for all."""
+    """The share of runs that are traced; None means all."""
 
     @field_validator("openai_base_url", "langsmith_endpoint")
     @classmethod
@@ -79,14 +79,14 @@ class AgentSettings(BaseSettings):
         try:
             TypeAdapter(HttpUrl).validate_python(value or "http://unset")
         except ValidationError:
-            raise ValueError("must be an address that starts with http:// or https://") from None
+            raise ValueError("must be a URL that starts with http:// or https://") from None
         return value
 
     @field_validator("openai_api_key", "langsmith_api_key")
     @classmethod
     def _printable(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None and not re.fullmatch(r"[!-~]+", value.get_secret_value()):
-            raise ValueError("must be printable ASCII without white space")
+            raise ValueError("must be printable ASCII without spaces")
         return value
 
     @field_validator("database_url")
@@ -101,7 +101,7 @@ class AgentSettings(BaseSettings):
         try:
             _ = value and urlsplit(value.get_secret_value()).port
         except ValueError:
-            raise ValueError("must have a number as its port, such as redis://host:6379/0") from None
+            raise ValueError("must have a numeric port, such as redis://host:6379/0") from None
         return value
 
     @property
@@ -110,7 +110,7 @@ class AgentSettings(BaseSettings):
         return self.openai_api_key is not None or self.openai_base_url is not None
 
     def require(self, *, redis: bool = False) -> Self:
-        """Return these settings if they suffice to run, else raise SettingsError naming what is missing."""
+        """Return these settings; raises SettingsError that names the required settings that are missing."""
         missing = [] if self.has_model else ["OPENAI_API_KEY or OPENAI_BASE_URL"]
         if redis and self.redis_url is None:
             missing.append("REDIS_URL")
@@ -120,15 +120,15 @@ class AgentSettings(BaseSettings):
 
     @classmethod
     def load(cls) -> Self:
-        """Read the environment and mounted secrets; raises SettingsError naming the first that is unknown or bad."""
+        """Read the environment and mounted secrets; raises SettingsError for the first unknown or invalid one."""
         names = {str(field.alias) for field in cls.model_fields.values()}
         try:
             configured = {**dotenv_values(_ENV_FILE, interpolate=False), **os.environ}
         except UnicodeDecodeError:
-            raise SettingsError(f"{_ENV_FILE}: is not UTF-8; save it as such") from None
+            raise SettingsError(f"{_ENV_FILE}: not valid UTF-8; save the file as UTF-8") from None
         for name in sorted(configured):
             if name.upper().startswith("SUPPORT_") and name not in names:
-                raise SettingsError(f"{name}: there is no such setting; see .env.example for those there are")
+                raise SettingsError(f"{name}: unknown setting; .env.example lists all settings")
         given: dict[str, Any] = {name: "" for name in cls.may_be_empty if configured.get(name) == ""}
         if _SECRETS.is_dir():
             given["_secrets_dir"] = _SECRETS
@@ -139,7 +139,7 @@ class AgentSettings(BaseSettings):
             message = first["msg"].removeprefix("Value error, ")
             raise SettingsError(f"{first['loc'][0]}: {message}") from None
         if settings.langsmith_tracing and settings.langsmith_api_key is None:
-            raise SettingsError("LANGSMITH_API_KEY: missing, and LANGSMITH_TRACING=true needs it")
+            raise SettingsError("LANGSMITH_API_KEY: missing; LANGSMITH_TRACING=true requires it")
         return settings
 
 

@@ -1,1 +1,1 @@
-"""The graph's nodes, one a file."""
+"""The graph's nodes, one per file."""

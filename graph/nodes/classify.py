@@ -1,4 +1,4 @@
-"""Name the desk that a question belongs to."""
+"""Classify a question: find the desk that it belongs to."""
 
 import logging
 
@@ -15,7 +15,7 @@ _log = logging.getLogger(__name__)
 
 
 async def classify(state: AgentState, runtime: Runtime[AgentContext], *, models: Models) -> StateUpdate:
-    """Ask the small model for one word; what was asked before may say what a follow-up is about."""
+    """Ask the small model for one word; a follow-up may only make sense with the question before it."""
     asked = [message.text for message in state["messages"] if isinstance(message, HumanMessage)]
     reply = await models.classify(classify_prompt("\n".join(asked[-2:])))
     category = _category(reply)
@@ -29,5 +29,5 @@ def _category(reply: AIMessage) -> Category:
         if word == category:
             return category
     unknown_categories.add(1)
-    _log.warning("the classifier's reply names no category (%d characters); taken as general", len(word))
+    _log.warning("unknown category in the classifier's reply (%d characters); using general", len(word))
     return "general"

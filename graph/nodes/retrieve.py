@@ -1,4 +1,4 @@
-"""Find the articles that an answer may rest on."""
+"""Retrieve the articles for an answer."""
 
 import asyncio
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from graph.state import AgentContext, AgentState, Passage, StateUpdate
 
 
 async def retrieve(state: AgentState, runtime: Runtime[AgentContext], *, knowledge: Knowledge) -> StateUpdate:
-    """Search the articles by the meaning of the question, and of a follow-up also together with the one before."""
+    """Search the articles for the question; for a follow-up, also for the previous question and this one together."""
     found = await asyncio.gather(*(knowledge.search(query) for query in _queries(state["messages"])))
     passages = _interleave(found)
     runtime.stream_writer(SourcesFound(tuple(Source(passage["id"], passage["title"]) for passage in passages)))

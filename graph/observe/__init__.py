@@ -1,1 +1,1 @@
-"""What a run did, recorded and made into traces, spans, metrics and ratings; and what is masked in all of them."""
+"""Observability: reports of runs; the traces, spans, metrics and ratings made from them; masking of personal data."""

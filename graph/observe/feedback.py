@@ -1,8 +1,9 @@
-"""What customers think of answers: kept in Redis, and passed on to LangSmith.
+"""Customers' ratings of answers, stored in Redis and forwarded to LangSmith.
 
-`run:<id>:record` holds what a run was asked and answered, masked, for a day, so that it can be rated. `feedback` is a
-stream of ratings, each with its run's record, and `run:<id>:rated` names a run's entry, which its next rating replaces.
-LangSmith's consumer group takes ratings from the stream, so that its outages and ours lose none.
+`run:<id>:record` stores a run's question and answer, masked, for 24 hours, so that the run can be rated. `feedback` is
+a stream of ratings, each with its run's record. `run:<id>:rated` stores the id of a run's entry in the stream, which
+the run's next rating replaces. A consumer group reads the stream for LangSmith, so that no rating is lost while
+LangSmith or this service is down.
 """
 
 import asyncio
@@ -25,19 +26,19 @@ from graph.observe.tracing import Tracing
 from graph.redis import memory_errors
 
 RATABLE = 86_400
-"""Seconds that a run can be rated."""
+"""Seconds in which a run can be rated after its end."""
 
 _STREAM = "feedback"
 _GROUP = "langsmith"
-_MOST = 10_000  # ratings that are kept, the latest
-_AT_ONCE = 10  # ratings that are passed on at once
-_PAUSE = 1.0  # seconds between two looks for ratings to pass on
-_ORPHANED = 30_000  # milliseconds after which another replica passes a rating on
+_MAX_RATINGS = 10_000  # in the stream; the oldest are trimmed
+_BATCH = 10  # ratings that are forwarded at once
+_PAUSE = 1.0  # seconds between two polls for ratings to forward
+_ORPHANED = 30_000  # milliseconds after which another replica takes over a pending rating
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What a run was asked and answered."""
+    """A run's question and answer."""
 
     tenant: str
     question: str
@@ -49,7 +50,7 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Rating:
-    """What somebody thinks of a run; a later rating replaces it."""
+    """A customer's rating of a run; a later rating replaces it."""
 
     run_id: str
     score: Annotated[float, Field(ge=0, le=1)]
@@ -62,22 +63,22 @@ _rating_json = TypeAdapter(Rating)
 
 
 class Feedback:
-    """The ratings; methods raise MemoryUnavailable where Redis can't be reached."""
+    """The ratings; methods raise MemoryUnavailable if Redis can't be reached."""
 
     def __init__(self, redis: Redis, redactor: Redactor) -> None:
         self._redis = redis
         self._redactor = redactor
-        self._remembering: set[asyncio.Task[None]] = set()
+        self._storing: set[asyncio.Task[None]] = set()
 
     def observe(self, report: RunReport) -> None:
-        """Remember a run for those who will rate it."""
-        task = asyncio.create_task(self._remember(report.run_id, self._record(report)))
-        self._remembering.add(task)
-        task.add_done_callback(self._remembering.discard)
+        """Store a run's record in the background, so that the run can be rated."""
+        task = asyncio.create_task(self._store(report.run_id, self._record(report)))
+        self._storing.add(task)
+        task.add_done_callback(self._storing.discard)
 
     async def give(self, run_id: str, tenant: str, score: float, comment: str | None) -> bool:
-        """Keep a rating, from 0 to 1; return whether the tenant has such a run."""
-        await self.settle()
+        """Store a rating from 0 to 1; return whether the tenant has such a run."""
+        await self.flush()
         with memory_errors():
             found = await self._redis.get(_key(run_id))
         record = _record_json.validate_json(found) if found else None
@@ -85,24 +86,24 @@ class Feedback:
             return False
         rating = Rating(run_id, score, comment and self._redactor.text(comment), record)
         with memory_errors():
-            entry = await self._redis.xadd(_STREAM, {"rating": _rating_json.dump_json(rating)}, maxlen=_MOST)
+            entry = await self._redis.xadd(_STREAM, {"rating": _rating_json.dump_json(rating)}, maxlen=_MAX_RATINGS)
             earlier = await self._redis.set(_rated(run_id), cast("bytes", entry), ex=RATABLE, get=True)
             if earlier:
                 await self._redis.xdel(_STREAM, cast("bytes", earlier))
         return True
 
     async def below(self, score: float) -> list[Rating]:
-        """Return the ratings below a score, the earliest first."""
+        """Return the ratings below `score`, oldest first."""
         with memory_errors():
             entries = cast("list[Any]", await self._redis.xrange(_STREAM))
         return [rating for _, rating in map(_entry, entries) if rating.score < score]
 
-    async def settle(self) -> None:
-        """Wait until all runs that have ended are remembered."""
-        if self._remembering:
-            await asyncio.wait(self._remembering)
+    async def flush(self) -> None:
+        """Wait until the records of all finished runs are stored."""
+        if self._storing:
+            await asyncio.wait(self._storing)
 
-    async def _remember(self, run_id: str, record: Record) -> None:
+    async def _store(self, run_id: str, record: Record) -> None:
         with contextlib.suppress(RedisError):
             await self._redis.set(_key(run_id), _record_json.dump_json(record), ex=RATABLE)
 
@@ -115,7 +116,7 @@ class Feedback:
 
 
 class _Forwarding:
-    """Passes ratings on to LangSmith."""
+    """Forwards ratings to LangSmith."""
 
     def __init__(self, redis: Redis, tracing: Tracing) -> None:
         self.closed = asyncio.Event()
@@ -123,11 +124,11 @@ class _Forwarding:
         self._tracing = tracing
         self._name = uuid.uuid4().hex
 
-    async def keep_on(self) -> None:
-        """Pass on what is rated, until closed."""
+    async def run(self) -> None:
+        """Forward ratings until closed."""
         while not self.closed.is_set():
             with contextlib.suppress(RedisError):
-                for name, rating in await self._waiting():
+                for name, rating in await self._pending():
                     if not await self._send(name, rating):
                         break
                     await self._redis.xack(_STREAM, _GROUP, name)
@@ -135,32 +136,32 @@ class _Forwarding:
                 async with asyncio.timeout(_PAUSE):
                     await self.closed.wait()
 
-    async def _waiting(self) -> list[tuple[str, Rating]]:
-        """Return ratings that are ours to pass on: earlier ones, those of replicas that are gone, and new ones."""
-        with contextlib.suppress(ResponseError):  # there is such a group
+    async def _pending(self) -> list[tuple[str, Rating]]:
+        """Return the ratings to forward: our own pending ones, those of replicas that are gone, then new ones."""
+        with contextlib.suppress(ResponseError):  # the group already exists
             await self._redis.xgroup_create(_STREAM, _GROUP, id="0", mkstream=True)
-        await self._redis.xautoclaim(_STREAM, _GROUP, self._name, _ORPHANED, count=_AT_ONCE)
+        await self._redis.xautoclaim(_STREAM, _GROUP, self._name, _ORPHANED, count=_BATCH)
         for since in ("0", ">"):
-            found = cast("Any", await self._redis.xreadgroup(_GROUP, self._name, {_STREAM: since}, count=_AT_ONCE))
+            found = cast("Any", await self._redis.xreadgroup(_GROUP, self._name, {_STREAM: since}, count=_BATCH))
             entries = [entry for _, entries in found for entry in entries]
-            if gone := [name for name, fields in entries if not fields]:  # rated again since
+            if gone := [name for name, fields in entries if not fields]:  # replaced by a later rating
                 await self._redis.xack(_STREAM, _GROUP, *gone)
             if there := [_entry(entry) for entry in entries if entry[1]]:
                 return there
         return []
 
     async def _send(self, name: str, rating: Rating) -> bool:
-        """Return whether it is sent; false where the service ends before, or LangSmith is away."""
-        name = str(uuid.uuid5(uuid.UUID(rating.run_id), name))  # the same when it is sent again
+        """Return whether the rating was sent; False if the service stops first or LangSmith is down."""
+        name = str(uuid.uuid5(uuid.UUID(rating.run_id), name))  # so that a retry adds no second rating
         loop = asyncio.get_running_loop()
         sent: asyncio.Future[bool] = loop.create_future()
 
         def send() -> None:
             is_sent = self._tracing.rate(rating.run_id, rating.score, rating.comment, name)
-            with contextlib.suppress(RuntimeError):  # nobody waits any more
+            with contextlib.suppress(RuntimeError):  # the event loop is closed
                 loop.call_soon_threadsafe(sent.set_result, is_sent)
 
-        # A thread of its own, since the loop's executor is waited for at the end, for as long as LangSmith likes.
+        # A thread of its own: at shutdown the loop waits for its executor, and a call to LangSmith may hang.
         threading.Thread(target=send, name="langsmith-rating", daemon=True).start()
         closed = asyncio.create_task(self.closed.wait())
         await asyncio.wait((sent, closed), return_when=asyncio.FIRST_COMPLETED)
@@ -170,17 +171,17 @@ class _Forwarding:
 
 @asynccontextmanager
 async def open_feedback(redis: Redis, redactor: Redactor, tracing: Tracing | None) -> AsyncGenerator[Feedback]:
-    """Keep ratings, and pass them on where runs are traced."""
+    """Store ratings, and forward them to LangSmith if tracing is on."""
     feedback = Feedback(redis, redactor)
     forwarding = _Forwarding(redis, tracing) if tracing else None
-    keeping = asyncio.create_task(forwarding.keep_on()) if forwarding else None
+    task = asyncio.create_task(forwarding.run()) if forwarding else None
     try:
         yield feedback
     finally:
-        if forwarding and keeping:
+        if forwarding and task:
             forwarding.closed.set()
-            await asyncio.wait([keeping])
-        await feedback.settle()
+            await asyncio.wait([task])
+        await feedback.flush()
 
 
 def _entry(entry: tuple[bytes, dict[bytes, bytes]]) -> tuple[str, Rating]:

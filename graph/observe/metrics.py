@@ -1,6 +1,6 @@
-"""What is counted of runs and of what they depend on; labels have few values, all of our own choosing.
+"""Metrics of runs and of their dependencies; labels have few values, and none comes from a caller.
 
-Whoever serves sets the meter provider; without one nothing is counted.
+The process that serves sets the meter provider; without one nothing is recorded.
 """
 
 from opentelemetry import metrics
@@ -11,25 +11,25 @@ from graph.observe.report import RunReport
 from graph.settings import AgentSettings
 
 SECONDS = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 3, 5, 7.5, 10, 15, 20, 30, 45, 60, 120]
-"""Where buckets of times end."""
+"""Upper bounds of the histogram buckets, in seconds."""
 
 NAMESPACE = "support_agent"
-"""What the names of our metrics, and of what our spans say, begin with."""
+"""The prefix of our metric names and span attributes."""
 
 _meter = metrics.get_meter(NAMESPACE)
 
-active_runs = _meter.create_up_down_counter("support_agent.active_runs", description="Runs under way.")
+active_runs = _meter.create_up_down_counter("support_agent.active_runs", description="Runs in progress.")
 breaker_open = _meter.create_gauge(
-    "support_agent.breaker_open", description="Whether what is named is left alone, since it does not work: 0 or 1."
+    "support_agent.breaker_open", description="Whether a circuit breaker is open: 1 for open, 0 for closed."
 )
 redis_errors = _meter.create_counter(
-    "support_agent.redis_errors", description="Redis commands that failed, after their retry."
+    "support_agent.redis_errors", description="Redis commands that failed after their retry."
 )
 traces_dropped = _meter.create_counter(
     "support_agent.traces_dropped", description="Traces that were not sent to LangSmith."
 )
 unknown_categories = _meter.create_counter(
-    "support_agent.unknown_categories", description="Classifier replies that name no category; taken as general."
+    "support_agent.unknown_categories", description="Classifier replies with an unknown category, taken as general."
 )
 _first_token = _meter.create_histogram(
     "support_agent.first_token",
@@ -40,29 +40,29 @@ _first_token = _meter.create_histogram(
 _duration = _meter.create_histogram(
     "support_agent.run_duration",
     "s",
-    "Time that a run took.",
+    "Duration of a run.",
     explicit_bucket_boundaries_advisory=SECONDS,
 )
-_tokens = _meter.create_counter("support_agent.tokens", description="Tokens, as the model's server counts them.")
-_cost = _meter.create_counter("support_agent.cost_dollars", description="US dollars, where the model's price is known.")
-_fallbacks = _meter.create_counter("support_agent.fallbacks", description="Answers asked of the fallback model.")
+_tokens = _meter.create_counter("support_agent.tokens", description="Tokens, as reported by the model's server.")
+_cost = _meter.create_counter("support_agent.cost_dollars", description="US dollars, for models whose price is known.")
+_fallbacks = _meter.create_counter("support_agent.fallbacks", description="Answers requested from the fallback model.")
 
 
 class RunMetrics:
-    """Counts runs."""
+    """Records the metrics of runs."""
 
     def __init__(self, settings: AgentSettings) -> None:
         self._server = settings.openai_base_url or OPENAI
         self._fallback = settings.fallback_model
         for name in {settings.classify_model, settings.answer_model}:
-            cost(self._server, name, 0, 0)  # looks the price up before somebody waits
+            cost(self._server, name, 0, 0)  # fills the price cache, so that no run waits for it
         for counter in (redis_errors, traces_dropped, unknown_categories):
-            counter.add(0)  # so that it is there before it is needed
+            counter.add(0)  # so that the series exists before the first event
         for outcome in ("answered", "failed"):
             _fallbacks.add(0, {"outcome": outcome})
 
     def observe(self, report: RunReport) -> None:
-        """Count a run that has ended."""
+        """Record the metrics of a run that has ended."""
         if report.is_hit or report.ended is None:
             return
         done = isinstance(report.ending, Done)

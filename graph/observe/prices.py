@@ -1,13 +1,13 @@
-"""What models cost, as `genai-prices` has it."""
+"""Prices of models, from `genai-prices`."""
 
 from functools import lru_cache
 
 from genai_prices import Usage, calc_price
 
 OPENAI = "https://api.openai.com/v1"
-"""Where models are asked unless another server is configured."""
+"""The model's server, unless another one is configured."""
 
-_TOKENS = 1000  # that a price is asked for
+_TOKENS = 1000  # per price lookup
 
 
 @lru_cache(100)
@@ -20,6 +20,6 @@ def _rates(server: str, model: str) -> tuple[float, float] | None:
 
 
 def cost(server: str, model: str, input_tokens: int, output_tokens: int) -> tuple[float, float] | None:
-    """Return the US dollars that a model's input and output cost; None where nobody knows the server's prices."""
+    """Return the cost of a model's input and output in US dollars; None if the server's prices are unknown."""
     rates = _rates(server, model)
     return (rates[0] * input_tokens, rates[1] * output_tokens) if rates else None

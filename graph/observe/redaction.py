@@ -1,8 +1,8 @@
-"""Masks e-mail addresses, cards, IBANs, phone numbers and keys in whatever text goes to logs and traces.
+"""Masks e-mail addresses, cards, IBANs, phone numbers and keys in all text that goes to logs and traces.
 
-Searched is a plain copy of the text: every character as the ASCII one that it looks like, the invisible ones gone.
-Time is linear: no pattern goes over a stretch of text twice, and numbers beyond the first few hundred are masked
-unchecked.
+The patterns search a plain copy of the text: each character is replaced by the ASCII character that it looks like, and
+invisible characters are removed. The time is linear in the text's length: no pattern scans a stretch of text twice, and
+only the first few hundred numbers are validated; further ones are masked without validation.
 """
 
 import itertools
@@ -19,20 +19,20 @@ from stdnum import iban, luhn
 from structlog.contextvars import get_contextvars
 
 DROPPED = "[dropped]"
-"""Stands where a text could not be masked."""
+"""Replaces a text that could not be masked."""
 
-_PASSES = 4  # two as a rule: beside a mask, a text may look like an address that did not before
-_LONGEST = 262_144  # characters, four times the longest message; a longer text is dropped
-_CHECKS = 500  # how many candidates of a kind are checked in a text
-_SHORT = 4000  # characters; a longer text hardly comes again
-_REMEMBERED = 1000  # short texts, such as the articles, and the examples of a prompt
-_DEEPEST = 32  # levels of a value that are walked
-_MOST = 10_000  # parts of a value that are walked, and characters whose plain form is remembered
-_REGIONS = ("NL", "BE", "FR", "GB", "DE", None)  # of national numbers; between them they accept most of Europe's
+_PASSES = 4  # two are usually enough: next to a mask, text may look like an address that did not before
+_LONGEST = 262_144  # characters, four times the longest message; longer texts are dropped
+_CHECKS = 500  # candidates of each kind that are validated per text
+_SHORT = 4000  # characters; longer texts rarely repeat, so they are not cached
+_CACHED = 1000  # short texts, such as the articles and a prompt's examples
+_DEEPEST = 32  # levels of a nested value that are walked
+_MOST = 10_000  # parts of a value that are walked, and characters whose plain form is cached
+_REGIONS = ("NL", "BE", "FR", "GB", "DE", None)  # of national phone numbers; together they accept most European ones
 
-# Where a word begins, be it after an escape in a repr or a URL.
+# The start of a word, also after an escape sequence in a repr or a URL.
 _EDGE = r"(?:(?<![^\W_])|(?<=\\[nrt])|(?<=%[0-9A-F]{2}))"
-_KEY = re.compile(  # where there is a group, only that is masked
+_KEY = re.compile(  # if a group matches, only the group is masked
     rf"{_EDGE}(?:sk-[\w-]{{8,}}|sk_(?:live|test)_\w{{8,}}|sa_[\w-]{{43,}}|gh[opsur]_\w{{20,}}|github_pat_\w{{20,}}"
     r"|xox[a-z]-[\w-]{10,}|xapp-[\w-]{10,}|lsv2_\w{20,}|AIza[\w-]{35,}|glpat-[\w-]{20,}|hf_\w{30,}|npm_\w{36,}"
     r"|(?-i:(?:AKIA|ASIA)[0-9A-Z]{16}|eyJ[\w-]{10,}(?:\.{1,2}[\w-]+)*))"
@@ -42,34 +42,34 @@ _KEY = re.compile(  # where there is a group, only that is masked
     r"|-----BEGIN [A-Z ]{0,20}PRIVATE KEY-----([^-]+)"
     r"|bearer\s{1,3}(?=\S*\d|\S{20})([\w.~+/=-]{8,})"
     r"""|password=('[^']*'|"[^"]*"|["']?[^\s&;"']+)"""
-    # The password in a URL may itself hold @, : and /; what looks like a port is none.
+    # The password in a URL may contain @, : and /; what looks like a port is not a password.
     r"""|://(?:[^\s/:[\]"<>]+:(?!\d{1,5}[/?#])|:)((?:(?!://)[^\s"<>])+)@""",
     re.IGNORECASE,
 )
-_KEY_WORD = re.compile(  # without one of these, quick to find, nothing matches above
+_KEY_WORD = re.compile(  # a quick check: without one of these, _KEY can't match
     r"sk[-_]|sa_|gh[opsur]_|github_pat_|xox|xapp|lsv2_|aiza|glpat|hf_|npm_|akia|asia|eyj|hooks\.|key|bearer|password|://",
     re.IGNORECASE,
 )
 _DIGIT = re.compile(r"\d")
-_FEWEST = 8  # digits of what the patterns below find
+_FEWEST = 8  # digits; no pattern for numbers below matches fewer
 _LOCAL = r'[^\s@()<>[\]:;,"\\]'
 _EMAIL = re.compile(
     rf'(?P<local>"(?:[^"\\\n]|\\.){{0,64}}"|(?<!{_LOCAL}){_LOCAL}+)(?:@|%40)'
     r"(?:(?:[\w-]+\.)+(?:xn--[\w-]+|[^\W\d_]{2,})|\[[0-9a-f.:]+\])",
     re.IGNORECASE,
 )
-_BEFORE_EMAIL = re.compile(r"(?:.*[/?&])?(?:\w+=)?['`*{|]*(?=.)")  # an address may hold it, but hardly begin with it
+_BEFORE_EMAIL = re.compile(r"(?:.*[/?&])?(?:\w+=)?['`*{|]*(?=.)")  # addresses may contain it, but rarely start with it
 _IBAN = re.compile(r"[A-Za-z]{2}\d{2}(?:[ .-]?[A-Za-z0-9]){11,30}(?![A-Za-z0-9])")
 _CARD = re.compile(rf"(?:(?<!\d)|{_EDGE})(?<!\d[.,])[1-9](?:[ -]{{0,3}}\d){{12,18}}(?!\d)", re.IGNORECASE)
 _GROUPED_CARD = re.compile(r"(?<!\d)[2-9]\d{3}([./_\n])\d{4}\1\d{4}\1\d{1,7}(?!\d)")
-_CARD_DIGITS = re.compile(r"(?:2[1-9]|[3-9]\d)\d{11,17}|1\d{14}")  # else 1 and 20 begin timestamps
+_CARD_DIGITS = re.compile(r"(?:2[1-9]|[3-9]\d)\d{11,17}|1\d{14}")  # others that start with 1 or 20 are timestamps
 _ALONE = rf"{_EDGE}(?<!\d[.,:/-])"
 _PHONE = re.compile(
     rf"(?:\(?(?:\+|%2B)[ (]{{0,2}}|{_ALONE}\(?0(?:0 ?)?)[1-9](?:[ ()./-]{{0,3}}\d){{7,14}}(?!\d)", re.IGNORECASE
 )
 _AMERICAN = re.compile(rf"{_ALONE}(?:1[ .-])?\(?[2-9]\d\d(?:[ .-]|\) ?)\d{{3}}[ .-]\d{{4}}(?![.-]?\d)", re.IGNORECASE)
 _GROUP_END = re.compile(r"[A-Za-z0-9](?![A-Za-z0-9])|\d(?!\d)")
-_READABLE = re.compile(  # dates, UUIDs and hashes
+_READABLE = re.compile(  # dates, UUIDs and hashes, which are not masked
     r"(?<!\d)(?<!\d[./-])(?:(?:19|20)\d\d([./-])\d\d\1\d\d|\d\d?([./-])\d\d?\2(?:19|20)\d\d)(?![./-]?\d)"
     r"|\b[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}\b|\b(?=\d*[a-f])[0-9a-f]{32,}\b",
     re.IGNORECASE,
@@ -77,16 +77,16 @@ _READABLE = re.compile(  # dates, UUIDs and hashes
 
 
 class Redactor:
-    """Masks texts and JSON-like values; the addresses in `keep` stay readable."""
+    """Masks texts and JSON-like values, except for the addresses in `keep`."""
 
     def __init__(self, keep: Iterable[str] = ()) -> None:
         self._keep = frozenset(address.translate(_PLAIN).casefold() for address in keep)
-        self._mask_again = lru_cache(_REMEMBERED)(self._mask)
+        self._cached_mask = lru_cache(_CACHED)(self._mask)
 
     def text(self, text: str) -> str:
-        """Return the text with `[email]`, `[card]`, `[iban]`, `[phone]` and `[key]` in it, or DROPPED."""
-        is_short = isinstance(text, str) and len(text) <= _SHORT  # pyright: ignore[reportUnnecessaryIsInstance] - logs
-        return self._mask_again(text) if is_short else self._mask(text)
+        """Return the text masked with `[email]`, `[card]`, `[iban]`, `[phone]` and `[key]`; DROPPED if that fails."""
+        is_short = isinstance(text, str) and len(text) <= _SHORT  # pyright: ignore[reportUnnecessaryIsInstance] - log records hold any type
+        return self._cached_mask(text) if is_short else self._mask(text)
 
     def _mask(self, text: str) -> str:
         with suppress(Exception):
@@ -97,8 +97,8 @@ class Redactor:
                 text = masked
         return DROPPED
 
-    def value(self, value: Any) -> Any:  # noqa: ANN401 - JSON is of any type
-        """Return the value with its texts, keys and numbers masked; other objects become their type's name."""
+    def value(self, value: Any) -> Any:  # noqa: ANN401 - JSON has any type
+        """Return the value with its strings, keys and numbers masked; other objects become their type's name."""
         with suppress(Exception):
             return self._walk(value, _DEEPEST, [_MOST])
         return DROPPED
@@ -141,19 +141,19 @@ class Redactor:
 
 
 class RedactingFilter(logging.Filter):
-    """Masks all text of a record; belongs on handlers, since a logger's filters don't see its children's records."""
+    """Masks all text of a log record; add it to handlers, since a logger's filters don't see its children's records."""
 
     def __init__(self, redactor: Redactor) -> None:
         super().__init__()
         self._redactor = redactor
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Mask the message, the traceback and the stack in place, add what the context says, and let it through."""
+        """Mask the message, traceback and stack in place, add structlog's context variables, and accept the record."""
         message = trace = DROPPED
         with suppress(Exception):
             trace = record.exc_text or (logging.Formatter().formatException(record.exc_info) if record.exc_info else "")
             message = record.getMessage()
-        if isinstance(record.msg, dict):  # structlog's event, which its own formatter makes a line of
+        if isinstance(record.msg, dict):  # structlog's event, which its own formatter renders
             masked = self._redactor.value(record.msg)
             record.msg = masked if isinstance(masked, dict) else {"event": DROPPED}
         else:
@@ -168,7 +168,7 @@ class RedactingFilter(logging.Filter):
 
 
 class _Plain(dict[int, str | None]):
-    """The ASCII character that a character looks like, for str.translate; None for an invisible one."""
+    """Maps each character to the ASCII character that it looks like, for str.translate; None removes invisible ones."""
 
     def __missing__(self, code: int) -> str | None:
         char = chr(code)
@@ -197,7 +197,7 @@ def _emails(text: str) -> _Spans:
 
 
 def _numbers(pattern: re.Pattern[str], checks: Iterable[Callable[[str], bool]], text: str) -> _Spans:
-    """Find the longest valid number wherever one may begin; it ends where a group of digits does."""
+    """Find the longest valid number at each possible start; a number ends at the end of a group of digits."""
     text = _READABLE.sub(lambda match: "~" * len(match[0]), text)
     checked = itertools.count()
     at = 0
@@ -212,7 +212,7 @@ def _numbers(pattern: re.Pattern[str], checks: Iterable[Callable[[str], bool]], 
 
 
 def _is_iban(number: str) -> bool:
-    return iban.is_valid(number, check_country=False)  # without the checks that only some countries have
+    return iban.is_valid(number, check_country=False)  # without the country-specific checks
 
 
 def _is_card(number: str) -> bool:
@@ -227,7 +227,7 @@ def _is_phone(number: str, region: str | None) -> bool:
         parsed = phonenumbers.parse(number.upper().replace("%2B", "+"), region)
     except phonenumbers.NumberParseException:
         return False
-    # What begins with + parses without a region, and is taken for a number even if it is not in use.
+    # A number with a + needs no region, and counts as one even if it is not in use.
     return phonenumbers.is_valid_number(parsed) or (region is None and phonenumbers.is_possible_number(parsed))
 
 

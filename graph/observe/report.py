@@ -1,6 +1,7 @@
-"""What a run did, recorded while it runs, for traces, metrics and logs, which get it once the run has ended.
+"""Reports of runs: recorded while a run executes, and passed to traces, metrics and logs when it has ended.
 
-Times are seconds since 1970. An error is a kind, such as `HTTP 500` or `model-timeout`, never an exception's text.
+Times are Unix timestamps, in seconds. An error is a kind, such as `HTTP 500` or `model-timeout`, never an exception's
+text.
 """
 
 import time
@@ -18,18 +19,18 @@ from graph.errors import RunError
 from graph.events import Done, Failed
 from graph.state import AgentContext, Category, StateUpdate
 
-_MOST_TOKENS = 10_000_000  # more than any request costs
+_MAX_TOKENS = 10_000_000  # more than any request uses
 
 recording = ContextVar["RunReport | None"]("recording", default=None)
-"""The report of the run that is being executed."""
+"""The report of the current run."""
 
 
 @dataclass(slots=True)
 class ModelCall:
-    """One attempt to have a model answer."""
+    """One attempt to call a model."""
 
     step: str
-    """The node that asked."""
+    """The node that made the call."""
     model: str
     prompt: Sequence[BaseMessage]
     began: float = field(default_factory=time.time)
@@ -41,17 +42,17 @@ class ModelCall:
     error: str | None = None
 
     def add(self, message: AIMessage) -> None:
-        """Take a reply, or a piece of one."""
+        """Add a reply, or a chunk of one."""
         text = message.text
         if text and self.first_token is None:
             self.first_token = time.time()
         self.text += text
-        if usage := message.usage_metadata:  # a server may count as it goes
-            self.input_tokens = max(self.input_tokens, sensible(usage["input_tokens"]))
-            self.output_tokens = max(self.output_tokens, sensible(usage["output_tokens"]))
+        if usage := message.usage_metadata:  # some servers report a running total
+            self.input_tokens = max(self.input_tokens, plausible_tokens(usage["input_tokens"]))
+            self.output_tokens = max(self.output_tokens, plausible_tokens(usage["output_tokens"]))
 
     def end(self, error: str | None = None) -> None:
-        """Take no more; what has ended stays as it is."""
+        """Record the end of the call; later calls of this method change nothing."""
         if self.ended is None:
             self.ended = time.time()
             self.error = error
@@ -78,36 +79,36 @@ class RunReport:
     context: AgentContext
     session_id: str | None = None
     is_hit: bool = False
-    """The answer was kept from an earlier run, and the graph did not run."""
+    """The answer is a cache hit, and the graph did not run."""
     began: float = field(default_factory=time.time)
     first_token: float | None = None
     ended: float | None = None
     ending: Done | Failed | None = None
     reason: str | None = None
-    """What the log says of a failure."""
+    """The reason for a failure, for the log."""
     parent: Span = field(default_factory=trace.get_current_span)
-    """The span of the request that asked."""
+    """The span of the request that started the run."""
     steps: list[Step] = field(default_factory=list[Step])
     calls: list[ModelCall] = field(default_factory=list[ModelCall])
 
     @property
     def category(self) -> Category | None:
-        """What the classifier said, if it did."""
+        """The classifier's category; None before its reply."""
         updates = [step.update for step in self.steps if step.update]
         return next((cast("Category", update["category"]) for update in updates if "category" in update), None)
 
     def end(self, ending: Done | Failed) -> None:
-        """Say how the run ended."""
+        """Record how the run ended."""
         self.ended = time.time()
         self.ending = ending
 
 
 Observe = Callable[[RunReport], None]
-"""What gets a report once its run has ended; it neither raises nor waits."""
+"""Receives the report of a run that has ended; must not raise or block."""
 
 
 def begin_call(step: str, model: str, prompt: Sequence[BaseMessage]) -> ModelCall:
-    """Record that a model is asked."""
+    """Record the start of a call to a model."""
     call = ModelCall(step, model, prompt)
     if report := recording.get():
         report.calls.append(call)
@@ -116,7 +117,7 @@ def begin_call(step: str, model: str, prompt: Sequence[BaseMessage]) -> ModelCal
 
 @contextmanager
 def recorded_step(name: str) -> Generator[Step]:
-    """Record that a node is executed."""
+    """Record the execution of a node."""
     step = Step(name)
     if report := recording.get():
         report.steps.append(step)
@@ -129,6 +130,6 @@ def recorded_step(name: str) -> Generator[Step]:
         step.ended = time.time()
 
 
-def sensible(tokens: int) -> int:
-    """Return what a server counted, or 0 where that can't be."""
-    return int(tokens) if 0 <= tokens <= _MOST_TOKENS else 0
+def plausible_tokens(tokens: int) -> int:
+    """Return a server's token count, or 0 if it is implausible."""
+    return int(tokens) if 0 <= tokens <= _MAX_TOKENS else 0

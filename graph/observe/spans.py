@@ -1,4 +1,4 @@
-"""OpenTelemetry's spans of runs, in the trace of the request that asked; they hold no text of anybody's."""
+"""OpenTelemetry spans of runs, in the trace of the request that started them; they contain no questions or answers."""
 
 from opentelemetry import trace
 from opentelemetry.trace import Span, Status, StatusCode
@@ -11,7 +11,7 @@ _tracer = trace.get_tracer(NAMESPACE)
 
 
 def trace_run(report: RunReport) -> None:
-    """Make the spans of a run that has ended: the run, its nodes, and the models' calls."""
+    """Create the spans of a run that has ended: the run, its nodes and its model calls."""
     if not report.parent.get_span_context().is_valid:
         return
     root = _start("run", report.began, report.parent)

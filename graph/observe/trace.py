@@ -1,4 +1,4 @@
-"""What a run's trace looks like in LangSmith: the run, its nodes, and the calls to the models."""
+"""A run's trace in LangSmith's format: the run, its nodes and its model calls."""
 
 import hashlib
 import re
@@ -18,13 +18,13 @@ from graph.settings import AgentSettings
 from graph.state import Passage
 
 NAME = "support-agent"
-"""What the root of each trace is called."""
+"""The name of each trace's root."""
 
-_ARTICLE = re.compile(r"(?=^</?passages?\b)", re.MULTILINE)  # where one begins in the answer's prompt
+_ARTICLE = re.compile(r"(?=^</?passages?\b)", re.MULTILINE)  # the start of an article in the answer's prompt
 
 
 class Traces:
-    """Makes traces of reports, as LangSmith's API takes them."""
+    """Converts reports to traces, in the format of LangSmith's API."""
 
     def __init__(self, settings: AgentSettings, versions: Mapping[str, str]) -> None:
         self._project = settings.langsmith_project
@@ -32,7 +32,7 @@ class Traces:
         self._metadata = {"release": __version__, "environment": settings.env, **versions}
 
     def of(self, report: RunReport) -> list[dict[str, Any]]:
-        """Return the runs of a report's trace, as LangSmith's API has them."""
+        """Return the runs of a report's trace, in the format of LangSmith's API."""
         root = self._root(report)
         steps = {step.name: _child(root, _step(report, step), step) for step in report.steps}
         calls = [_child(steps[call.step], self._call(call), call) for call in report.calls]
@@ -126,7 +126,7 @@ def _step(report: RunReport, step: Step) -> dict[str, Any]:
 
 def _child(parent: Mapping[str, Any], run: dict[str, Any], part: Step | ModelCall) -> dict[str, Any]:
     start = _time(part.began)
-    name = str(uuid.uuid5(uuid.UUID(parent["id"]), f"{run['name']} {start}"))  # the same when it is sent again
+    name = str(uuid.uuid5(uuid.UUID(parent["id"]), f"{run['name']} {start}"))  # the same for each attempt to send
     return run | {
         "id": name,
         "trace_id": parent["trace_id"],
@@ -139,7 +139,7 @@ def _child(parent: Mapping[str, Any], run: dict[str, Any], part: Step | ModelCal
 
 
 def _message(message: BaseMessage) -> dict[str, Any]:
-    """Return a message as OpenAI has it; each article of a prompt is a part of its own, which is masked but once."""
+    """Return a message in OpenAI's format; each article of a prompt is a separate part, so that its mask is cached."""
     role = {"human": "user", "ai": "assistant"}.get(message.type, message.type)
     text = message.text
     if role == "system" and len(parts := _ARTICLE.split(text)) > 1:
@@ -162,5 +162,5 @@ def _time(seconds: float | None) -> datetime:
 
 
 def _hash(tenant: str, name: str) -> str:
-    """Return what stands for a name that only the tenant knows."""
+    """Return a pseudonym for an id that belongs to the tenant."""
     return hashlib.sha256(f"{tenant}\0{name}".encode()).hexdigest()[:16]

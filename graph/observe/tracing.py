@@ -1,9 +1,9 @@
-"""Traces of runs, in LangSmith.
+"""Sends traces of runs to LangSmith.
 
-Own code between a run's report and LangSmith's client, since the client's own tracing works in the event loop (3 ms
-of CPU a run), keeps what it can't send without a bound, and delays the exit. Here a run costs one put into a bounded
-queue; a thread makes the trace, masks it, and sends it with LangSmith's client. What finds no room, or has not been
-sent when the service ends, is dropped and counted.
+Our own code converts a run's report for LangSmith's client, because the client's own tracing works in the event loop
+(3 ms of CPU per run), queues unsent traces without a limit, and delays the exit. Here the event loop only puts the
+report into a bounded queue. A thread builds the trace, masks it and sends it with LangSmith's client. A trace that does
+not fit into the queue, or is still unsent at shutdown, is dropped and counted.
 """
 
 import logging
@@ -27,13 +27,13 @@ from graph.observe.report import RunReport
 from graph.observe.trace import Traces
 from graph.settings import AgentSettings
 
-_WAITING = 8_000_000  # characters of reports that wait, of 10,000 to 20,000 each as a rule
-_BATCH = 50  # reports that are sent at once
-_BATCH_SIZE = 1_000_000  # characters of them, unless one is longer
-_PAUSE = 2.0  # seconds between two attempts to send while LangSmith is away
-_EXIT = 1.5  # seconds that the service's end may wait for what is unsent
-_TIMEOUT = (1_000, 2_000)  # milliseconds to connect, and to be answered; traces have LangSmith's own
-_PASSING_STATUSES = frozenset({401, 403, 408, 429})  # and all from 500 on
+_MAX_QUEUED = 8_000_000  # characters of queued reports; one usually has 10,000 to 20,000
+_BATCH = 50  # reports per request
+_BATCH_SIZE = 1_000_000  # characters per request, unless one report is longer
+_PAUSE = 2.0  # seconds between two attempts while LangSmith is down
+_SHUTDOWN_WAIT = 1.5  # seconds that shutdown waits for unsent traces
+_TIMEOUT = (1_000, 2_000)  # milliseconds to connect and to read; traces use LangSmith's own time-outs
+_RETRYABLE_STATUSES = frozenset({401, 403, 408, 429})  # and every status from 500 on
 
 _log = logging.getLogger(__name__)
 
@@ -51,7 +51,7 @@ class Tracing:
             anonymizer=partial(_masked, redactor),
             tracing_error_callback=self._errors.append,
             timeout_ms=_TIMEOUT,
-            retry_config=Retry(0),  # _send does
+            retry_config=Retry(0),  # _send retries
             auto_batch_tracing=False,
             omit_traced_runtime_info=True,
             disable_prompt_cache=True,
@@ -59,31 +59,31 @@ class Tracing:
         self._project = settings.langsmith_project
         self._project_id: uuid.UUID | None = None
         self._traces = Traces(settings, versions)
-        self._waiting: queue.SimpleQueue[tuple[int, RunReport]] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[tuple[int, RunReport]] = queue.SimpleQueue()
         self._size = 0
-        self._sizing = threading.Lock()
+        self._size_lock = threading.Lock()
         self._closing = threading.Event()
         self._unsent = 0
-        self._is_away = False
-        self._thread = threading.Thread(target=self._keep_sending, name="langsmith", daemon=True)
-        self._breaker = Breaker("LangSmith", _may_pass, threshold=1, pause=_PAUSE)
+        self._is_down = False
+        self._thread = threading.Thread(target=self._send_loop, name="langsmith", daemon=True)
+        self._breaker = Breaker("LangSmith", _is_transient, threshold=1, pause=_PAUSE)
         self._thread.start()
 
     def observe(self, report: RunReport) -> None:
-        """Have a run's trace sent, or dropped where too many wait."""
+        """Queue a run's trace, or drop it if the queue is full."""
         size = _size(report)
-        with self._sizing:
-            fits = self._size + size <= _WAITING and not self._closing.is_set()
+        with self._size_lock:
+            fits = self._size + size <= _MAX_QUEUED and not self._closing.is_set()
             self._size += size if fits else 0
         if fits:
-            self._waiting.put((size, report))
+            self._queue.put((size, report))
         else:
             traces_dropped.add(1)
 
     def rate(self, run_id: str, score: float, comment: str | None, name: str) -> bool:
-        """Attach a rating to a run, and wait for it; return False where LangSmith is away.
+        """Send a rating of a run, and wait for the response; return False if LangSmith is down.
 
-        A rating that LangSmith refuses is dropped. `name` tells it from others when it is sent again.
+        A rating that LangSmith refuses is dropped. `name` is its id, so that a retry adds no second rating.
         """
         try:
             if self._project_id is None:
@@ -99,60 +99,60 @@ class Tracing:
                 stop_after_attempt=1,
             )
         except Exception as error:  # noqa: BLE001 - a rating that can't be sent must not stop the next
-            if _may_pass(error) or self._project_id is None:  # the first trace makes the project
+            if _is_transient(error) or self._project_id is None:  # the first trace creates the project
                 return False
-            _log.warning("a rating can't be sent: %s", type(error).__name__)
+            _log.warning("failed to send a rating to LangSmith: %s", type(error).__name__)
         return True
 
     def close(self) -> None:
-        """Send what waits, for a short while, and drop the rest."""
+        """Wait briefly for unsent traces to be sent, and drop the rest."""
         self._closing.set()
-        self._thread.join(_EXIT)
+        self._thread.join(_SHUTDOWN_WAIT)
         self._client.close(timeout=0)
-        unsent = self._unsent + self._waiting.qsize()
+        unsent = self._unsent + self._queue.qsize()
         if unsent:
             traces_dropped.add(unsent)
             _log.warning("%d traces were not sent to LangSmith", unsent)
 
-    def _keep_sending(self) -> None:
-        while reports := self._next():
+    def _send_loop(self) -> None:
+        while reports := self._next_batch():
             self._unsent = len(reports)
             if self._send(reports):
                 self._unsent = 0
             elif self._closing.is_set():
                 return
 
-    def _next(self) -> list[RunReport]:
-        """Wait for reports; none once nothing waits and the service ends."""
+    def _next_batch(self) -> list[RunReport]:
+        """Wait for reports; none at shutdown once the queue is empty."""
         reports: list[RunReport] = []
         taken = 0
-        while not reports and not (self._closing.is_set() and self._waiting.empty()):
+        while not reports and not (self._closing.is_set() and self._queue.empty()):
             with suppress(queue.Empty):
                 while len(reports) < _BATCH and taken < _BATCH_SIZE:
-                    size, report = self._waiting.get(timeout=0 if reports else 0.1)
+                    size, report = self._queue.get(timeout=0 if reports else 0.1)
                     reports.append(report)
                     taken += size
-        with self._sizing:
+        with self._size_lock:
             self._size -= taken
         return reports
 
     def _send(self, reports: Sequence[RunReport]) -> bool:
-        """Send traces for as long as LangSmith may come back; return whether they are gone from here."""
+        """Send traces, retrying while LangSmith is down; return False if they are still unsent at shutdown."""
         while True:
             try:
                 with self._breaker:
-                    if self._is_away:  # asked before the traces are made again, for nothing
+                    if self._is_down:  # checked first, so that the traces are not rebuilt in vain
                         self._client.request_with_retries("GET", "/info", stop_after_attempt=1)
                     self._ingest([run for report in reports for run in self._traces.of(report)])
-                    self._is_away = False
+                    self._is_down = False
             except Exception as error:  # noqa: BLE001 - a trace that can't be sent must not stop the next
-                if not _may_pass(error):
-                    if len(reports) > 1:  # one of them, and not the others
+                if not _is_transient(error):
+                    if len(reports) > 1:  # at least one is refused, so each is sent on its own
                         return all(self._send([report]) for report in reports)
                     traces_dropped.add(len(reports))
-                    _log.warning("a trace can't be sent: %s", type(error).__name__)
+                    _log.warning("failed to send a trace to LangSmith: %s", type(error).__name__)
                     return True
-                self._is_away = True
+                self._is_down = True
             else:
                 return True
             if self._closing.wait(_PAUSE / 10):
@@ -170,17 +170,17 @@ class Tracing:
 
 
 def _size(report: RunReport) -> int:
-    """Return about how many characters a report holds; it is reckoned in the event loop, so quickly."""
+    """Return roughly how many characters a report has; it runs in the event loop, so it must be fast."""
     prompts = sum(len(message.content) for call in report.calls for message in call.prompt)
     return prompts + len(report.question) + sum(len(call.text) for call in report.calls)
 
 
-def _may_pass(error: Exception) -> bool:
-    """Whether the same may be sent later: LangSmith is away, or does not know the key for now."""
+def _is_transient(error: Exception) -> bool:
+    """Whether a retry may succeed: LangSmith is down, or does not accept the key at the moment."""
     response = getattr(error.__context__, "response", None)
     status = 503 if response is None else response.status_code
-    expected = isinstance(error, LangSmithError | BreakerOpen | OSError)  # the last are those of connections
-    return expected and (status in _PASSING_STATUSES or status >= 500)
+    expected = isinstance(error, LangSmithError | BreakerOpen | OSError)  # OSError: connection errors
+    return expected and (status in _RETRYABLE_STATUSES or status >= 500)
 
 
 def _masked(redactor: Redactor, value: dict[str, Any]) -> dict[str, Any]:
@@ -190,16 +190,16 @@ def _masked(redactor: Redactor, value: dict[str, Any]) -> dict[str, Any]:
 
 @contextmanager
 def open_tracing(settings: AgentSettings, versions: Mapping[str, str], redactor: Redactor) -> Generator[Tracing | None]:
-    """Connect to LangSmith, if LANGSMITH_TRACING says so; on leaving, what is unsent has a short while."""
+    """Connect to LangSmith if LANGSMITH_TRACING is true; on exit, unsent traces get a short time to be sent."""
     if not settings.langsmith_tracing:
         yield None
         return
-    logging.getLogger("langsmith").setLevel(logging.CRITICAL)  # it logs each attempt; the breaker, each change
+    logging.getLogger("langsmith").setLevel(logging.CRITICAL)  # it logs every attempt; our breaker logs only changes
     try:
         tracing = Tracing(settings, versions, redactor)
     except LangSmithError as error:
         raise SettingsError(
-            "LANGSMITH_: these variables contradict each other; set those alone that .env.example has"
+            "LANGSMITH_: conflicting environment variables; set only those that .env.example lists"
         ) from error
     try:
         yield tracing

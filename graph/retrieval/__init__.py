@@ -1,1 +1,1 @@
-"""The articles of the help centre, and their index."""
+"""The help centre's articles, and their vector index."""

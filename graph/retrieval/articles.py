@@ -1,4 +1,4 @@
-"""The company's articles, read from Markdown."""
+"""The company's articles, read from Markdown files."""
 
 import hashlib
 import json
@@ -31,27 +31,27 @@ class Article:
 
 @dataclass(frozen=True, slots=True)
 class Library:
-    """All that the knowledge folder holds."""
+    """The contents of the knowledge folder."""
 
     company: str
     """The company's name."""
     contacts: Mapping[Category, str]
-    """Where a customer reaches a person, for each category."""
+    """How a customer can reach a person, for each category."""
     articles: tuple[Article, ...]
 
     def version(self, embedding_model: str) -> str:
-        """Twelve hexadecimal digits that change with any article, any contact and the embedding model's name."""
+        """Return a hash of the articles, contacts and the embedding model's name: twelve hexadecimal digits."""
         content = json.dumps([asdict(self), embedding_model], sort_keys=True)
         return hashlib.sha256(content.encode()).hexdigest()[:12]
 
 
 def meaning(article: Article) -> str:
-    """Return what of an article is embedded."""
+    """Return the text of an article that is embedded."""
     return f"{article.title}\n\n{article.text}"
 
 
 def load_library(folder: Path) -> Library:
-    """Read company.yaml and every `*.md` of `folder`; raises KnowledgeError naming file and line."""
+    """Read company.yaml and every `*.md` in `folder`; raises KnowledgeError naming the file and line."""
     paths = sorted(path for path in folder.glob("*.md") if not path.name.startswith("."))
     if not paths:
         raise KnowledgeError(f"SUPPORT_KNOWLEDGE: no articles (*.md) in the folder {str(folder)!r}")
@@ -59,14 +59,14 @@ def load_library(folder: Path) -> Library:
     for path in paths:
         article, id_line = _load_article(path)
         if article.id in articles:
-            raise KnowledgeError(f"{path}:{id_line}: the id {article.id!r} is taken by another article")
+            raise KnowledgeError(f"{path}:{id_line}: the id {article.id!r} is already used by another article")
         articles[article.id] = article
     company, contacts = _load_company(folder / COMPANY_FILE)
     return Library(company, contacts, tuple(articles.values()))
 
 
 def _load_article(path: Path) -> tuple[Article, int]:
-    """Return the article, and the line that its id stands in."""
+    """Return the article, and the line number of its id."""
     source = _read(path)
     match = _FRONT_MATTER.match(source)
     if match is None:
@@ -102,17 +102,17 @@ def _read(path: Path) -> str:
         line = content.count(b"\n", 0, error.start) + 1
         raise KnowledgeError(f"{path}:{line}: not valid UTF-8") from error
     if "\0" in text:
-        raise KnowledgeError(f"{path}:{_line(text, text.index(chr(0)), 1)}: must not hold NUL characters")
+        raise KnowledgeError(f"{path}:{_line(text, text.index(chr(0)), 1)}: must not contain NUL characters")
     return text
 
 
 def _line(source: str, position: int, first_line: int) -> int:
-    # YAML also counts U+0085, U+2028 and U+2029 as line ends, which no editor does.
+    # YAML also counts U+0085, U+2028 and U+2029 as line ends, but editors do not.
     return first_line + source.count("\n", 0, position)
 
 
 def _fields(path: Path, source: str, first_line: int, names: Sequence[str]) -> dict[str, tuple[str, int]]:
-    """Return exactly the fields `names` of a YAML mapping, each with its line; nested ones are named a.b."""
+    """Return exactly the fields `names` of a YAML mapping, each with its line; nested fields are named a.b."""
     try:
         node = yaml.compose(source, yaml.SafeLoader)
     except yaml.YAMLError as error:
@@ -127,7 +127,7 @@ def _fields(path: Path, source: str, first_line: int, names: Sequence[str]) -> d
         if value is None:
             raise KnowledgeError(f"{path}:{line}: {name}: must be text")
         if name not in names or name in fields:
-            trouble = "stands here twice" if name in fields else f"must be one of {', '.join(names)}"
+            trouble = "appears twice" if name in fields else f"must be one of {', '.join(names)}"
             raise KnowledgeError(f"{path}:{line}: {name}: {trouble}")
         fields[name] = value, line
     for name in names:
@@ -137,11 +137,11 @@ def _fields(path: Path, source: str, first_line: int, names: Sequence[str]) -> d
 
 
 def _scalars(mapping: yaml.MappingNode, prefix: str) -> Iterator[tuple[str, str | None, int]]:
-    """Yield each field's name, its text or None where it has none, and its position."""
+    """Yield each field's name, its text (None if it has none) and its position."""
     pairs: list[tuple[yaml.Node, yaml.Node]] = mapping.value
     for key, value in pairs:
         name, position = f"{prefix}{key.value}", key.start_mark.index
-        if isinstance(value, yaml.MappingNode) and not prefix:  # an alias could make it endless
+        if isinstance(value, yaml.MappingNode) and not prefix:  # one level only: an alias could recurse forever
             yield from _scalars(value, f"{name}.")
         elif isinstance(value, yaml.ScalarNode) and str(value.value).strip():
             yield name, str(value.value), position

@@ -1,1 +1,1 @@
-"""One execution of the graph, and the conversation that it belongs to."""
+"""Runs, each one execution of the graph, and the sessions that they belong to."""

@@ -9,28 +9,28 @@ from graph.events import Done, Event, Failed
 
 
 class Followed(Protocol):
-    """A run that can be read, wherever it is executed."""
+    """A run whose events can be read, on whichever replica it executes."""
 
     @property
     def id(self) -> str:
-        """Names the run."""
+        """The run's id."""
         ...
 
     def follow(self, after: int = 0) -> AsyncIterator[tuple[int, Event]]:
-        """Yield the events after the `after`-th, as they come, with their numbers; Done or Failed ends them."""
+        """Yield the events after the `after`-th as they happen, with their numbers, until Done or Failed."""
         ...
 
     async def lacks(self, after: int) -> bool:
-        """Whether the run never had an `after`-th event."""
+        """Return whether the run never had an `after`-th event."""
         ...
 
     async def is_read(self, after: int) -> bool:
-        """Whether nothing follows the `after`-th event."""
+        """Return whether the `after`-th event was the run's last."""
         ...
 
 
 class Feed:
-    """Events as they happen, for any number of readers, who start with the first or a later one."""
+    """Events as they happen, for any number of readers, each of which may start at any event."""
 
     def __init__(self) -> None:
         self.readers = 0
@@ -39,7 +39,7 @@ class Feed:
         self._more = asyncio.Event()
 
     async def follow(self, after: int = 0) -> AsyncIterator[tuple[int, Event]]:
-        """Yield the events after the `after`-th, as they come, with their numbers; Done or Failed ends them."""
+        """Yield the events after the `after`-th as they happen, with their numbers, until Done or Failed."""
         self.readers += 1
         try:
             while True:

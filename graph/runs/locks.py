@@ -1,4 +1,4 @@
-"""Locks in Redis: redis-py's, and what becomes of them when Redis answers too late."""
+"""Locks in Redis: redis-py's locks, and the release of those whose acquisition timed out."""
 
 import contextlib
 import time
@@ -10,32 +10,32 @@ from redis.exceptions import LockError, RedisError
 
 
 class Locks:
-    """Takes locks that end with their replica: they expire unless they are renewed."""
+    """Takes locks that expire with their replica, unless they are renewed."""
 
-    def __init__(self, redis: Redis, alive: float) -> None:
+    def __init__(self, redis: Redis, ttl: float) -> None:
         self._redis = redis
-        self._alive = alive  # seconds that a lock lasts unless it is renewed
-        self._doubtful: dict[Lock, tuple[bytes, float]] = {}
+        self._ttl = ttl  # seconds until a lock expires, unless it is renewed
+        self._uncertain: dict[Lock, tuple[bytes, float]] = {}
 
     async def take(self, name: str) -> Lock | None:
-        """Take the lock at once; None where another has it. Raises RedisError."""
-        self._doubtful = {
-            lock: (own, until) for lock, (own, until) in self._doubtful.items() if until > time.monotonic()
+        """Take the lock without waiting; None if it is held by another. Raises RedisError."""
+        self._uncertain = {
+            lock: (own, until) for lock, (own, until) in self._uncertain.items() if until > time.monotonic()
         }
-        lock = Lock(self._redis, name, timeout=self._alive, thread_local=False)
+        lock = Lock(self._redis, name, timeout=self._ttl, thread_local=False)
         token = uuid.uuid4().hex.encode()
         lock.local.token = token
         try:
-            # A command that was sent twice finds the lock taken, by itself.
+            # If redis-py retried the command, the first attempt may have taken the lock.
             return lock if await lock.acquire(blocking=False, token=token) or await lock.owned() else None
         except RedisError:
-            self._doubtful[lock] = token, time.monotonic() + self._alive  # Redis may still carry it out
+            self._uncertain[lock] = token, time.monotonic() + self._ttl  # Redis may still execute it
             raise
 
-    async def sweep(self) -> None:
-        """Give back what Redis may have given us without our knowing."""
-        for lock, (token, until) in list(self._doubtful.items()):
+    async def release_uncertain(self) -> None:
+        """Release the locks that Redis may have granted although the command failed."""
+        for lock, (token, until) in list(self._uncertain.items()):
             with contextlib.suppress(RedisError, LockError):
                 await lock.do_release(token)
             if time.monotonic() > until:
-                self._doubtful.pop(lock, None)
+                self._uncertain.pop(lock, None)

@@ -1,8 +1,8 @@
-"""A run's events in Redis, so that any replica can serve a client that comes back.
+"""The run log: a run's events in Redis, so that any replica can serve a client that reconnects.
 
-`run:<id>` is a stream with one entry an event: entry `0-n` is the run's n-th event, and the first also names the
-owner. `run:<id>:alive` exists while a replica executes the run, and holds `cancel` once its caller wants it to end;
-`run:<id>:read` exists while a client reads it from another replica. All of them expire by themselves.
+`run:<id>` is a stream with one entry per event. Entry `0-n` is the run's n-th event, and the first also holds the
+owner. `run:<id>:alive` is the heartbeat: it exists while a replica executes the run, and its value is `cancel` once the
+caller has cancelled the run. `run:<id>:read` exists while a client reads the run from another replica. All keys expire.
 """
 
 import asyncio
@@ -18,24 +18,24 @@ from graph.events import Done, Event, Failed, events_json
 from graph.redis import memory_errors
 
 ALIVE = 10
-"""Seconds after which a replica that says nothing counts as gone."""
+"""Seconds without a heartbeat after which a replica counts as gone."""
 
-_READING = 5  # seconds that a look at a run counts as reading it
-_LOOK = 0.1  # seconds between two looks for new events
+_READING = 5  # seconds that one poll counts as reading the run
+_POLL = 0.1  # seconds between two polls for new events
 _CANCEL = b"cancel"
-_THERE = "The ID specified in XADD is equal or smaller"
+_ENTRY_EXISTS = "The ID specified in XADD is equal or smaller"
 
 
 class RunLog:
-    """The logs of all runs; every method raises MemoryUnavailable where Redis can't be reached."""
+    """The logs of all runs; every method raises MemoryUnavailable if Redis can't be reached."""
 
     def __init__(self, redis: Redis, ttl: int) -> None:
         self._redis = redis
         self.ttl = max(ttl, ALIVE)
-        """Seconds that logs and claims are kept after a run's last sign of life."""
+        """Seconds after a run's last heartbeat until its log and its idempotency claim expire."""
 
     async def begin(self, run_id: str, owner: str, first: Event) -> None:
-        """Write the first event, and who may read the run."""
+        """Write the first event, and the owner, who may read the run."""
         pipe = self._redis.pipeline(transaction=True)
         pipe.xadd(_stream(run_id), {"event": events_json.dump_json(first), "owner": owner}, id="0-1")
         pipe.expire(_stream(run_id), self.ttl)
@@ -44,16 +44,16 @@ class RunLog:
             await pipe.execute()
 
     def keep_alive(self, pipe: Pipeline, run_id: str) -> None:
-        """Say in `pipe` that a replica executes the run, or is about to."""
+        """Add the heartbeat of a run that this replica executes, or is about to, to `pipe`."""
         pipe.set(_alive(run_id), "run", ex=ALIVE)
 
     async def give_up(self, run_id: str) -> None:
-        """Say that a run will not begin."""
+        """Record that a run will not begin."""
         with memory_errors():
             await self._redis.delete(_alive(run_id))
 
     async def append(self, run_id: str, after: int, events: Sequence[Event]) -> None:
-        """Write the events that follow the `after`-th; the last one, if it ends the run, ends its life too."""
+        """Write the events that follow the `after`-th; an event that ends the run also ends its heartbeat."""
         pipe = self._redis.pipeline(transaction=True)
         for n, event in enumerate(events, after + 1):
             pipe.xadd(_stream(run_id), {"event": events_json.dump_json(event)}, id=f"0-{n}")
@@ -64,13 +64,13 @@ class RunLog:
             await write_once(pipe)
 
     async def owner(self, run_id: str) -> str | None:
-        """Return who may read and cancel the run; None where there is no such run."""
+        """Return the owner, who may read and cancel the run; None if there is no such run."""
         with memory_errors():
             entries = cast("list[Any]", await self._redis.xrange(_stream(run_id), count=1))
         return entries[0][1].get(b"owner", b"").decode() or None if entries else None
 
     async def is_starting(self, run_id: str) -> bool | None:
-        """Return whether the run has yet to begin; None where it never will, or ended before its second event."""
+        """Return whether the run has yet to begin; None if it never will, or ended before its second event."""
         pipe = self._redis.pipeline(transaction=True)
         pipe.xlen(_stream(run_id))
         pipe.exists(_alive(run_id))
@@ -81,18 +81,19 @@ class RunLog:
         return events == 0 if alive else None
 
     async def is_read(self, run_id: str, after: int) -> bool:
-        """Whether the run ended with its `after`-th event."""
+        """Return whether the `after`-th event was the run's last."""
         last = await self._last(run_id)
         return last is not None and isinstance(last[1], Done | Failed) and last[0] == after
 
     async def lacks(self, run_id: str, after: int) -> bool:
-        """Whether the run never had an `after`-th event, which a reader may see before it is logged.
+        """Return whether the run never had an `after`-th event.
 
-        Of a run whose replica is gone nobody knows; that one lives is known once it outlives ALIVE seconds.
+        A reader may see an event before it is logged, so this waits until the event is logged, the run has ended, or
+        ALIVE seconds have passed. It returns False if the run's replica is gone, since events may be lost with it.
         """
         give_up = time.monotonic() + ALIVE
         while True:
-            alive = await self._look_alive(run_id)
+            alive = await self._poll_heartbeat(run_id)
             last = await self._last(run_id)
             if last is None or last[0] >= after:
                 return False
@@ -100,16 +101,16 @@ class RunLog:
                 return last[1] != Failed(Interrupted.code)
             if not alive or time.monotonic() > give_up:
                 return alive
-            await asyncio.sleep(_LOOK)
+            await asyncio.sleep(_POLL)
 
     async def follow(self, run_id: str, after: int) -> AsyncIterator[tuple[int, Event]]:
-        """Yield the events after the `after`-th, as they come, with their numbers.
+        """Yield the events after the `after`-th as they happen, with their numbers.
 
-        A run whose replica is gone ends with one Failed, the same for every reader.
+        A run whose replica is gone ends with one Failed, which is the same for every reader.
         """
-        looks = 0
+        polls = 0
         while True:
-            alive = await self._look_alive(run_id) if looks % 10 == 0 else True
+            alive = await self._poll_heartbeat(run_id) if polls % 10 == 0 else True
             entries = await self._read(run_id, after)
             for n, event in entries:
                 after = n
@@ -117,8 +118,8 @@ class RunLog:
                 if isinstance(event, Done | Failed):
                     return
             if alive or entries:
-                await asyncio.sleep(_LOOK)
-                looks += 1
+                await asyncio.sleep(_POLL)
+                polls += 1
                 continue
             last = await self._last(run_id)
             if last is None:  # expired
@@ -130,14 +131,17 @@ class RunLog:
             await self._end_orphan(run_id, max(after, last[0]))
 
     async def cancel(self, run_id: str) -> None:
-        """Ask whoever executes the run to end it."""
+        """Ask the replica that executes the run to cancel it."""
         with memory_errors():
             await self._redis.set(_alive(run_id), _CANCEL, xx=True, keepttl=True)
 
-    async def beat(
+    async def heartbeat(
         self, run_ids: Sequence[str], claims: Iterable[str], *, refresh: bool
     ) -> dict[str, tuple[bool, bool]]:
-        """Keep runs and claims alive; return for each run whether it shall end, and whether it is read elsewhere."""
+        """Return for each run whether to cancel it, and whether another replica's client reads it.
+
+        `refresh` also renews the expiry of the runs and of the idempotency claims.
+        """
         keys = [key for run_id in run_ids for key in (_alive(run_id), _read(run_id))]
         pipe = self._redis.pipeline(transaction=False)
         pipe.mget(keys)
@@ -154,7 +158,8 @@ class RunLog:
             run_id: (alive == _CANCEL, read is not None) for run_id, (alive, read) in zip(run_ids, states, strict=True)
         }
 
-    async def _look_alive(self, run_id: str) -> bool:
+    async def _poll_heartbeat(self, run_id: str) -> bool:
+        """Return whether the run has a heartbeat, and mark the run as being read."""
         pipe = self._redis.pipeline(transaction=False)
         pipe.exists(_alive(run_id))
         pipe.set(_read(run_id), 1, ex=_READING)
@@ -172,14 +177,14 @@ class RunLog:
         return _numbered(*entries[0]) if entries else None
 
     async def _end_orphan(self, run_id: str, after: int) -> None:
-        # When another reader was first, or the run was only slow, its events are there now.
+        # If another reader did so first, or the run was only slow, the entry already exists and is kept.
         await self.append(run_id, after, [Failed(Interrupted.code)])
 
 
 async def write_once(pipe: Pipeline) -> None:
-    """Execute a transaction whose stream entries are numbered; those that are there already stay as they are."""
+    """Execute a transaction whose stream entries are numbered; entries that already exist stay unchanged."""
     for result in await pipe.execute(raise_on_error=False):
-        if isinstance(result, Exception) and not str(result).startswith(_THERE):
+        if isinstance(result, Exception) and not str(result).startswith(_ENTRY_EXISTS):
             raise result
 
 

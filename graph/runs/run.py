@@ -1,4 +1,4 @@
-"""Runs: one execution of the graph, each in a task of its own."""
+"""Runs: each is one execution of the graph, in its own task."""
 
 import asyncio
 import time
@@ -31,24 +31,23 @@ from graph.observe.report import Observe, RunReport, recording
 from graph.runs.feed import Feed
 from graph.state import AgentContext, AgentState
 
-_INSIST = 0.1  # seconds after which a run is cancelled again
+_CANCEL_AGAIN = 0.1  # seconds after which a cancellation is repeated
 
 
 @dataclass(frozen=True, slots=True)
 class Engine:
-    """What executes runs."""
+    """What all runs need in order to execute."""
 
     graph: AgentGraph
     budget: float
-    """Seconds that a run may take."""
+    """Time-out of a run, in seconds."""
     observe: Observe
 
 
 class Run(Feed):
-    """One execution of the graph, in its own task, outside the request that asked for it.
+    """One execution of the graph, in its own task, outside the request that started it.
 
-    Used as a context manager, it is
-    cancelled on leaving, and with it its calls to the model, unless it has ended by itself.
+    As a context manager it cancels the run on exit, and with it the calls to the model, unless the run has ended.
     """
 
     _durability: Durability | None = None
@@ -60,13 +59,13 @@ class Run(Feed):
         self._engine = engine
         self._report = RunReport(self.id, question, context, session_id)
         self._over = asyncio.Event()
-        self._wish: type[RunError] | None = None
-        self._kept = False
+        self._requested_end: type[RunError] | None = None
+        self._committed = False
         self._driving: asyncio.Task[Done] | None = None
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> Self:
-        """Begin to execute."""
+        """Start executing."""
         self.unread_since = time.monotonic()
         active_runs.add(1)
         self._emit(self._first())
@@ -75,14 +74,14 @@ class Run(Feed):
 
     def cancel(self, end: type[RunError] = Cancelled) -> None:
         """End the run with this error, unless it has ended or its answer is being stored."""
-        if not self._kept and not self._over.is_set():
-            self._wish = self._wish or end
-            self._insist()
+        if not self._committed and not self._over.is_set():
+            self._requested_end = self._requested_end or end
+            self._cancel_driving()
 
-    def keep(self) -> bool:
-        """Return whether the answer may be stored; from here on the run can't be cancelled."""
-        self._kept = self._wish is None
-        return self._kept
+    def try_commit(self) -> bool:
+        """Return whether the answer may be stored; if so, the run can no longer be cancelled."""
+        self._committed = self._requested_end is None
+        return self._committed
 
     def when_ended(self, callback: Callable[[], object]) -> None:
         """Call `callback` once the run has ended."""
@@ -90,7 +89,7 @@ class Run(Feed):
             self._task.add_done_callback(lambda _: callback())
 
     async def ended(self) -> None:
-        """Wait until the run has ended and let go of all that it held."""
+        """Wait until the run has ended and has released everything that it held."""
         await self._over.wait()
 
     async def __aenter__(self) -> Self:
@@ -99,24 +98,24 @@ class Run(Feed):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        # Not awaited: a request that is being cancelled may not wait, and the task cleans up by itself.
+        # Not awaited: a request that is being cancelled must not wait, and the task cleans up by itself.
         self.cancel()
 
     def _first(self) -> RunStarted:
         return RunStarted(self.id, self._session_id)
 
-    def _insist(self) -> None:
-        # A cancellation can get lost in asyncio.wait_for (Python 3.11), which redis-py uses.
-        if self._driving and not self._driving.done() and not self._kept:
+    def _cancel_driving(self) -> None:
+        # Repeated, since asyncio.wait_for, which redis-py uses, can lose a cancellation on Python 3.11.
+        if self._driving and not self._driving.done() and not self._committed:
             self._driving.cancel()
-            asyncio.get_running_loop().call_later(_INSIST, self._insist)
+            asyncio.get_running_loop().call_later(_CANCEL_AGAIN, self._cancel_driving)
 
     async def _execute(self) -> None:
         bind_contextvars(run_id=self.id)
-        # In a task of its own, since one that is cancelled before its first step would end without a word.
+        # In its own task, since a task that is cancelled before its first step ends without emitting an event.
         self._driving = asyncio.create_task(self._drive())
-        if self._wish:
-            self._insist()
+        if self._requested_end:
+            self._cancel_driving()
         await asyncio.wait([self._driving], timeout=self._engine.budget)
         if not self._driving.done():
             self.cancel(ModelTimeout)
@@ -130,24 +129,26 @@ class Run(Feed):
 
     def _outcome(self, driving: asyncio.Task[Done]) -> Done | Failed:
         error = None if driving.cancelled() else driving.exception()
-        if self._wish:
-            return Failed(self._wish.code) if self._wish is not ModelTimeout else self._failed(self._too_late())
+        if self._requested_end is ModelTimeout:
+            return self._failed(self._timed_out())
+        if self._requested_end:
+            return Failed(self._requested_end.code)
         if isinstance(error, RunError):
             return self._failed(error)
         if isinstance(error, RedisError):
             return self._failed(MemoryUnavailable(type(error).__name__))
         if error or driving.cancelled():
-            self._report.reason = kind_and_place(error) if error else "cancelled from outside"
+            self._report.reason = kind_and_place(error) if error else "cancelled from outside the run"
             return Failed(InternalError.code)
         return driving.result()
 
-    def _too_late(self) -> RunError:
+    def _timed_out(self) -> RunError:
         return ModelTimeout(f"no answer in {self._engine.budget:g} s")
 
     async def _drive(self) -> Done:
         state: AgentState | None = None
         recording.set(self._report)
-        with tracing_context(enabled=False):  # LangChain would send what is not masked
+        with tracing_context(enabled=False):  # LangChain would send unmasked text
             async for part in self._engine.graph.astream(
                 {"messages": [HumanMessage(self._report.question, id=str(uuid.uuid4()))]},
                 self._config(),
@@ -161,7 +162,7 @@ class Run(Feed):
                 elif part["type"] == "values":
                     state = part["data"]
         if state is None:
-            raise AssertionError("a graph that ends has a state")
+            raise AssertionError("the graph ended without a state")
         return Done(
             run_id=self.id,
             answer=state["messages"][-1].text,
@@ -190,7 +191,7 @@ class Run(Feed):
 
 
 async def end_runs(runs: Sequence[Run], seconds: float) -> None:
-    """Wait until runs have ended; end those that are not done after `seconds` with ShuttingDown."""
+    """Wait until the runs have ended; after `seconds`, end those still running with ShuttingDown."""
     if not runs:
         return
     ending = [asyncio.create_task(run.ended()) for run in runs]

@@ -1,4 +1,4 @@
-"""Sessions: one turn at a time in each, on whatever replica, and turns that any replica can follow or cancel."""
+"""Sessions: one turn at a time in each, across all replicas; any replica can follow or cancel a turn."""
 
 import asyncio
 import contextlib
@@ -35,12 +35,12 @@ from graph.settings import AgentSettings
 from graph.state import AgentContext
 
 UNREAD = 10.0
-"""Seconds after which a turn that nobody reads is cancelled."""
+"""Seconds without a reader after which a turn is cancelled."""
 
-_BEAT = 0.25  # seconds between two looks at what other replicas want of our turns
-_REFRESH = 3.0  # seconds between two renewals of what would expire under a turn
+_BEAT = 0.25  # seconds between two heartbeats, which also poll for cancellations by other replicas
+_REFRESH = 3.0  # seconds between two renewals of a turn's keys and lock
 _RETRY = 0.05  # seconds between two attempts to take a session's lock
-_SWAP = """\
+_COMPARE_AND_SET = """\
 if redis.call('get', KEYS[1]) ~= ARGV[1] then return 0 end
 if ARGV[2] == '' then return redis.call('del', KEYS[1]) end
 redis.call('set', KEYS[1], ARGV[2], 'EX', ARGV[3])
@@ -49,26 +49,26 @@ return 1"""
 
 @dataclass(frozen=True, slots=True)
 class LoggedRun:
-    """A turn that another replica executes, or that has ended, read from its log."""
+    """A turn that another replica executes, or that has ended; its events are read from the run log."""
 
     id: str
     log: RunLog
 
     def follow(self, after: int = 0) -> AsyncIterator[tuple[int, Event]]:
-        """Yield the events after the `after`-th, as they come, with their numbers; Done or Failed ends them."""
+        """Yield the events after the `after`-th as they happen, with their numbers, until Done or Failed."""
         return self.log.follow(self.id, after)
 
     async def lacks(self, after: int) -> bool:
-        """Whether the run never had an `after`-th event."""
+        """Return whether the run never had an `after`-th event."""
         return await self.log.lacks(self.id, after)
 
     async def is_read(self, after: int) -> bool:
-        """Whether nothing follows the `after`-th event."""
+        """Return whether the `after`-th event was the run's last."""
         return await self.log.is_read(self.id, after)
 
 
 class Sessions:
-    """The conversations; every method raises MemoryUnavailable where Redis can't be reached."""
+    """The sessions; every method raises MemoryUnavailable if Redis can't be reached."""
 
     def __init__(self, redis: Redis, memory: Memory, engine: Engine, settings: AgentSettings) -> None:
         self._redis = redis
@@ -77,8 +77,8 @@ class Sessions:
         self._settings = settings
         self._log = RunLog(redis, settings.session_ttl)
         self._locks = Locks(redis, ALIVE)
-        self._swapping = redis.register_script(_SWAP)
-        self._given_up: list[Turn] = []
+        self._compare_and_set_script = redis.register_script(_COMPARE_AND_SET)
+        self._not_begun: list[Turn] = []
         self._beginning: set[asyncio.Task[Followed]] = set()
         self._turns: dict[str, Turn] = {}
         self._queues: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
@@ -86,7 +86,7 @@ class Sessions:
         self._closed = asyncio.Event()
 
     def turn(self, message: str, session_id: str | None, context: AgentContext) -> Turn:
-        """Prepare a turn, to be begun; without a session id the session is a new one."""
+        """Create a turn, which has yet to begin; without a session id it gets a new session."""
         return Turn(
             self._engine,
             message,
@@ -97,11 +97,11 @@ class Sessions:
         )
 
     async def begin(self, turn: Turn, idempotency_key: str | None = None) -> Followed:
-        """Begin a turn, or return the one that the same idempotency key has begun.
+        """Begin a turn, or return the one that began with the same idempotency key.
 
-        Raises SessionBusy while the session has a turn, unless SUPPORT_BUSY_SESSION is `wait`, IdempotencyMismatch
-        where the key came with another message, and ShuttingDown while the service drains. It goes on when its
-        caller is cancelled: who no longer wants the turn cancels it.
+        Raises SessionBusy while the session has another turn; with SUPPORT_BUSY_SESSION=wait, only after waiting for
+        SUPPORT_ANSWER_TIMEOUT. Raises IdempotencyMismatch if the key was used with another message, and ShuttingDown
+        while the service drains. Cancelling the caller does not stop it: cancel the turn instead.
         """
         beginning = asyncio.create_task(self._begin(turn, idempotency_key))
         self._beginning.add(beginning)
@@ -111,7 +111,7 @@ class Sessions:
     def _has_begun(self, beginning: asyncio.Task[Followed]) -> None:
         self._beginning.discard(beginning)
         if not beginning.cancelled():
-            beginning.exception()  # nobody may be left to hear of it
+            beginning.exception()  # the caller may be gone, and asyncio logs exceptions that nobody retrieves
 
     async def _begin(self, turn: Turn, idempotency_key: str | None) -> Followed:
         self._turns[turn.id] = turn
@@ -120,16 +120,16 @@ class Sessions:
                 raise ShuttingDown
             if idempotency_key is not None and (earlier := await self._claim(turn, idempotency_key)):
                 turn.refuse(Cancelled)
-                self._given_up.append(turn)
+                self._not_begun.append(turn)
                 return earlier
             lock = await self._take(turn.thread, turn)
             await turn.begin(lock, lambda: self._turns.pop(turn.id, None))
             if self._draining:
                 turn.cancel(ShuttingDown)
         except BaseException as error:
-            self._given_up.append(turn)
+            self._not_begun.append(turn)
             if not isinstance(error, MemoryUnavailable):
-                await self._let_go()
+                await self._release_claims()
             turn.refuse(type(error) if isinstance(error, RunError) else Cancelled)
             raise
         finally:
@@ -137,28 +137,28 @@ class Sessions:
                 self._turns.pop(turn.id, None)
         return turn
 
-    async def _let_go(self) -> None:
-        """Free the idempotency keys of turns that did not begin."""
+    async def _release_claims(self) -> None:
+        """Release the idempotency claims of turns that did not begin."""
         with contextlib.suppress(MemoryUnavailable):
-            while self._given_up:
-                turn = self._given_up.pop()  # several of us may be at it
+            while self._not_begun:
+                turn = self._not_begun.pop()  # this may run concurrently
                 try:
                     if turn.claim is not None:
-                        await self._swap(turn.claim, turn.claimed, "")
+                        await self._compare_and_set(turn.claim, turn.claimed, "")
                         await self._log.give_up(turn.id)
                 except BaseException:
-                    self._given_up.append(turn)
+                    self._not_begun.append(turn)
                     raise
 
     async def find(self, run_id: str, tenant: str) -> Followed | None:
-        """Return the tenant's turn of this name; None where it has none."""
+        """Return the tenant's turn with this run id; None if there is none."""
         turn = self._turns.get(run_id)
         if turn is not None and turn.began:
             return turn if turn.tenant == tenant else None
         return LoggedRun(run_id, self._log) if await self._log.owner(run_id) == tenant else None
 
     async def cancel(self, run_id: str, tenant: str) -> bool:
-        """End the tenant's turn of this name, wherever it is executed; return whether there is one."""
+        """Cancel the tenant's turn with this run id, on any replica; return whether there is one."""
         found = await self.find(run_id, tenant)
         if isinstance(found, Turn):
             found.cancel()
@@ -167,11 +167,11 @@ class Sessions:
         return found is not None
 
     async def history(self, session_id: str, tenant: str) -> History | None:
-        """Return what the tenant's session remembers; None where it has no such session."""
+        """Return the history of the tenant's session; None if there is no such session."""
         return await self._memory.history(thread_id(tenant, session_id))
 
     async def forget(self, session_id: str, tenant: str) -> bool:
-        """Drop the tenant's session; return whether there was one. Raises SessionBusy while it has a turn."""
+        """Delete the tenant's session; return whether there was one. Raises SessionBusy while it has a turn."""
         thread = thread_id(tenant, session_id)
         lock = await self._take(thread)
         try:
@@ -181,14 +181,14 @@ class Sessions:
                 await lock.release()
 
     async def drain(self, seconds: float) -> None:
-        """Begin no more turns; end those that are not done after `seconds` with ShuttingDown."""
+        """Begin no more turns; after `seconds`, end the turns still running with ShuttingDown."""
         self._draining = True
         give_up = time.monotonic() + seconds
         while turns := [turn for turn in self._turns.values() if turn.began]:
             await end_runs(turns, max(0.0, give_up - time.monotonic()))
 
     async def _claim(self, turn: Turn, idempotency_key: str) -> Followed | None:
-        """Take an idempotency key for this turn; return the one that has it already, if any."""
+        """Claim an idempotency key for this turn; return the turn that already has the key, if any."""
         turn.claim = f"idempotency:{_digest(turn.tenant, idempotency_key)}"
         while (earlier := await self._set_claim(turn)) is not None:
             run_id, body = json.loads(earlier)
@@ -201,23 +201,23 @@ class Sessions:
             starting = await self._log.is_starting(run_id)
             if starting is False:
                 return LoggedRun(run_id, self._log)
-            if starting is None and await self._swap(str(turn.claim), earlier, turn.claimed):
+            if starting is None and await self._compare_and_set(str(turn.claim), earlier, turn.claimed):
                 return None
             await asyncio.sleep(_RETRY)
         return None
 
     async def _set_claim(self, turn: Turn) -> str | None:
         pipe = self._redis.pipeline(transaction=True)
-        self._log.keep_alive(pipe, turn.id)  # before others can see it, so that none takes it for dead
+        self._log.keep_alive(pipe, turn.id)  # before the claim is visible, so that no replica takes the run for dead
         pipe.set(str(turn.claim), turn.claimed, nx=True, get=True, ex=self._log.ttl)
         with memory_errors():
             taken = (await pipe.execute())[1]
-        # A command that was sent twice finds the key taken, by itself.
+        # If redis-py retried the command, the first attempt may have claimed the key.
         return None if taken is None or taken.decode() == turn.claimed else taken.decode()
 
-    async def _swap(self, claim: str, old: str, new: str) -> bool:
+    async def _compare_and_set(self, claim: str, old: str, new: str) -> bool:
         with memory_errors():
-            return bool(await self._swapping(keys=[claim], args=[old, new, self._log.ttl]))
+            return bool(await self._compare_and_set_script(keys=[claim], args=[old, new, self._log.ttl]))
 
     async def _take(self, thread: str, turn: Turn | None = None) -> Lock:
         """Take the session's lock, in order of arrival on this replica."""
@@ -233,26 +233,26 @@ class Sessions:
                 while time.monotonic() < give_up:
                     if self._draining:
                         raise ShuttingDown
-                    if turn and turn.wish:
-                        raise turn.wish
+                    if turn and turn.requested_end:
+                        raise turn.requested_end
                     if lock := await self._locks.take(name):
                         return lock
                     await asyncio.sleep(_RETRY)
         raise SessionBusy
 
     def close(self) -> None:
-        """Let `keep` end."""
+        """Stop the heartbeats."""
         self._closed.set()
 
-    async def keep(self) -> None:
-        """Keep our turns alive, and end those that are cancelled elsewhere or that nobody reads."""
+    async def keep_alive(self) -> None:
+        """Send heartbeats for this replica's turns; cancel those that were cancelled elsewhere or that nobody reads."""
         refreshed = 0.0
         while not self._closed.is_set():
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_BEAT):
                     await self._closed.wait()
-            await self._locks.sweep()
-            await self._let_go()
+            await self._locks.release_uncertain()
+            await self._release_claims()
             turns = dict(self._turns)
             now = time.monotonic()
             refresh = now - refreshed >= _REFRESH
@@ -260,12 +260,12 @@ class Sessions:
                 continue
             try:
                 claims = [turn.claim for turn in turns.values() if turn.claim]
-                states = await self._log.beat(list(turns), claims, refresh=refresh)
+                states = await self._log.heartbeat(list(turns), claims, refresh=refresh)
                 if refresh:
                     refreshed = now
                     await asyncio.gather(*(turn.renew() for turn in turns.values()))
             except MemoryUnavailable:
-                continue  # a turn that can't be stored will say so itself
+                continue  # a turn that can't be stored fails by itself
             for run_id, (cancelled, read_elsewhere) in states.items():
                 turn = turns[run_id]
                 if read_elsewhere:
@@ -279,15 +279,15 @@ class Sessions:
 async def open_sessions(
     redis: Redis, memory: Memory, engine: Engine, settings: AgentSettings
 ) -> AsyncGenerator[Sessions]:
-    """Look after the sessions; on leaving, turns that are still under way end with ShuttingDown."""
+    """Open the sessions; on exit, turns that are still running end with ShuttingDown."""
     sessions = Sessions(redis, memory, engine, settings)
-    keeping = asyncio.create_task(sessions.keep())
+    heartbeats = asyncio.create_task(sessions.keep_alive())
     try:
         yield sessions
     finally:
         await sessions.drain(0)
         sessions.close()
-        await asyncio.wait([keeping])
+        await asyncio.wait([heartbeats])
 
 
 def _digest(*parts: str | None) -> str:

@@ -17,15 +17,15 @@ from graph.runs.memory import may_store, thread_id
 from graph.runs.run import Engine, Run
 from graph.state import AgentContext
 
-_BATCH = 0.05  # seconds that events wait for others on their way to the log
+_BATCH = 0.05  # seconds that events wait to be logged in one batch
 
 _log = logging.getLogger(__name__)
 
 
 class Turn(Run):
-    """A run that belongs to a session: it is logged, and the session is its own while it lasts.
+    """A run that belongs to a session: its events are logged, and it holds the session's lock while it runs.
 
-    The turn is stored, the session free and the log written before the last event reaches a reader.
+    The turn is stored, the lock released and the log written before the last event reaches a reader.
     """
 
     _durability = "exit"
@@ -45,11 +45,11 @@ class Turn(Run):
         self.thread = thread_id(context.tenant, session_id)
         self.began = False
         self.settled = asyncio.Event()
-        """It has begun, or it has been refused."""
+        """Set when the turn has begun or has been refused."""
         self.body = body
-        """Stands for all that was asked."""
+        """A hash of the request, so that a reused idempotency key can be checked."""
         self.claim: str | None = None
-        """The key in Redis that says which run an idempotency key has begun."""
+        """The key in Redis that maps an idempotency key to its run."""
         self._log = log
         self._logged = 1
         self._lock: Lock | None = None
@@ -58,7 +58,7 @@ class Turn(Run):
         self._logging: asyncio.Task[None] | None = None
 
     async def begin(self, lock: Lock, ended: Callable[[], object]) -> None:
-        """Write the log's first event and begin to execute, to call `ended` in the end; raises MemoryUnavailable."""
+        """Write the log's first event and start executing; `ended` is called at the end. Raises MemoryUnavailable."""
         self._lock = lock
         try:
             await self._log.begin(self.id, self.tenant, self._first())
@@ -72,31 +72,31 @@ class Turn(Run):
         self.when_ended(ended)
 
     def refuse(self, error: type[RunError]) -> None:
-        """End a turn that could not begin, for those who follow it already."""
+        """End a turn that could not begin, for clients that already follow it."""
         self._emit(Failed(error.code))
         self._over.set()
         self.settled.set()
 
     async def lacks(self, after: int) -> bool:
-        """Whether the run never had an `after`-th event."""
+        """Return whether the run never had an `after`-th event."""
         return after > len(self._events)
 
     async def is_read(self, after: int) -> bool:
-        """Whether nothing follows the `after`-th event."""
+        """Return whether the `after`-th event was the run's last."""
         return self._over.is_set() and after >= len(self._events)
 
     @property
     def claimed(self) -> str:
-        """What the claim holds."""
+        """The value of the claim."""
         return json.dumps([self.id, self.body])
 
     @property
-    def wish(self) -> type[RunError] | None:
-        """How the turn shall end before it has begun, if it shall."""
-        return self._wish
+    def requested_end(self) -> type[RunError] | None:
+        """The error to end the turn with, if it has been cancelled."""
+        return self._requested_end
 
     async def renew(self) -> None:
-        """Keep the session for this turn; a turn that has lost it is ended, since another may have it."""
+        """Renew the session's lock; a turn that has lost it is cancelled, since another turn may hold it."""
         if self._lock is None:
             return
         try:
@@ -109,11 +109,11 @@ class Turn(Run):
     async def _release(self) -> None:
         lock, self._lock = self._lock, None
         if lock:
-            with contextlib.suppress(LockError, RedisError):  # else it expires
+            with contextlib.suppress(LockError, RedisError):  # otherwise it expires
                 await lock.release()
 
     async def _drive(self) -> Done:
-        may_store.set(self.keep)
+        may_store.set(self.try_commit)
         return await super()._drive()
 
     def _config(self) -> RunnableConfig:
@@ -124,7 +124,7 @@ class Turn(Run):
         self._unlogged.set()
 
     async def _keep_log(self) -> None:
-        # It ends by itself: a cancelled write could lose what it wrote.
+        # Never cancelled, since a cancelled write could lose events.
         pause = _BATCH
         while True:
             await self._unlogged.wait()
@@ -137,8 +137,8 @@ class Turn(Run):
             try:
                 await self._write_log()
                 pause = _BATCH
-            except Exception as error:  # noqa: BLE001 - the turn goes on without its log
-                if not isinstance(error, MemoryUnavailable):  # which the turn itself finds out, when it is stored
+            except Exception as error:  # noqa: BLE001 - the turn continues without its log
+                if not isinstance(error, MemoryUnavailable):  # the turn itself fails with it when it is stored
                     _log.error(kind_and_place(error))
                 pause = 1.0
                 self._unlogged.set()
@@ -158,5 +158,5 @@ class Turn(Run):
         try:
             await self._write_log(ending)
         except Exception as error:  # noqa: BLE001 - a run always ends with an event
-            _log.warning("the run's log is not whole: %s", kind_and_place(error))
+            _log.warning("the run log is incomplete: %s", kind_and_place(error))
         self._emit(ending)

@@ -18,7 +18,7 @@ from websockets.exceptions import ConnectionClosed
 
 from api.auth import digest, new_key
 from conftest import Serve
-from graph.canary import CANARY, Watch
+from graph.canary import CANARY, CanaryFilter
 from graph.errors import AnswerWithheld
 from harness.injections import Injection, injections
 from harness.scripted_model import Call, ScriptedModel, tokens
@@ -109,19 +109,19 @@ async def test_nothing_gets_out_that_must_not(serve: Serve, redis: Redis, model:
 def test_a_dressed_up_canary_is_found(size: int, between: str, dress: Any) -> None:
     """However it is cut, written and spaced, nothing of it is shown."""
     text = f"Sure, here you are: {between.join(dress(CANARY))}. Anything else?"
-    watch, shown = Watch(), ""
+    canary_filter, shown = CanaryFilter(), ""
     with pytest.raises(AnswerWithheld):
         for at in range(0, len(text), size):
-            shown += watch.feed(text[at : at + size])
+            shown += canary_filter.feed(text[at : at + size])
     assert shown in ("", "Sure, here you are: "[: len(shown)])
 
 
 @given(st.lists(st.text(max_size=20) | st.sampled_from([CANARY[:3], CANARY[:9], "z", "Z q", CANARY[2:]])))
 def test_what_is_not_the_canary_comes_through_unchanged(pieces: list[str]) -> None:
     """To the last character, whatever its beginning looks like."""
-    watch = Watch()
+    canary_filter = CanaryFilter()
     try:
-        shown = "".join([watch.feed(piece) for piece in pieces]) + watch.end()
+        shown = "".join([canary_filter.feed(piece) for piece in pieces]) + canary_filter.end()
     except AnswerWithheld:
         assert CANARY in "".join(letters(piece) for piece in pieces)
         return

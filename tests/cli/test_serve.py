@@ -136,7 +136,7 @@ def test_a_full_disk_is_one_line() -> None:
         (["ask", "x" * 4001], {}, "question: .*at most 4000 characters"),
         (["serve"], {"SUPPORT_ENV": "production"}, "missing .* OPENAI_API_KEY or OPENAI_BASE_URL, REDIS_URL"),
         (["ask", "Why?"], {"SUPPORT_ENV": "production"}, "missing .* OPENAI_API_KEY or OPENAI_BASE_URL"),
-        (["serve"], {"SUPPORT_TYPO": "1"}, "SUPPORT_TYPO: there is no such setting"),
+        (["serve"], {"SUPPORT_TYPO": "1"}, "SUPPORT_TYPO: unknown setting"),
         (["serve"], {"SUPPORT_KNOWLEDGE": "nowhere"}, "SUPPORT_KNOWLEDGE: no articles"),
         (["ask", "Why?"], {"SUPPORT_KNOWLEDGE": "nowhere"}, "SUPPORT_KNOWLEDGE: no articles"),
         (

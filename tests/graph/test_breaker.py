@@ -45,8 +45,8 @@ async def test_it_opens_after_failures_in_a_row_and_says_so_once(
     with breaker:
         pass
     assert [record.getMessage() for record in caplog.records] == [
-        "the thing is left alone for now, since it does not work",
-        "the thing is back",
+        "circuit breaker open: the thing",
+        "circuit breaker closed: the thing",
     ]
 
 

@@ -16,14 +16,14 @@ from graph.errors import SettingsError
         ("SUPPORT_ANSWER_TIMEOUT", "0", "greater than 0"),
         ("SUPPORT_ENV", "staging", "'development' or 'production'"),
         ("SUPPORT_MAX_BODY", "12", "1024"),
-        ("SUPPORT_TIMEOUT", "60", "no such setting"),
+        ("SUPPORT_TIMEOUT", "60", "unknown setting"),
         ("OPENAI_BASE_URL", "localhost:8000", "http://"),
         ("OPENAI_BASE_URL", "http://[::1/v1", "http://"),
         ("OPENAI_BASE_URL", "http://127.0.0.1:99999/v1", "http://"),
         ("OPENAI_API_KEY", "sk-secret-dsn\n", "printable"),
         ("DATABASE_URL", "mysql://secret-dsn", "postgresql://"),
         ("REDIS_URL", "localhost:secret-dsn", "redis://"),
-        ("REDIS_URL", "redis://:secret-dsn@localhost:six/0", "a number as its port"),
+        ("REDIS_URL", "redis://:secret-dsn@localhost:six/0", "numeric port"),
         ("SUPPORT_API_KEYS", "web:secret-dsn", "NAME:SHA256"),
         ("SUPPORT_API_KEYS", f"web:{'A' * 64}", "NAME:SHA256"),
         ("SUPPORT_API_KEYS", f"anonymous:{'a' * 64}", "another name"),
@@ -53,7 +53,7 @@ def test_settings_are_read_from_a_dotenv_file(monkeypatch: pytest.MonkeyPatch) -
     settings = ServiceSettings.load()
     assert (settings.answer_model, settings.classify_model) == ("from-file", "from-environment")
     Path(".env").write_bytes(b"SUPPORT_ANSWER_MODEL=caf\xe9\n")
-    with pytest.raises(SettingsError, match=r"^\.env: is not UTF-8; save it as such$"):
+    with pytest.raises(SettingsError, match=r"^\.env: not valid UTF-8; save the file as UTF-8$"):
         ServiceSettings.load()
     Path(".env").write_text("SUPPORT_TYPO=1\n")
     with pytest.raises(SettingsError, match="SUPPORT_TYPO"):

@@ -40,7 +40,7 @@ MALFORMED = {
     "field twice": (
         "---\nid: bad\ntitle: Bad\ncategory: billing\nid: bad\n---\nText.\n",
         5,
-        "id: stands here twice",
+        "id: appears twice",
     ),
     "bad id": ("---\nid: Bad Id\ntitle: Bad\ncategory: billing\n---\nText.\n", 2, "lower-case words"),
     "unknown category": (
@@ -72,7 +72,7 @@ def test_an_id_belongs_to_one_article(articles: Path) -> None:
     """Two articles with one id would shadow each other."""
     (articles / "one.md").write_text(GOOD)
     (articles / "two.md").write_text(GOOD)
-    with pytest.raises(KnowledgeError, match=r"two\.md:2: the id 'good' is taken"):
+    with pytest.raises(KnowledgeError, match=r"two\.md:2: the id 'good' is already used"):
         load_library(articles)
 
 
