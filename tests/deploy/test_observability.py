@@ -132,7 +132,7 @@ def test_each_alert_says_what_it_is_and_where_to_read_on() -> None:
         assert alert["labels"]["severity"] in ("critical", "warning"), alert
         assert alert["annotations"].keys() == {"summary", "description", "runbook_url"}, alert
         assert alert["annotations"]["runbook_url"] == f"docs/operations.md#{alert['alert'].lower()}"
-        for part in ("- Meaning: ", "- First look: ", "- Mend: "):
+        for part in ("- Meaning: ", "- First look: ", "- Fix: "):
             assert sections[alert["alert"]].count(part) == 1, (alert["alert"], part)
 
 
@@ -141,7 +141,7 @@ def test_sections_name_panels_that_there_are() -> None:
     titles = {panel["title"] for panel in dashboard()["panels"]}
     named = {
         title
-        for look in re.findall(r"^- First look: (.*?)^- Mend: ", OPERATIONS.read_text(), re.MULTILINE | re.DOTALL)
+        for look in re.findall(r"^- First look: (.*?)^- Fix: ", OPERATIONS.read_text(), re.MULTILINE | re.DOTALL)
         for title in re.findall(r'"(.+?)"', look.replace("\n  ", " "))
     }
     assert named
