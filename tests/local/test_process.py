@@ -109,7 +109,7 @@ def test_a_replica_that_dies_is_reported_with_its_reason() -> None:
 
 def test_a_process_that_dies_in_silence_is_reported() -> None:
     """There need not be any last words."""
-    with pytest.raises(LocalServiceError, match="did not start: it said nothing"):
+    with pytest.raises(LocalServiceError, match="did not start: no output"):
         Service(program(["true"])).wait()
 
 
