@@ -1,1 +1,1 @@
-"""The command line; the only room that knows all others."""
+"""The command line; the only package that imports all the others."""

@@ -1,4 +1,4 @@
-"""`support-agent ask`: one question, its answer streamed to the terminal."""
+"""`support-agent ask`: asks one question and streams the answer to the terminal."""
 
 import asyncio
 from typing import Annotated
@@ -10,11 +10,11 @@ from cli.embedded import embedded
 from cli.question import checked, write_event
 
 
-def ask(question: Annotated[str, typer.Argument(help="What a customer wants to know.")]) -> None:
-    """Ask one question and stream the answer, then its category and sources."""
+def ask(question: Annotated[str, typer.Argument(help="The customer's question.")]) -> None:
+    """Ask one question; stream the answer, then print its category and sources."""
     settings = ServiceSettings.load()
     with embedded(settings, redis=False) as started:
-        asked = checked(question)  # imports what takes seconds, while the local services start
+        asked = checked(question)  # its imports take seconds, while the local services start
         started.wait()
         asyncio.run(_stream(ServiceSettings.load(), asked))
 

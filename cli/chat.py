@@ -22,11 +22,11 @@ if TYPE_CHECKING:
     from graph.agent import SupportAgent
 
 
-def chat(session: Annotated[str | None, typer.Option(help="Go on with this conversation.")] = None) -> None:
-    """Talk with the agent; Ctrl-C stops an answer, Ctrl-D ends the conversation."""
+def chat(session: Annotated[str | None, typer.Option(help="Id of the conversation to continue.")] = None) -> None:
+    """Chat with the agent. Ctrl-C stops an answer, Ctrl-D ends the conversation."""
     settings = ServiceSettings.load()
     with embedded(settings, redis=True) as started:
-        # Imported while the local services start, since it takes seconds.
+        # Imported here because it takes seconds, while the local services start.
         from graph.agent import open_agent
         from graph.redis import open_redis
         from graph.state import SESSION_ID
@@ -73,7 +73,7 @@ def _converse(runner: asyncio.Runner, agent: "SupportAgent", session: str) -> No
 
 
 async def _answer(agent: "SupportAgent", session: str, message: str) -> bool:
-    """Stream an answer; return whether the conversation goes on, which SIGTERM ends."""
+    """Stream an answer; return False if SIGTERM has ended the conversation."""
     from graph.state import AgentContext
 
     turn = agent.sessions.turn(message, session, AgentContext())
@@ -92,7 +92,7 @@ async def _answer(agent: "SupportAgent", session: str, message: str) -> bool:
 
 @contextmanager
 def _cancelled_by_sigterm() -> Generator[asyncio.Event]:
-    """Cancel this task on SIGTERM, where an exception out of nowhere would leave it half-way."""
+    """Cancel this task on SIGTERM, since an exception from the signal handler could interrupt it anywhere."""
     loop, task, terminated = asyncio.get_running_loop(), asyncio.current_task(), asyncio.Event()
 
     def terminate() -> None:

@@ -1,4 +1,4 @@
-"""`support-agent feedback export`: badly rated answers, as cases to evaluate the agent with."""
+"""`support-agent feedback export`: exports badly rated answers as evaluation cases."""
 
 import asyncio
 from pathlib import Path
@@ -13,7 +13,7 @@ from graph.errors import SettingsError
 if TYPE_CHECKING:
     from graph.observe.feedback import Rating
 
-feedback = typer.Typer(help="What customers think of answers.", no_args_is_help=True)
+feedback = typer.Typer(help="Customers' ratings of answers.", no_args_is_help=True)
 
 
 @feedback.callback()
@@ -22,13 +22,13 @@ def _feedback() -> None: ...
 
 @feedback.command()
 def export(
-    below: Annotated[float, typer.Option(min=0, max=1, help="Scores below this are bad.")] = 0.5,
-    output: Annotated[Path | None, typer.Option(help="File to write; standard output without one.")] = None,
+    below: Annotated[float, typer.Option(min=0, max=1, help="Export answers that were rated below this.")] = 0.5,
+    output: Annotated[Path | None, typer.Option(help="File to write. Default: standard output.")] = None,
 ) -> None:
-    """Write badly rated runs as cases of `support-agent eval`, for you to say what is right."""
+    """Export badly rated runs as cases for `support-agent eval`; add what each answer must state."""
     settings = ServiceSettings.load()
     if settings.redis_url is None:
-        raise SettingsError("missing in the environment: REDIS_URL, where the service keeps the ratings")
+        raise SettingsError("missing in the environment: REDIS_URL, the Redis in which the service stores ratings")
     ratings = asyncio.run(_bad(settings, below))
     text = "\n".join(map(_case, ratings))
     if output:
@@ -52,7 +52,7 @@ async def _bad(settings: ServiceSettings, below: float) -> "list[Rating]":
 
 
 def _case(rating: "Rating") -> str:
-    """Return a case without what must hold, which the evaluation refuses until somebody has said it."""
+    """Return a case without expectations; an evaluation refuses it until somebody adds them."""
     record = rating.record
     name = f"feedback-{rating.run_id}"
     case: dict[str, Any] = {"id": name, "intent": name, "split": "tune", "question": record.question}

@@ -37,10 +37,10 @@ app.add_typer(feedback, name="feedback")
 
 
 def main() -> None:
-    """Run a command; what went wrong is said in one line on standard error."""
+    """Run a command; print an error as one line on standard error."""
     for stream in (sys.stdin, sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
-            stream.reconfigure(errors="replace")  # what a terminal or a pipe can't encode is a question mark
+            stream.reconfigure(errors="replace")  # print ? for characters that the terminal can't encode
     try:
         try:
             app()
@@ -58,5 +58,5 @@ def main() -> None:
         sys.exit(1)
 
 
-if __name__ == "__main__":  # how `cluster` runs its replicas
+if __name__ == "__main__":  # `cluster` starts its replicas with `python -m cli.main`
     main()

@@ -1,4 +1,4 @@
-"""What the commands that ask have in common: checking a question, and writing its answer."""
+"""Shared by `ask` and `chat`: validates a question and prints the answer's events."""
 
 import re
 import sys
@@ -13,11 +13,11 @@ if TYPE_CHECKING:
     from graph.events import Event
 
 
-_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # an answer must not command the terminal
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # an answer must not send escape sequences to the terminal
 
 
 def checked(question: str) -> str:
-    """Return the question, trimmed; raises SettingsError saying what is wrong with it."""
+    """Return the trimmed question; raises SettingsError if it is invalid."""
     from pydantic import TypeAdapter, ValidationError
 
     from graph.state import Question
@@ -30,7 +30,7 @@ def checked(question: str) -> str:
 
 
 def write_event(event: "Event") -> None:
-    """Write a token as it comes, and the category and sources in the end; raises RunError for a failure."""
+    """Print a token, or at the end the category and sources; raises RunError if the run failed."""
     from graph.events import Done, Failed, Token
 
     if isinstance(event, Token):
