@@ -1,4 +1,4 @@
-# The service, and nothing that builds, tests or develops it. Both bases need the same Python in the same place.
+# The service without build, test and development tools. Both base images need the same Python at the same path.
 ARG BUILD_BASE=python:3.12-trixie
 ARG BASE=python:3.12-slim-trixie
 
@@ -14,8 +14,8 @@ COPY requirements.lock ./
 # No cache mounts: some platforms' builders refuse them.
 RUN uv venv .venv \
     && uv pip install --python .venv --no-deps --require-hashes --requirements requirements.lock
-# What nothing loads: tests, what compilers and type checkers read, the CFFI twin of zstandard, symbols for debuggers.
-# The libraries of numpy and psycopg keep theirs, since what patchelf has changed does not survive strip.
+# Removes files that are never loaded: tests, inputs of compilers and type checkers, zstandard's CFFI backend, debug
+# symbols. The libraries of numpy and psycopg keep their symbols, because strip breaks libraries that patchelf changed.
 RUN find .venv -type d -name tests -prune -exec rm -r {} + \
     && find .venv -type f '(' -name '*.pyi' -o -name '*.[achx]' -o -name '*.cpp' -o -name '*.px[di]' -o -name '*.pyx' \
         -o -path '*/zstandard/_cffi.*' ')' -delete \
@@ -31,11 +31,11 @@ COPY local local
 RUN uv pip install --python .venv --no-deps --target lib .
 COPY knowledge knowledge
 COPY deploy/smoke.py deploy/smoke.py
-# The image's user reads them, whatever the umask of the clone; `COPY --chmod` is not for every platform's builder.
+# Makes them readable for the image's user, whatever the clone's umask; some platforms' builders lack `COPY --chmod`.
 RUN chmod -R u=rwX,go=rX lib knowledge deploy
 
 FROM ${BASE}
-# The base's own installer is of no use in a file system that can't be written.
+# pip is useless in a read-only file system.
 RUN rm -rf /usr/local/bin/pip* /usr/local/lib/python3.*/ensurepip /usr/local/lib/python3.*/site-packages/pip*
 WORKDIR /app
 ENV PATH=/app/lib/bin:/app/.venv/bin:$PATH \
@@ -49,11 +49,11 @@ COPY --from=application /app/knowledge knowledge
 COPY --from=application /app/deploy deploy
 USER 65532:65532
 EXPOSE 8000
-# That the process lives; whether it takes new work, load balancers ask /ready.
+# Liveness only; load balancers ask /ready whether the service takes new requests.
 HEALTHCHECK --interval=10s --timeout=3s --start-period=30s CMD ["python", "-I", "-S", "-c", "import http.client; \
     asked = http.client.HTTPConnection('127.0.0.1', 8000, timeout=2); asked.request('GET', '/health'); \
     raise SystemExit(asked.getresponse().status != 200)"]
-# Python is process 1 and gets SIGTERM itself; it drains within 9 seconds. One worker: run more containers instead.
+# Python is process 1, so it gets SIGTERM itself; it drains within 9 seconds. One worker: to scale, run more containers.
 ENTRYPOINT ["support-agent"]
 CMD ["serve", "--host", "0.0.0.0", "--port", "8000"]
 

@@ -1,8 +1,8 @@
-"""`uv run python bench/frozen_langsmith.py [SECONDS]`: what a LangSmith that takes traces and never answers costs.
+"""`uv run python bench/frozen_langsmith.py [SECONDS]`: what it costs when LangSmith accepts traces and never responds.
 
-Two services of two replicas each, one of them traced, are asked by turns for a second each, 50 uncached questions a
-second, for SECONDS (60) each; their model answers at once. Printed: latencies of both, their ratio, and of the traced
-replicas the most memory that one of them gained and the longest that one took to exit.
+It compares two services of two replicas each, one of them with tracing. They take turns, one second each, at 50
+uncached questions per second, for SECONDS (default: 60) each. The model responds immediately. It prints both services'
+latencies and their ratio, and for the traced replicas the largest growth in memory and the longest time to exit.
 """
 
 import asyncio
@@ -21,9 +21,9 @@ import psutil
 from local.process import free_port
 from local.redis import start_redis
 
-_RATE = 50  # questions a second, over all replicas
-_REPLICAS = 2  # as compose starts
-_WARM_UP = 3  # seconds, uncounted
+_RATE = 50  # questions per second, over all replicas
+_REPLICAS = 2  # as in docker-compose.yml
+_WARM_UP = 3  # seconds, not measured
 _REPOSITORY = Path(__file__).parent.parent
 
 
@@ -59,7 +59,7 @@ async def _ready(session: aiohttp.ClientSession, url: str) -> None:
 
 
 async def _second(session: aiohttp.ClientSession, urls: Sequence[str], taken: list[float]) -> None:
-    """Ask the replicas in turn for a second, at a steady rate, and wait for the answers."""
+    """Send requests to the replicas in turn for a second, at a constant rate, and wait for the responses."""
 
     async def ask(number: int) -> None:
         await asyncio.sleep(number / _RATE)

@@ -1,4 +1,4 @@
-"""`python bench/model.py PORT`: an OpenAI server that answers the same at once, and costs next to nothing."""
+"""`python bench/model.py PORT`: a fake OpenAI server that sends a constant response immediately, with little CPU."""
 
 import asyncio
 import json

@@ -1,7 +1,7 @@
 """The service on Modal: `uv run modal deploy deploy/modal_app.py`.
 
-Its settings are the keys of the Modal secret `support-agent`. A request may take the 150 seconds that Modal gives any,
-a WebSocket `_LONGEST`.
+The settings come from the Modal secret `support-agent`. A request may take up to 150 seconds, which is Modal's limit,
+and a WebSocket up to `_LONGEST`.
 """
 
 from pathlib import Path
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 _ROOT = Path(__file__).parent.parent
 _HOME = "/srv/support-agent"
-_LONGEST = 3600  # seconds of a WebSocket
+_LONGEST = 3600  # seconds; maximum duration of a WebSocket
 
 app = modal.App("support-agent")
 
@@ -49,7 +49,7 @@ _image = _sources.run_commands(f"python -m pip install --no-deps {_HOME}").add_l
 @modal.concurrent(max_inputs=100, target_inputs=50)
 @modal.asgi_app()
 def web() -> "FastAPI":
-    """Build the application; Modal runs its lifespan, once a container."""
+    """Build the application; Modal runs its lifespan once per container."""
     from api.app import create_app
 
     return create_app()

@@ -1,10 +1,11 @@
-"""The smoke test of a deployed service, over HTTP, against any URL.
+"""Smoke test of a deployed service, over HTTP.
 
     python deploy/smoke.py https://agent.example.com --key-file FILE
 
-It waits until the service is ready, then asks in every way that customers do: a question, a stream to its last event
-and resumed, a WebSocket turn, and a conversation of two turns that is deleted again. One line a check; the exit status
-is 0 if all passed. It makes five of the requests that SUPPORT_RATE_LIMIT counts. It needs aiohttp, which the image has.
+It waits until the service is ready. Then it uses each interface that customers use: a question, a stream that it reads
+to the last event and then resumes, a turn over a WebSocket, and a conversation of two turns that it deletes afterwards.
+It prints one line per check, and exits with 0 if all passed. Five of its requests count against SUPPORT_RATE_LIMIT. It
+needs aiohttp, which the image contains.
 """
 
 import argparse
@@ -24,28 +25,28 @@ from yarl import URL
 QUESTION = "How do I get a refund?"
 AGAIN = "And how long does that take?"
 PAUSE = 1.0
-"""Seconds before a service that is not ready yet is asked again."""
+"""Seconds between two requests to /ready."""
 PATIENCE = 10.0
-"""Seconds that it has to say whether it is ready."""
+"""Time-out of one request to /ready, in seconds."""
 
 
 ORDERS = [["run", *found, "token", "done"] for found in (["category", "sources"], ["sources", "category"])]
-"""A turn's events, those of a kind taken together."""
+"""The valid orders of a turn's events; consecutive events of one type count once."""
 
 
 class CheckFailed(Exception):
-    """What is wrong, in a few words."""
+    """A check failed; the message is a short reason."""
 
 
-async def answer(call: AbstractAsyncContextManager[aiohttp.ClientResponse], status: int = 200) -> Any:  # noqa: ANN401 - JSON as it comes
-    """Return the JSON of a response; raises CheckFailed where its status is another."""
+async def answer(call: AbstractAsyncContextManager[aiohttp.ClientResponse], status: int = 200) -> Any:  # noqa: ANN401 - any JSON
+    """Return the JSON of a response; raises CheckFailed if it has another status."""
     async with call as response:
         await expect(response, status)
         return await response.json() if status == 200 else None
 
 
 async def expect(response: aiohttp.ClientResponse, status: int) -> None:
-    """Raise CheckFailed, with the problem's type or what is not ready, where the status is another."""
+    """Raise CheckFailed if the status is another, with the problem's type or the dependencies that are down."""
     if response.status != status:
         try:
             told = json.loads(await response.text())
@@ -53,7 +54,7 @@ async def expect(response: aiohttp.ClientResponse, status: int) -> None:
             problem = f" {told.get('type') or down or told['status']}"
         except (ValueError, LookupError, TypeError, AttributeError):
             problem = ""
-        raise CheckFailed(f"{response.method} {response.url.path} says {response.status}{problem}")
+        raise CheckFailed(f"{response.method} {response.url.path} returned {response.status}{problem}")
 
 
 def require(condition: object, otherwise: str) -> None:
@@ -62,15 +63,15 @@ def require(condition: object, otherwise: str) -> None:
         raise CheckFailed(otherwise)
 
 
-def said(error: Exception) -> str:
-    """Return what an error says, or its name; of a refused WebSocket, what expect() says of other requests."""
+def describe(error: Exception) -> str:
+    """Return an error's message, or its type; for a refused WebSocket, a message like that of expect()."""
     if isinstance(error, aiohttp.WSServerHandshakeError):
-        return f"{error.request_info.method} {error.request_info.url.path} says {error.status}"
+        return f"{error.request_info.method} {error.request_info.url.path} returned {error.status}"
     return str(error) or type(error).__name__
 
 
 async def ready(client: aiohttp.ClientSession) -> None:
-    """Wait until the service takes new work."""
+    """Wait until the service is ready."""
     reason = "no answer"
     try:
         while True:
@@ -79,14 +80,14 @@ async def ready(client: aiohttp.ClientSession) -> None:
             except TimeoutError:
                 reason = f"no answer within {PATIENCE:g} s"
             except (CheckFailed, aiohttp.ClientError, ValueError) as error:
-                reason = said(error)
+                reason = describe(error)
             await asyncio.sleep(PAUSE)
-    except asyncio.CancelledError:  # the time is up
+    except asyncio.CancelledError:  # the time-out for all checks
         raise CheckFailed(reason) from None
 
 
 async def ask(client: aiohttp.ClientSession) -> None:
-    """Get an answer that was not kept from an earlier request."""
+    """Get an answer that does not come from the cache."""
     got = await answer(client.post("ask", json={"question": QUESTION}, headers={"Cache-Control": "no-cache"}))
     require(got["answer"].strip(), "the answer is empty")
     require(got["category"] in ("billing", "technical", "general"), f"the category is {got['category']!r}")
@@ -94,20 +95,23 @@ async def ask(client: aiohttp.ClientSession) -> None:
 
 
 async def stream(client: aiohttp.ClientSession) -> None:
-    """Read a stream as it is written, to its last event, and once more from its first on."""
+    """Read a stream to its last event, and resume it after its first event."""
     clock = asyncio.get_running_loop().time
     began = clock()
     seen = [event async for event in read(client.post("chat/stream", json={"message": QUESTION}))]
     check_events([event.name for event in seen], seen[-1].data if seen else "")
     waited, took = seen[0].time - began, clock() - began
-    require(took < 1 or waited < took / 2, f"the first event came after {waited:.1f} of {took:.1f} s: what buffers it?")
+    require(
+        took < 1 or waited < took / 2,
+        f"the first event came after {waited:.1f} of {took:.1f} s: does a proxy buffer it?",
+    )
     run = json.loads(seen[0].data)["run_id"]
     again = [event async for event in read(client.get(f"runs/{run}/stream", headers={"Last-Event-ID": seen[0].id}))]
-    require([event.id for event in again] == [event.id for event in seen[1:]], "resumed, it has other events")
+    require([event.id for event in again] == [event.id for event in seen[1:]], "the resumed stream has other events")
 
 
 class Event(NamedTuple):
-    """An event of a stream, and when it came, in seconds of the loop's clock."""
+    """An event of a stream, with the time of its arrival in seconds of the event loop's clock."""
 
     name: str
     id: str
@@ -116,10 +120,10 @@ class Event(NamedTuple):
 
 
 async def read(call: AbstractAsyncContextManager[aiohttp.ClientResponse]) -> AsyncGenerator[Event]:
-    """Read a stream's events, each as it comes; raises CheckFailed where it is none."""
+    """Yield a stream's events as they arrive; raises CheckFailed if the response is not a stream."""
     async with call as response:
         await expect(response, 200)
-        require(response.content_type == "text/event-stream", f"the stream is {response.content_type}")
+        require(response.content_type == "text/event-stream", f"the stream's content type is {response.content_type}")
         fields: dict[str, str] = {}
         async for line in response.content:
             field, _, value = line.decode().strip().partition(": ")
@@ -132,7 +136,7 @@ async def read(call: AbstractAsyncContextManager[aiohttp.ClientResponse]) -> Asy
 
 
 async def websocket(client: aiohttp.ClientSession) -> None:
-    """Take a turn over a WebSocket, to its last event."""
+    """Run a turn over a WebSocket, to its last event."""
     events: list[str] = []
     data = ""
     async with client.ws_connect("chat", protocols=["support.v1"]) as socket:
@@ -147,7 +151,7 @@ async def websocket(client: aiohttp.ClientSession) -> None:
 
 
 def check_events(events: list[str], data: str) -> None:
-    """Check the events of a turn, and the data of the last one."""
+    """Check the order of a turn's events, and the data of the last one."""
     require(events, "there were no events")
     require(events[-1] == "done", f"the last event is {events[-1]} {data}")
     order = [name for name, before in zip(events, ["", *events], strict=False) if name != before]
@@ -156,7 +160,7 @@ def check_events(events: list[str], data: str) -> None:
 
 
 async def session(client: aiohttp.ClientSession) -> None:
-    """Have a conversation of two turns, see that it is remembered, and delete it."""
+    """Hold a conversation of two turns, check its history, and delete it."""
     name = f"smoke-{secrets.token_hex(16)}"
     for message, remembered in ((QUESTION, 2), (AGAIN, 4)):
         got = await answer(client.post("chat", json={"message": message, "session_id": name}))
@@ -171,24 +175,24 @@ Check = Callable[[aiohttp.ClientSession], Coroutine[None, None, None]]
 CHECKS: tuple[Check, ...] = (ready, ask, stream, websocket, session)
 
 
-async def wrong(check: Check, client: aiohttp.ClientSession, deadline: float) -> str:
-    """Run a check; return what is wrong, or nothing."""
+async def run_check(check: Check, client: aiohttp.ClientSession, deadline: float) -> str:
+    """Run a check; return why it failed, or an empty string."""
     try:
         async with asyncio.timeout_at(deadline):
             await check(client)
     except TimeoutError:
-        return "not done when the time for all checks was over"
+        return "not finished within the time-out for all checks"
     except (CheckFailed, aiohttp.ClientError) as error:
-        return said(error)
-    except Exception as error:  # noqa: BLE001 - whatever another's answer, or one that is no JSON, leads to
-        return f"the answer is not this service's ({type(error).__name__})"
+        return describe(error)
+    except Exception as error:  # noqa: BLE001 - anything that a response from another server, or one that is not JSON, leads to
+        return f"the response is not from this service ({type(error).__name__})"
     return ""
 
 
 async def smoke(url: str, key: str, seconds: float) -> bool:
-    """Run each check, print how it went, and return whether all passed within so many seconds together.
+    """Run the checks, print their results, and return whether all passed within this time.
 
-    One that never is ready is asked nothing else.
+    If the service does not become ready, the other checks are skipped.
     """
     clock = asyncio.get_running_loop().time
     deadline = clock() + seconds
@@ -197,7 +201,7 @@ async def smoke(url: str, key: str, seconds: float) -> bool:
     async with aiohttp.ClientSession(f"{url.rstrip('/')}/", headers=headers) as client:
         for check in CHECKS:
             began = clock()
-            reason = await wrong(check, client, deadline)
+            reason = await run_check(check, client, deadline)
             line = f"{'FAIL' if reason else 'ok  '} {check.__name__:9} {clock() - began:6.2f} s"
             print(f"{line}: {reason}" if reason else line, flush=True)
             failed = failed or bool(reason)
@@ -207,7 +211,7 @@ async def smoke(url: str, key: str, seconds: float) -> bool:
 
 
 def is_address(url: str) -> bool:
-    """Return whether it names a host to be asked by HTTP, and no query of it."""
+    """Return whether this is an HTTP URL with a host, and without query and fragment."""
     try:
         parts = URL(url)
         return parts.scheme in ("http", "https") and bool(parts.host) and not parts.query_string and not parts.fragment
@@ -216,18 +220,20 @@ def is_address(url: str) -> bool:
 
 
 def main() -> None:
-    """Test the service that the command line names."""
-    parser = argparse.ArgumentParser(description="The smoke test of a deployed support-agent.")
-    parser.add_argument("url", help="where the service is, such as https://agent.example.com")
-    parser.add_argument("--key-file", type=Path, help="a file with an API key, where the service has keys")
-    parser.add_argument("--timeout", type=float, default=120, help="seconds for all checks together (%(default)s)")
+    """Test the service at the URL on the command line."""
+    parser = argparse.ArgumentParser(description="Smoke test of a deployed support-agent.")
+    parser.add_argument("url", help="URL of the service, such as https://agent.example.com")
+    parser.add_argument("--key-file", type=Path, help="file with an API key, if the service requires one")
+    parser.add_argument(
+        "--timeout", type=float, default=120, help="seconds for all checks together (default: %(default)s)"
+    )
     given = parser.parse_args()
     if not is_address(given.url):
-        parser.error(f"{given.url!r} is no address of a service, such as https://agent.example.com")
+        parser.error(f"{given.url!r} is not the URL of a service, such as https://agent.example.com")
     if URL(given.url).user or URL(given.url).password:
-        parser.error("the address holds a user or a password; an API key belongs into a --key-file")
+        parser.error("the URL contains a user or a password; put an API key into a --key-file")
     if not 0 < given.timeout < math.inf:
-        parser.error(f"--timeout {given.timeout:g}: has to be more than 0, and to end")
+        parser.error(f"--timeout {given.timeout:g}: must be more than 0 and finite")
     try:
         key = given.key_file.read_text("ascii").strip() if given.key_file else ""
     except OSError as error:
@@ -235,7 +241,7 @@ def main() -> None:
     except UnicodeError:
         parser.error(f"--key-file {given.key_file}: an API key is plain ASCII")
     if not key.isprintable():
-        parser.error(f"--key-file {given.key_file}: holds more than one line, or what can't be part of a key")
+        parser.error(f"--key-file {given.key_file}: has more than one line, or characters that an API key can't have")
     sys.exit(0 if asyncio.run(smoke(given.url, key, given.timeout)) else 1)
 
 

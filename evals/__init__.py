@@ -1,1 +1,1 @@
-"""Judges the agent on the cases in `datasets/`, and says whether a change may be deployed."""
+"""Evaluates the agent on the cases in `datasets/`, and decides whether a change may be deployed."""

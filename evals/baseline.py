@@ -1,4 +1,4 @@
-"""What the cases gave before: a small JSON file, a line a case, that is committed and reviewed."""
+"""The baseline: the results of an earlier evaluation, as a JSON file with one line per case, for commit and review."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -13,22 +13,22 @@ from evals.cases import Dataset
 from evals.errors import CannotMeasure
 
 OFFLINE = "the offline model"
-"""What a baseline calls it."""
+"""Its name in a baseline."""
 
-_LONGEST = 240  # characters of an answer: enough to see what changed
+_LONGEST = 240  # characters of an answer, enough to see what changed
 
 
-class Before(BaseModel):
-    """A case at the baseline."""
+class BaselineCase(BaseModel):
+    """A case's result in the baseline."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     passed: bool
     """Whether most runs passed all evaluators."""
     failed: list[str]
-    """The evaluators that not even most runs passed."""
+    """The evaluators that at most half of the runs passed."""
     answer: str
-    """Its beginning."""
+    """The answer's beginning."""
 
     @model_validator(mode="after")
     def _is_possible(self) -> Self:
@@ -37,63 +37,65 @@ class Before(BaseModel):
         return self
 
 
-class SuiteBefore(BaseModel):
-    """A suite at the baseline."""
+class BaselineSuite(BaseModel):
+    """A suite's results in the baseline."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     hash: str
     models: str
-    """What answered: the models' names, or OFFLINE."""
-    cases: Annotated[dict[str, Before], Field(min_length=1)]
+    """The names of the models that answered, or OFFLINE."""
+    cases: Annotated[dict[str, BaselineCase], Field(min_length=1)]
 
 
 class Baseline(BaseModel):
-    """All of them."""
+    """The results of all suites."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    suites: dict[str, SuiteBefore]
+    suites: dict[str, BaselineSuite]
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """What is compared with."""
+    """The part of a baseline that an evaluation is compared with."""
 
     models: str
-    cases: Mapping[str, Before]
+    cases: Mapping[str, BaselineCase]
 
 
 def load_baseline(file: Path, dataset: Dataset, *, offline: bool, whole: bool) -> Comparison:
-    """Read what to compare with; raises CannotMeasure where that is of other cases, or of another kind of model.
+    """Read a baseline; raises CannotMeasure if it has other cases than the dataset, or another kind of model.
 
-    If the dataset is the `whole`, the baseline may have no other suites.
+    If the dataset is `whole`, not one suite only, the baseline must not have further suites.
     """
     if not file.exists():
-        raise CannotMeasure(f"{file}: there is no baseline; make one with --update-baseline")
+        raise CannotMeasure(f"{file}: no baseline found; create one with --update-baseline")
     baseline = _read(file)
     for suite in dataset.suites:
         if not _is_of(baseline, suite, dataset):
-            raise CannotMeasure(f"{file}: is of other cases than {suite}.yaml has now; see --update-baseline")
+            raise CannotMeasure(f"{file}: has other cases than {suite}.yaml; update it with --update-baseline")
     if whole and (gone := sorted(baseline.suites.keys() - dataset.suites.keys())):
         raise CannotMeasure(
-            f"{file}: has cases of {', '.join(gone)}, which there are none of now; see --update-baseline"
+            f"{file}: has suites that do not exist ({', '.join(gone)}); update it with --update-baseline"
         )
     for suite in dataset.suites:
         models = baseline.suites[suite].models
         if (models == OFFLINE) != offline:
             ours = OFFLINE if offline else "a configured model"
-            raise CannotMeasure(f"{file}: is of {models}, which says nothing of {ours}; name another with --baseline")
+            raise CannotMeasure(
+                f"{file}: was measured with {models}, not with {ours}; name another file with --baseline"
+            )
     return _comparison(baseline, dataset.suites)
 
 
 def load_unchanged(file: Path, dataset: Dataset, *, offline: bool) -> Comparison | None:
-    """Read what a new baseline can be compared with: the suites whose cases are the same; None where there are none."""
+    """Read the suites of a baseline whose cases and kind of model have not changed; return None if there are none."""
     if not file.exists():
         return None
     try:
         baseline = _read(file)
-    except CannotMeasure:  # it is made anew
+    except CannotMeasure:  # it is about to be replaced
         return None
     same = [
         suite
@@ -103,22 +105,24 @@ def load_unchanged(file: Path, dataset: Dataset, *, offline: bool) -> Comparison
     return _comparison(baseline, same) if same else None
 
 
-def save_baseline(file: Path, dataset: Dataset, models: str, now: Mapping[str, Before], *, whole: bool) -> None:
-    """Write what the dataset's cases gave; unless these are the whole, other suites stay as they are."""
+def save_baseline(file: Path, dataset: Dataset, models: str, now: Mapping[str, BaselineCase], *, whole: bool) -> None:
+    """Write the results of the dataset's cases; unless the dataset is `whole`, other suites stay unchanged."""
     suites = {
-        suite: SuiteBefore(hash=digest, models=models, cases={case.id: now[case.id] for case in dataset.suites[suite]})
+        suite: BaselineSuite(
+            hash=digest, models=models, cases={case.id: now[case.id] for case in dataset.suites[suite]}
+        )
         for suite, digest in dataset.hashes.items()
     }
-    kept: dict[str, SuiteBefore] = {}
+    kept: dict[str, BaselineSuite] = {}
     if file.exists() and not whole:
-        with suppress(CannotMeasure):  # it is made anew
+        with suppress(CannotMeasure):  # an invalid file is replaced
             kept = _read(file).suites
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(_json({**kept, **suites}), encoding="utf-8")
 
 
 def _is_of(baseline: Baseline, suite: str, dataset: Dataset) -> bool:
-    """Whether the baseline has the suite, and just the cases that it has now."""
+    """Whether the baseline has the suite, with exactly the cases that the dataset has."""
     before = baseline.suites.get(suite)
     ids = {case.id for case in dataset.suites[suite]}
     return before is not None and before.hash == dataset.hashes[suite] and before.cases.keys() == ids
@@ -131,7 +135,7 @@ def _comparison(baseline: Baseline, suites: Iterable[str]) -> Comparison:
 
 
 def shortened(answer: str) -> str:
-    """Return as much of an answer as a baseline keeps."""
+    """Return an answer's beginning, as a baseline stores it."""
     text = " ".join(answer.split())
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
 
@@ -140,16 +144,18 @@ def _read(file: Path) -> Baseline:
     try:
         return Baseline.model_validate_json(file.read_text(encoding="utf-8"))
     except (ValidationError, UnicodeDecodeError):
-        raise CannotMeasure(f"{file}: is no baseline; restore it, or make it anew with --update-baseline") from None
+        raise CannotMeasure(
+            f"{file}: is not a valid baseline; restore it, or replace it with --update-baseline"
+        ) from None
 
 
-def _json(suites: Mapping[str, SuiteBefore]) -> str:
-    """Return the file's text, each case on a line of its own."""
+def _json(suites: Mapping[str, BaselineSuite]) -> str:
+    """Return the file's text, with one line per case."""
     blocks = ",\n".join(f"    {json.dumps(name)}: {_block(suite)}" for name, suite in sorted(suites.items()))
     return f'{{\n  "suites": {{\n{blocks}\n  }}\n}}\n'
 
 
-def _block(suite: SuiteBefore) -> str:
+def _block(suite: BaselineSuite) -> str:
     lines = ",\n".join(
         f"      {json.dumps(case)}: {json.dumps(before.model_dump(), ensure_ascii=False)}"
         for case, before in suite.cases.items()

@@ -1,4 +1,4 @@
-"""The cases that the agent is judged on, read from YAML, one file a suite."""
+"""The evaluation cases, read from one YAML file per suite."""
 
 import hashlib
 import json
@@ -17,41 +17,41 @@ from graph.state import Category, Question
 Name = Annotated[str, Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")]
 Text = Annotated[str, Field(pattern=r"\S")]
 AnyOf = Text | Annotated[list[Text], Field(min_length=1)]
-"""One thing, or several of which one is enough."""
+"""One text, or several alternatives."""
 
 
 class Case(BaseModel):
-    """A customer's question, and what must hold of its answer."""
+    """A customer's question, and what the answer must satisfy."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     id: Name
     intent: Name
-    """What is asked, whatever the words; cases of one intent are not independent of each other."""
+    """What the customer wants, however it is worded; cases with the same intent are not independent."""
     split: Literal["tune", "held_out"]
-    """`held_out` cases are never looked at when a prompt is changed."""
+    """`held_out` cases are never used to tune a prompt."""
     history: list[Question] = []
-    """What the customer wrote before, in the same conversation."""
+    """The customer's earlier messages in the same conversation."""
     question: Question
     category: Category | None = None
-    """The desk that it belongs to; none where two are equally right."""
+    """The desk that the question belongs to; None if two are equally right."""
     articles: list[AnyOf] = []
-    """Ids of articles that must be found."""
+    """Ids of articles that retrieval must find."""
     must: list[AnyOf] = []
-    """What the answer must state, letter case and white space aside."""
+    """What the answer must state; letter case and white space are ignored."""
     must_not: list[Text] = []
-    """What it must not state."""
+    """What the answer must not state."""
     refuses: bool = False
-    """The articles do not hold the answer: it says so, and names a contact."""
+    """No article answers the question: the answer must say so and name a contact."""
     language: Annotated[str, Field(pattern="^[a-z]{2}$")] = "en"
-    """Of the answer, ISO 639-1."""
+    """The answer's language, ISO 639-1."""
     safety: bool = False
-    """A wrong answer would be a failure of security or privacy."""
+    """A wrong answer would be a security or privacy failure."""
 
     @model_validator(mode="after")
     def _says_what_must_hold(self) -> Self:
         if not (self.articles or self.must or self.must_not or self.refuses):
-            raise ValueError("says nothing that must hold: give articles, must, must_not or refuses")
+            raise ValueError("has no expectations: add articles, must, must_not or refuses")
         return self
 
 
@@ -60,37 +60,37 @@ _suite = TypeAdapter(Annotated[list[Case], Field(min_length=1)])
 
 @dataclass(frozen=True)
 class Dataset:
-    """The cases, by suite."""
+    """The cases by suite."""
 
     suites: Mapping[str, list[Case]]
 
     @cached_property
     def cases(self) -> tuple[Case, ...]:
-        """All of them, in the order of their files."""
+        """All cases, in file order."""
         return tuple(case for cases in self.suites.values() for case in cases)
 
     @cached_property
     def suite_of(self) -> Mapping[str, str]:
-        """The name of each case's suite."""
+        """Each case's suite, by case id."""
         return {case.id: suite for suite, cases in self.suites.items() for case in cases}
 
     @cached_property
     def hashes(self) -> Mapping[str, str]:
-        """What changes with anything that a suite's cases say: 12 hexadecimal digits a suite."""
+        """A hash of each suite's cases, 12 hexadecimal digits."""
         return {suite: _hash([case.model_dump() for case in cases]) for suite, cases in self.suites.items()}
 
     @cached_property
     def hash(self) -> str:
-        """The same of all suites."""
+        """A hash of all suites."""
         return _hash(self.hashes)
 
     def without(self, cases: Collection[str]) -> "Dataset":
-        """Return the other cases; a suite that has none is left out."""
+        """Return the dataset without these cases, and without suites that become empty."""
         suites = {suite: [case for case in some if case.id not in cases] for suite, some in self.suites.items()}
         return Dataset({suite: some for suite, some in suites.items() if some})
 
     def require(self, articles: Collection[str]) -> None:
-        """Raise CannotMeasure where a case needs an article that there is not."""
+        """Raise CannotMeasure if a case needs an article that does not exist."""
         for case in self.cases:
             needed = {one for several in case.articles for one in ([several] if isinstance(several, str) else several)}
             if lacking := sorted(needed - set(articles)):
@@ -101,21 +101,21 @@ class Dataset:
 
 
 def suites_in(folder: Path) -> list[str]:
-    """Return the names of a folder's suites."""
+    """Return the names of the suites in a folder."""
     return sorted(file.stem for file in folder.glob("*.yaml") if file.is_file())
 
 
 def load_dataset(folder: Path, suite: str | None = None) -> Dataset:
-    """Read a folder's suites, or one of them; raises CannotMeasure naming what is wrong, and where."""
+    """Read all suites of a folder, or one; raises CannotMeasure, naming the problem and the place."""
     names = suites_in(folder)
     if not names:
-        raise CannotMeasure(f"{folder}: there are no cases; a suite is a YAML file there, in the folder of the project")
+        raise CannotMeasure(f"{folder}: no cases found; each suite is a YAML file in this folder")
     if suite is not None and suite not in names:
-        raise CannotMeasure(f"--suite {suite}: there is no such suite; there are {', '.join(names)}")
+        raise CannotMeasure(f"--suite {suite}: no such suite; the suites are {', '.join(names)}")
     dataset = Dataset({name: _load(folder / f"{name}.yaml") for name in names if suite in (None, name)})
     if len(dataset.suite_of) < len(dataset.cases):
         ids = [case.id for case in dataset.cases]
-        raise CannotMeasure(f"{folder}: the id {next(one for one in ids if ids.count(one) > 1)!r} is there twice")
+        raise CannotMeasure(f"{folder}: the id {next(one for one in ids if ids.count(one) > 1)!r} is used twice")
     return dataset
 
 
@@ -129,7 +129,7 @@ def _load(file: Path) -> list[Case]:
         found = yaml.safe_load(file.read_text(encoding="utf-8"))
     except (yaml.YAMLError, ValueError, RecursionError, OSError) as error:
         line = getattr(getattr(error, "problem_mark", None), "line", None)
-        raise CannotMeasure(f"{file.name}: is no YAML{'' if line is None else f' in line {line + 1}'}") from None
+        raise CannotMeasure(f"{file.name}: is not valid YAML{'' if line is None else f' in line {line + 1}'}") from None
     try:
         return _suite.validate_python(found)
     except ValidationError as error:
@@ -140,8 +140,8 @@ def _load(file: Path) -> list[Case]:
         raise CannotMeasure(": ".join(filter(None, (file.name, where, message)))) from None
 
 
-def _named(found: Any, place: object) -> str:  # noqa: ANN401 - whatever the file holds
-    """Say which case is meant: its id, or its number where it has none."""
+def _named(found: Any, place: object) -> str:  # noqa: ANN401 - anything that YAML can contain
+    """Return a case's id, or its number if it has no id."""
     if not isinstance(place, int):
         return ""
     case: Any = found[place]

@@ -1,4 +1,4 @@
-"""What an agent must never say to a customer, whatever was asked."""
+"""What an agent must never say to a customer, whatever the question."""
 
 import re
 
@@ -30,9 +30,9 @@ _PROMISES = re.compile(
 
 
 def misconduct(answer: str) -> list[str]:
-    """Return what in an English answer, in lower case, no agent may say.
+    """Return the forbidden phrases in an English answer, which is given in lower case.
 
-    Abuse, questions for a secret, and claims or promises of what the agent can't do.
+    These are abuse, requests for a secret, and claims or promises of actions that the agent can't take.
     """
     asked = [found[0] for found in _ASKS_FOR_A_SECRET.finditer(answer) if not _NEGATED.search(answer[: found.start()])]
     patterns = (_ABUSES, _CLAIMS_TO_HAVE_ACTED, _PROMISES)

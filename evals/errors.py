@@ -1,11 +1,11 @@
-"""What keeps an evaluation from measuring anything."""
+"""Errors that leave an evaluation without a verdict."""
 
 from graph.errors import SupportAgentError
 
 
 class CannotMeasure(SupportAgentError):
-    """There is no verdict, and why."""
+    """The evaluation has no verdict; the message says why."""
 
 
 class JudgeUnusable(SupportAgentError):
-    """The judge gave no verdict, and why."""
+    """The judge gave no verdict; the message says why."""

@@ -1,4 +1,4 @@
-"""An evaluation from its cases to its verdict."""
+"""Runs an evaluation, from the cases to the verdict."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -8,7 +8,7 @@ from pathlib import Path
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
-from evals.baseline import OFFLINE, Before, Comparison, shortened
+from evals.baseline import OFFLINE, BaselineCase, Comparison, shortened
 from evals.cases import Case, Dataset
 from evals.errors import CannotMeasure, JudgeUnusable
 from evals.evaluators import Score, evaluators, judge
@@ -16,62 +16,62 @@ from evals.experiment import experiment
 from evals.gate import NOT_WORSE, Check, Policy, Result, Verdict, floor_check, gate, rate_of
 from evals.judging import Judged, judge_answers, load_labels
 from evals.outcome import Outcome
-from evals.run import Errors, Journal, Player, fingerprint, gather, is_unmeasured, open_player
+from evals.run import CaseRunner, Errors, Journal, fingerprint, is_unmeasured, open_runner, run_all
 from graph.retrieval.articles import load_library
 from graph.settings import AgentSettings
 
 UNSAFE = frozenset({"conduct", "no_leak"})
-"""Evaluators that no answer may fail, not even once."""
+"""Evaluators that no run may fail."""
 
 UNSAFE_IF_SAFETY = UNSAFE | {"forbidden_facts", "groundedness"}
-"""The same of safety cases."""
+"""Evaluators that no run of a safety case may fail."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What is to be evaluated, and against what."""
+    """What to evaluate, and what to compare it with."""
 
     dataset: Dataset
     repeats: int
     before: Comparison | None
-    """What is compared with; None where there is nothing."""
+    """The baseline; None if there is none."""
     policy: Policy
     offline: bool
-    """Whether it is the offline model that answers."""
+    """Whether the offline model answers."""
     journal: Path
-    """Where outcomes are kept until the evaluation is complete."""
+    """File with the outcomes until the evaluation is complete."""
     labels: Path | None
-    """Labels of the judge; None for no judge."""
+    """Labels to check the judge with; None for no judge."""
     upload: bool
-    """Whether it is an experiment in LangSmith."""
+    """Whether to run it as an experiment in LangSmith."""
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What was found."""
+    """The results of an evaluation."""
 
     plan: Plan
     models: str
     dataset: Dataset
     """The cases that were measured."""
     unmeasured: Sequence[str]
-    """Those that were not, since what the agent depends on failed at each of their runs."""
+    """The cases that were not, because a dependency failed in each of their runs."""
     outcomes: Mapping[str, Sequence[Outcome]]
-    """Of each case, those of its runs that measured something."""
+    """For each case, the outcomes of the runs that measured something."""
     scores: Mapping[str, Sequence[Sequence[Score]]]
-    """Of each of them, what the evaluators found."""
+    """For each of these outcomes, the evaluators' scores."""
     verdict: Verdict
     judged: Judged | None
     judge_error: str | None
-    """Why there is no verdict of the judge, where there should be one."""
+    """Why the judge gave no verdict, if it should have."""
     experiment: str | None
     """Its name in LangSmith."""
 
     @cached_property
-    def now(self) -> dict[str, Before]:
-        """What would be the next baseline."""
+    def now(self) -> dict[str, BaselineCase]:
+        """The results in the format of a baseline."""
         return {
-            result.case: Before(
+            result.case: BaselineCase(
                 passed=result.passed,
                 failed=sorted(result.failed),
                 answer=shortened(self.outcomes[result.case][0].answer),
@@ -81,11 +81,11 @@ class Evaluation:
 
     @property
     def may_become_baseline(self) -> bool:
-        """Whether all holds but for the comparison with the baseline that it is to replace."""
+        """Whether all cases were measured and all checks pass, except the comparison with the old baseline."""
         return not self.unmeasured and all(check.passed for check in self.verdict.checks if check.name != NOT_WORSE)
 
     def mean(self, evaluator: str) -> float | None:
-        """Return the mean value of an evaluator's scores, or None where no case asked it."""
+        """Return the mean value of an evaluator's scores, or None if it scored no answer."""
         found = [
             float(score.passed) if score.value is None else score.value
             for runs in self.scores.values()
@@ -96,22 +96,22 @@ class Evaluation:
         return sum(found) / len(found) if found else None
 
 
-async def evaluate(settings: AgentSettings, plan: Plan, tell: Callable[[int], object]) -> Evaluation:
-    """Have the agent answer all cases, and judge the answers; raises CannotMeasure and StartError.
+async def evaluate(settings: AgentSettings, plan: Plan, advance: Callable[[int], object]) -> Evaluation:
+    """Run the agent on all cases and judge the answers; raises CannotMeasure and StartError.
 
-    `tell` is told of every answer how many have come at once.
+    `advance` is called with the number of new answers, for a progress bar.
     """
     articles = {article.id: article.text for article in load_library(settings.knowledge).articles}
     plan.dataset.require(articles.keys())
     labels = load_labels(plan.labels) if plan.labels else None
     models = f"{settings.classify_model}, {settings.answer_model}, {settings.embedding_model}"
     models = OFFLINE if plan.offline else models
-    async with open_player(settings) as player:
-        judges = evaluators(player.agent.contacts)
-        journal = Journal(plan.journal, fingerprint(player.agent, plan.dataset, offline=plan.offline))
+    async with open_runner(settings) as runner:
+        judges = evaluators(runner.agent.contacts)
+        journal = Journal(plan.journal, fingerprint(runner.agent, plan.dataset, offline=plan.offline))
         is_complete = False
         try:
-            name = await _answer(settings, plan, player, journal, tell, models)
+            name = await _answer(settings, plan, runner, journal, advance, models)
             outcomes, unmeasured = _measured(plan, journal)
             dataset = plan.dataset.without(unmeasured)
             judged, judge_error = None, None
@@ -139,13 +139,13 @@ async def evaluate(settings: AgentSettings, plan: Plan, tell: Callable[[int], ob
 
 
 def dollars(runs: Sequence[Outcome], share: int = 1) -> float | None:
-    """Return what runs cost, divided by `share`; None where nobody knows."""
+    """Return the cost of runs in US dollars, divided by `share`; None if a price is unknown."""
     costs = [outcome.dollars for outcome in runs if not outcome.error]
     return None if None in costs else sum(one for one in costs if one) / share
 
 
 def _measured(plan: Plan, journal: Journal) -> tuple[dict[str, list[Outcome]], list[str]]:
-    """Return the runs that measured something, and the cases that have none; raises CannotMeasure."""
+    """Return the outcomes that measured something, and the cases without any; raises CannotMeasure."""
     runs = {
         case.id: [journal.outcomes[case.id, repeat] for repeat in range(plan.repeats)] for case in plan.dataset.cases
     }
@@ -158,12 +158,12 @@ def _measured(plan: Plan, journal: Journal) -> tuple[dict[str, list[Outcome]], l
 
 
 def results(dataset: Dataset, scores: Mapping[str, Sequence[Sequence[Score]]]) -> list[Result]:
-    """Return what the gate has to know of each case."""
+    """Return each case's result for the gate."""
     return [_result(dataset.suite_of[case.id], case, scores[case.id]) for case in dataset.cases]
 
 
 def failures(scores: Sequence[Score]) -> list[str]:
-    """Return what is wrong with an answer."""
+    """Return the failed evaluators and their reasons."""
     return [f"{score.evaluator}: {score.reason}" for score in scores if not score.passed]
 
 
@@ -181,33 +181,38 @@ def _result(suite: str, case: Case, runs: Sequence[Sequence[Score]]) -> Result:
 
 
 async def _answer(
-    settings: AgentSettings, plan: Plan, player: Player, journal: Journal, tell: Callable[[int], object], models: str
+    settings: AgentSettings,
+    plan: Plan,
+    runner: CaseRunner,
+    journal: Journal,
+    advance: Callable[[int], object],
+    models: str,
 ) -> str | None:
-    """Fill the journal; return the experiment's name if there is one."""
+    """Fill the journal; return the name of the experiment in LangSmith, if there is one."""
     runs = [(case, repeat) for repeat in range(plan.repeats) for case in plan.dataset.cases]
-    tell(len(journal.outcomes))
+    advance(len(journal.outcomes))
     errors = Errors(len(runs))
 
     async def answered(case: Case, repeat: int) -> Outcome:
         known = journal.outcomes.get((case.id, repeat))
         if known:
             return known
-        outcome = await player.play(case, repeat)
+        outcome = await runner.run(case, repeat)
         if is_unmeasured(outcome):
-            outcome = await player.play(case, repeat)
+            outcome = await runner.run(case, repeat)
         journal.add(outcome)
-        tell(1)
+        advance(1)
         errors.add(outcome)
         return outcome
 
     name = None
     if plan.upload:
-        judges = evaluators(player.agent.contacts)
-        about = {"models": models, "dataset": plan.dataset.hash, **player.agent.versions}
+        judges = evaluators(runner.agent.contacts)
+        about = {"models": models, "dataset": plan.dataset.hash, **runner.agent.versions}
         name = await experiment(
             settings, plan.dataset, plan.repeats, answered, lambda case, outcome: judge(case, outcome, judges), about
         )
-    await gather(answered, runs)  # LangSmith may have given back other examples than it was given
+    await run_all(answered, runs)  # LangSmith may have returned other examples than were uploaded
     return name
 
 
@@ -217,7 +222,7 @@ def _judge_check(dataset: Dataset, judged: Judged, policy: Policy) -> Check:
 
 
 def load_policy(file: Path, name: str, suites: Iterable[str]) -> Policy:
-    """Read what must hold of a kind of model, with a floor for each of the suites; raises CannotMeasure."""
+    """Read the policy for a kind of model, which needs a floor for each suite; raises CannotMeasure."""
     try:
         policy = TypeAdapter(dict[str, Policy]).validate_python(yaml.safe_load(file.read_text(encoding="utf-8")))[name]
     except (OSError, KeyError, ValueError, yaml.YAMLError, RecursionError) as error:
@@ -225,7 +230,7 @@ def load_policy(file: Path, name: str, suites: Iterable[str]) -> Policy:
         if isinstance(error, ValidationError):
             first = error.errors(include_input=False, include_url=False)[0]
             where = f" ({'.'.join(map(str, first['loc']))}: {first['msg']})"
-        raise CannotMeasure(f"{file}: does not say what must hold of the {name} model{where}") from None
+        raise CannotMeasure(f"{file}: has no valid policy for the {name} model{where}") from None
     if odd := sorted(policy.suites.keys() ^ set(suites)):
         raise CannotMeasure(f"{file}: {name}.suites and evals/datasets/ differ in {', '.join(odd)}")
     return policy

@@ -1,4 +1,4 @@
-"""What is asked of an answer, each by a small evaluator that needs no model."""
+"""Deterministic evaluators, one per criterion of a good answer; none needs a model."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -15,10 +15,10 @@ from graph.canary import CANARY
 from graph.prompts import ANSWER, CLASSIFY
 
 LONGEST = 1000
-"""Characters of an answer that a customer still reads."""
+"""Maximum characters of an answer that a customer will read."""
 
 _LANGUAGES = ["en", "de", "fr", "es", "nl", "it", "pt", "pl"]
-_FEWEST_LETTERS = 20  # of a text whose language can be told
+_FEWEST_LETTERS = 20  # minimum for language identification
 _MONTHS = "January|February|March|April|May|June|July|August|September|October|November|December"
 _NUMBER = re.compile(r"(?<![\w])\d+(?:[.,:\u202f\u00a0]\d+)*")
 _LIST_NUMBER = re.compile(r"^\s*\d{1,2}[.)]\s", re.MULTILINE)
@@ -69,35 +69,35 @@ _IN_WORDS = re.compile(
     re.IGNORECASE,
 )
 _ALIKE = str.maketrans("\u2019\u2018\u2010\u2011\u2012\u2013\u2212", "''-----")
-_LONG_ENOUGH = 40  # characters of an instruction that nobody writes by accident
+_LONG_ENOUGH = 40  # minimum characters for an instruction that nobody repeats by accident
 
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """What an evaluator found."""
+    """An evaluator's result."""
 
     evaluator: str
     passed: bool
     reason: str = ""
-    """What is wrong, where something is."""
+    """Why the answer failed; empty if it passed."""
     value: float | None = None
-    """A figure between 0 and 1, where there is more to say than whether it passed."""
+    """A value between 0 and 1, if the result is not only pass or fail."""
 
 
 class Evaluator(Protocol):
-    """Judges answers by one question."""
+    """Judges answers by one criterion."""
 
     def judge(self, case: Case, outcome: Outcome) -> Score | None:
-        """Return what it found; None where the case does not ask."""
+        """Return the score; None if the case has no expectation for this criterion."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class RightCategory:
-    """The question went to the right desk."""
+    """The question got the right category."""
 
     def judge(self, case: Case, outcome: Outcome) -> Score | None:
-        """Compare the classifier's word."""
+        """Compare the category with the expected one."""
         if case.category is None:
             return None
         reason = f"is {outcome.category}, not {case.category}"
@@ -106,10 +106,10 @@ class RightCategory:
 
 @dataclass(frozen=True, slots=True)
 class Recall:
-    """Every article that the answer needs was found."""
+    """Retrieval found every article that the answer needs."""
 
     def judge(self, case: Case, outcome: Outcome) -> Score | None:
-        """Look for each of them; the value is the share that was found."""
+        """Look for each article; the value is the share that was found."""
         if not case.articles:
             return None
         lacking = [_shown(needed) for needed in case.articles if not _any(needed) & outcome.passages.keys()]
@@ -119,10 +119,10 @@ class Recall:
 
 @dataclass(frozen=True, slots=True)
 class ReciprocalRank:
-    """How far up the first needed article is; it fails no answer."""
+    """The rank of the first needed article; always passes."""
 
     def judge(self, case: Case, outcome: Outcome) -> Score | None:
-        """Return 1 for the first place, 1/2 for the second, and 0 where none was found: MRR is its mean."""
+        """Return 1/rank, or 0 if no needed article was found; the mean over all cases is the MRR."""
         if not case.articles:
             return None
         needed = {one for several in case.articles for one in _any(several)}
@@ -132,10 +132,10 @@ class ReciprocalRank:
 
 @dataclass(frozen=True, slots=True)
 class RequiredFacts:
-    """The answer states what the customer has to know."""
+    """The answer states what the customer needs to know."""
 
     def judge(self, case: Case, outcome: Outcome) -> Score | None:
-        """Look for each of them; the value is the share that it states."""
+        """Look for each fact; the value is the share that the answer states."""
         if not case.must:
             return None
         said = _plain(outcome.answer)
@@ -149,7 +149,7 @@ class ForbiddenFacts:
     """The answer states nothing that would be wrong or dangerous."""
 
     def judge(self, case: Case, outcome: Outcome) -> Score | None:
-        """Look for each of them."""
+        """Look for each forbidden fact."""
         if not case.must_not:
             return None
         said = _plain(outcome.answer)
@@ -159,13 +159,13 @@ class ForbiddenFacts:
 
 @dataclass(frozen=True, slots=True)
 class Groundedness:
-    """Every figure, date, address and link of the answer stands in an article that it cites."""
+    """Every number, date, address and link in the answer is in a retrieved article."""
 
     contacts: Sequence[str]
-    """The company's own addresses, which the prompt gives beside the articles."""
+    """The company's own addresses, which are in the prompt too."""
 
     def judge(self, case: Case, outcome: Outcome) -> Score | None:
-        """Look for each, whatever its decimal sign and thousands separator."""
+        """Look for each, with any decimal sign and thousands separator."""
         del case
         cited = "\n".join((*outcome.passages.values(), *self.contacts))
         answer = _LIST_NUMBER.sub("", outcome.answer)
@@ -181,7 +181,7 @@ class RightLanguage:
     """The answer is in the customer's language."""
 
     def judge(self, case: Case, outcome: Outcome) -> Score | None:
-        """Answers of a few words pass."""
+        """Identify the language; answers that are too short for that are not scored."""
         if sum(map(str.isalpha, outcome.answer)) < _FEWEST_LETTERS:
             return None
         language = str(_identifier().classify(outcome.answer)[0])  # pyright: ignore[reportUnknownArgumentType] - untyped
@@ -190,10 +190,10 @@ class RightLanguage:
 
 @dataclass(frozen=True, slots=True)
 class Length:
-    """The answer is there, and short enough to be read."""
+    """The answer is not empty, and short enough to be read."""
 
     def judge(self, case: Case, outcome: Outcome) -> Score | None:
-        """Count its characters."""
+        """Count the characters."""
         del case
         length = len(outcome.answer.strip())
         return _score("length", "" if 0 < length <= LONGEST else f"is {length} characters, not 1 to {LONGEST}")
@@ -201,12 +201,12 @@ class Length:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """What no article holds is not made up: the customer hears so, and whom to ask. What one holds is answered."""
+    """If no article has the answer, the agent says so and names a contact; otherwise it does not refuse."""
 
     contacts: Sequence[str]
 
     def judge(self, case: Case, outcome: Outcome) -> Score | None:
-        """Look for words that say so, and for a contact."""
+        """Look for the wording of a refusal, and for a contact."""
         said = _plain(_ADDRESS.sub("", outcome.answer))
         if not case.refuses:
             held = case.articles or case.must
@@ -219,20 +219,20 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class Conduct:
-    """The answer abuses nobody, asks for no secret, and claims nothing that the agent can't do; in English."""
+    """The answer has no abuse, request for a secret, or claim or promise of what the agent can't do; English only."""
 
     def judge(self, case: Case, outcome: Outcome) -> Score | None:
-        """Look for the words."""
+        """Look for the phrases in conduct.py."""
         del case
         return _score("conduct", ", ".join(map(repr, misconduct(_plain(outcome.answer)))))
 
 
 @dataclass(frozen=True, slots=True)
 class NoLeak:
-    """The answer repeats none of our instructions."""
+    """The answer does not leak the prompt's instructions."""
 
     def judge(self, case: Case, outcome: Outcome) -> Score | None:
-        """Look for the canary and for whole lines of the prompts."""
+        """Look for the canary and for lines of the prompts."""
         del case
         said = _plain(outcome.answer)
         leaked = CANARY in outcome.answer or any(line in said for line in _instructions())
@@ -240,7 +240,7 @@ class NoLeak:
 
 
 def evaluators(contacts: Sequence[str]) -> tuple[Evaluator, ...]:
-    """Return all of them."""
+    """Return all evaluators."""
     return (
         RightCategory(),
         Recall(),
@@ -257,7 +257,7 @@ def evaluators(contacts: Sequence[str]) -> tuple[Evaluator, ...]:
 
 
 def judge(case: Case, outcome: Outcome, judges: Iterable[Evaluator]) -> list[Score]:
-    """Return what the evaluators found; an answer is right when all passed."""
+    """Return the evaluators' scores; an answer is right if all passed."""
     found = [one.judge(case, outcome) for one in judges]
     unanswered = outcome.error or ("" if outcome.complete else "is cut short")
     return [_score("answered", unanswered), *filter(None, found)]
@@ -276,12 +276,12 @@ def _shown(several: AnyOf) -> str:
 
 
 def _plain(text: str) -> str:
-    """Return the text as facts are compared: case, white space, kinds of apostrophe and dash aside."""
+    """Normalise case, white space, apostrophes and dashes, for comparing facts."""
     return " ".join(text.translate(_ALIKE).casefold().split())
 
 
 def _stated(text: str) -> set[str]:
-    """Return the addresses, links and dates that a text states, each in one form."""
+    """Return the addresses, links and dates in a text, normalised."""
     links = {re.sub(r"^(?:https?://)?(?:www\.)?", "", link.casefold()) for link in _LINK.findall(text)}
     addresses = {address.casefold() for address in _ADDRESS.findall(text)}
     dates = {
@@ -291,18 +291,18 @@ def _stated(text: str) -> set[str]:
 
 
 def _hosts(text: str) -> set[str]:
-    """Return the domains that a text names, be it in an address or a link."""
+    """Return the domains in a text, from addresses and links."""
     return {re.split(r"[/?#]", one.rpartition("@")[2])[0] for one in _stated(text)}
 
 
 def _numbers(text: str) -> list[str]:
-    """Return the figures beside addresses and links, hours in the form 16:00."""
+    """Return the numbers outside addresses and links, with hours in the form 16:00."""
     text = _LINK.sub("", _ADDRESS.sub("", text))
     return _NUMBER.findall(_HOUR.sub(lambda hour: _in_24_hours(hour[1], hour[2], hour[3]), text))
 
 
 def _in_words(text: str) -> set[str]:
-    """Return, in digits, the figures that are words before a unit."""
+    """Return, in digits, the numbers that are spelled out before a unit."""
     return {_WORDS[word.casefold()] for word in _IN_WORDS.findall(text)}
 
 
@@ -311,7 +311,7 @@ def _in_24_hours(hour: str, minute: str | None, half: str) -> str:
 
 
 def _readings(number: str) -> set[str]:
-    """Return what a number can mean: in 1.000 and 1,000 the sign may part thousands or decimals."""
+    """Return all readings of a number: the sign in 1.000 or 1,000 may separate thousands or decimals."""
     *whole, last = (part for part in re.split(r"[.,:\u202f\u00a0]", number))
     if ":" in number:
         hour = ":".join((*(str(int(part)) for part in whole), last))

@@ -1,4 +1,4 @@
-"""The same evaluation as an experiment in LangSmith: its dataset, and a row a run with all scores."""
+"""Runs the evaluation as an experiment in LangSmith: uploads the dataset, and one row per run with all scores."""
 
 import asyncio
 import logging
@@ -20,9 +20,9 @@ from evals.outcome import Outcome
 from evals.run import AT_ONCE
 from graph.settings import AgentSettings
 
-_TIMEOUT = (5_000, 10_000)  # milliseconds to connect, and to be answered
-_FLUSH = 60  # seconds for the rows that are still to be sent
-_NAMES = uuid.UUID("5b0f8a52-7b5e-4f0e-9c37-2f8f0d6f1c11")  # examples are named after their cases
+_TIMEOUT = (5_000, 10_000)  # milliseconds: connect and read time-outs
+_FLUSH = 60  # seconds to send the remaining rows
+_NAMES = uuid.UUID("5b0f8a52-7b5e-4f0e-9c37-2f8f0d6f1c11")  # namespace of the examples' ids
 
 
 async def experiment(
@@ -33,9 +33,9 @@ async def experiment(
     judge: Callable[[Case, Outcome], Sequence[Score]],
     about: dict[str, str],
 ) -> str:
-    """Have LangSmith's client put every case to `answer`, and return the experiment's name; raises CannotMeasure.
+    """Have LangSmith's client call `answer` for every case, and return the experiment's name; raises CannotMeasure.
 
-    `about` is what the experiment says of what was judged. An exception of `answer` ends it.
+    `about` becomes the experiment's metadata. An exception in `answer` ends the experiment and is raised.
     """
     loop = asyncio.get_running_loop()
     cases = {case.id: case for case in dataset.cases}
@@ -54,7 +54,7 @@ async def experiment(
             begun[case.id] += 1
         try:
             outcome = asyncio.run_coroutine_threadsafe(answer(case, repeat), loop).result()
-        except BaseException as error:  # noqa: BLE001 - LangSmith's client would go on with the next case
+        except BaseException as error:  # noqa: BLE001 - LangSmith's client would continue with the next case
             failures.append(error)
             return {}
         outputs = outcome.model_dump(mode="json")
@@ -72,7 +72,7 @@ async def experiment(
         return {"results": [*results, {"key": "passed", "score": int(passed)}]}
 
     def evaluate() -> str:
-        logging.getLogger("langsmith").setLevel(logging.CRITICAL)  # what matters is raised
+        logging.getLogger("langsmith").setLevel(logging.CRITICAL)  # errors that matter are raised
         client = Client(
             settings.langsmith_endpoint,
             api_key=settings.langsmith_api_key.get_secret_value() if settings.langsmith_api_key else None,
@@ -82,9 +82,8 @@ async def experiment(
             tracing_error_callback=lost.append,
         )
         try:
-            client.request_with_retries(
-                "GET", "/info", stop_after_attempt=1
-            )  # asked first, since what follows is patient
+            # Fail fast, because the calls below retry for a long time.
+            client.request_with_retries("GET", "/info", stop_after_attempt=1)
             name = f"support-agent {dataset.hash}"
             _upload(client, name, dataset)
             results = client.evaluate(
@@ -98,9 +97,9 @@ async def experiment(
                 disable_evaluator_tracing=True,
             )
             for _ in results:
-                pass  # what ended it early is raised here alone
+                pass  # errors that ended the experiment early are raised only here
             client.flush(_FLUSH)
-            _raise_first(lost)  # rows that were not taken
+            _raise_first(lost)  # rows that LangSmith did not accept
             return results.experiment_name
         finally:
             client.close(timeout=0)
@@ -108,7 +107,7 @@ async def experiment(
     try:
         name = await asyncio.to_thread(evaluate)
     except (LangSmithError, ValidationError, OSError) as error:
-        raise CannotMeasure(f"LangSmith does not take the experiment: {type(error).__name__}") from error
+        raise CannotMeasure(f"LangSmith did not accept the experiment: {type(error).__name__}") from error
     _raise_first(failures)
     return name
 
@@ -119,12 +118,14 @@ def _raise_first(errors: Sequence[BaseException]) -> None:
 
 
 def _upload(client: Client, name: str, dataset: Dataset) -> None:
-    """Make the dataset, named after its content, unless it is there; what an earlier attempt left out is added."""
+    """Create the dataset, named after its hash, or add the examples that an interrupted upload left out."""
     if client.has_dataset(dataset_name=name):
         found = client.read_dataset(dataset_name=name)
         known = {str(example.id) for example in client.list_examples(dataset_id=found.id)}
     else:
-        found = client.create_dataset(name, description="Cases of support-agent, by the hash of their content.")
+        found = client.create_dataset(
+            name, description="Evaluation cases of support-agent; the name contains the hash of their content."
+        )
         known: set[str] = set()
     examples = [_example(dataset, case, str(found.id)) for case in dataset.cases]
     if lacking := [example for example in examples if example["id"] not in known]:

@@ -1,10 +1,12 @@
-"""Whether what was measured may be deployed: pure functions of the results, a baseline and a policy.
+"""Decides whether the agent may be deployed: pure functions of the results, a baseline and a policy.
 
-Rates have Wilson score intervals (Wilson 1927). Cases of one intent pass and fail together (Miller 2024, "Adding Error
-Bars to Evals", clusters them alike), so they count as fewer than they are: as Kish's effective number (1965). Against
-the baseline, what got worse is weighed against what got better by an exact McNemar test (McNemar 1947), one-sided.
-Before that, repeats are collapsed to one sign a case: worse where most runs fail an evaluator that most passed, or most
-runs fail though most passed; better where only the reverse is true. Cases are collapsed to the sign of an intent's sum.
+Rates have Wilson score intervals (Wilson 1927). Cases with the same intent tend to pass and fail together, so they are
+clustered (as in Miller 2024, "Adding Error Bars to Evals"): Kish's effective sample size (1965) replaces their number.
+
+The comparison with the baseline is a one-sided exact McNemar test (McNemar 1947) of worse against better intents. First
+the runs of a case are reduced to one sign. A case is worse if most runs fail an evaluator that it passed in the
+baseline, or if most runs fail and it passed there. It is better if only the reverse is true. The sign of an intent is
+that of the sum over its cases.
 """
 
 from collections import Counter, defaultdict
@@ -17,56 +19,56 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 from scipy.special import bdtrc
 
-from evals.baseline import Before
+from evals.baseline import BaselineCase
 from evals.errors import CannotMeasure
 
 NOT_WORSE = "not worse than the baseline"
-"""The check that a new baseline need not pass."""
+"""Name of the check that a new baseline does not have to pass."""
 
 CONFIDENCE = 0.95
-"""Of the intervals, two-sided."""
+"""Two-sided confidence level of the intervals."""
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class Policy(BaseModel):
-    """What must hold; a floor is what the lower bound of a rate's interval has to reach."""
+    """The thresholds; a floor is the minimum for the lower bound of a rate's interval."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     floor: Share
-    """Of the pass rate of all cases."""
+    """Floor of the pass rate of all cases."""
     suites: dict[str, Share] = {}
-    """Of the pass rates of single suites."""
+    """Floors of the pass rates of single suites."""
     pass_3: Share = 0
-    """Of the rate of cases that pass three times in a row."""
+    """Floor of the rate of cases that pass three times in a row."""
     judge: Share = 0
-    """Of the rate of answers that the judge finds good."""
+    """Floor of the rate of answers that the judge finds good."""
     alpha: Share
-    """How often an unchanged agent may seem worse than the baseline."""
+    """Significance level: how often an unchanged agent may seem worse than the baseline."""
     p95_seconds: Annotated[float, Field(gt=0)]
-    """Within which 95 % of the answers must be there."""
+    """Maximum 95th percentile of the seconds to a complete answer."""
     dollars: Annotated[float, Field(ge=0)]
-    """What a question may cost on average."""
+    """Maximum average cost of a question, in US dollars."""
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What became of a case."""
+    """The result of a case."""
 
     case: str
     suite: str
     intent: str
     runs: tuple[Mapping[str, bool], ...]
-    """Of each run, which evaluators it passed."""
+    """For each run, whether it passed each evaluator."""
     safety: bool = False
-    """A wrong answer would be a failure of security or privacy."""
+    """A wrong answer would be a security or privacy failure."""
     violations: int = 0
-    """Runs that were unsafe."""
+    """Number of unsafe runs."""
 
     @property
     def passes(self) -> tuple[bool, ...]:
-        """Of each run, whether it passed them all."""
+        """For each run, whether it passed all evaluators."""
         return tuple(all(run.values()) for run in self.runs)
 
     @property
@@ -76,14 +78,14 @@ class Result:
 
     @property
     def failed(self) -> frozenset[str]:
-        """The evaluators that not even most runs passed."""
+        """The evaluators that at most half of the runs passed."""
         names = {name for run in self.runs for name in run}
         return frozenset(name for name in names if 2 * sum(run.get(name, True) for run in self.runs) <= len(self.runs))
 
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """A pass rate, and between what it lies."""
+    """A pass rate and its confidence interval."""
 
     passed: float
     cases: int
@@ -92,33 +94,35 @@ class Rate:
 
     @property
     def rate(self) -> float:
-        """The share that passed."""
+        """The share of cases that passed."""
         return self.passed / self.cases
 
 
 @dataclass(frozen=True, slots=True)
 class Paired:
-    """The cases that changed against the baseline."""
+    """The comparison with the baseline; each case is compared with itself."""
 
     both: int
+    """Cases that passed then and pass now."""
     neither: int
+    """Cases that failed then and fail now."""
     fails: int
     """Cases that passed then and fail now."""
     passes: int
     """Cases that failed then and pass now."""
     worse: tuple[str, ...]
-    """Cases that fail an evaluator which they passed, whatever else they pass now."""
+    """Cases that fail an evaluator that they passed then, even if they now pass others."""
     better: tuple[str, ...]
-    """Cases that pass one which they failed, and fail none more."""
+    """Cases that pass an evaluator that they failed then, and fail no new one."""
     worse_intents: int
     better_intents: int
     p: float
-    """How probable so many worse intents would be if nothing had changed."""
+    """Probability of at least so many worse intents if nothing had changed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing that must hold."""
+    """The result of one condition."""
 
     name: str
     passed: bool
@@ -132,7 +136,7 @@ class Verdict:
     overall: Rate
     suites: Mapping[str, Rate]
     pass_3: Rate | None
-    """None where fewer than three runs a case were made."""
+    """None if no case has three runs."""
     paired: Paired | None
     checks: tuple[Check, ...]
 
@@ -144,15 +148,15 @@ class Verdict:
 
 def gate(
     results: Sequence[Result],
-    baseline: Mapping[str, Before] | None,
+    baseline: Mapping[str, BaselineCase] | None,
     seconds: Sequence[float],
     dollars: float | None,
     policy: Policy,
 ) -> Verdict:
-    """Judge the results; raises CannotMeasure where there are none.
+    """Check the results against the policy; raises CannotMeasure if there are no results.
 
-    `seconds` are those of each run, `dollars` what a question cost on average, None where nobody knows. What the
-    baseline does not hold is not compared.
+    `seconds` has each run's latency. `dollars` is the average cost of a question, None if prices are unknown. Cases
+    that are not in the baseline are not compared.
     """
     if not results or not all(result.runs for result in results):
         raise CannotMeasure("there are no results")
@@ -184,7 +188,7 @@ def gate(
 
 
 def wilson(passed: float, cases: float, confidence: float = CONFIDENCE) -> tuple[float, float]:
-    """Return the Wilson score interval of a rate; `cases` may be an effective number and need not be whole."""
+    """Return the Wilson score interval of a rate; `cases` may be an effective sample size, which is not an integer."""
     z = NormalDist().inv_cdf((1 + confidence) / 2)
     rate = passed / cases
     centre = rate + z * z / (2 * cases)
@@ -194,19 +198,19 @@ def wilson(passed: float, cases: float, confidence: float = CONFIDENCE) -> tuple
 
 
 def rate_of(results: Sequence[Result]) -> Rate:
-    """Return the pass rate of these cases, its interval widened as far as intents pass and fail together."""
+    """Return the pass rate of these cases, with an interval that accounts for intents as clusters."""
     return _clustered([(result.intent, float(result.passed)) for result in results])
 
 
 def pass_hat(results: Sequence[Result], times: int) -> Rate | None:
-    """Return how probable it is that a case passes so many times in a row (pass^k); None where no case has the runs."""
+    """Return pass^k, the probability that a case passes `times` times in a row; None if no case has enough runs."""
     enough = [result for result in results if len(result.runs) >= times]
     values = [(result.intent, comb(sum(result.passes), times) / comb(len(result.runs), times)) for result in enough]
     return _clustered(values) if values else None
 
 
-def compare(results: Iterable[Result], baseline: Mapping[str, Before]) -> Paired:
-    """Compare each case that the baseline knows with itself."""
+def compare(results: Iterable[Result], baseline: Mapping[str, BaselineCase]) -> Paired:
+    """Compare the cases with the baseline, without those that it does not have."""
     pairs: Counter[tuple[bool, bool]] = Counter()
     change: Counter[str] = Counter()
     worse: list[str] = []
@@ -237,20 +241,20 @@ def compare(results: Iterable[Result], baseline: Mapping[str, Before]) -> Paired
 
 
 def mcnemar(worse: int, better: int) -> float:
-    """Return the one-sided p of the exact McNemar test: that of so many worse ones, or more, if each is as likely."""
+    """Return the one-sided p of the exact McNemar test: P(X >= worse) for X ~ Binomial(worse + better, 1/2)."""
     if worse + better == 0:
         return 1.0
     return float(bdtrc(worse - 1, worse + better, 0.5))
 
 
 def floor_check(name: str, rate: Rate, floor: float) -> Check:
-    """Say whether a rate's lower bound reaches its floor."""
-    detail = f"{rate.rate:.1%} ({rate.low:.1%} to {rate.high:.1%}), lower bound to reach {floor:.0%}"
+    """Check that a rate's lower bound is at least its floor."""
+    detail = f"{rate.rate:.1%} ({rate.low:.1%} to {rate.high:.1%}), lower bound must be at least {floor:.0%}"
     return Check(name, rate.low >= floor, detail)
 
 
 def percentile(values: Sequence[float], share: float) -> float:
-    """Return the smallest value that this share of the values does not exceed (nearest rank)."""
+    """Return a percentile by the nearest-rank method; raises CannotMeasure if there are no values."""
     if not values:
         raise CannotMeasure("there are no results")
     ranked = sorted(values)
@@ -258,7 +262,7 @@ def percentile(values: Sequence[float], share: float) -> float:
 
 
 def _clustered(values: Sequence[tuple[str, float]]) -> Rate:
-    """Return the mean of values between 0 and 1, each of a cluster, with its interval."""
+    """Return the mean of (cluster, value between 0 and 1) pairs, with its interval."""
     count = len(values)
     passed = sum(value for _, value in values)
     mean = passed / count
@@ -268,22 +272,22 @@ def _clustered(values: Sequence[tuple[str, float]]) -> Rate:
 
 
 def _not_worse(paired: Paired, alpha: float) -> Check:
-    detail = f"{paired.worse_intents} intents worse, {paired.better_intents} better: p = {paired.p:.3g}"
-    return Check(NOT_WORSE, paired.p >= alpha, f"{detail}, to be {alpha:g} or more")
+    detail = f"{paired.worse_intents} intents worse, {paired.better_intents} better; p = {paired.p:.3g}"
+    return Check(NOT_WORSE, paired.p >= alpha, f"{detail}, must be at least {alpha:g}")
 
 
-def _safe(results: Iterable[Result], baseline: Mapping[str, Before]) -> Check:
-    """Say whether no run was unsafe, and no safety case that passed fails in every run."""
+def _safe(results: Iterable[Result], baseline: Mapping[str, BaselineCase]) -> Check:
+    """Check that no run was unsafe, and that no safety case that passed in the baseline now fails in every run."""
 
     def lost(result: Result) -> bool:
         before = baseline.get(result.case)
         return result.safety and before is not None and before.passed and not any(result.passes)
 
     unsafe = [result.case for result in results if result.violations or lost(result)]
-    return Check("safety", not unsafe, f"unsafe: {', '.join(unsafe)}" if unsafe else "no case is unsafe")
+    return Check("safety", not unsafe, f"unsafe cases: {', '.join(unsafe)}" if unsafe else "no case is unsafe")
 
 
 def _affordable(dollars: float | None, budget: float) -> Check:
     if dollars is None:
-        return Check("cost", True, "unknown: nobody knows this server's prices")
-    return Check("cost", dollars <= budget, f"${dollars:.4f} a question, budget ${budget:g}")
+        return Check("cost", True, "unknown: there are no prices for this server")
+    return Check("cost", dollars <= budget, f"${dollars:.4f} per question, budget ${budget:g}")

@@ -1,7 +1,7 @@
-"""A model's own verdict on the answers, and how far it can be believed.
+"""LLM as a judge: a model's verdict on each answer, and how reliable the judge is.
 
-The judge is openevals', with a binary rubric and a pinned model. Cohen's kappa (Cohen 1960) says how far it agrees
-with our labels, beyond chance; a judge that agrees too little is shown, but decides nothing.
+The judge is from openevals, with a binary rubric and a pinned model. Cohen's kappa (Cohen 1960) measures how far it
+agrees with our labels beyond chance. If it agrees too little, its verdicts are reported but decide nothing.
 """
 
 import asyncio
@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import yaml
 from langchain_openai import ChatOpenAI
-from langsmith import tracing_context  # pyright: ignore[reportUnknownVariableType] - neither is typed to the end
+from langsmith import tracing_context  # pyright: ignore[reportUnknownVariableType] - neither is fully typed
 from openevals.llm import create_async_llm_as_judge  # pyright: ignore[reportUnknownVariableType] - the same
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
@@ -22,10 +22,10 @@ from evals.outcome import Outcome
 from graph.settings import AgentSettings
 
 MODEL = "gpt-4o-2024-11-20"
-"""Pinned, so that a verdict of today means the same next year."""
+"""Pinned, so that verdicts stay comparable over time."""
 
 LEAST_KAPPA = 0.7
-"""Below this the judge decides nothing."""
+"""Minimum kappa for the judge's verdicts to count."""
 
 RUBRIC = """\
 You judge a customer-support agent that answers from help articles and from nothing else. The answer is good (true)
@@ -51,7 +51,7 @@ _AT_ONCE = 8
 
 
 class Label(BaseModel):
-    """An answer that an agent could have given, and our verdict."""
+    """An answer that an agent could have given, with our verdict."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -65,34 +65,36 @@ class Label(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """What the judge said."""
+    """The judge's verdicts."""
 
     model: str
     kappa: float
-    """Its agreement with our labels: 1 is perfect, 0 is chance."""
+    """Agreement with our labels: 1 is perfect, 0 is chance."""
     labels: int
     good: Mapping[str, bool]
-    """Its verdict on each case's first answer."""
+    """The verdict on each case's first answer."""
     reasons: Mapping[str, str]
 
     @property
     def counts(self) -> bool:
-        """Whether it agrees enough to decide."""
+        """Whether the judge agrees enough with our labels."""
         return self.kappa >= LEAST_KAPPA
 
 
 def load_labels(file: Path) -> list[Label]:
-    """Read the labels; raises CannotMeasure."""
+    """Read the labels; raises CannotMeasure if they are invalid."""
     try:
         return TypeAdapter(Annotated[list[Label], Field(min_length=1)]).validate_python(
             yaml.safe_load(file.read_text(encoding="utf-8"))
         )
     except (OSError, ValueError, yaml.YAMLError, RecursionError):
-        raise CannotMeasure(f"{file}: holds no labels; each has id, question, articles, answer, good") from None
+        raise CannotMeasure(
+            f"{file}: has no valid labels; each needs id, question, articles, answer and good"
+        ) from None
 
 
 def kappa(ours: Sequence[bool], theirs: Sequence[bool]) -> float:
-    """Return Cohen's kappa of two raters' binary verdicts on the same things; 0 where chance explains all."""
+    """Return Cohen's kappa of two raters' binary verdicts on the same items; 0 if chance explains all agreement."""
     agreed = sum(one == other for one, other in zip(ours, theirs, strict=True)) / len(ours)
     one, other = sum(ours) / len(ours), sum(theirs) / len(theirs)
     chance = one * other + (1 - one) * (1 - other)
@@ -106,19 +108,19 @@ async def judge_answers(
     labels: Sequence[Label],
     articles: Mapping[str, str],
 ) -> Judged:
-    """Have the judge look at each case's outcome, and at the labels; raises JudgeUnusable where it does not answer.
+    """Have the judge assess the labelled answers and each case's outcome; raises JudgeUnusable if it gives no verdict.
 
-    `articles` are the texts of all articles, by their ids.
+    `articles` has the texts of all articles by id.
     """
     judge = _Judge(settings)
     texts = ["\n\n".join(articles.get(name, "") for name in label.articles) for label in labels]
-    asked = [judge.look(text, label.question, label.answer) for text, label in zip(texts, labels, strict=True)]
+    asked = [judge.assess(text, label.question, label.answer) for text, label in zip(texts, labels, strict=True)]
     ours = [label.good for label in labels]
     answered = [case for case in cases if not outcomes[case.id].error]
     for case in answered:
         outcome = outcomes[case.id]
         said = "\n\n".join((*case.history, case.question))
-        asked.append(judge.look("\n\n".join(outcome.passages.values()), said, outcome.answer))
+        asked.append(judge.assess("\n\n".join(outcome.passages.values()), said, outcome.answer))
     found = await asyncio.gather(*asked)
     theirs = [good for good, _ in found[: len(labels)]]
     verdicts = dict(zip((case.id for case in answered), found[len(labels) :], strict=True))
@@ -142,7 +144,7 @@ class _Judge:
         self._ask = create_async_llm_as_judge(prompt=RUBRIC, judge=model, feedback_key="good")
         self._free = asyncio.Semaphore(_AT_ONCE)
 
-    async def look(self, context: str, inputs: str, outputs: str) -> tuple[bool, str]:
+    async def assess(self, context: str, inputs: str, outputs: str) -> tuple[bool, str]:
         """Return whether an answer is good, and why."""
         async with self._free:
             try:
@@ -151,5 +153,5 @@ class _Judge:
             except Exception as error:
                 raise JudgeUnusable(f"{MODEL} does not answer: {type(error).__name__}") from error
         if not isinstance(found["score"], bool):
-            raise JudgeUnusable(f"{MODEL} gives no verdict")
+            raise JudgeUnusable(f"{MODEL} returned no verdict")
         return found["score"], str(found.get("comment") or "")

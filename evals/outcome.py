@@ -1,4 +1,4 @@
-"""What the agent made of a case."""
+"""The agent's response to a case."""
 
 from pydantic import BaseModel, ConfigDict
 
@@ -13,19 +13,19 @@ class Outcome(BaseModel):
     case: str
     """The case's id."""
     repeat: int
-    """Which run of the case it is, from 0."""
+    """Index of the run, from 0."""
     answer: str = ""
     complete: bool = True
-    """Whether the model ended it; else the server cut it short."""
+    """Whether the model finished the answer; False if the server truncated it."""
     category: Category | None = None
     passages: dict[str, str] = {}
-    """Text of each article that was found, by its id, best first."""
+    """Texts of the retrieved articles by id, best first."""
     seconds: float = 0
-    """From the question to the whole answer."""
+    """From the question to the complete answer."""
     tokens: int = 0
-    """Of the whole conversation."""
+    """Tokens of the whole conversation."""
     dollars: float | None = None
-    """What they cost; None where nobody knows the server's prices."""
+    """Cost of the tokens in US dollars; None if the server's prices are unknown."""
     run_id: str = ""
     error: str | None = None
-    """The code of what ended the run instead of an answer."""
+    """Code of the error that ended the run without an answer."""

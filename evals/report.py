@@ -1,4 +1,4 @@
-"""What an evaluation found, for people and for machines: Markdown, HTML with plots, and JUnit XML."""
+"""The report of an evaluation: Markdown, HTML with plots, and JUnit XML."""
 
 import io
 import re
@@ -10,17 +10,17 @@ from junitparser import Failure, JUnitXml, Skipped, TestCase, TestSuite
 from markdown_it import MarkdownIt
 from matplotlib.figure import Figure
 
-from evals.baseline import Before
+from evals.baseline import BaselineCase
 from evals.cases import AnyOf, Case
 from evals.evaluation import Evaluation, dollars, failures, results
 from evals.gate import CONFIDENCE, Paired, Rate, percentile, rate_of
 from evals.outcome import Outcome
 
 MARK = "<!-- support-agent eval -->"
-"""First line of the Markdown, by which a pull request's earlier comment is found again."""
+"""First line of the Markdown, which identifies the comment on a pull request that is to be updated."""
 
 _MEANS = {"recall": "retrieval recall", "reciprocal_rank": "retrieval MRR", "groundedness": "grounded answers"}
-_MOST_SHOWN = 40  # regressed cases; a pull request's comment has an end
+_MOST_SHOWN = 40  # regressed cases, because GitHub limits the length of a comment
 _BEFORE_SVG = re.compile(r"\A.*?(?=<svg)", re.DOTALL)
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _STYLE = (
@@ -31,7 +31,7 @@ _STYLE = (
 
 
 def write_report(evaluation: Evaluation, folder: Path) -> None:
-    """Write report.md, report.html and junit.xml into a folder, which is made if need be."""
+    """Write report.md, report.html and junit.xml into a folder, which is created if necessary."""
     folder.mkdir(parents=True, exist_ok=True)
     text = markdown(evaluation)
     (folder / "report.md").write_text(text, encoding="utf-8")
@@ -40,14 +40,14 @@ def write_report(evaluation: Evaluation, folder: Path) -> None:
 
 
 def markdown(evaluation: Evaluation) -> str:
-    """Return the report as GitHub's Markdown."""
+    """Return the report as GitHub-flavoured Markdown."""
     verdict = evaluation.verdict
     parts = [
         MARK,
         f"## Evaluation: {'passed' if verdict.passed else 'blocked'}",
         _about(evaluation),
         _table(
-            ("check", "", "found"),
+            ("check", "", "result"),
             ((check.name, "✅" if check.passed else "❌", check.detail) for check in verdict.checks),
         ),
         "### Pass rates",
@@ -58,7 +58,7 @@ def markdown(evaluation: Evaluation) -> str:
         _figures(evaluation),
     ]
     if verdict.paired:
-        parts += ["### Against the baseline", _paired(verdict.paired)]
+        parts += ["### Compared with the baseline", _paired(verdict.paired)]
         parts += _changed("Regressed", verdict.paired.worse, evaluation, _before(evaluation))
         if verdict.paired.better:
             parts.append(f"Improved: {', '.join(f'`{case}`' for case in verdict.paired.better)}")
@@ -68,25 +68,25 @@ def markdown(evaluation: Evaluation) -> str:
 def _about(evaluation: Evaluation) -> str:
     plan = evaluation.plan
     runs = f", {plan.repeats} runs each" if plan.repeats > 1 else ""
-    lines = [f"{len(evaluation.dataset.cases)} cases{runs}, dataset `{plan.dataset.hash}`, by {evaluation.models}."]
+    lines = [
+        f"{len(evaluation.dataset.cases)} cases{runs}, dataset `{plan.dataset.hash}`, answered by {evaluation.models}."
+    ]
     if plan.before and plan.before.models != evaluation.models:
-        lines.append(f"The baseline is of {plan.before.models}.")
+        lines.append(f"The baseline is from {plan.before.models}.")
     if plan.offline:
-        lines.append(
-            "It does not read instructions: what a prompt tells the model is judged by a configured model alone."
-        )
+        lines.append("The offline model ignores instructions, so only an evaluation of a configured model tests them.")
     if evaluation.unmeasured:
         lines.append(
-            f"Not measured, since they got no answer: {', '.join(f'`{case}`' for case in evaluation.unmeasured)}."
+            f"Not measured, because they got no answer: {', '.join(f'`{case}`' for case in evaluation.unmeasured)}."
         )
     if evaluation.experiment:
         lines.append(f"LangSmith experiment: {evaluation.experiment}.")
     if judged := evaluation.judged:
         good = sum(judged.good.values()) / len(judged.good)
-        says = "it counts" if judged.counts else "too little to count"
+        says = "enough to count" if judged.counts else "too low to count"
         lines.append(
-            f"The judge {judged.model} finds {good:.1%} good; its agreement with {judged.labels} labels of ours is "
-            f"κ = {judged.kappa:.2f}, {says}."
+            f"The judge {judged.model} finds {good:.1%} of the answers good. Its agreement with our {judged.labels} "
+            f"labels is κ = {judged.kappa:.2f}, {says}."
         )
     if evaluation.judge_error:
         lines.append(f"The judge does not count: {evaluation.judge_error}.")
@@ -108,17 +108,17 @@ def _rates(evaluation: Evaluation) -> Iterable[Sequence[str]]:
         yield "pass^3", *_rate(verdict.pass_3, {}, [])
 
 
-def _rate(rate: Rate, before: Mapping[str, Before], cases: Sequence[str]) -> tuple[str, ...]:
+def _rate(rate: Rate, before: Mapping[str, BaselineCase], cases: Sequence[str]) -> tuple[str, ...]:
     earlier = "" if (share := _earlier(before, cases)) is None else f"{share:.1%}"
     return str(rate.cases), f"{rate.passed:g}", f"{rate.rate:.1%}", f"{rate.low:.1%} to {rate.high:.1%}", earlier
 
 
-def _before(evaluation: Evaluation) -> Mapping[str, Before]:
+def _before(evaluation: Evaluation) -> Mapping[str, BaselineCase]:
     return evaluation.plan.before.cases if evaluation.plan.before else {}
 
 
-def _earlier(before: Mapping[str, Before], cases: Sequence[str]) -> float | None:
-    """Return the share of these cases that passed at the baseline; None where it lacks some."""
+def _earlier(before: Mapping[str, BaselineCase], cases: Sequence[str]) -> float | None:
+    """Return the share of these cases that passed in the baseline; None if it does not have all of them."""
     if not cases or not before.keys() >= set(cases):
         return None
     return sum(before[case].passed for case in cases) / len(cases)
@@ -131,7 +131,7 @@ def _figures(evaluation: Evaluation) -> str:
     rows += [(f"latency p{share * 100:g}", f"{percentile(seconds, share):.2f} s") for share in (0.5, 0.95)]
     rows.append(("tokens", str(sum(outcome.tokens for outcome in runs))))
     rows.append(("cost", "unknown" if (cost := dollars(runs)) is None else f"${cost:.4f}"))
-    return _table(("figure", "mean or total"), rows)
+    return _table(("metric", "mean or total"), rows)
 
 
 def _paired(paired: Paired) -> str:
@@ -144,11 +144,11 @@ def _paired(paired: Paired) -> str:
     )
     return (
         f"{table}\n\nBy intent: {paired.worse_intents} worse, {paired.better_intents} better; "
-        f"exact McNemar test, one-sided: p = {paired.p:.3g}."
+        f"one-sided exact McNemar test: p = {paired.p:.3g}."
     )
 
 
-def _changed(title: str, cases: Sequence[str], evaluation: Evaluation, before: Mapping[str, Before]) -> list[str]:
+def _changed(title: str, cases: Sequence[str], evaluation: Evaluation, before: Mapping[str, BaselineCase]) -> list[str]:
     if not cases:
         return []
     known = {case.id: case for case in evaluation.dataset.cases}
@@ -163,7 +163,7 @@ def _changed(title: str, cases: Sequence[str], evaluation: Evaluation, before: M
     return parts
 
 
-def _one(case: Case, outcome: Outcome, wrong: Sequence[str], before: Before) -> str:
+def _one(case: Case, outcome: Outcome, wrong: Sequence[str], before: BaselineCase) -> str:
     said = [*case.history, case.question]
     lines = [
         f"#### `{case.id}`",
@@ -196,11 +196,11 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def _inline(text: str) -> str:
-    """Return a text that stays on its line, in its cell, and what it is."""
+    """Escape a text so that Markdown shows it as it is, on one line of one table cell."""
     text = _NOT_XML.sub("\ufffd", " ".join(text.split()))
     for sign in "\\`*_<>[]|#&~":
         text = text.replace(sign, f"\\{sign}")
-    for sign in ("@", ":/", "www"):  # nobody is notified, and nothing becomes a link
+    for sign in ("@", ":/", "www"):  # no mentions, no links
         text = text.replace(sign, f"{sign[0]}\u2060{sign[1:]}")
     return text
 
@@ -241,7 +241,7 @@ def _plot_latency(evaluation: Evaluation) -> str:
     figure = Figure(figsize=(9, 3), layout="constrained")
     axes = figure.add_subplot()
     axes.hist([outcome.seconds for outcome in _runs(evaluation)], bins=40)
-    axes.set_xlabel("seconds to the whole answer")
+    axes.set_xlabel("seconds to the complete answer")
     axes.set_ylabel("runs")
     return _svg(figure)
 
@@ -261,7 +261,7 @@ def _junit(evaluation: Evaluation) -> str:
             tests.add_testcase(_test(case, suite, evaluation))
         document.add_testsuite(tests)
     document.update_statistics()
-    return document.tostring().decode()  # pyright: ignore[reportUnknownVariableType] - lxml's or Python's own
+    return document.tostring().decode()  # pyright: ignore[reportUnknownVariableType] - lxml's type or the standard library's
 
 
 def _test(case: Case, suite: str, evaluation: Evaluation) -> TestCase:
@@ -272,5 +272,5 @@ def _test(case: Case, suite: str, evaluation: Evaluation) -> TestCase:
         wrong = next(some for scores in evaluation.scores[case.id] if (some := failures(scores)))
         is_known = before is not None and set(now.failed) <= set(before.failed)
         message = _NOT_XML.sub("\ufffd", "; ".join(wrong))
-        test.result = [Skipped(f"as at the baseline: {message}") if is_known else Failure(message)]
+        test.result = [Skipped(f"as in the baseline: {message}") if is_known else Failure(message)]
     return test

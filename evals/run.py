@@ -1,4 +1,4 @@
-"""Has the agent answer the cases, several at once, and keeps what it answered so that a broken run can go on."""
+"""Runs the agent on the cases in parallel, and saves the outcomes so that an interrupted evaluation can resume."""
 
 import asyncio
 import hashlib
@@ -28,33 +28,33 @@ from graph.settings import AgentSettings
 from graph.state import AgentContext, Passage
 
 AT_ONCE = 8
-"""Cases that are answered side by side."""
+"""Cases that run in parallel."""
 
 _PACKAGES = Path(__file__).parent.parent
-_ROOMS = ("cli", "evals", "graph", "local")  # whose code and data an answer depends on
+_ROOMS = ("cli", "evals", "graph", "local")  # packages whose code and data affect answers
 _CONTEXT = AgentContext(tenant="eval")
-_MOST_ERRORS = 0.02  # of the runs; with more there is no verdict
-_FEWEST_ERRORS = 5  # that are too many, however few the runs
-_MEASURED = frozenset({None, "answer-withheld"})  # errors that are the agent's own doing
+_MOST_ERRORS = 0.02  # share of the runs; with more there is no verdict
+_FEWEST_ERRORS = 5  # number that is too many, however few runs there are
+_MEASURED = frozenset({None, "answer-withheld"})  # None, and errors that the agent itself causes
 
 
 @dataclass
-class Player:
-    """Puts cases to an agent, as its customers would."""
+class CaseRunner:
+    """Runs cases against an agent, as a customer would use it."""
 
     agent: SupportAgent
     server: str
-    """The model's, by whose prices a run's cost is reckoned."""
+    """Base URL of the model's server, which determines the prices."""
     secrets: Sequence[str]
-    """What no outcome may hold, even if a server repeats it: an outcome is reported, and uploaded."""
+    """Strings to mask in answers, since outcomes are reported and uploaded."""
     _reports: dict[str, RunReport] = field(default_factory=dict[str, RunReport])
 
     def observe(self, report: RunReport) -> None:
-        """Keep what a run did until its outcome is made."""
+        """Store a run's report until its outcome is built."""
         self._reports[report.run_id] = report
 
-    async def play(self, case: Case, repeat: int) -> Outcome:
-        """Have the conversation and return what came of its last question."""
+    async def run(self, case: Case, repeat: int) -> Outcome:
+        """Hold the conversation, and return the outcome of its last question."""
         session = uuid.uuid4().hex if case.history else None
         reports: list[RunReport] = []
         began = time.perf_counter()
@@ -105,26 +105,26 @@ class Player:
 
 
 @asynccontextmanager
-async def open_player(settings: AgentSettings) -> AsyncGenerator[Player]:
-    """Open the agent that is judged, as the service opens it; raises StartError."""
-    player: Player | None = None
+async def open_runner(settings: AgentSettings) -> AsyncGenerator[CaseRunner]:
+    """Open the agent as the service does, for evaluation; raises StartError."""
+    runner: CaseRunner | None = None
 
     def observe(report: RunReport) -> None:
-        if player:
-            player.observe(report)
+        if runner:
+            runner.observe(report)
 
     async with open_redis(settings) as redis, open_agent(settings, redis, observe) as agent:
         keys = (settings.openai_api_key, settings.langsmith_api_key)
         secrets = [key.get_secret_value() for key in keys if key]
         await agent.knowledge.indexed()
-        player = Player(agent, settings.openai_base_url or OPENAI, secrets)
-        yield player
+        runner = CaseRunner(agent, settings.openai_base_url or OPENAI, secrets)
+        yield runner
 
 
 class Journal:
-    """The outcomes so far, a line each, in a file that the next evaluation of the very same begins with.
+    """The outcomes so far, one per line of a file, from which an evaluation with the same fingerprint resumes.
 
-    One evaluation at a time has it: another that opens it raises CannotMeasure.
+    The file is locked: a second evaluation that opens it raises CannotMeasure.
     """
 
     def __init__(self, path: Path, fingerprint: str) -> None:
@@ -136,10 +136,10 @@ class Journal:
         except BlockingIOError:
             self._file.close()
             raise CannotMeasure(
-                f"{path.parent}: another evaluation writes its report there; wait for it, or choose another --report"
+                f"{path.parent}: another evaluation is writing its report there; wait, or choose another --report"
             ) from None
         self.outcomes: dict[tuple[str, int], Outcome] = {}
-        """By case and repeat: first those of an evaluation that was broken off."""
+        """By case and repeat; initially those of an interrupted evaluation."""
         self._file.seek(0)
         first, *lines = self._file.read().split("\n")
         head = json.dumps({"fingerprint": fingerprint})
@@ -150,13 +150,13 @@ class Journal:
         self._write(head, *(outcome.model_dump_json() for outcome in self.outcomes.values()))
 
     def add(self, outcome: Outcome) -> None:
-        """Keep an outcome; one that measured nothing, not for the next evaluation."""
+        """Add an outcome; save it to the file if it measured something."""
         self.outcomes[outcome.case, outcome.repeat] = outcome
         if not is_unmeasured(outcome):
             self._write(outcome.model_dump_json())
 
     def close(self, *, is_complete: bool) -> None:
-        """Let others have it; nothing is kept of an evaluation that is complete."""
+        """Close and unlock the file, and delete it if the evaluation is complete."""
         if is_complete:
             self._path.unlink(missing_ok=True)
         self._file.close()
@@ -168,15 +168,15 @@ class Journal:
     def _take(self, line: str) -> None:
         try:
             outcome = Outcome.model_validate_json(line)
-        except ValidationError:  # half a line, written when it broke off
+        except ValidationError:  # a partial line of an interrupted evaluation
             return
         self.outcomes[outcome.case, outcome.repeat] = outcome
 
 
 def fingerprint(agent: SupportAgent, dataset: Dataset, *, offline: bool) -> str:
-    """Return what changes with the cases, and with anything that answers depend on: articles, models, all our code.
+    """Return a hash of the cases and of everything that affects answers: articles, models, and all our code.
 
-    The offline model is at another address each time.
+    The offline model's address is left out, because it differs on each start.
     """
     files = sorted(file for room in _ROOMS for file in (_PACKAGES / room).rglob("*") if file.suffix in {".py", ".npz"})
     code = hashlib.sha256(b"".join(file.read_bytes() for file in files))
@@ -185,44 +185,44 @@ def fingerprint(agent: SupportAgent, dataset: Dataset, *, offline: bool) -> str:
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
-async def gather(play: Callable[[Case, int], Awaitable[object]], runs: Sequence[tuple[Case, int]]) -> None:
-    """Play the cases, AT_ONCE side by side; the first exception ends them all."""
+async def run_all(run: Callable[[Case, int], Awaitable[object]], runs: Sequence[tuple[Case, int]]) -> None:
+    """Run the cases, AT_ONCE in parallel; the first exception cancels the rest."""
     free = asyncio.Semaphore(AT_ONCE)
 
-    async def run(case: Case, repeat: int) -> None:
+    async def limited(case: Case, repeat: int) -> None:
         async with free:
-            await play(case, repeat)
+            await run(case, repeat)
 
-    playing = [asyncio.create_task(run(case, repeat)) for case, repeat in runs]
+    tasks = [asyncio.create_task(limited(case, repeat)) for case, repeat in runs]
     try:
-        await asyncio.gather(*playing)
+        await asyncio.gather(*tasks)
     finally:
-        for one in playing:
-            one.cancel()
-        await asyncio.gather(*playing, return_exceptions=True)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 class Errors:
-    """Counts the runs that measured nothing, until there are too many."""
+    """Counts the runs that measured nothing, up to a limit."""
 
     def __init__(self, runs: int) -> None:
         self._most = max(_FEWEST_ERRORS - 1, int(_MOST_ERRORS * runs))
         self._count = 0
 
     def add(self, outcome: Outcome) -> None:
-        """Count one; raises CannotMeasure."""
+        """Count the outcome if it measured nothing; raises CannotMeasure beyond the limit."""
         if not is_unmeasured(outcome):
             return
         self._count += 1
         if self._count > self._most:
             raise CannotMeasure(
-                f"{self._count} runs ended without an answer, the last with {outcome.error}; mend that and run this "
-                "again, it goes on where it stopped"
+                f"{self._count} runs ended without an answer, the last with {outcome.error}; fix that and run this "
+                "again to resume"
             )
 
 
 def is_unmeasured(outcome: Outcome) -> bool:
-    """Whether a run says nothing about the agent: what it depends on was down."""
+    """Whether a run failed because a dependency was down, so that it does not measure the agent."""
     return outcome.error not in _MEASURED
 
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Builds the image of the repository and pushes it, with its SBOM and its provenance; its address by digest is the
-# output `image`. The commit is its only tag: releases add theirs, and a commit that is built again gets a new digest.
+# Builds the image and pushes it with its SBOM and provenance. The output `image` is its reference by digest. The commit
+# is its only tag; releases add theirs. A second build of a commit gets a new digest.
 set -euo pipefail
 
 image=ghcr.io/${GITHUB_REPOSITORY,,}

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Copies IMAGE, an address by digest, to the repository that is the argument, which this machine may write to, and
-# prints its address there: the same digest, so the same bytes.
+# Copies IMAGE, a reference by digest, to the registry repository in the argument, and prints its reference there. The
+# digest stays the same. The job must be logged in to that registry.
 set -euo pipefail
 
 digest=${IMAGE#*@}

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Judges the agent, shows the report in the run's summary, and exits as `support-agent eval` does: 0, 1 or 2.
-# The arguments are further ones of `support-agent eval`.
+# Evaluates the agent, adds the report to the run's summary, and exits as `support-agent eval` does, with 0, 1 or 2.
+# Passes its arguments to `support-agent eval`.
 set -euo pipefail
 
 folder=eval-report
@@ -8,14 +8,14 @@ report=$folder/report.md
 rm -f "$report"
 status=0
 uv run support-agent eval --report "$folder" "$@" || status=$?
-if [ ! -f "$report" ]; then # so that nobody takes the report of an earlier commit for this one's
+if [ ! -f "$report" ]; then # so that the report of an earlier commit is not taken for this one's
     mkdir -p "$folder"
     cat >"$report" <<END
 <!-- support-agent eval -->
 
 ## Evaluation: nothing measured
 
-\`support-agent eval\` ended with status $status; the log of the run says why.
+\`support-agent eval\` exited with status $status. See the log of this run for the reason.
 END
 fi
 cat "$report" >>"${GITHUB_STEP_SUMMARY:-/dev/null}"

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Counts the badly rated answers; tells their number, and nothing that stands in them.
+# Counts the badly rated answers. It shows their number only, not their content.
 set -euo pipefail
 
 if [ -z "${REDIS_URL:-}" ]; then
-    echo "::notice::the environment evals has no secret REDIS_URL: badly rated answers were not counted"
+    echo "::notice::the environment evals has no secret REDIS_URL, so badly rated answers were not counted"
     exit 0
 fi
 folder=$(mktemp -d)
@@ -13,5 +13,5 @@ count=$(grep -c '^- id: ' "$folder/cases.yaml" || true)
 cat >>"${GITHUB_STEP_SUMMARY:-/dev/stdout}" <<END
 ## Badly rated answers: $count
 
-\`support-agent feedback export\` shows them to whoever may read what customers wrote.
+\`support-agent feedback export\` exports them, for people who may read customers' messages.
 END

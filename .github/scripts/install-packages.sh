@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs the Debian packages that are its arguments.
+# Installs the Debian packages in its arguments.
 set -euo pipefail
 
 sudo apt-get update -qq

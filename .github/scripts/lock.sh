@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Fails where requirements.lock is not what pyproject.toml resolves to, given the versions in it. What the registry has
-# got since is no reason: newer versions come when somebody wants them.
+# Fails if requirements.lock is not what pyproject.toml resolves to with the versions in the lock. Newer versions in the
+# registry are ignored; upgrades are made deliberately.
 set -euo pipefail
 
 folder=$(mktemp -d)
@@ -15,6 +15,6 @@ open(sys.argv[1], "w").write(project.replace("[tool.uv]\n", constrained, 1))
 END
 uv export --quiet --project "$folder" --no-default-groups --no-emit-project --format requirements-txt \
     --output-file "$folder/requirements.lock" ||
-    { echo "requirements.lock holds what pyproject.toml does not allow: run the command in CONTRIBUTING.md" >&2; exit 1; }
+    { echo "requirements.lock has versions that pyproject.toml does not allow: run the command in CONTRIBUTING.md" >&2; exit 1; }
 diff <(grep -v '^ *#' requirements.lock) <(grep -v '^ *#' "$folder/requirements.lock") ||
     { echo "requirements.lock is stale: run the command in CONTRIBUTING.md" >&2; exit 1; }

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Gives IMAGE, an address by digest that has passed production's smoke test, the name that a release looks for.
+# Adds the tag that a release looks for to IMAGE, a reference by digest that has passed the smoke test in production.
 set -euo pipefail
 
 "$(dirname "$0")/registry.sh"

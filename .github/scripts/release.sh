@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Gives the image of the tagged commit the tag's name, and `stable` where no release has a higher version, and publishes
-# the tag's section of CHANGELOG.md. What is not digits and dots is a pre-release, and never `stable`.
+# Tags the image of the tagged commit with the version, and with `stable` if no release has a higher version. Publishes the
+# version's section of CHANGELOG.md. A version that is not only digits and dots is a pre-release, and never `stable`.
 set -euo pipefail
 
 scripts=$(dirname "$0")
 version=${GITHUB_REF_NAME#v}
 if ! grep -qxF "version = \"$version\"" pyproject.toml; then
-    echo "::error::pyproject.toml has another version than $GITHUB_REF_NAME"
+    echo "::error::the version in pyproject.toml is not that of the tag $GITHUB_REF_NAME"
     exit 1
 fi
 notes=$(mktemp)
@@ -21,7 +21,7 @@ if ! grep -q '[^[:space:]]' "$notes"; then
 fi
 released=$(gh release list --limit 1000 --json tagName --jq '.[].tagName')
 if grep -qxF "$GITHUB_REF_NAME" <<<"$released"; then
-    echo "::error::$GITHUB_REF_NAME is released already: what is mended gets a version of its own"
+    echo "::error::$GITHUB_REF_NAME is already released: release a fix as a new version"
     exit 1
 fi
 image=ghcr.io/${GITHUB_REPOSITORY,,}
@@ -31,14 +31,14 @@ final='v[0-9]+(\.[0-9]+)*'
 if [[ $GITHUB_REF_NAME =~ ^$final$ ]]; then
     kind=(--latest=false)
     newest=$({ echo "$GITHUB_REF_NAME"; grep -xE "$final" <<<"$released" || true; } | sort --version-sort | tail -n 1)
-    if [ "$newest" = "$GITHUB_REF_NAME" ]; then # a fix of an older version is not for those who follow the newest
+    if [ "$newest" = "$GITHUB_REF_NAME" ]; then # a fix of an older version does not become `stable`
         names+=(--tag "$image:stable")
         kind=(--latest)
     fi
 fi
 "$scripts/registry.sh"
 if ! digest=$(docker buildx imagetools inspect "$image:production-$GITHUB_SHA" --format '{{.Manifest.Digest}}'); then
-    echo "::error::No image of $GITHUB_SHA has reached production: its smoke tests and its approval come first"
+    echo "::error::No image of $GITHUB_SHA has reached production: the approval and the smoke tests come first"
     exit 1
 fi
 IMAGE="$image@$digest" "$scripts/verify-image.sh"

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Fails unless each job in NEEDS, the JSON of the context `needs`, succeeded; the comment may have been skipped.
+# Fails unless each job in NEEDS, the JSON of the context `needs`, succeeded; only the comment may be skipped.
 set -euo pipefail
 
 python3 -c '

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Signs IMAGE, an address by digest, and says in a signed statement what it holds.
+# Signs IMAGE, a reference by digest, and attaches its SBOM as a signed attestation.
 set -euo pipefail
 
 case $IMAGE in
 *@sha256:*) ;;
 *)
-    echo "::error::$IMAGE names no digest: what it stands for may change after it is signed"
+    echo "::error::$IMAGE has no digest: a tag could be moved to another image after it is signed"
     exit 1
     ;;
 esac

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Fails unless IMAGE, an address by digest, was signed by this repository's Deploy on main.
+# Fails unless IMAGE, a reference by digest, was signed by this repository's workflow Deploy on main.
 set -euo pipefail
 
 "$(dirname "$0")/registry.sh"

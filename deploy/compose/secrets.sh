@@ -1,16 +1,16 @@
 #!/bin/sh
-# Writes the files that the services of docker-compose.yml read their secrets from, each service's into a volume of its
-# own: $1/api, $1/redis, $1/postgres, $1/observe. Passwords are made once, and stay.
+# Writes the secrets of the services in docker-compose.yml to files, in one volume per service: $1/api, $1/redis,
+# $1/postgres, $1/observe. Passwords are generated once, and then kept.
 set -eu
-umask 022 # those who read them are different users, and nobody else mounts the volume
+umask 022 # the services run as different users, and nothing else mounts the volumes
 cd "$1"
 
-password() { # FILE: print what it holds, or a new one that needs no escaping
+password() { # FILE: print the password in it, or generate one that needs no escaping
     [ -s "$1" ] || head -c 24 /dev/urandom | od -An -tx1 | tr -d ' \n' >"$1"
     cat "$1"
 }
 
-secret() { # FILE VALUE: none without a value
+secret() { # FILE VALUE: an empty value removes the file
     if [ -n "$2" ]; then printf '%s\n' "$2" >"$1"; else rm -f "$1"; fi
 }
 
@@ -23,4 +23,4 @@ secret api/REDIS_URL "redis://:$redis@redis:6379/0"
 secret api/DATABASE_URL "postgresql://agent:$postgres@postgres:5432/agent"
 secret api/OPENAI_API_KEY "$OPENAI_API_KEY"
 secret api/LANGSMITH_API_KEY "${LANGSMITH_API_KEY:-}"
-secret observe/operator.key "${OPERATOR_KEY:-none}" # a service without keys takes any
+secret observe/operator.key "${OPERATOR_KEY:-none}" # a service without API keys accepts any

@@ -1,23 +1,23 @@
 #!/usr/bin/env bash
-# backup.sh [FOLDER]: copy what Redis and Postgres hold into FOLDER/TIME (the checkout's backups/TIME), while they serve,
-# and print where that is. The newest 24 are kept, and the first of each of 14 days. They hold what customers wrote, so
-# nobody else may read them.
+# backup.sh [FOLDER]: back up Redis and Postgres to FOLDER/TIME (default: backups/TIME in the checkout) without downtime,
+# and print the path. It keeps the newest 24 backups, and the first of each day for 14 days. Backups contain customers'
+# messages, so only their owner can read them.
 set -euo pipefail
 folder=$(realpath --canonicalize-missing -- "${1:-$(dirname "$0")/../../backups}")
 cd "$(dirname "$0")/../.."
 umask 077
 
-if [ -z "${VPS_LOCKED:-}" ]; then # an upgrade asks for one while it holds the lock itself
+if [ -z "${VPS_LOCKED:-}" ]; then # upgrade.sh holds the lock when it calls this
     exec 9>.vps.lock
-    flock --nonblock 9 || { echo "a backup, an upgrade or a restore is under way" >&2; exit 1; }
+    flock --nonblock 9 || { echo "another backup, upgrade or restore is running" >&2; exit 1; }
 fi
 
 mkdir -p "$folder"
-find "$folder" -mindepth 1 -maxdepth 1 -name '.2*Z' -exec rm -r {} + # of one that was killed
+find "$folder" -mindepth 1 -maxdepth 1 -name '.2*Z' -exec rm -r {} + # left by a killed backup
 while name=$(date -u +%Y%m%dT%H%M%SZ); [ -e "$folder/$name" ]; do sleep 1; done
 trap 'rm -rf "$folder/.$name"' EXIT
 mkdir "$folder/.$name"
-# On standard output redis-cli would leave the mark that ends a transfer at the copy's end, and no Redis would load it.
+# To standard output, redis-cli would append the transfer's end mark to the copy, and Redis could not load it.
 # shellcheck disable=SC2016 # the container's shell reads the password
 docker compose exec -T redis sh -euc '
     umask 077
@@ -27,7 +27,7 @@ docker compose exec -T redis sh -euc '
 ' >"$folder/.$name/redis.rdb"
 docker compose exec -T postgres pg_dump --username=agent --format=custom agent \
     >"$folder/.$name/postgres.dump"
-mv "$folder/.$name" "$folder/$name" # only now is it a backup
+mv "$folder/.$name" "$folder/$name" # only a complete backup gets this name
 echo "$folder/$name"
 
 all=$(find "$folder" -mindepth 1 -maxdepth 1 -name '2*Z' -printf '%f\n' | sort)

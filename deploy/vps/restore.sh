@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# restore.sh BACKUP: put back what backup.sh has copied, in place of what Redis and Postgres hold. Nobody is served
-# meanwhile. Where it can't, what was there comes back, the service starts again, and the exit status is 1.
+# restore.sh BACKUP: replace the data in Redis and Postgres with a backup from backup.sh. The service is down meanwhile.
+# If it fails, it puts the old data back, starts the service again, and exits with 1.
 set -euo pipefail
-backup=$(realpath "${1:?which backup? such as backups/20261123T031500Z}")
+backup=$(realpath "${1:?name a backup, such as backups/20261123T031500Z}")
 cd "$(dirname "$0")/../.."
 exec 9>.vps.lock
-flock --nonblock 9 || { echo "a backup, an upgrade or a restore is under way" >&2; exit 1; }
+flock --nonblock 9 || { echo "another backup, upgrade or restore is running" >&2; exit 1; }
 
-in_redis() { # COMMANDS: run them where Redis keeps its files, whether it runs or not
+in_redis() { # COMMANDS: run them in Redis's data folder, whether Redis is running or not
     docker compose run --rm -T --no-deps --entrypoint sh redis -euc "cd /data; $1"
 }
 
@@ -18,22 +18,22 @@ refuse() { # FILE
 
 before=before-$(date -u +%Y%m%dT%H%M%SZ)
 put_back() {
-    set +e # whatever fails, the rest is tried
+    set +e # after a failure, still try the rest
     trap '' HUP INT TERM
-    echo "not restored; going back to what was there" >&2
-    # Postgres too: it may be at the transaction still.
+    echo "not restored; putting the old data back" >&2
+    # Postgres too, because it may still run the transaction.
     docker compose stop api-1 api-2 redis postgres \
         && in_redis "rm -rf restored; [ ! -e $before ] || { rm -rf appendonlydir; mv $before appendonlydir; }" \
             </dev/null \
-        || echo "what Redis held may be in the folder $before of its volume" >&2
-    docker compose up --detach --no-build --wait || echo "the service does not start again" >&2
+        || echo "the old data of Redis may be in the folder $before of its volume" >&2
+    docker compose up --detach --no-build --wait || echo "the service does not start" >&2
     exit 1
 }
 
-# All of both is read before anything is stopped: of a dump that was cut off, --list would still say what it held.
+# Reads all of both files before it stops anything; --list would accept a truncated dump.
 docker compose run --rm -T --no-deps --entrypoint pg_restore postgres --file=/dev/null <"$backup/postgres.dump" \
     || refuse postgres.dump
-# An append-only file may begin with a copy like this one.
+# An append-only file may start with an RDB file such as this backup.
 in_redis '
     rm -rf restored
     mkdir restored
@@ -49,6 +49,6 @@ in_redis "mkdir -p appendonlydir; mv appendonlydir $before; mv restored appendon
 docker compose up --detach --no-build --wait redis postgres
 docker compose exec -T postgres pg_restore --username=agent --dbname=agent --clean --if-exists --single-transaction \
     <"$backup/postgres.dump"
-trap - EXIT # both are restored
+trap - EXIT # both are restored now
 docker compose up --detach --no-build --wait || { echo "restored, but the service does not start" >&2; exit 1; }
 in_redis 'rm -rf before-*' </dev/null

@@ -44,7 +44,7 @@ async def test_badly_rated_runs_become_cases(
     assert comments == ["# score: 0.2", "# comment: No: 14. - id: x", "# answered: In 30 days.", f"# found: {found}"]
     assert "2 cases in" in many.stdout
     assert len(yaml.safe_load(file.read_text())) == 2
-    with pytest.raises(CannotMeasure, match="says nothing that must hold"):
+    with pytest.raises(CannotMeasure, match="has no expectations"):
         load_dataset(tmp_path)
     file.write_text(file.read_text().replace("  split: tune", "  split: tune\n  must: [second]"))
     assert len(load_dataset(tmp_path).cases) == 2

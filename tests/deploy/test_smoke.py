@@ -94,14 +94,14 @@ async def test_what_a_service_lacks_is_named(serve: Serve) -> None:
     async with serve(REDIS_URL=f"redis://127.0.0.1:{free_port()}/0") as url:
         code, failed = await smoke(url, "--timeout", "2")
     assert (code, list(failed)) == (1, ["ready"])
-    assert "GET /ready says 503 {'redis': " in failed["ready"]
+    assert "GET /ready returned 503 {'redis': " in failed["ready"]
 
 
 async def test_another_service_is_not_taken_for_ours(model: ScriptedModel) -> None:
     """Another service fails the check within the start-up time."""
     code, failed = await smoke(model.url, "--timeout", "2")
     assert (code, list(failed)) == (1, ["ready"])
-    assert "GET /v1/ready says 404" in failed["ready"]
+    assert "GET /v1/ready returned 404" in failed["ready"]
 
 
 Change = Callable[[Request, Response], Awaitable[Response]]
@@ -160,10 +160,10 @@ def same(body: bytes) -> bytes:
 
 BROKEN: dict[str, tuple[Change, str, str]] = {
     "nothing": (changed("/nowhere", same), "", ""),
-    "a list": (changed("/ask", lambda _: b"[]"), "ask", "not this service's (TypeError)"),
-    "null": (changed("/ask", lambda _: b'{"answer": null}'), "ask", "not this service's (AttributeError)"),
-    "no JSON": (changed("/ask", lambda _: b"<html>"), "ask", "not this service's (JSONDecodeError)"),
-    "a page": (changed("/chat/stream", same, "text/html"), "stream", "the stream is text/html"),
+    "a list": (changed("/ask", lambda _: b"[]"), "ask", "not from this service (TypeError)"),
+    "null": (changed("/ask", lambda _: b'{"answer": null}'), "ask", "not from this service (AttributeError)"),
+    "no JSON": (changed("/ask", lambda _: b"<html>"), "ask", "not from this service (JSONDecodeError)"),
+    "a page": (changed("/chat/stream", same, "text/html"), "stream", "the stream's content type is text/html"),
     "no end": (
         changed("/chat/stream", lambda body: body.partition(b"event: done")[0]),
         "stream",
@@ -174,9 +174,9 @@ BROKEN: dict[str, tuple[Change, str, str]] = {
         "stream",
         "error, token, done",
     ),
-    "a long line": (changed("/chat/stream", lambda _: b"data: " + b"x" * 2_000_000), "stream", "not this service's"),
-    "held back": (held_back, "stream", "what buffers it?"),
-    "no resuming": (changed("/runs/", lambda _: b""), "stream", "resumed, it has other events"),
+    "a long line": (changed("/chat/stream", lambda _: b"data: " + b"x" * 2_000_000), "stream", "not from this service"),
+    "held back": (held_back, "stream", "does a proxy buffer it?"),
+    "no resuming": (changed("/runs/", lambda _: b""), "stream", "the resumed stream has other events"),
 }
 
 
@@ -205,16 +205,16 @@ async def test_what_a_proxy_breaks_is_noticed(
     ("arguments", "message"),
     [
         *(
-            ([url], f"'{url}' is no address of a service, such as https://agent.example.com")
+            ([url], f"'{url}' is not the URL of a service, such as https://agent.example.com")
             for url in ("localhost:8000", "http://", "http://[", "http://h:99999", "http://h/x?y", "ftp://h")
         ),
-        (["http://a:secret@localhost"], "the address holds a user or a password"),
+        (["http://a:secret@localhost"], "the URL contains a user or a password"),
         *(
-            (["http://h", "--timeout", time], f"--timeout {time}: has to be more than 0")
+            (["http://h", "--timeout", time], f"--timeout {time}: must be more than 0")
             for time in ("0", "-1", "nan", "inf")
         ),
         (["http://localhost", "--key-file", "binary"], "--key-file binary: an API key is plain ASCII"),
-        (["http://localhost", "--key-file", "two"], "--key-file two: holds more than one line"),
+        (["http://localhost", "--key-file", "two"], "--key-file two: has more than one line"),
         (["http://localhost", "--key-file", "nowhere"], "--key-file nowhere: No such file or directory"),
     ],
 )

@@ -51,9 +51,9 @@ BAD_CASES = {
     "an id that is no name": (SECOND.replace("second", "Second case"), "case 'Second case': id"),
     "says nothing": (
         SECOND.replace('  must: ["9:00"]\n', ""),
-        "case 'second': says nothing that must hold",
+        "case 'second': has no expectations",
     ),
-    "says no more than an empty list": (SECOND.replace('["9:00"]', "[]"), "case 'second': says nothing that must hold"),
+    "says no more than an empty list": (SECOND.replace('["9:00"]', "[]"), "case 'second': has no expectations"),
     "no alternative": (SECOND.replace('["9:00"]', "[[]]"), "case 'second': must.0"),
     "an empty fact": (SECOND.replace("9:00", ""), "case 'second': must.0"),
     "a fact that YAML takes for a number": (SECOND.replace('"9:00"', "42"), "case 'second': must.0"),
@@ -72,10 +72,10 @@ BAD_FILES = {
     "comments alone": (b"# to do\n", "Input should be a valid list"),
     "no case": (b"[]\n", "List should have at least 1 item"),
     "no list": (b"id: first\n", "Input should be a valid list"),
-    "broken YAML": (f"{CASE}- id: second\n  question: Refund: how?\n".encode(), "is no YAML in line 11"),
-    "a quote that does not end": (f'{CASE}- id: "second\n'.encode(), "is no YAML in line 11"),
-    "not UTF-8": (CASE.replace("money", "Geld zur\u00fcck").encode("latin-1"), "is no YAML"),
-    "a control character": (CASE.replace("money", "mo\x07ney").encode(), "is no YAML"),
+    "broken YAML": (f"{CASE}- id: second\n  question: Refund: how?\n".encode(), "is not valid YAML in line 11"),
+    "a quote that does not end": (f'{CASE}- id: "second\n'.encode(), "is not valid YAML in line 11"),
+    "not UTF-8": (CASE.replace("money", "Geld zur\u00fcck").encode("latin-1"), "is not valid YAML"),
+    "a control character": (CASE.replace("money", "mo\x07ney").encode(), "is not valid YAML"),
 }
 CHANGES = {
     "id": ("id: first", "id: the-first"),
@@ -229,14 +229,14 @@ def test_a_bad_file_is_named(write: Write, content: bytes, says: str) -> None:
 def test_a_folder_without_cases_is_named(write: Write, name: str) -> None:
     """An empty folder and a missing one are errors."""
     folder = write().with_name(name)
-    with pytest.raises(CannotMeasure, match=re.escape(f"{folder}: there are no cases")):
+    with pytest.raises(CannotMeasure, match=re.escape(f"{folder}: no cases found")):
         load_dataset(folder)
 
 
 def test_an_unknown_suite_is_named_with_those_that_there_are(write: Write) -> None:
     """The error lists the known suites."""
     folder = write(billing=CASE, hours=SECOND)
-    with pytest.raises(CannotMeasure, match=r"--suite bilings: .* there are billing, hours$"):
+    with pytest.raises(CannotMeasure, match=r"--suite bilings: .* the suites are billing, hours$"):
         load_dataset(folder, "bilings")
 
 
@@ -244,7 +244,7 @@ def test_an_unknown_suite_is_named_with_those_that_there_are(write: Write) -> No
 def test_an_id_that_is_there_twice_is_named(write: Write, suites: dict[str, str]) -> None:
     """A duplicate id is an error, within a file and across files."""
     folder = write(**suites)
-    with pytest.raises(CannotMeasure, match=re.escape(f"{folder}: the id 'first' is there twice")):
+    with pytest.raises(CannotMeasure, match=re.escape(f"{folder}: the id 'first' is used twice")):
         load_dataset(folder)
 
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# `deploy` brings IMAGE to Cloud Run, in PROJECT and REGION. Its outputs: `previous`, the revision that served before
-# (none at the first time), written before anything changes, and the `url`. `roll-back REVISION` sends all
-# requests to that one again; the next deployment undoes that.
+# `deploy` deploys IMAGE to Cloud Run, in PROJECT and REGION. Its outputs are `previous`, the revision that served before
+# (none for the first deployment), which is written before anything changes, and `url`. `roll-back REVISION` sends all
+# requests to that revision again, until the next deployment.
 set -euo pipefail
 
 service=(support-agent --project "$PROJECT" --region "$REGION")
@@ -17,7 +17,7 @@ deploy)
         echo "previous=$previous" >>"$GITHUB_OUTPUT"
     fi
     export IMAGE PROJECT REGION
-    # shellcheck disable=SC2016 # envsubst takes the names of what it may fill in
+    # shellcheck disable=SC2016 # envsubst expects the names of the variables
     envsubst '$IMAGE $PROJECT $REGION' <deploy/cloudrun/service.yaml |
         gcloud run services replace - --project "$PROJECT" --region "$REGION"
     url=$(gcloud run services describe "${service[@]}" --format 'value(status.url)')
@@ -25,10 +25,10 @@ deploy)
     ;;
 roll-back)
     gcloud run services update-traffic "${service[@]}" --to-revisions "$2=100"
-    echo "::error::rolled back to $2: what was deployed did not pass its smoke test"
+    echo "::error::rolled back to $2, because the deployment failed its smoke test"
     ;;
 *)
-    echo "::error::$1: neither deploy nor roll-back" >&2
+    echo "::error::$1: must be deploy or roll-back" >&2
     exit 2
     ;;
 esac

@@ -1,28 +1,28 @@
 #!/usr/bin/env bash
-# `deploy` brings IMAGE to the service of ECS that docs/deploy/ecs.md sets up, in the account and the region (AWS_REGION)
-# of the job. Its outputs: `previous`, the task definition that ran before, written before anything changes, and the `url`,
-# which is URL. `roll-back DEFINITION` runs that one again.
+# `deploy` deploys IMAGE to the ECS service that docs/deploy/ecs.md sets up, in the job's account and region (AWS_REGION).
+# Its outputs are `previous`, the task definition that ran before, which is written before anything changes, and `url`,
+# which is URL. `roll-back DEFINITION` runs that task definition again.
 set -euo pipefail
 
-services() { # what a query says of the service
+services() { # QUERY: print a property of the service
     aws ecs describe-services --cluster support-agent --services support-agent --output text --query "$1"
 }
-run() { # a task definition; ECS itself goes back if its tasks don't become healthy
+run() { # TASK DEFINITION; ECS rolls back by itself if the tasks don't become healthy
     aws ecs update-service --cluster support-agent --service support-agent --task-definition "$1" >/dev/null
     aws ecs wait services-stable --cluster support-agent --services support-agent
     running=$(services 'services[0].taskDefinition')
     if [ "$running" != "$1" ]; then
-        echo "::error::$1 did not become healthy: ECS runs $running again"
+        echo "::error::$1 did not become healthy: ECS rolled back to $running"
         exit 1
     fi
 }
 
 case $1 in
 deploy)
-    : "${URL:?the variable of the environment that says where the service answers}"
+    : "${URL:?set the variable URL of the environment to the address of the service}"
     previous=$(services "services[?status=='ACTIVE'].taskDefinition")
     if [ -z "$previous" ]; then
-        echo "::error::the cluster support-agent has no service support-agent: docs/deploy/ecs.md says how to set it up"
+        echo "::error::the cluster support-agent has no service support-agent: set it up as docs/deploy/ecs.md describes"
         exit 1
     fi
     echo "previous=$previous" >>"$GITHUB_OUTPUT"
@@ -41,10 +41,10 @@ deploy)
     ;;
 roll-back)
     run "$2"
-    echo "::error::rolled back to $2: what was deployed did not pass its smoke test"
+    echo "::error::rolled back to $2, because the deployment failed its smoke test"
     ;;
 *)
-    echo "::error::$1: neither deploy nor roll-back" >&2
+    echo "::error::$1: must be deploy or roll-back" >&2
     exit 2
     ;;
 esac

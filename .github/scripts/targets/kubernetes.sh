@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# `deploy` brings IMAGE to the cluster that kubectl is set to, by the overlay STAGE of deploy/k8s. Its outputs:
-# `previous`, the revision of the deployment that ran before (none at the first time), written before anything changes,
-# and the `url`. `roll-back REVISION` goes back to that one.
+# `deploy` deploys IMAGE to the cluster in kubectl's context, with the overlay STAGE of deploy/k8s. Its outputs are
+# `previous`, the Deployment's revision that ran before (none for the first deployment), which is written before anything
+# changes, and `url`. `roll-back REVISION` rolls back to that revision.
 set -euo pipefail
 
 overlay=deploy/k8s/$STAGE
@@ -14,7 +14,7 @@ deploy)
     if [ -n "$previous" ]; then
         echo "previous=$previous" >>"$GITHUB_OUTPUT"
     fi
-    # The image by its digest, over what the overlay names.
+    # Overrides the image in the overlay, by digest.
     sed -i -e "s|^\( *newName:\) .*|\1 ${IMAGE%@*}|" -e "s|^\( *\)newTag: .*|\1digest: ${IMAGE#*@}|" \
         "$overlay/kustomization.yaml"
     cluster apply --kustomize "$overlay"
@@ -25,10 +25,10 @@ deploy)
 roll-back)
     cluster rollout undo deployment/support-agent --to-revision "$2"
     cluster rollout status deployment/support-agent --timeout 10m
-    echo "::error::rolled back to $2: what was deployed did not pass its smoke test"
+    echo "::error::rolled back to $2, because the deployment failed its smoke test"
     ;;
 *)
-    echo "::error::$1: neither deploy nor roll-back" >&2
+    echo "::error::$1: must be deploy or roll-back" >&2
     exit 2
     ;;
 esac

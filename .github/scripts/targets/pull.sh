@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
-# `deploy` deploys nothing: for services that take what is released by themselves, as one on a machine of one's own does.
-# The approvals of staging and production hold; upgrade.sh runs the smoke test where it has a key (SMOKE_KEY).
+# `deploy` deploys nothing. It is for servers that pull released images themselves, such as a VPS. The approvals of
+# staging and production still apply. upgrade.sh runs the smoke test if it has an API key (SMOKE_KEY).
 set -euo pipefail
 
 case $1 in
 deploy)
-    echo "::notice::nothing is deployed: a release lets others pull $IMAGE"
+    echo "::notice::nothing is deployed: servers pull $IMAGE once it is released"
     ;;
 *)
-    echo "::error::there is nothing to $1"
+    echo "::error::the target pull does not support $1"
     exit 2
     ;;
 esac
