@@ -67,7 +67,7 @@ def test_a_release_names_the_image_of_its_commit(
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"version": "1.1.0"}, "pyproject.toml has another version than v1.2.0"),
+        ({"version": "1.1.0"}, "the version in pyproject.toml is not that of the tag v1.2.0"),
         ({"changes": "## Unreleased\n\n- Next.\n"}, "CHANGELOG.md has no section 1.2.0"),
         ({"changes": "## 1.2.0\n\n \n## 1.1.0\n\n- Then.\n"}, "CHANGELOG.md has no section 1.2.0"),
     ],
@@ -83,7 +83,7 @@ def test_what_is_released_is_not_released_again(runner: Runner) -> None:
     """A repeated run is refused, since it would move `stable` back."""
     status, said = release(runner, released=["v1.3.0", "v1.2.0"])
     assert (status, len(runner.calls())) == (1, 1)
-    assert said == "::error::v1.2.0 is released already: what is mended gets a version of its own\n"
+    assert said == "::error::v1.2.0 is already released: release a fix as a new version\n"
 
 
 def test_a_release_of_an_unknown_image_is_refused(runner: Runner) -> None:
@@ -98,7 +98,7 @@ def test_a_release_of_what_was_not_deployed_is_refused(runner: Runner) -> None:
     status, said = release(runner, deployed=False)
     assert status == 1
     assert not [call for call in runner.calls() if "create" in call]
-    assert said == "::error::No image of c0ffee has reached production: its smoke tests and its approval come first\n"
+    assert said == "::error::No image of c0ffee has reached production: the approval and the smoke tests come first\n"
 
 
 def test_what_has_reached_production_is_marked(runner: Runner) -> None:

@@ -67,5 +67,5 @@ def test_one_at_a_time(machine: Machine, arguments: tuple[str, ...]) -> None:
         fcntl.flock(lock, fcntl.LOCK_EX)
         done = machine.run(*arguments)
     assert done.returncode == 1
-    assert "a backup, an upgrade or a restore is under way" in done.stderr
+    assert "another backup, upgrade or restore is running" in done.stderr
     assert not (machine.folder / "asked").exists()

@@ -98,7 +98,7 @@ def test_a_restore_that_fails_leaves_what_was_there(machine: Machine, databases:
             machine.program("pg_restore", pg_restore)
         failed = machine.run("restore.sh", str(backup))
         assert failed.returncode == (-signal.SIGTERM if pg_restore else 1)
-        assert "not restored; going back to what was there" in failed.stderr
+        assert "not restored; putting the old data back" in failed.stderr
         assert machine.asked()[-1] == "compose up --detach --no-build --wait"
         world.start_redis()
         with world.client() as redis, psycopg.connect(url) as postgres:

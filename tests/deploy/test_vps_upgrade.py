@@ -60,7 +60,7 @@ def test_upgrade_goes_back_where_a_replica_is_not_ready(without_backup: Machine)
     without_backup.tell(NEW)
     done = without_backup.run("upgrade.sh", TAG)
     assert done.returncode == 1
-    assert f"{NEW} does not serve; going back to {OLD}" in done.stderr
+    assert f"{NEW} is not healthy; rolling back to {OLD}" in done.stderr
     assert without_backup.image() == OLD
     assert without_backup.runs() == [OLD, OLD]
     assert replicas_started(without_backup) == ["api-1", "api-1", "api-2"]
@@ -78,7 +78,7 @@ def test_upgrade_leaves_what_is_new_enough(without_backup: Machine) -> None:
     """It does nothing when the image is current, so a timer can run it nightly."""
     assert without_backup.run("upgrade.sh", TAG).returncode == 0
     done = without_backup.run("upgrade.sh", TAG)
-    assert (done.returncode, done.stdout) == (0, f"{NEW} runs already\n")
+    assert (done.returncode, done.stdout) == (0, f"{NEW} is already running\n")
     assert replicas_started(without_backup) == ["api-1", "api-2"]
 
 
@@ -91,7 +91,7 @@ def test_upgrade_finishes_what_was_killed(without_backup: Machine, killed_at: st
     done = without_backup.run("upgrade.sh", TAG)
     assert (done.returncode, done.stdout) == (0, f"upgraded from {OLD} to {NEW}\n")
     assert (without_backup.image(), *without_backup.runs()) == (NEW, NEW, NEW)
-    assert "runs already" in without_backup.run("upgrade.sh", TAG).stdout
+    assert "is already running" in without_backup.run("upgrade.sh", TAG).stdout
 
 
 def test_upgrade_starts_what_env_only_claims(without_backup: Machine) -> None:

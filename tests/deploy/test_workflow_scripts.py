@@ -125,7 +125,7 @@ def test_a_long_report_is_cut(github: GitHub) -> None:
     _, _, body = github.written()
     assert 60000 < len(body) < 65536
     assert body.startswith(REPORT)
-    assert body.endswith("é\n\n(cut here: the artifact has the rest)\n")
+    assert body.endswith("é\n\n(truncated; the artifact has the whole report)\n")
 
 
 def test_what_is_no_report_is_not_shown(github: GitHub, tmp_path: Path) -> None:
@@ -198,7 +198,7 @@ def test_evals_end_as_they_were_judged(runner: Runner, status: int, report: str)
     assert shown == old.read_text()
     assert shown.startswith(MARK)
     assert "Old." not in shown
-    assert shown == report if report else "ended with status 2" in shown
+    assert shown == report if report else "exited with status 2" in shown
 
 
 @pytest.mark.parametrize("there", [True, False])

@@ -45,7 +45,7 @@ async def test_a_baseline_of_other_cases_can_not_be_compared_with(folder: Path, 
     cases.write_text(cases.read_text().replace("payment number 4", "payment no. 4"))
     done = await run()
     assert done.status == 2
-    assert "is of other cases than refunds.yaml has now; see --update-baseline" in done.error
+    assert "has other cases than refunds.yaml; update it with --update-baseline" in done.error
     assert (await run("--update-baseline")).status == 0
     assert (await run()).status == 0
 
@@ -121,14 +121,14 @@ async def test_a_judge_that_agrees_with_our_labels_counts(labelled: Path, run: R
     assert "ok   judge (kappa 1.00)" in done.said
     assert {call.body["model"] for call in model.of("judge")} == {"gpt-4o-2024-11-20"}
     assert len(model.of("judge")) == 20
-    assert "it counts" in (labelled / "eval-report" / "report.md").read_text()
+    assert "enough to count" in (labelled / "eval-report" / "report.md").read_text()
 
 
 @pytest.mark.soak
 @pytest.mark.parametrize(
     ("reply", "told"),
     [
-        (label(json.dumps({"reasoning": "Because.", "score": True})), "κ = 0.00, too little to count"),
+        (label(json.dumps({"reasoning": "Because.", "score": True})), "κ = 0.00, too low to count"),
         (label(json.dumps({"reasoning": "Because.", "score": "false"})), "The judge does not count: "),
         (status(400), "The judge does not count: gpt-4o-2024-11-20 does not answer: OpenAIInvalidRequestError"),
     ],

@@ -19,14 +19,14 @@ from harness.scripted_model import Call, ScriptedModel, status, tokens
     [
         ("evals/datasets/refunds.yaml", "[]", "refunds.yaml: "),
         pytest.param(
-            "evals/datasets/refunds.yaml", "- id: [", "refunds.yaml: is no YAML in line 1", marks=pytest.mark.soak
+            "evals/datasets/refunds.yaml", "- id: [", "refunds.yaml: is not valid YAML in line 1", marks=pytest.mark.soak
         ),
-        ("evals/baseline.json", '{"suites": ', "evals/baseline.json: is no baseline"),
-        pytest.param("evals/baseline.json", None, "evals/baseline.json: there is no baseline", marks=pytest.mark.soak),
+        ("evals/baseline.json", '{"suites": ', "evals/baseline.json: is not a valid baseline"),
+        pytest.param("evals/baseline.json", None, "evals/baseline.json: no baseline found", marks=pytest.mark.soak),
         pytest.param(
             "evals/gate.yaml",
             "offline: {floor: 7}",
-            "evals/gate.yaml: does not say what must hold of the live model",
+            "evals/gate.yaml: has no valid policy for the live model",
             marks=pytest.mark.soak,
         ),
         pytest.param(

@@ -54,7 +54,7 @@ async def test_a_langsmith_that_is_away_gives_no_verdict(run: Run, fault: int) -
         langsmith.fault = fault
         done = await run("--update-baseline", LANGSMITH_API_KEY="lsv2_test", LANGSMITH_ENDPOINT=langsmith.url)
     assert (done.status, done.said) == (2, "")
-    assert done.error.startswith("support-agent: LangSmith does not take the experiment")
+    assert done.error.startswith("support-agent: LangSmith did not accept the experiment")
     assert len(done.error.splitlines()) == 1
 
 
@@ -71,7 +71,7 @@ async def test_a_langsmith_that_never_answers_gives_no_verdict(run: Run) -> None
         done = await run("--update-baseline", LANGSMITH_API_KEY="lsv2_test", LANGSMITH_ENDPOINT=url)
         server.close()
     assert (done.status, done.said) == (2, "")
-    assert done.error.startswith("support-agent: LangSmith does not take the experiment")
+    assert done.error.startswith("support-agent: LangSmith did not accept the experiment")
 
 
 async def test_without_a_key_nothing_is_sent(run: Run) -> None:

@@ -14,7 +14,7 @@ from harness.reports import BAD, DATASET, FAILED, GOOD, OUTCOMES, PASSED, case, 
 def test_the_report_begins_with_what_was_measured() -> None:
     """The first line is the marker by which the next comment finds this one."""
     text = markdown(evaluation())
-    assert text.startswith(f"{MARK}\n\n## Evaluation: passed\n\n5 cases, dataset `{DATASET.hash}`, by gpt-a, gpt-b.\n")
+    assert text.startswith(f"{MARK}\n\n## Evaluation: passed\n\n5 cases, dataset `{DATASET.hash}`, answered by gpt-a, gpt-b.\n")
     assert "runs each" not in text
     assert "LangSmith" not in text
     assert "The judge" not in text
@@ -23,18 +23,18 @@ def test_the_report_begins_with_what_was_measured() -> None:
 @pytest.mark.parametrize(
     ("policy", "row"),
     [
-        ({"floor": 0.24}, "| pass rate | ❌ | 60.0% (23.1% to 88.2%), lower bound to reach 24% |"),
-        ({"floor": 0.23}, "| pass rate | ✅ | 60.0% (23.1% to 88.2%), lower bound to reach 23% |"),
+        ({"floor": 0.24}, "| pass rate | ❌ | 60.0% (23.1% to 88.2%), lower bound must be at least 24% |"),
+        ({"floor": 0.23}, "| pass rate | ✅ | 60.0% (23.1% to 88.2%), lower bound must be at least 23% |"),
         (
             {"suites": {"billing": 0.2}},
-            "| pass rate of billing | ❌ | 50.0% (15.0% to 85.0%), lower bound to reach 20% |",
+            "| pass rate of billing | ❌ | 50.0% (15.0% to 85.0%), lower bound must be at least 20% |",
         ),
         ({"p95_seconds": 2.5}, "| latency | ❌ | p95 3.00 s, budget 2.5 s |"),
         ({"p95_seconds": 3}, "| latency | ✅ | p95 3.00 s, budget 3 s |"),
-        ({"dollars": 0.002}, "| cost | ❌ | $0.0021 a question, budget $0.002 |"),
+        ({"dollars": 0.002}, "| cost | ❌ | $0.0021 per question, budget $0.002 |"),
         (
             {"alpha": 0.51},
-            "| not worse than the baseline | ❌ | 2 intents worse, 1 better: p = 0.5, to be 0.51 or more |",
+            "| not worse than the baseline | ❌ | 2 intents worse, 1 better; p = 0.5, must be at least 0.51 |",
         ),
     ],
 )
@@ -86,7 +86,7 @@ def test_the_cases_are_paired_with_the_baseline() -> None:
         "| --- | --- | --- |\n"
         "| passed before | 2 | **1** |\n"
         "| failed before | 1 | 1 |\n\n"
-        "By intent: 2 worse, 1 better; exact McNemar test, one-sided: p = 0.5.\n"
+        "By intent: 2 worse, 1 better; one-sided exact McNemar test: p = 0.5.\n"
     ) in markdown(evaluation())
 
 
@@ -142,7 +142,7 @@ def test_without_a_baseline_nothing_is_compared() -> None:
     """Without a baseline only the rates are shown."""
     text = markdown(evaluation(before=None))
     assert "| **all** | 5 | 3 | 60.0% | 23.1% to 88.2% |  |" in text.splitlines()
-    assert "Against the baseline" not in text
+    assert "Compared with the baseline" not in text
     assert "Regressed" not in text
 
 
@@ -182,18 +182,18 @@ def test_the_report_says_what_it_can_not() -> None:
     """It lists unanswered cases, unknown prices, a judge that is down and the offline model's limits."""
     runs = {**OUTCOMES, "seats": [outcome("seats", GOOD)]}
     text = markdown(evaluation(outcomes=runs, unmeasured=["tax"], judge_error="gpt-judge is away", models=OFFLINE))
-    assert f"4 cases, dataset `{DATASET.hash}`, by the offline model. The baseline is of gpt-a, gpt-b." in text
-    assert "It does not read instructions" in text
-    assert "Not measured, since they got no answer: `tax`." in text
+    assert f"4 cases, dataset `{DATASET.hash}`, answered by the offline model. The baseline is from gpt-a, gpt-b." in text
+    assert "The offline model ignores instructions" in text
+    assert "Not measured, because they got no answer: `tax`." in text
     assert "The judge does not count: gpt-judge is away." in text
     assert "| cost | unknown |" in text
     assert "| billing | 3 |" in text
 
 
-@pytest.mark.parametrize(("agreement", "says"), [(0.7, "it counts"), (0.699, "too little to count")])
+@pytest.mark.parametrize(("agreement", "says"), [(0.7, "enough to count"), (0.699, "too low to count")])
 def test_the_judge_is_told_with_its_agreement(agreement: float, says: str) -> None:
     """The judge's agreement decides whether it counts; the experiment is named too."""
     good = {"refund": False, "seats": True, "price": True, "tax": False, "hours": True}
     text = markdown(evaluation(judged=Judged("gpt-judge", agreement, 60, good, {}), experiment="eval-1"))
-    assert "LangSmith experiment: eval-1. The judge gpt-judge finds 60.0% good;" in text
-    assert f"its agreement with 60 labels of ours is κ = 0.70, {says}." in text
+    assert "LangSmith experiment: eval-1. The judge gpt-judge finds 60.0% of the answers good." in text
+    assert f"Its agreement with our 60 labels is κ = 0.70, {says}." in text

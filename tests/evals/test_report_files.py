@@ -7,7 +7,7 @@ import pytest
 from junitparser import JUnitXml
 from markdown_it import MarkdownIt
 
-from evals.baseline import Before, shortened
+from evals.baseline import BaselineCase, shortened
 from evals.cases import Dataset
 from evals.evaluation import Evaluation
 from evals.report import MARK, markdown, write_report
@@ -58,7 +58,7 @@ HOSTILE = {
 def attacked(text: str) -> Evaluation:
     """One case made of this text: question, history, expectation, and both answers."""
     said = case("refund", history=[text], question=text, must=[f"not {text}"], must_not=[text])
-    before = Before(passed=False, failed=["length"], answer=shortened(text))
+    before = BaselineCase(passed=False, failed=["length"], answer=shortened(text))
     return evaluation(Dataset({"billing": [said]}), {"refund": [outcome("refund", text)]}, {"refund": before})
 
 
@@ -113,7 +113,7 @@ def test_the_page_has_its_plots_without_a_baseline_too(tmp_path: Path) -> None:
 
 def test_a_machine_reads_a_test_a_case(tmp_path: Path) -> None:
     """JUnit has one test per case; a failed one has its mistakes, and is skipped if the baseline had them too."""
-    known = Before(passed=False, failed=["answered", "length", "refusal", "required_facts"], answer="")
+    known = BaselineCase(passed=False, failed=["answered", "length", "refusal", "required_facts"], answer="")
     write_report(evaluation(before={**BEFORE, "tax": known}), tmp_path)
     document = JUnitXml.fromfile(str(tmp_path / "junit.xml"))
     assert (document.tests, document.failures, document.errors, document.skipped) == (5, 1, 0, 1)
@@ -131,7 +131,7 @@ def test_a_machine_reads_a_test_a_case(tmp_path: Path) -> None:
     }
     assert [name for name, test in tests.items() if test.result] == ["refund", "tax"]
     assert tests["refund"].result[0].message.startswith("category: is general, not billing; recall: lacks ")
-    assert tests["tax"].result[0].message.startswith("as at the baseline: answered: answer-withheld; ")
+    assert tests["tax"].result[0].message.startswith("as in the baseline: answered: answer-withheld; ")
 
 
 @pytest.mark.parametrize(

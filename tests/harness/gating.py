@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from hypothesis import strategies as st
 
-from evals.baseline import Before
+from evals.baseline import BaselineCase
 from evals.gate import (
     Policy,
     Result,
@@ -41,9 +41,9 @@ def results_of(drawn: Drawn) -> list[Result]:
     ]
 
 
-def baseline_of(results: Sequence[Result]) -> dict[str, Before]:
+def baseline_of(results: Sequence[Result]) -> dict[str, BaselineCase]:
     return {
-        result.case: Before(passed=result.passed, failed=sorted(result.failed), answer="It is so.")
+        result.case: BaselineCase(passed=result.passed, failed=sorted(result.failed), answer="It is so.")
         for result in results
     }
 
@@ -55,7 +55,7 @@ def forty(failing: Sequence[int] = (), passes: tuple[bool, ...] = (False,) * 3) 
 
 def judged(
     results: Sequence[Result],
-    baseline: Mapping[str, Before] | None = None,
+    baseline: Mapping[str, BaselineCase] | None = None,
     seconds: Sequence[float] = (1.0,),
     dollars: float | None = 0.001,
     policy: Policy = POLICY,

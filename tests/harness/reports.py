@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from evals.baseline import OFFLINE, Before, Comparison
+from evals.baseline import OFFLINE, BaselineCase, Comparison
 from evals.cases import Case, Dataset
 from evals.evaluation import Evaluation, Plan, dollars, results
 from evals.evaluators import evaluators, judge
@@ -15,8 +15,8 @@ from evals.outcome import Outcome
 ARTICLE = "A full refund within 30 days of the payment. Team costs 12 euros. Open from 9:00 to 17:00."
 GOOD = "You have 30 days."
 BAD = "You have 14 days."
-PASSED = Before(passed=True, failed=[], answer="Within 30 days.")
-FAILED = Before(passed=False, failed=["required_facts"], answer="I cannot help.")
+PASSED = BaselineCase(passed=True, failed=[], answer="Within 30 days.")
+FAILED = BaselineCase(passed=False, failed=["required_facts"], answer="I cannot help.")
 
 
 def case(name: str, **fields: Any) -> Case:
@@ -61,7 +61,7 @@ BEFORE = {"refund": PASSED, "seats": PASSED, "price": FAILED, "tax": FAILED, "ho
 def evaluation(
     dataset: Dataset = DATASET,
     outcomes: Mapping[str, Sequence[Outcome]] = OUTCOMES,
-    before: Mapping[str, Before] | None = BEFORE,
+    before: Mapping[str, BaselineCase] | None = BEFORE,
     judged: Judged | None = None,
     judge_error: str | None = None,
     experiment: str | None = None,

