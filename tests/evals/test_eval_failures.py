@@ -19,7 +19,10 @@ from harness.scripted_model import Call, ScriptedModel, status, tokens
     [
         ("evals/datasets/refunds.yaml", "[]", "refunds.yaml: "),
         pytest.param(
-            "evals/datasets/refunds.yaml", "- id: [", "refunds.yaml: is not valid YAML in line 1", marks=pytest.mark.soak
+            "evals/datasets/refunds.yaml",
+            "- id: [",
+            "refunds.yaml: is not valid YAML in line 1",
+            marks=pytest.mark.soak,
         ),
         ("evals/baseline.json", '{"suites": ', "evals/baseline.json: is not a valid baseline"),
         pytest.param("evals/baseline.json", None, "evals/baseline.json: no baseline found", marks=pytest.mark.soak),

@@ -74,4 +74,6 @@ def test_bad_labels_are_named(tmp_path: Path, content: str | bytes | None) -> No
         file.write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(CannotMeasure) as raised:
         load_labels(file)
-    assert str(raised.value).startswith(f"{file}: has no valid labels; each needs id, question, articles, answer and good")
+    assert str(raised.value).startswith(
+        f"{file}: has no valid labels; each needs id, question, articles, answer and good"
+    )

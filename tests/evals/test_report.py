@@ -14,7 +14,9 @@ from harness.reports import BAD, DATASET, FAILED, GOOD, OUTCOMES, PASSED, case, 
 def test_the_report_begins_with_what_was_measured() -> None:
     """The first line is the marker by which the next comment finds this one."""
     text = markdown(evaluation())
-    assert text.startswith(f"{MARK}\n\n## Evaluation: passed\n\n5 cases, dataset `{DATASET.hash}`, answered by gpt-a, gpt-b.\n")
+    assert text.startswith(
+        f"{MARK}\n\n## Evaluation: passed\n\n5 cases, dataset `{DATASET.hash}`, answered by gpt-a, gpt-b.\n"
+    )
     assert "runs each" not in text
     assert "LangSmith" not in text
     assert "The judge" not in text
@@ -182,7 +184,9 @@ def test_the_report_says_what_it_can_not() -> None:
     """It lists unanswered cases, unknown prices, a judge that is down and the offline model's limits."""
     runs = {**OUTCOMES, "seats": [outcome("seats", GOOD)]}
     text = markdown(evaluation(outcomes=runs, unmeasured=["tax"], judge_error="gpt-judge is away", models=OFFLINE))
-    assert f"4 cases, dataset `{DATASET.hash}`, answered by the offline model. The baseline is from gpt-a, gpt-b." in text
+    assert (
+        f"4 cases, dataset `{DATASET.hash}`, answered by the offline model. The baseline is from gpt-a, gpt-b." in text
+    )
     assert "The offline model ignores instructions" in text
     assert "Not measured, because they got no answer: `tax`." in text
     assert "The judge does not count: gpt-judge is away." in text

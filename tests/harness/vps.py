@@ -10,8 +10,8 @@ from pathlib import Path
 
 from conftest import REPOSITORY
 from harness.docker import PASSWORD
+from harness.servers import redis_8
 from local.process import free_port
-from local.redis import find_redis
 
 VPS = Path("deploy/vps")
 OLD, NEW = "ghcr.io/example/support-agent@sha256:old", "ghcr.io/example/support-agent@sha256:new"
@@ -55,13 +55,12 @@ class Machine:
 
     def tell(self, *unhealthy: str, not_ready: Sequence[str] = (), killed_at: str = "") -> None:
         """Set which images, or "IMAGE REPLICA", are broken, and at which replica's start the script is killed."""
-        redis = find_redis()
         told = {
             "registry": {TAG: NEW},
             "unhealthy": unhealthy,
             "not ready": not_ready,
             "killed at": killed_at,
-            "redis": [str(redis.server), *(word for file in redis.modules for word in ("--loadmodule", str(file)))],
+            "redis": [str(redis_8())],
             "port": self.port,
             "data": str(self.folder / "data"),
             "password file": str(self.folder / "password"),
