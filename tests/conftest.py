@@ -25,11 +25,11 @@ from local.redis import start_redis
 
 REPOSITORY = Path(__file__).parent.parent
 
-# Else each of the tests' processes compiles, and pytest's workers rewrite, all that they import: a minute and more.
+# Without bytecode files every test process compiles all its imports: more than a minute in total.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 
-# What a shell starts in the background ignores Ctrl-C, and what nohup starts SIGHUP; so would whatever the tests start.
+# A background job ignores SIGINT, and one under nohup SIGHUP; the processes that tests start would inherit that.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
@@ -65,12 +65,12 @@ FIGURE = "figure"
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
-    """Run the tests under load one after the other, and others two a core, four at most: they mostly wait."""
+    """Use one worker for soak tests, and otherwise two per core, up to four, since tests mostly wait."""
     return 1 if config.getoption("markexpr") == "soak" else min(4, 2 * (os.cpu_count() or 1))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print what tests measured, from whichever process."""
+    """Print the figures that tests measured, from all workers."""
     for outcome in ("passed", "failed"):
         for result in terminalreporter.getreports(outcome):
             for name, value in result.user_properties:
@@ -89,7 +89,7 @@ def report(record_property: Callable[[str, object], None]) -> Report:
 
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """No test sees the settings, the key or the `.env` of whoever runs it."""
+    """Hide the settings, keys and `.env` of the person who runs the tests."""
     for name in os.environ:
         if name.startswith(("SUPPORT_", "OPENAI_", "LANGSMITH_", "LANGCHAIN_")) or name in (
             "REDIS_URL",
@@ -144,7 +144,7 @@ def database_url(postgres: str, request: pytest.FixtureRequest) -> Generator[str
 
 @pytest.fixture(scope="session")
 def offline_model() -> Generator[Service]:
-    """The offline model, one for all tests; it keeps nothing of a request."""
+    """The offline model, one for all tests; it keeps no state between requests."""
     with start_model() as service:
         service.wait()
         yield service
@@ -158,7 +158,7 @@ async def model() -> AsyncGenerator[ScriptedModel]:
 
 @pytest.fixture
 async def redis(redis_url: str) -> AsyncGenerator[Redis]:
-    """The Redis of the service, empty."""
+    """A client of the service's Redis, which is emptied first."""
     async with Redis.from_url(redis_url) as client:
         await client.flushdb()
         yield client
@@ -190,7 +190,7 @@ Serve = Callable[..., AbstractAsyncContextManager[str]]
 
 @pytest.fixture
 def serve(make_settings: MakeSettings) -> Serve:
-    """Serve the application on a socket, with these environment variables."""
+    """Serve the application on a socket with these environment variables."""
     return lambda **variables: serving(create_app(make_settings(**variables)))
 
 

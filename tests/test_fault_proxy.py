@@ -1,4 +1,4 @@
-"""Each fault of the proxy, against a server that echoes."""
+"""The faults of the proxy, tested with an echo server."""
 
 import asyncio
 import random
@@ -17,7 +17,7 @@ from local.process import free_port
 
 CHUNK = bytes(65536)
 PLENTY = 1024
-"""More chunks than the kernel's own buffers hold."""
+"""More chunks than the kernel buffers."""
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def reset(writer: StreamWriter) -> None:
 
 @asynccontextmanager
 async def client(proxy: FaultProxy) -> AsyncGenerator[tuple[StreamReader, StreamWriter]]:
-    """Connect to the proxy, for no longer than a test may last."""
+    """Connect to the proxy, for at most ten seconds."""
     reader, writer = await asyncio.open_connection("127.0.0.1", proxy.port)
     try:
         async with asyncio.timeout(10):
@@ -52,13 +52,13 @@ async def client(proxy: FaultProxy) -> AsyncGenerator[tuple[StreamReader, Stream
 
 
 async def echoed(reader: StreamReader, writer: StreamWriter, data: bytes = b"hello") -> bytes:
-    """Send `data`, and return as much of what comes back."""
+    """Send `data` and return as many bytes of the echo."""
     writer.write(data)
     return await reader.readexactly(len(data))
 
 
 async def silent(reader: StreamReader) -> bool:
-    """Whether nothing comes for a while."""
+    """Return whether nothing arrives for a while."""
     with suppress(TimeoutError):
         async with asyncio.timeout(0.05):
             await reader.read(1)
@@ -67,7 +67,7 @@ async def silent(reader: StreamReader) -> bool:
 
 
 async def test_without_a_fault_every_byte_and_the_end_go_through(proxy: FaultProxy, echo: Echo) -> None:
-    """A client that has sent all still gets the rest, and both ends end in order."""
+    """After a half-close the client still gets all bytes, and both ends close in order."""
     data = bytes(range(256)) * 4096
     async with client(proxy) as (reader, writer):
         writer.write(data)
@@ -85,7 +85,7 @@ async def test_open_connections_are_counted(proxy: FaultProxy) -> None:
 
 
 async def test_a_delay_holds_chunks_back_and_keeps_their_order(proxy: FaultProxy) -> None:
-    """What is sent in many chunks arrives later, and in order."""
+    """Delayed chunks arrive later and in order."""
     proxy.delay(30)
     data = [f"{n};".encode() for n in range(50)]
     async with client(proxy) as (reader, writer):
@@ -101,7 +101,7 @@ async def test_a_delay_holds_chunks_back_and_keeps_their_order(proxy: FaultProxy
 
 
 async def test_a_cut_closes_every_connection_in_order(proxy: FaultProxy, echo: Echo) -> None:
-    """Both ends of each connection read an end, and the next client gets through."""
+    """Both ends of each connection read end-of-file, and new clients are served."""
     async with client(proxy) as one, client(proxy) as another:
         await asyncio.gather(echoed(*one), echoed(*another))
         await proxy.cut()
@@ -114,7 +114,7 @@ async def test_a_cut_closes_every_connection_in_order(proxy: FaultProxy, echo: E
 
 @pytest.mark.parametrize(("after", "received"), [(1, 0), (10, 0), (11, 1), (15, 5), (20, 10)])
 async def test_a_cut_after_some_bytes_is_exact(proxy: FaultProxy, echo: Echo, after: int, received: int) -> None:
-    """Bytes of both directions count, not one more goes through, and other connections end too."""
+    """Exactly `after` bytes of both directions pass before all connections are cut."""
     async with client(proxy) as other, client(proxy) as (reader, writer):
         await echoed(*other)
         await proxy.cut(after=after)
@@ -127,7 +127,7 @@ async def test_a_cut_after_some_bytes_is_exact(proxy: FaultProxy, echo: Echo, af
 
 
 async def test_a_cut_with_unread_bytes_is_no_reset(proxy: FaultProxy, echo: Echo) -> None:
-    """What waits in a frozen proxy is lost, and both ends still read an orderly end."""
+    """Bytes that wait in a frozen proxy are lost, but both ends read end-of-file, not a reset."""
     async with client(proxy) as (reader, writer):
         await echoed(reader, writer)
         proxy.freeze()
@@ -139,7 +139,7 @@ async def test_a_cut_with_unread_bytes_is_no_reset(proxy: FaultProxy, echo: Echo
 
 
 async def test_a_reset_is_seen_at_both_ends(proxy: FaultProxy, echo: Echo) -> None:
-    """Client and server get ECONNRESET, not an end."""
+    """Client and server get ECONNRESET."""
     async with client(proxy) as (reader, writer):
         await echoed(reader, writer)
         await proxy.reset()
@@ -150,7 +150,7 @@ async def test_a_reset_is_seen_at_both_ends(proxy: FaultProxy, echo: Echo) -> No
 
 
 async def test_a_frozen_proxy_accepts_and_says_nothing(proxy: FaultProxy, echo: Echo) -> None:
-    """Old and new connections hang, and all that was sent arrives once it thaws."""
+    """Old and new connections hang, and everything arrives after `thaw`."""
     async with client(proxy) as old:
         await echoed(*old)
         proxy.freeze()
@@ -164,7 +164,7 @@ async def test_a_frozen_proxy_accepts_and_says_nothing(proxy: FaultProxy, echo: 
 
 
 async def test_new_connections_are_refused_until_restored(proxy: FaultProxy) -> None:
-    """An open connection goes on meanwhile, and the port stays the same."""
+    """Open connections continue meanwhile, and the port stays the same."""
     async with client(proxy) as (reader, writer):
         await echoed(reader, writer)
         proxy.refuse()
@@ -177,7 +177,7 @@ async def test_new_connections_are_refused_until_restored(proxy: FaultProxy) -> 
 
 
 async def test_restoring_ends_every_fault(proxy: FaultProxy) -> None:
-    """Nothing is left of a delay, a cut to come, a freeze and a refusal."""
+    """No delay, pending cut, freeze or refusal remains."""
     async with client(proxy) as (reader, writer):
         await echoed(reader, writer)
         proxy.delay(60_000)
@@ -191,7 +191,7 @@ async def test_restoring_ends_every_fault(proxy: FaultProxy) -> None:
 
 
 async def test_a_server_that_reads_nothing_stops_the_client(proxy: FaultProxy, echo: Echo) -> None:
-    """The proxy holds no more than a chunk a direction, and loses nothing once the server reads."""
+    """Backpressure reaches the client, and no byte is lost."""
     sent = 0
     async with client(proxy) as (reader, writer):
         await echoed(reader, writer)
@@ -212,14 +212,14 @@ async def test_a_server_that_reads_nothing_stops_the_client(proxy: FaultProxy, e
 
 
 async def test_a_server_that_is_gone_ends_the_client() -> None:
-    """A connection that the proxy accepts, and the server does not, is reset."""
+    """A client is reset if the proxy cannot reach the server."""
     async with fault_proxy("127.0.0.1", free_port()) as proxy, client(proxy) as (reader, _):
         with pytest.raises(ConnectionResetError):
             await reader.read()
 
 
 async def test_a_client_that_resets_resets_the_server(proxy: FaultProxy, echo: Echo) -> None:
-    """What one end does reaches the other, once the proxy is not frozen."""
+    """A reset at one end reaches the other, after any freeze."""
     async with client(proxy) as (reader, writer):
         await echoed(reader, writer)
         proxy.freeze()
@@ -231,7 +231,7 @@ async def test_a_client_that_resets_resets_the_server(proxy: FaultProxy, echo: E
 
 
 async def test_a_connection_that_was_just_accepted_can_be_cut(proxy: FaultProxy) -> None:
-    """Its task is cancelled before it begins, and its client still reads an end."""
+    """The client reads end-of-file although the connection's task never starts."""
     assert proxy._listener
     with socket.create_connection(("127.0.0.1", proxy.port), timeout=5) as connection:
         proxy._accept(proxy._listener)
@@ -242,7 +242,7 @@ async def test_a_connection_that_was_just_accepted_can_be_cut(proxy: FaultProxy)
 
 @pytest.mark.parametrize("steps", range(8))
 async def test_a_frozen_connection_that_fails_can_be_cut_at_any_step(proxy: FaultProxy, steps: int) -> None:
-    """A failure and a cut in the same step of the event loop don't hide each other."""
+    """A failure and a cut in the same step of the event loop are both handled."""
     async with client(proxy) as (reader, writer):
         await echoed(reader, writer)
         proxy.freeze()
@@ -255,7 +255,7 @@ async def test_a_frozen_connection_that_fails_can_be_cut_at_any_step(proxy: Faul
 
 
 async def test_any_sequence_of_faults_ends(echo: Echo) -> None:
-    """Whatever hits clients that come and go, what comes back is right, and leaving never hangs."""
+    """Under random faults every echo that arrives is right, and leaving never hangs."""
     chance = random.Random(5)  # noqa: S311 - which fault comes next need not be secret
     right = 0
 
@@ -300,7 +300,7 @@ async def fault(proxy: FaultProxy, chance: random.Random) -> None:
 
 
 async def test_nothing_outlives_the_proxy(echo: Echo) -> None:
-    """Leaving ends every task, whatever it waits for, and every connection; the port refuses."""
+    """Leaving ends all tasks and connections, and the port refuses."""
     async with AsyncExitStack() as clients:
         async with fault_proxy("127.0.0.1", echo.port) as proxy:
             idle, slow, frozen = [await clients.enter_async_context(client(proxy)) for _ in range(3)]

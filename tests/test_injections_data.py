@@ -1,4 +1,4 @@
-"""The prompt injections are as many, as different and as well-formed as the tests that use them rely on."""
+"""The data set of prompt injections: its size, its variety and its format."""
 
 import re
 from collections import Counter
@@ -10,7 +10,7 @@ from harness.injections import FORMS, injections
 
 
 def test_there_are_three_hundred_of_eight_kinds() -> None:
-    """No id and no text stands twice, and each kind has at least 25."""
+    """Ids and texts are unique, and each kind has at least 25."""
     attempts = injections()
     kinds = Counter(attempt.kind for attempt in attempts)
     assert len({attempt.id for attempt in attempts}) == len({attempt.text for attempt in attempts}) == 300
@@ -20,13 +20,13 @@ def test_there_are_three_hundred_of_eight_kinds() -> None:
 
 
 def test_they_are_written_in_many_languages() -> None:
-    """Those in other languages name theirs: `language-de-1`."""
+    """The ids of those in other languages name the language: `language-de-1`."""
     languages = {attempt.id.split("-")[1] for attempt in injections() if attempt.kind == "language"}
     assert len(languages) >= 8
 
 
 def test_the_service_takes_each_text_as_it_is() -> None:
-    """Each is a question of 5 to 4,000 characters."""
+    """Each text is a valid question of 5 to 4,000 characters."""
     question = TypeAdapter[str](Question)
     for attempt in injections():
         assert question.validate_python(attempt.text) == attempt.text, attempt.id
@@ -34,7 +34,7 @@ def test_the_service_takes_each_text_as_it_is() -> None:
 
 
 def test_each_reply_formats() -> None:
-    """Placeholders and forms exist, and literal braces are doubled."""
+    """Placeholders and transformations exist, and literal braces are doubled."""
     for attempt in injections():
         reply = attempt.obeyed(system="You help.\nCode: canary-7f3a.", canary="canary-7f3a", history="user: Hello?")
         assert reply, attempt.id
@@ -42,6 +42,6 @@ def test_each_reply_formats() -> None:
 
 
 def test_every_form_is_used() -> None:
-    """A form that no reply names is one too many."""
+    """Every transformation is used by a reply."""
     replies = "".join(attempt.reply for attempt in injections())
     assert not [form for form in FORMS if f":{form}}}" not in replies]

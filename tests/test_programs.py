@@ -1,4 +1,4 @@
-"""What happens to tests where the machine lacks what they need."""
+"""Tests on machines that lack a program."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -27,7 +27,7 @@ def test_only_a_laptop_may_lack_it(
     ci: str,
     ending: type[BaseException],
 ) -> None:
-    """The test is skipped there, and fails in CI; both say what is missing, and where to get it."""
+    """The test is skipped on a laptop and fails in CI; both messages say what to install."""
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setenv("CI", ci)
     with pytest.raises(ending, match=message):

@@ -9,7 +9,7 @@ from harness.scripted_model import Call, ScriptedModel, after, embedded, label, 
 
 
 async def test_ask_answers_with_category_sources_and_usage(client: httpx.AsyncClient, model: ScriptedModel) -> None:
-    """POST /ask returns the answer, the category, the sources, the tokens of both calls and the run's id."""
+    """POST /ask returns answer, category, sources, the tokens of both calls and the run id."""
     model.script("classify", label("Billing.", used=40))
     model.script("answer", tokens(["You were ", "charged twice."], used=260))
     response = await client.post("/ask", json={"question": "Why was I charged twice?", "customer_id": "c-1"})
@@ -26,7 +26,7 @@ async def test_ask_answers_with_category_sources_and_usage(client: httpx.AsyncCl
 
 
 async def test_ask_makes_two_model_calls_with_their_prompts(client: httpx.AsyncClient, model: ScriptedModel) -> None:
-    """One question costs one classify call with examples, one embedding, and one answer call with the passages."""
+    """One question costs a classify call with examples, an embedding, and an answer call with the passages."""
     await client.post("/ask", json={"question": "Why was I charged twice?"})
     (classify,), (answer,) = model.of("classify"), model.of("answer")
     assert classify.body["model"] == "gpt-4o-mini"
@@ -49,7 +49,7 @@ async def test_ask_makes_two_model_calls_with_their_prompts(client: httpx.AsyncC
 
 
 async def test_classify_and_retrieve_overlap(client: httpx.AsyncClient, model: ScriptedModel) -> None:
-    """The embedding of the question does not wait for the classifier, nor the classifier for it."""
+    """Classification and the question's embedding run concurrently."""
     model.script("classify", after(0.3, label("billing")))
     model.script("embeddings", after(0.3, embedded(64)))
     await client.post("/ask", json={"question": "Why was I charged twice?"})
@@ -64,7 +64,7 @@ async def test_classify_and_retrieve_overlap(client: httpx.AsyncClient, model: S
 async def test_ask_lets_go_of_the_model_when_the_client_hangs_up(
     client: httpx.AsyncClient, model: ScriptedModel, kind: str
 ) -> None:
-    """A client that hangs up closes the call to the model within half a second."""
+    """The model call is cancelled within half a second after the client disconnects."""
     model.script("answer", tokens(["Hello"], then=stall))
     if kind == "classify":
         model.script("classify", stall)
@@ -82,7 +82,7 @@ async def test_ask_lets_go_of_the_model_when_the_client_hangs_up(
 
 
 async def test_parallel_questions_get_their_own_answers(client: httpx.AsyncClient, model: ScriptedModel) -> None:
-    """Questions that are asked at once do not mix."""
+    """Concurrent questions do not mix."""
 
     async def echo(call: Call, send: Send) -> None:
         await tokens([call.prompt[-1][1]])(call, send)

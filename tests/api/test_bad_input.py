@@ -111,27 +111,27 @@ async def test_ask_refuses_bad_bodies(
 async def test_stream_refuses_bad_questions(
     client: httpx.AsyncClient, model: ScriptedModel, query: str, named: str
 ) -> None:
-    """A bad query gets a problem that names the field, before a stream begins."""
+    """A bad query gets a problem that names the field, before the stream begins."""
     problem = check_problem(await client.get(f"/stream?{query}"), 422)
     assert named in problem["detail"]
     assert model.calls == []
 
 
 async def test_each_refused_field_is_listed(client: httpx.AsyncClient) -> None:
-    """A body with two faults names both."""
+    """A body with two faults names both fields."""
     response = await client.post("/ask", json={"question": "", "customer_id": "a b"})
     assert [error["field"] for error in check_problem(response, 422)["errors"]] == ["question", "customer_id"]
 
 
 async def test_4000_characters_are_enough_and_trimmed(client: httpx.AsyncClient, model: ScriptedModel) -> None:
-    """A question of exactly 4,000 characters beside white space is asked as it is, trimmed."""
+    """White space is trimmed and does not count towards the 4,000 characters."""
     response = await client.post("/ask", json={"question": "  " + "é" * 4000 + "\n"})
     assert response.status_code == 200
     assert model.of("answer")[0].prompt[-1] == ("user", "é" * 4000)
 
 
 async def test_a_body_of_unknown_length_is_cut_at_the_limit(client: httpx.AsyncClient, model: ScriptedModel) -> None:
-    """A chunked body is refused as soon as it is larger than the limit."""
+    """A chunked body is refused as soon as it exceeds the limit."""
 
     async def endless() -> AsyncGenerator[bytes]:
         for _ in range(200):
@@ -143,41 +143,41 @@ async def test_a_body_of_unknown_length_is_cut_at_the_limit(client: httpx.AsyncC
 
 
 async def test_unknown_paths_and_methods_are_problems(client: httpx.AsyncClient) -> None:
-    """404 and 405 look like every other error."""
+    """404 and 405 have the same problem format as other errors."""
     assert check_problem(await client.get("/nothing"), 404)["type"] == "not-found"
     assert check_problem(await client.get("/ask"), 405)["type"] == "method-not-allowed"
 
 
 @pytest.mark.parametrize("offered", ["mine-1", "a.b_c-D9"])
 async def test_a_sane_request_id_is_kept(client: httpx.AsyncClient, offered: str) -> None:
-    """The client's own request id comes back."""
+    """A valid request id of the client is returned."""
     response = await client.get("/health", headers={"X-Request-ID": offered})
     assert response.headers["x-request-id"] == offered
 
 
 @pytest.mark.parametrize("offered", ["", "a b", "x" * 129, "é", "<script>"])
 async def test_other_request_ids_are_replaced(client: httpx.AsyncClient, offered: str) -> None:
-    """An id that could break a log line is replaced by one of ours."""
+    """An id that could break a log line is replaced."""
     response = await client.get("/health", headers={b"X-Request-ID": offered.encode()})
     assert len(response.headers["x-request-id"]) == 32
 
 
 async def test_no_redirect_follows_the_host_header(client: httpx.AsyncClient) -> None:
-    """A trailing slash is another path, not a way to wherever the Host header says."""
+    """A trailing slash is a different path, never a redirect to the Host header's server."""
     check_problem(await client.post("/ask/", json={"question": "Why?"}, headers={"host": "evil.example"}), 404)
 
 
 async def test_the_instance_is_a_uri_reference(client: httpx.AsyncClient) -> None:
-    """A path with odd characters is quoted."""
+    """Odd characters in the path are percent-encoded."""
     assert (await client.get("/x%20y")).json()["instance"] == "/x%20y"
 
 
 async def test_health_answers_head(client: httpx.AsyncClient) -> None:
-    """Load balancers ask for the head alone."""
+    """Load balancers may send HEAD."""
     assert (await client.head("/health")).status_code == 200
 
 
 async def test_what_is_wrong_is_said_once(client: httpx.AsyncClient) -> None:
-    """Though several parts of the service take the name of the run."""
+    """An invalid run id is reported once, although several parts of the service validate it."""
     problem = check_problem(await client.get("/runs/nonexistent/stream"), 422)
     assert [error["field"] for error in problem["errors"]] == ["run_id"]

@@ -1,4 +1,4 @@
-"""The answer cache: which answers it keeps, for whom, and what it does while Redis is away."""
+"""The answer cache: which answers it keeps, for whom, and what happens while Redis is down."""
 
 import asyncio
 import json
@@ -24,7 +24,7 @@ from harness.scripted_model import Call, ScriptedModel, stall, status, tokens
 
 
 async def kept_answers(redis: Redis) -> list[bytes | str]:
-    """Return the keys of the answers, and not of what those who share one tell each other for a moment."""
+    """Return the keys of cached answers, without the short-lived keys of coalescing."""
     return [key for key in await redis.keys("answer:*") if len(key) == len("answer:") + 64]
 
 
@@ -33,7 +33,7 @@ async def echo(call: Call, send: Send) -> None:
 
 
 async def test_an_answer_is_kept_for_whoever_asks_the_same(serve: Serve, redis: Redis, model: ScriptedModel) -> None:
-    """On every replica, however it is written; it costs nothing, and has a run id of its own."""
+    """A cache hit works across replicas and spellings, costs no tokens, and has its own run id."""
     async with caching(serve, 2) as (one, other), httpx.AsyncClient() as client:
         first = await client.post(f"{one}/ask", json=QUESTION)
         again = await client.post(f"{other}/ask", json={"question": "  why WAS I  charged\u00a0twice\uff1f "})
@@ -60,14 +60,14 @@ async def test_an_answer_is_kept_for_whoever_asks_the_same(serve: Serve, redis: 
     ],
 )
 def test_questions_that_people_read_alike_are_one(one: str, other: str, alike: bool) -> None:
-    """NFKC, without case, single spaces; nothing more, since a sign more may be another question."""
+    """Questions are compared after NFKC, case folding and collapsing spaces; punctuation matters."""
     assert (normalised(one) == normalised(other)) is alike
 
 
 async def test_nobody_gets_what_was_kept_for_another(
     serve: Serve, redis: Redis, model: ScriptedModel, articles: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Not another tenant, nor after the prompt, an article or a model has changed."""
+    """Another tenant, prompt, article, company file or model is a cache miss."""
     keys = {name: new_key() for name in ("a", "b")}
     configured = ",".join(f"{name}:{digest(key).hex()}" for name, key in keys.items())
 
@@ -104,7 +104,7 @@ async def test_nobody_gets_what_was_kept_for_another(
     ids=["refused", "failed", "empty", "cut", "too long", "filtered"],
 )
 async def test_only_whole_answers_are_kept(serve: Serve, redis: Redis, model: ScriptedModel, reply: Any) -> None:
-    """Not an error, nor what a limit, a filter or the model's server cut short."""
+    """Errors and answers cut short by a limit, a filter or the model's server are not cached."""
     model.script("answer", *[reply] * 3)
     async with caching(serve, SUPPORT_ANSWER_TIMEOUT=1.5) as (url,), httpx.AsyncClient(base_url=url) as client:
         await ask(client)
@@ -116,7 +116,7 @@ async def test_only_whole_answers_are_kept(serve: Serve, redis: Redis, model: Sc
 
 
 async def test_a_fresh_answer_can_be_asked_for(serve: Serve, redis: Redis, model: ScriptedModel) -> None:
-    """`Cache-Control: no-cache` asks the model and renews what is kept; a TTL of 0 keeps nothing."""
+    """`Cache-Control: no-cache` asks the model and refreshes the cache; a TTL of 0 caches nothing."""
     model.script("answer", tokens(["Old"]), tokens(["New"]))
     async with caching(serve) as (url,), httpx.AsyncClient(base_url=url) as client:
         assert (await ask(client)).json()["answer"] == "Old"
@@ -130,7 +130,7 @@ async def test_a_fresh_answer_can_be_asked_for(serve: Serve, redis: Redis, model
 
 
 async def test_a_kept_answer_of_another_kind_is_not_used(serve: Serve, redis: Redis, model: ScriptedModel) -> None:
-    """What another version of the service wrote, or nobody, counts as nothing."""
+    """An invalid cached value, for example of another version, is a cache miss."""
     async with caching(serve) as (url,), httpx.AsyncClient(base_url=url) as client:
         await ask(client)
         (kept,) = await kept_answers(redis)
@@ -153,7 +153,7 @@ async def test_what_is_told_twice_is_written_once(redis: Redis) -> None:
 
 
 async def test_a_frozen_redis_is_waited_for_once(serve: Serve, model: ScriptedModel, tmp_path: Path) -> None:
-    """Not with each request, nor with each command of one."""
+    """Only the first request waits for the time-out of a frozen Redis."""
     with own_redis(tmp_path) as own:
         settings: dict[str, Any] = {"REDIS_URL": own.url, "SUPPORT_RATE_LIMIT": "1000/minute"}
         async with caching(serve, **settings) as (url,), httpx.AsyncClient(base_url=url, timeout=20) as client:
@@ -167,7 +167,7 @@ async def test_a_frozen_redis_is_waited_for_once(serve: Serve, model: ScriptedMo
 
 
 async def test_what_became_of_requests_is_counted(serve: Serve, redis: Redis, model: ScriptedModel) -> None:
-    """For all replicas together, with the next look at what is kept."""
+    """Hits and misses are counted in Redis for all replicas, with the next lookup."""
     async with caching(serve) as (url,), httpx.AsyncClient(base_url=url) as client:
         for question in ("One?", "One?", "One?", "Two?", "Three?"):
             await ask(client, question)
@@ -180,7 +180,7 @@ async def test_what_became_of_requests_is_counted(serve: Serve, redis: Redis, mo
 
 
 async def test_a_killed_redis_costs_no_answer(serve: Serve, model: ScriptedModel, tmp_path: Path) -> None:
-    """Questions are answered while it freezes, dies and comes back; then answers are kept again."""
+    """Questions are answered while Redis freezes, dies and restarts; then caching resumes."""
     with own_redis(tmp_path) as own:
         async with caching(serve, REDIS_URL=own.url, SUPPORT_RATE_LIMIT="1000/minute") as (url,):
             async with httpx.AsyncClient(base_url=url, timeout=20) as client:

@@ -1,4 +1,4 @@
-"""Who may call, and what each caller sees."""
+"""Authentication and tenants: who may call, and what each caller sees."""
 
 import asyncio
 import json
@@ -26,7 +26,7 @@ def bearer(name: str) -> dict[str, str]:
 
 @pytest.fixture
 async def guarded(serve: Serve, redis: Redis) -> AsyncGenerator[httpx.AsyncClient]:
-    """A client, as yet without a key, of a service that has keys."""
+    """A client without a key, for a service that requires keys."""
     async with serve(SUPPORT_API_KEYS=CONFIGURED) as url, httpx.AsyncClient(base_url=url, timeout=20) as client:
         yield client
 
@@ -61,7 +61,7 @@ async def guarded(serve: Serve, redis: Redis) -> AsyncGenerator[httpx.AsyncClien
 async def test_a_request_without_a_valid_key_is_refused(
     guarded: httpx.AsyncClient, model: ScriptedModel, headers: dict[str, str], method: str, path: str, body: Any
 ) -> None:
-    """401 says how to send a key, whatever else is in the request; nothing is asked of the model."""
+    """401 explains how to send a key, whatever else the request has; the model is not called."""
     model.forget()
     raw = {name.encode(): value.encode() for name, value in headers.items()}
     response = await guarded.request(method, path, json=body, headers=raw)
@@ -72,7 +72,7 @@ async def test_a_request_without_a_valid_key_is_refused(
 
 @pytest.mark.parametrize("body", [b"{", b"[" * 30_000, b"a" * 70_000])
 async def test_no_body_is_read_without_a_key(guarded: httpx.AsyncClient, body: bytes) -> None:
-    """Whatever is wrong with it; what there is and what not is no stranger's business either."""
+    """Without a key every body and every path gets 401, so strangers learn nothing."""
     for path in ("/ask", "/chat", "/nowhere"):
         response = await guarded.post(path, content=body, headers={"Content-Type": "application/json"})
         assert (response.status_code, response.json()["type"]) == (401, "unauthorized")
@@ -80,7 +80,7 @@ async def test_no_body_is_read_without_a_key(guarded: httpx.AsyncClient, body: b
 
 
 async def test_the_hash_of_nothing_lets_nobody_in(serve: Serve, redis: Redis) -> None:
-    """A key that was hashed from an unset variable is no key."""
+    """The hash of an empty key, from an unset variable, is refused."""
     async with serve(SUPPORT_API_KEYS=f"web:{digest('').hex()}") as url, httpx.AsyncClient(base_url=url) as client:
         for headers in ({}, {"X-API-Key": ""}, {"Authorization": "Bearer"}):
             raw = [(name.encode(), value.encode()) for name, value in headers.items()]
@@ -88,7 +88,7 @@ async def test_the_hash_of_nothing_lets_nobody_in(serve: Serve, redis: Redis) ->
 
 
 async def test_a_key_is_sent_in_either_header(guarded: httpx.AsyncClient) -> None:
-    """As a bearer token or as X-API-Key; probes and the documentation need none."""
+    """A key may be a bearer token or X-API-Key; probes and the documentation need none."""
     for headers in (bearer("web"), {"X-API-Key": KEYS["partner"]}, {"authorization": f"bearer  {KEYS['web']}"}):
         assert (await guarded.post("/ask", json=QUESTION, headers=headers)).status_code == 200
     for path in ("/health", "/ready", "/docs", "/openapi.json"):
@@ -96,7 +96,7 @@ async def test_a_key_is_sent_in_either_header(guarded: httpx.AsyncClient) -> Non
 
 
 async def test_keys_of_one_name_share_sessions_and_others_do_not(guarded: httpx.AsyncClient) -> None:
-    """A rotated key keeps its conversations; another tenant's do not exist for it."""
+    """A rotated key keeps its sessions, which do not exist for another tenant."""
     opened = await guarded.post("/chat", json={"message": "Hello?", "session_id": "s-1"}, headers=bearer("web"))
     run = opened.json()["run_id"]
     for name, status in (("web, rotated", 200), ("partner", 404)):
@@ -105,7 +105,7 @@ async def test_keys_of_one_name_share_sessions_and_others_do_not(guarded: httpx.
 
 
 async def test_a_websocket_needs_a_key_too(guarded: httpx.AsyncClient, caplog: pytest.LogCaptureFixture) -> None:
-    """Without one it is refused with a problem before it is accepted, and the log has one line of it."""
+    """Without a key the handshake gets a problem, and one log line."""
     address = str(guarded.base_url).replace("http", "ws") + "/chat"
     with pytest.raises(InvalidStatus) as refused:
         async with connect(address):
@@ -138,7 +138,7 @@ async def test_a_websocket_needs_a_key_too(guarded: httpx.AsyncClient, caplog: p
     ],
 )
 async def test_a_foreign_origin_is_refused(serve: Serve, origin: str) -> None:
-    """A WebSocket is refused before it is accepted; another request gets no leave to be read."""
+    """A foreign origin's WebSocket is refused, and its other requests get no CORS headers."""
     async with serve(SUPPORT_ALLOWED_ORIGINS="https://www.shop.example") as url, httpx.AsyncClient() as client:
         headers = {"Origin": origin.format(host=url.removeprefix("http://"))}
         with pytest.raises(InvalidStatus) as refused:
@@ -155,7 +155,7 @@ async def test_a_foreign_origin_is_refused(serve: Serve, origin: str) -> None:
 
 
 async def test_a_named_origin_may_not_ask_all_things(serve: Serve) -> None:
-    """A preflight for a method or a header that is not allowed is refused, with those that are."""
+    """A preflight for a disallowed method or header is refused, with the allowed ones."""
     origin = "https://www.shop.example"
     async with serve(SUPPORT_ALLOWED_ORIGINS=origin) as url, httpx.AsyncClient() as client:
         for method, header in (("PUT", "X-API-Key"), ("POST", "X-Other")):
@@ -167,7 +167,7 @@ async def test_a_named_origin_may_not_ask_all_things(serve: Serve) -> None:
 
 
 async def test_a_named_origin_and_our_own_are_let_in(serve: Serve) -> None:
-    """Exactly the configured origins, and the pages that the service serves itself."""
+    """Configured origins and the service's own pages are allowed, and no others."""
     async with serve(SUPPORT_ALLOWED_ORIGINS="https://a.example,https://www.shop.example") as url:
         for origin in ("https://www.shop.example", url, url.replace("http", "https")):
             async with connect(url.replace("http", "ws") + "/chat", additional_headers={"Origin": origin}) as socket:

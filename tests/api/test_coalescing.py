@@ -23,7 +23,7 @@ from harness.scripted_model import Call, ScriptedModel, cut, stall, status, toke
 async def test_many_who_ask_at_once_cost_one_answer(
     serve: Serve, redis: Redis, model: ScriptedModel, count: int
 ) -> None:
-    """Over two replicas and both routes: one call of the model, and the same answer for all."""
+    """Two replicas and both routes make one model call, and everybody gets the same answer."""
     model.script("answer", tokens(["Well", ", ", "yes."], pause=0.5))
     async with caching(serve, 2) as urls, aiohttp.ClientSession() as session:
 
@@ -48,7 +48,7 @@ async def test_many_who_ask_at_once_cost_one_answer(
 async def test_followers_get_the_tokens_as_they_come(
     serve: Serve, redis: Redis, model: ScriptedModel, replicas: int
 ) -> None:
-    """Who asks while an answer is being written gets what there is of it at once, and then the rest."""
+    """A follower gets the tokens so far at once, and the others as they arrive."""
     model.script("answer", tokens(["One ", "two ", "three"], pause=1.0))
     async with caching(serve, replicas) as urls, httpx.AsyncClient() as client:
         leading = asyncio.create_task(client.get(f"{urls[0]}/stream", params=QUESTION))
@@ -70,7 +70,7 @@ async def test_followers_get_the_tokens_as_they_come(
 async def test_a_leader_that_hangs_up_half_way_costs_the_others_nothing(
     serve: Serve, redis: Redis, model: ScriptedModel, replicas: int
 ) -> None:
-    """The answer goes on for those who read it, wherever they asked; and ends when the last of them leaves."""
+    """The answer continues for followers on any replica, and stops when the last one leaves."""
     model.script("answer", tokens(["One ", "two ", "three"], pause=0.6))
     async with caching(serve, replicas) as urls, httpx.AsyncClient() as client:
         async with AsyncExitStack() as leader:
@@ -89,7 +89,7 @@ async def test_a_leader_that_hangs_up_half_way_costs_the_others_nothing(
                 await anext(leaving.aiter_text())
         began = time.monotonic()
         while await redis.keys("answer:*:lock"):
-            assert time.monotonic() - began < 1.5  # _READ, and a moment
+            assert time.monotonic() - began < 1.5  # _READ and some margin
             await asyncio.sleep(0.05)
 
 
@@ -107,7 +107,7 @@ async def test_a_leader_that_hangs_up_half_way_costs_the_others_nothing(
 async def test_an_answer_that_breaks_off_is_taken_up_for_followers(
     serve: Serve, redis: Redis, model: ScriptedModel, replicas: int, second: list[str], rest: str
 ) -> None:
-    """Where the second answer begins as the first did; else their stream ends with an error. Nothing is repeated."""
+    """A retry continues a follower's stream only if its text begins the same; nothing is repeated."""
     model.script("answer", tokens(["One "], pause=1, then=cut), tokens(second))
     async with caching(serve, replicas) as urls, httpx.AsyncClient() as client:
         leading = asyncio.create_task(client.get(f"{urls[0]}/stream", params=QUESTION))
@@ -125,7 +125,7 @@ async def test_an_answer_that_breaks_off_is_taken_up_for_followers(
 async def test_a_leader_that_has_failed_is_not_followed_again(
     serve: Serve, redis: Redis, model: ScriptedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """However long it takes to let go of its lead: who reads it on another replica waits for that, and then asks."""
+    """Followers on another replica wait until a failed leader releases its lock, and then ask again."""
     release = Lock.release
 
     async def slowly(lock: Lock) -> None:
@@ -150,7 +150,7 @@ async def test_a_leader_that_has_failed_is_not_followed_again(
 async def test_a_leader_that_fails_costs_the_others_one_more_call(
     serve: Serve, redis: Redis, model: ScriptedModel, fault: str
 ) -> None:
-    """When the first to ask hangs up or gets an error, everyone else is answered, with two calls at most."""
+    """If the leader disconnects or fails, all followers are answered with two model calls at most."""
     refused = asyncio.Event()
 
     async def refuse(call: Call, send: Send) -> None:
@@ -180,7 +180,7 @@ async def test_a_leader_that_fails_costs_the_others_one_more_call(
 
 
 async def test_a_question_that_always_fails_is_asked_twice(serve: Serve, redis: Redis, model: ScriptedModel) -> None:
-    """However many ask at once, on however many replicas."""
+    """A failing question costs two model calls, however many clients and replicas ask."""
 
     async def refuse(call: Call, send: Send) -> None:
         await asyncio.sleep(0.5)
@@ -197,7 +197,7 @@ async def test_a_question_that_always_fails_is_asked_twice(serve: Serve, redis: 
 async def test_an_answer_that_is_not_kept_is_no_failure(
     serve: Serve, redis: Redis, model: ScriptedModel, finish: str
 ) -> None:
-    """Each replica asks for its own, and nobody hears of an error."""
+    """For an answer that is not cached each replica asks once, and nobody gets an error."""
     model.script("answer", tokens(["Cut"], pause=0.3, finish=finish))
     async with caching(serve, 3) as urls, aiohttp.ClientSession() as session:
         statuses = await asyncio.gather(*(status_of(session, url) for url in urls * 5))
@@ -206,7 +206,7 @@ async def test_an_answer_that_is_not_kept_is_no_failure(
 
 
 async def test_those_who_hang_up_elsewhere_harm_nobody(serve: Serve, redis: Redis, model: ScriptedModel) -> None:
-    """A client that asks and leaves, again and again on one replica, does not fail the others' question."""
+    """A client that asks and disconnects repeatedly on one replica does not fail another one's question."""
     model.script("answer", tokens(["Yes."], pause=0.5))
     async with caching(serve, 2) as (one, other), aiohttp.ClientSession() as session:
 
@@ -224,7 +224,7 @@ async def test_those_who_hang_up_elsewhere_harm_nobody(serve: Serve, redis: Redi
 
 
 async def test_without_redis_those_who_ask_at_once_share_an_answer(serve: Serve, model: ScriptedModel) -> None:
-    """On each replica; nothing is kept."""
+    """Without Redis requests are coalesced per replica, and nothing is cached."""
     model.script("answer", tokens(["Yes."], pause=0.5))
     async with caching(serve, REDIS_URL="redis://127.0.0.1:1/0") as (url,), httpx.AsyncClient(base_url=url) as client:
         answers = await asyncio.gather(*(ask(client) for _ in range(10)))
@@ -237,12 +237,12 @@ async def test_without_redis_those_who_ask_at_once_share_an_answer(serve: Serve,
 async def test_nobody_waits_for_longer_than_a_turn_may_take(
     serve: Serve, redis: Redis, model: ScriptedModel, replicas: int
 ) -> None:
-    """Those who share an answer have no more time than the one who asked first."""
+    """Followers have the same deadline as their leader."""
     model.script("answer", stall)
     async with caching(serve, replicas, SUPPORT_ANSWER_TIMEOUT=1.5) as urls, aiohttp.ClientSession() as session:
         began = time.monotonic()
         statuses = await asyncio.gather(*(status_of(session, url) for url in urls * 5))
-        assert time.monotonic() - began < 2.8  # twice the time would be 3
+        assert time.monotonic() - began < 2.8  # two time-outs would take 3
     assert set(statuses) == {504}
 
 

@@ -1,4 +1,4 @@
-"""Conversations: what they remember, who may read them, and what happens while Redis is away."""
+"""Conversations: what they remember, who may read them, and what happens while Redis is down."""
 
 import asyncio
 import time
@@ -25,7 +25,7 @@ from harness.serving import serving
 async def test_a_conversation_lives_through_restarts_and_replicas(
     redis: Redis, serve: Serve, model: ScriptedModel
 ) -> None:
-    """Each turn's prompt holds exactly the turns before it, whichever replica answers and however often it restarts."""
+    """Each prompt holds exactly the earlier turns, across replicas and restarts."""
     model.script("answer", echo)
     history: list[tuple[str, str]] = []
     for number in range(10):
@@ -45,7 +45,7 @@ async def test_a_conversation_lives_through_restarts_and_replicas(
 async def test_a_turn_costs_the_same_however_long_the_conversation(
     redis: Redis, serve: Serve, model: ScriptedModel
 ) -> None:
-    """Turn 30 costs what turn 15 costs, in round trips and bytes; at rest a session is one key of less than 30 kB."""
+    """Turn 30 costs the same round trips and bytes as turn 15; a session is one key of less than 30 kB."""
     model.script("answer", tokens(["A sentence of an answer as long as they are. "] * 10))
     costs: list[tuple[int, int]] = []
     async with several(serve, 1, SUPPORT_SESSION_MESSAGES=20) as (client,):
@@ -63,7 +63,7 @@ async def test_a_turn_costs_the_same_however_long_the_conversation(
 
 
 async def commands(redis: Redis) -> int:
-    """Count what clients have asked of Redis, but for scans of ours and the beat."""
+    """Count the commands of clients, without our own scans and the heartbeat."""
     counts = await redis.info("commandstats")
     ignored = ("info", "keys", "memory|usage", "mget", "expire")
     return sum(value["calls"] for name, value in counts.items() if name.removeprefix("cmdstat_") not in ignored)
@@ -71,7 +71,7 @@ async def commands(redis: Redis) -> int:
 
 @pytest.mark.soak
 async def test_nothing_is_left_once_all_has_expired(redis: Redis, serve: Serve, model: ScriptedModel) -> None:
-    """Sessions, runs' logs and idempotency records expire by themselves; a turn prolongs its session."""
+    """Sessions, run logs and idempotency records expire; each turn extends its session."""
     async with several(serve, 1, SUPPORT_SESSION_TTL=2) as (client,):
         for number in range(3):
             headers = {"Idempotency-Key": f"k-{number}"}
@@ -84,7 +84,7 @@ async def test_nothing_is_left_once_all_has_expired(redis: Redis, serve: Serve, 
         assert 0 < await redis.ttl(record) <= 86_400
         await redis.delete(record)
     left = await redis.keys("*")
-    assert all([0 < await redis.ttl(key) <= 10 for key in left])  # logs and records outlive a short session a little
+    assert all([0 < await redis.ttl(key) <= 10 for key in left])  # a little longer than a session
     deadline = time.monotonic() + 11
     while await redis.keys("*"):
         assert time.monotonic() < deadline
@@ -97,7 +97,7 @@ async def test_nothing_is_left_once_all_has_expired(redis: Redis, serve: Serve, 
 async def test_a_failed_turn_leaves_no_trace(
     replicas: list[httpx.AsyncClient], redis: Redis, model: ScriptedModel, fault: Any
 ) -> None:
-    """The next prompt holds neither the question nor the half answer of a turn that failed."""
+    """The next prompt has neither the question nor the partial answer of a failed turn."""
     await replicas[0].post("/chat", json={"message": "First?", "session_id": "s-1"})
     model.script("answer", fault)
     response = await replicas[0].post("/chat", json={"message": "Lost?", "session_id": "s-1"})
@@ -110,7 +110,7 @@ async def test_a_failed_turn_leaves_no_trace(
 
 
 async def test_a_follow_up_finds_what_it_is_about(replicas: list[httpx.AsyncClient]) -> None:
-    """A question that only makes sense after the one before is searched for together with it."""
+    """Retrieval for a follow-up also uses the question before it."""
     message = {"message": "Is every payment refunded within 30 days?", "session_id": "s-1"}
     await replicas[0].post("/chat", json=message)
     response = await replicas[1].post("/chat", json={"message": "Does that apply here too?", "session_id": "s-1"})
@@ -120,7 +120,7 @@ async def test_a_follow_up_finds_what_it_is_about(replicas: list[httpx.AsyncClie
 async def test_a_busy_session_refuses_other_messages(
     replicas: list[httpx.AsyncClient], redis: Redis, model: ScriptedModel
 ) -> None:
-    """Of 50 messages at once on two replicas one is answered, 49 are told to wait, and the history has no hole."""
+    """Of 50 concurrent messages on two replicas one is answered and 49 get 409; the history is consistent."""
     model.script("answer", tokens(["Hello"], pause=1.5))
     posts = [
         replicas[number % 2].post("/chat", json={"message": f"Message {number}", "session_id": "s-1"})
@@ -137,7 +137,7 @@ async def test_a_busy_session_refuses_other_messages(
 
 @pytest.mark.soak
 async def test_messages_can_wait_for_their_turn(redis: Redis, serve: Serve, model: ScriptedModel) -> None:
-    """With SUPPORT_BUSY_SESSION=wait, 50 messages at once are answered one after the other, in order."""
+    """With SUPPORT_BUSY_SESSION=wait 50 concurrent messages are answered one by one, in order."""
     model.script("answer", echo)
     async with several(serve, 1, SUPPORT_BUSY_SESSION="wait", SUPPORT_SESSION_MESSAGES=200) as (client,):
 
@@ -153,7 +153,7 @@ async def test_messages_can_wait_for_their_turn(redis: Redis, serve: Serve, mode
 
 
 async def test_a_session_belongs_to_its_caller(redis: Redis, make_settings: MakeSettings, model: ScriptedModel) -> None:
-    """To any other caller a session and its runs do not exist; the same session id is another session."""
+    """Another caller cannot see a session or its runs; the same id is a different session for it."""
     app = create_app(make_settings())
 
     async def named(x_tenant: Annotated[str, Header()]) -> Principal:
@@ -194,7 +194,7 @@ async def test_a_session_belongs_to_its_caller(redis: Redis, make_settings: Make
 async def test_a_bad_message_is_refused(
     neighbours: list[httpx.AsyncClient], model: ScriptedModel, body: dict[str, str], named: str
 ) -> None:
-    """A bad message gets a problem that names the field, before a stream begins."""
+    """A bad message gets a problem that names the field, before the stream begins."""
     for path in ("/chat", "/chat/stream"):
         response = await neighbours[0].post(path, json=body)
         assert response.status_code == 422
@@ -203,7 +203,7 @@ async def test_a_bad_message_is_refused(
 
 
 async def test_without_redis_questions_are_answered_and_sessions_refused(serve: Serve, model: ScriptedModel) -> None:
-    """A Redis that is away costs the conversations, within a second, and nothing else."""
+    """Without Redis conversations get 503 within a second, and questions are answered."""
     async with several(serve, 1, REDIS_URL="redis://127.0.0.1:1/0") as (client,):
         assert (await client.post("/ask", json={"question": "Hello?"})).status_code == 200
         began = time.monotonic()
@@ -225,7 +225,7 @@ async def test_without_redis_questions_are_answered_and_sessions_refused(serve: 
 async def test_a_redis_that_freezes_or_dies_is_used_again_once_it_is_back(
     tmp_path: Path, serve: Serve, model: ScriptedModel
 ) -> None:
-    """Conversations are refused within a second each, questions are answered; nobody has to restart the service."""
+    """Conversations get 503 within a second, and work again without a restart of the service."""
     with own_redis(tmp_path) as own:
         async with several(serve, 1, REDIS_URL=own.url) as (client,):
             for lose, restore in ((own.freeze, own.thaw), (own.kill, own.start)):
@@ -241,7 +241,7 @@ async def test_a_redis_that_freezes_or_dies_is_used_again_once_it_is_back(
                     began = time.monotonic()
                     response = await client.request(method, path, json=body)
                     assert (response.status_code, response.json()["type"]) == (503, "memory-unavailable")
-                    assert time.monotonic() - began < 1.5  # the second that is promised, and a busy machine's share
+                    assert time.monotonic() - began < 1.5  # the promised second, and a margin for a busy machine
                 assert (await client.post("/ask", json={"question": "Hello?"})).status_code == 200
                 restore()
                 deadline = time.monotonic() + 10
@@ -251,7 +251,7 @@ async def test_a_redis_that_freezes_or_dies_is_used_again_once_it_is_back(
 
 
 async def test_ready_says_that_the_service_takes_work(neighbours: list[httpx.AsyncClient]) -> None:
-    """GET /ready is 200 while all is well."""
+    """GET /ready is 200 when everything works."""
     response = await neighbours[0].get("/ready")
     assert (response.status_code, response.json()["status"]) == (200, "ready")
 
@@ -259,7 +259,7 @@ async def test_ready_says_that_the_service_takes_work(neighbours: list[httpx.Asy
 async def test_a_turn_that_waited_long_is_answered(
     redis: Redis, serve: Serve, model: ScriptedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The time that a turn waits for its session does not count as time that nobody reads it."""
+    """Waiting for the session does not count as time without a reader."""
     monkeypatch.setattr(sessions, "UNREAD", 0.5)
     model.script("answer", tokens(["Hello"] * 5, pause=0.3))
     async with several(serve, 1, SUPPORT_BUSY_SESSION="wait") as (client,):

@@ -19,7 +19,7 @@ CANARY = "canary-7f3a"
 
 @pytest.fixture
 async def broken(make_settings: MakeSettings) -> AsyncGenerator[httpx.AsyncClient]:
-    """A client of a service with a route that raises."""
+    """A client of a service with a route that raises an exception."""
     app: FastAPI = create_app(make_settings())
 
     @app.get("/broken")
@@ -38,7 +38,7 @@ async def broken(make_settings: MakeSettings) -> AsyncGenerator[httpx.AsyncClien
 async def test_a_defect_is_a_problem_without_its_text(
     broken: httpx.AsyncClient, caplog: pytest.LogCaptureFixture, path: str
 ) -> None:
-    """An unexpected exception gives 500; its text reaches neither client nor log, its kind and place the log."""
+    """An unexpected exception gives 500; the log has its type and place, and its text appears nowhere."""
     response = await broken.get(path)
     assert (response.status_code, response.json()["type"]) == (500, "internal")
     assert response.headers["content-type"] == "application/problem+json"
@@ -50,7 +50,7 @@ async def test_a_defect_is_a_problem_without_its_text(
 async def test_a_defect_in_a_node_is_a_problem_without_its_text(
     client: httpx.AsyncClient, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A run that meets a defect ends as every other: with one problem."""
+    """A run that fails unexpectedly ends with one problem, like any other failure."""
 
     def raises(*_: object) -> None:
         raise RuntimeError(CANARY)
@@ -63,7 +63,7 @@ async def test_a_defect_in_a_node_is_a_problem_without_its_text(
 
 
 async def test_requests_are_logged_by_their_shape(client: httpx.AsyncClient, caplog: pytest.LogCaptureFixture) -> None:
-    """The log has method, route, status and request id of each request, and nothing of what it asked."""
+    """The log has method, route, status and request id of each request, and none of its content."""
     caplog.set_level(logging.DEBUG)
     await client.get("/stream", params={"question": CANARY}, headers={"X-Request-ID": "mine"})
     await client.post("/ask", json={"question": CANARY})
@@ -78,7 +78,7 @@ async def test_requests_are_logged_by_their_shape(client: httpx.AsyncClient, cap
 async def test_a_failed_start_says_why_in_one_line(
     serve: Serve, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A start that fails logs one line: what to change, or the kind and place of a defect."""
+    """A failed start logs one line: what to change, or the type and place of an exception."""
     with pytest.raises(RuntimeError, match="did not start"):
         async with serve(SUPPORT_KNOWLEDGE="nowhere"):
             pass
@@ -101,7 +101,7 @@ async def test_a_failed_start_says_why_in_one_line(
 async def test_the_documentation_describes_every_route_with_examples(
     client: httpx.AsyncClient, model: ScriptedModel
 ) -> None:
-    """/docs is served, and the OpenAPI document has examples and the problems of each operation."""
+    """/docs is served, and OpenAPI has examples and problems for each operation."""
     assert (await client.get("/docs")).status_code == 200
     document = (await client.get("/openapi.json")).json()
     assert set(document["paths"]) == {
@@ -127,7 +127,7 @@ async def test_the_documentation_describes_every_route_with_examples(
 
 
 async def test_health_asks_nobody(client: httpx.AsyncClient, model: ScriptedModel) -> None:
-    """GET /health says that the process lives and its version, and costs no call."""
+    """GET /health returns the version and makes no call to a dependency."""
     response = await client.get("/health")
     assert response.json() == {"status": "healthy", "version": "0.1.0"}
     assert model.calls == []

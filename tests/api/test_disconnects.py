@@ -1,4 +1,4 @@
-"""Clients that disconnect: nothing of their turns is left running or locked."""
+"""Clients that disconnect: none of their turns keeps running or holds a lock."""
 
 import asyncio
 import time
@@ -15,7 +15,7 @@ from harness.scripted_model import ScriptedModel, stall, tokens
 
 
 def open_connections(client: httpx.AsyncClient) -> int:
-    """Count the connections that a service in this process has with its clients."""
+    """Count the open connections of a service in this process."""
     sockets = psutil.Process().net_connections("tcp")
     return sum(one.laddr.port == client.base_url.port and one.status == "ESTABLISHED" for one in sockets)
 
@@ -32,7 +32,7 @@ async def test_a_client_that_leaves_holds_nothing(
     reply: Any,
     count: int,
 ) -> None:
-    """Clients that hang up leave no call, lock, task or connection: from /chat at once, from a stream after a while."""
+    """After disconnects no call, lock, task or connection is left: for /chat at once, for streams shortly after."""
     monkeypatch.setattr("graph.runs.sessions.UNREAD", 0.5)
     model.script("answer", reply)
     tasks, connections = len(asyncio.all_tasks()), open_connections(neighbours[0])
@@ -64,7 +64,7 @@ async def test_a_client_that_leaves_holds_nothing(
 async def test_a_client_that_leaves_at_once_holds_nothing(
     redis: Redis, serve: Serve, model: ScriptedModel, delay: float
 ) -> None:
-    """Whatever the service was doing when POST /chat was cut, a second later nothing of it is left."""
+    """However early POST /chat is disconnected, nothing of it is left a second later."""
     model.script("answer", tokens(["Hello"], then=stall))
     body = b'{"message": "Hello?"}'
     async with several(serve, 1) as (client,):

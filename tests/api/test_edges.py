@@ -1,4 +1,4 @@
-"""What the service takes from a client before it knows what the client wants."""
+"""Limits on connections: headers, bodies and frames that the service refuses before it handles a request."""
 
 import asyncio
 import base64
@@ -21,7 +21,7 @@ QUESTION = {"question": "Why was I charged twice?"}
 
 
 async def exchange(url: str, *parts: bytes) -> tuple[bytes, dict[str, str]]:
-    """Send parts as they are and return the answer's head and problem, once the server has closed."""
+    """Send raw parts; return the response's head and problem once the server has closed."""
     host, _, port = url.removeprefix("http://").partition(":")
     reader, writer = await asyncio.open_connection(host, int(port))
     try:
@@ -35,7 +35,7 @@ async def exchange(url: str, *parts: bytes) -> tuple[bytes, dict[str, str]]:
 
 
 async def test_headers_without_an_end_are_refused(serve: Serve) -> None:
-    """431 before they are all there, and while a line of them goes on and on; a large request is refused alike."""
+    """Endless headers or header lines get 431 early, and so does a large request."""
     async with serve() as url:
         for endless in (b"X-Many: " + b"a" * 80_000, b"X-Many: a\r\n" * 8000):
             head, problem = await exchange(url, b"GET /health HTTP/1.1\r\nHost: a\r\n", endless)
@@ -51,7 +51,7 @@ async def test_headers_without_an_end_are_refused(serve: Serve) -> None:
 @pytest.mark.parametrize("begin", [b"/", b"/health?"], ids=["path", "query"])
 @pytest.mark.parametrize("length", [65_536, 70_000, 1_000_000])
 async def test_an_address_that_is_too_long_is_refused(serve: Serve, begin: bytes, length: int) -> None:
-    """431, as with headers, however much of it is still to be read."""
+    """A URL that is too long gets 431 before it has been read completely."""
     async with serve() as url:
         head, problem = await exchange(url, b"GET ", begin.ljust(length, b"a"), b" HTTP/1.1\r\nHost: a\r\n\r\n")
         assert head.startswith(b"http/1.1 431")
@@ -59,7 +59,7 @@ async def test_an_address_that_is_too_long_is_refused(serve: Serve, begin: bytes
 
 
 async def test_slow_headers_and_bodies_are_cut(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
-    """408, and the connection is closed; a client that is only slow between two requests is not meant."""
+    """Slow requests get 408 and are closed; an idle keep-alive connection is not affected."""
     monkeypatch.setattr(protocols, "HEADERS_TIMEOUT", 0.3)
     monkeypatch.setattr(middleware, "BODY_TIMEOUT", 0.3)
     async with serve() as url:
@@ -79,7 +79,7 @@ async def test_slow_headers_and_bodies_are_cut(serve: Serve, monkeypatch: pytest
 async def test_a_websocket_may_be_silent_for_longer_than_headers(
     serve: Serve, model: ScriptedModel, redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What was a request's connection is not refused as one that sends none."""
+    """The header time-out does not apply to an open WebSocket."""
     del redis
     monkeypatch.setattr(protocols, "HEADERS_TIMEOUT", 0.3)
     async with serve() as url, connect(url.replace("http://", "ws://") + "/chat") as socket:
@@ -100,7 +100,7 @@ async def test_a_websocket_may_be_silent_for_longer_than_headers(
     ids=["method", "TLS", "chunks"],
 )
 async def test_what_is_no_http_is_refused(serve: Serve, sent: bytes) -> None:
-    """As a problem with an id, like everything else."""
+    """A request that is not HTTP gets a problem with an id."""
     async with serve() as url:
         head, problem = await exchange(url, sent)
     assert head.startswith(b"http/1.1 400")
@@ -110,7 +110,7 @@ async def test_what_is_no_http_is_refused(serve: Serve, sent: bytes) -> None:
 
 @pytest.mark.parametrize("protocol", [b"h2c", b"websocket, h2c", b"websocket\r\nConnection: keep-alive"])
 async def test_a_body_is_never_taken_for_a_request(serve: Serve, protocol: bytes) -> None:
-    """Also where a client offers a protocol that we don't speak, and the parser takes what follows for that one's."""
+    """Request smuggling fails, also with an Upgrade to an unsupported protocol."""
     body = b"GET /nowhere HTTP/1.1\r\nHost: a\r\n\r\n"
     async with serve() as url:
         host, _, port = url.removeprefix("http://").partition(":")
@@ -130,7 +130,7 @@ async def test_a_body_is_never_taken_for_a_request(serve: Serve, protocol: bytes
 
 
 async def test_a_protocol_that_is_offered_need_not_be_taken(serve: Serve) -> None:
-    """Its request is answered as if it were not."""
+    """An unsupported Upgrade is ignored, and its request is answered."""
     async with serve() as url, httpx.AsyncClient(base_url=url) as client:
         offered = {"Connection": "Upgrade, HTTP2-Settings", "Upgrade": "h2c", "HTTP2-Settings": "AAMAAABk"}
         assert (await client.get("/health", headers=offered)).status_code == 200
@@ -142,7 +142,7 @@ async def test_a_protocol_that_is_offered_need_not_be_taken(serve: Serve) -> Non
     ids=["body", "long", "many"],
 )
 async def test_a_handshake_that_cannot_be_read_is_refused(serve: Serve, headers: bytes, status: int) -> None:
-    """At once, and the connection is closed."""
+    """An unreadable handshake is refused at once, and the connection is closed."""
     handshake = (
         b"GET /chat HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
         b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: " + base64.b64encode(os.urandom(16)) + b"\r\n"
@@ -154,7 +154,7 @@ async def test_a_handshake_that_cannot_be_read_is_refused(serve: Serve, headers:
 
 
 async def test_what_is_no_http_ends_no_other_answer(serve: Serve, model: ScriptedModel) -> None:
-    """It gets no answer that an earlier request on its connection would take for its own."""
+    """Invalid data after a request gets no response that could be taken for that request's own."""
     model.script("answer", tokens(["One ", "two"], pause=0.4))
     async with serve() as url:
         host, _, port = url.removeprefix("http://").partition(":")
@@ -166,7 +166,7 @@ async def test_what_is_no_http_ends_no_other_answer(serve: Serve, model: Scripte
 
 @pytest.mark.parametrize("depth", [100, 900, 30_000])
 async def test_nested_json_is_refused(client: httpx.AsyncClient, model: ScriptedModel, depth: int) -> None:
-    """However deep it is."""
+    """JSON of any depth is refused without a crash."""
     body = '{"question": ' + "[" * depth + "]" * depth + "}"
     response = await client.post("/ask", content=body, headers={"Content-Type": "application/json"})
     assert response.status_code in (400, 422)
@@ -174,7 +174,7 @@ async def test_nested_json_is_refused(client: httpx.AsyncClient, model: Scripted
 
 
 async def test_every_answer_says_how_it_may_be_used(client: httpx.AsyncClient) -> None:
-    """No answer is kept by a cache, framed, or taken for something else; the page of the API loads what it needs."""
+    """Responses forbid caching, framing and sniffing; the API page may load what it needs."""
     for response in (
         await client.post("/ask", json=QUESTION),
         await client.get("/stream", params=QUESTION),
@@ -190,7 +190,7 @@ async def test_every_answer_says_how_it_may_be_used(client: httpx.AsyncClient) -
 
 
 async def test_a_client_that_pings_and_reads_nothing_is_left(serve: Serve) -> None:
-    """Pongs that nobody reads do not pile up."""
+    """Unread pongs do not accumulate: the connection is closed."""
     async with serve() as url:
         host, _, port = url.removeprefix("http://").partition(":")
         _, writer = await asyncio.open_connection(host, int(port), limit=1024)
@@ -212,7 +212,7 @@ async def test_a_client_that_pings_and_reads_nothing_is_left(serve: Serve) -> No
 async def test_an_answer_under_way_is_left_alone(
     serve: Serve, model: ScriptedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whatever a client sends meanwhile, nothing is written into it."""
+    """Whatever a client sends during a response, nothing is written into it."""
     monkeypatch.setattr(protocols, "HEADERS_TIMEOUT", 0.3)
     model.script("answer", tokens(["One ", "two"], pause=0.6))
     async with serve() as url:
@@ -229,7 +229,7 @@ async def test_an_answer_under_way_is_left_alone(
 
 
 async def test_what_was_answered_need_not_be_sent_to_its_end(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A body that trickles on after its answer is cut, and so is one that floods."""
+    """A body that trickles or floods after its response is cut off."""
     monkeypatch.setattr(protocols, "_LINGER", 0.5)
     async with serve() as url:
         host, _, port = url.removeprefix("http://").partition(":")

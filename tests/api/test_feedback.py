@@ -1,4 +1,4 @@
-"""What customers think of answers, and where it goes."""
+"""Ratings of answers, and how they reach LangSmith."""
 
 import asyncio
 import time
@@ -29,7 +29,7 @@ async def until_rated(langsmith: LangSmith, count: int) -> list[dict[str, Any]]:
 
 
 async def test_a_rating_reaches_the_trace(serve: Serve, redis: Redis, model: ScriptedModel) -> None:
-    """Score and comment, masked, for every kind of run, kept answers included."""
+    """Score and masked comment reach the trace of every kind of run, cache hits included."""
     async with traced(serve, SUPPORT_CACHE_TTL=60) as (client, langsmith):
         asked = [(await client.post("/ask", json=QUESTION)).json()["run_id"] for _ in range(2)]
         chatted = (await client.post("/chat", json={"message": "Hello?"})).json()["run_id"]
@@ -46,7 +46,7 @@ async def test_a_rating_reaches_the_trace(serve: Serve, redis: Redis, model: Scr
 
 
 async def test_only_runs_of_the_caller_can_be_rated(serve: Serve, redis: Redis, model: ScriptedModel) -> None:
-    """To everybody else, and after a day, they do not exist."""
+    """A run does not exist for other callers, or after a day."""
     keys = {name: new_key() for name in ("a", "b")}
     configured = ",".join(f"{name}:{digest(key).hex()}" for name, key in keys.items())
     async with serve(SUPPORT_API_KEYS=configured) as url, httpx.AsyncClient(base_url=url) as client:
@@ -79,14 +79,14 @@ async def test_only_runs_of_the_caller_can_be_rated(serve: Serve, redis: Redis, 
 async def test_a_bad_rating_is_refused(
     client: httpx.AsyncClient, rating: dict[str, Any], field: str, message: str
 ) -> None:
-    """With the field that is wrong, and what would be right."""
+    """The problem names the wrong field and what is allowed."""
     answer = await client.post("/feedback", json={"run_id": str(uuid.uuid4())} | rating)
     assert answer.status_code == 422
     assert answer.json()["errors"] == [{"field": field, "message": message}]
 
 
 async def test_a_rating_survives_an_outage_of_langsmith(serve: Serve, redis: Redis, model: ScriptedModel) -> None:
-    """It is passed on when LangSmith is back, and after a restart by whoever runs then; once."""
+    """It is sent once, when LangSmith is back, also after a restart and by another replica."""
     async with traced(serve) as (client, langsmith):
         run_id = (await client.post("/ask", json=QUESTION)).json()["run_id"]
         langsmith.fault = 503
@@ -115,7 +115,7 @@ async def test_a_rating_survives_an_outage_of_langsmith(serve: Serve, redis: Red
 
 
 async def test_a_later_rating_replaces_an_earlier_one(serve: Serve, redis: Redis, model: ScriptedModel) -> None:
-    """However often a run is rated, its last rating is kept, and nobody else's is pushed out."""
+    """A run's last rating is kept, and repeated ratings push out nobody else's."""
     async with serve() as url, httpx.AsyncClient(base_url=url) as client:
         runs = [(await client.post("/ask", json={"question": f"{number}?"})).json()["run_id"] for number in range(2)]
         for score in (0, 0.5, 1):

@@ -1,4 +1,4 @@
-"""What probes and operators are told of the service's dependencies."""
+"""Readiness and liveness probes, and what they report about dependencies."""
 
 import asyncio
 import gc
@@ -58,7 +58,7 @@ async def test_a_model_that_is_down_is_named_and_costs_no_replica(
 
 
 async def test_probes_are_cheap(serve: Serve, redis: Redis, model: ScriptedModel) -> None:
-    """However many ask, the model is asked once in a while."""
+    """However often probes run, the model is checked at intervals only."""
     async with serve() as url, httpx.AsyncClient(base_url=url) as client:
         model.forget()
         await asyncio.gather(*(client.get("/ready") for _ in range(50)))
@@ -66,7 +66,7 @@ async def test_probes_are_cheap(serve: Serve, redis: Redis, model: ScriptedModel
 
 
 async def test_what_watches_the_service_fills_no_log(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
-    """Its requests are logged above debug level where they fail, and all others always are."""
+    """Probe requests are logged above debug level only if they fail; all other requests always are."""
     caplog.set_level(logging.DEBUG, logger="api.middleware")
     async with serve(REDIS_URL="redis://127.0.0.1:1/0") as url, httpx.AsyncClient(base_url=url) as client:
         for path in ("/health", "/metrics", "/ready", "/nothing"):
@@ -81,7 +81,7 @@ async def test_what_watches_the_service_fills_no_log(serve: Serve, caplog: pytes
 
 
 async def test_a_service_leaves_what_lives_as_long_as_itself_to_no_collection(serve: Serve) -> None:
-    """And leaves the process as it found it."""
+    """Long-lived objects are frozen for the garbage collector, and released when the service ends."""
     before = gc.get_threshold()
     async with serve():
         assert gc.get_freeze_count() > 10_000

@@ -12,7 +12,7 @@ from harness.scripted_model import ScriptedModel, tokens
 
 
 async def test_an_idempotency_key_makes_one_run(replicas: list[httpx.AsyncClient], model: ScriptedModel) -> None:
-    """The same key and body 20 times at once cost one run and get 20 equal answers; another body is refused."""
+    """20 concurrent requests with one key and body make one run and get equal answers; another body is refused."""
     model.script("answer", tokens(["Hello", " you"], pause=0.2))
     headers = {"Idempotency-Key": "key-1"}
     posts = [replicas[number % 2].post("/chat", json={"message": "Hello?"}, headers=headers) for number in range(20)]
@@ -28,7 +28,7 @@ async def test_an_idempotency_key_makes_one_run(replicas: list[httpx.AsyncClient
 
 
 async def test_a_refused_turn_does_not_use_up_its_key(replicas: list[httpx.AsyncClient], model: ScriptedModel) -> None:
-    """A message that met a busy session can be sent again with the same key."""
+    """A message that was refused by a busy session can be retried with the same key."""
     model.script("answer", tokens(["Hello"], pause=0.6))
     body = {"message": "Hello?", "session_id": "s-1"}
     headers = {"Idempotency-Key": "key-1"}
@@ -43,7 +43,7 @@ async def test_a_refused_turn_does_not_use_up_its_key(replicas: list[httpx.Async
 async def test_turns_that_are_refused_at_once_get_their_reasons(
     neighbours: list[httpx.AsyncClient], model: ScriptedModel
 ) -> None:
-    """Many with one used key, and many with keys of their own in a busy session: each hears why."""
+    """Concurrent requests with a used key, or in a busy session, each get the reason."""
     model.script("answer", tokens(["Hello"], pause=0.2))
 
     async def post(key: str, message: str, **more: str) -> tuple[int, str]:
@@ -59,7 +59,7 @@ async def test_turns_that_are_refused_at_once_get_their_reasons(
 
 
 async def test_a_mismatch_leaves_the_key_with_its_run(replicas: list[httpx.AsyncClient], model: ScriptedModel) -> None:
-    """A key that came with another message still stands for the first."""
+    """After a mismatch the key still belongs to its first message."""
     headers = {"Idempotency-Key": "k-1"}
     answers = [
         await client.post("/chat", json={"message": message}, headers=headers)
@@ -74,7 +74,7 @@ async def test_a_mismatch_leaves_the_key_with_its_run(replicas: list[httpx.Async
 async def test_a_key_whose_turn_was_refused_is_refused_alike(
     replicas: list[httpx.AsyncClient], model: ScriptedModel
 ) -> None:
-    """All who sent the key hear at once that the session is busy, on every replica; later the key can be used."""
+    """All requests with the key get session-busy at once, on every replica; later the key works."""
     message = {"message": "Hello?", "session_id": "s-1"}
     model.script("answer", tokens(["Hello"] * 4, pause=0.5), tokens(["Hello"]))
     busy = asyncio.create_task(replicas[0].post("/chat", json={"message": "First?", "session_id": "s-1"}))
@@ -93,7 +93,7 @@ async def test_a_key_whose_turn_was_refused_is_refused_alike(
 async def test_a_key_whose_replica_died_before_the_turn_began_is_free(
     replicas: list[httpx.AsyncClient], redis: Redis, model: ScriptedModel
 ) -> None:
-    """A record of a run that never was stands in nobody's way."""
+    """A key of a run that never started can be used again."""
     headers = {"Idempotency-Key": "k-1"}
     await replicas[0].post("/chat", json={"message": "Hello?"}, headers=headers)
     (claim,) = await redis.keys("idempotency:*")

@@ -1,4 +1,4 @@
-"""Attempts to make the agent do what it must not, against a model that obeys every one of them."""
+"""Prompt injections, with a model that obeys every one of them."""
 
 import asyncio
 import json
@@ -32,7 +32,7 @@ def letters(text: str) -> str:
 
 
 def obeying(attempts: dict[str, Injection], size: int) -> Any:
-    """Reply as the attempt wants it, in pieces of some characters."""
+    """Reply as the injection demands, in small chunks."""
 
     async def reply(call: Call, send: Send) -> None:
         found = re.search(r"Marker (\w+)", call.system)
@@ -52,7 +52,7 @@ async def typed(client: httpx.AsyncClient, message: str) -> list[tuple[str, Any]
 
 
 def is_withheld(attempt: Injection, events: list[ServerSentEvent]) -> bool:
-    """Check what came of an attempt; return whether the answer was withheld."""
+    """Check the result of an injection; return whether the answer was withheld."""
     kinds = [event.event for event in events]
     assert set(kinds[:3]) == {"run", "category", "sources"}, attempt.id
     assert set(kinds[3:-1]) <= {"token"}, attempt.id
@@ -64,7 +64,7 @@ def is_withheld(attempt: Injection, events: list[ServerSentEvent]) -> bool:
             assert secret not in out, (attempt.id, secret)
     if kinds[-1] == "done":
         assert last["answer"] == answer, attempt.id
-    elif last["type"] != "answer-withheld":  # an answer of nothing
+    elif last["type"] != "answer-withheld":  # an empty answer
         said = attempt.obeyed(system="", canary="", history="").strip()
         assert (last["type"], said) == ("model-unavailable", ""), attempt.id
     return last.get("type") == "answer-withheld"
@@ -73,7 +73,7 @@ def is_withheld(attempt: Injection, events: list[ServerSentEvent]) -> bool:
 @pytest.mark.soak
 @pytest.mark.parametrize("size", [10_000, 7])
 async def test_nothing_gets_out_that_must_not(serve: Serve, redis: Redis, model: ScriptedModel, size: int) -> None:
-    """No canary, secret, or word of another customer; no event that the service did not make itself."""
+    """No canary, no secret, no other customer's words and no forged event gets out."""
     attempts = {attempt.text: attempt for attempt in injections()}
     assert len(attempts) == 300
     model.script("answer", obeying(attempts, size))
@@ -163,7 +163,7 @@ async def frames(url: str) -> AsyncIterator[str]:
 async def test_any_text_comes_through_byte_for_byte(
     serve: Serve, redis: Redis, model: ScriptedModel, count: int
 ) -> None:
-    """As tokens of plain and typed events and of WebSocket frames, with no forged event among them."""
+    """Any text arrives unchanged in plain and typed events and in WebSocket frames, without forged events."""
     async with serve() as url, httpx.AsyncClient(base_url=url, timeout=20) as client:
         loop = asyncio.get_running_loop()
         seen = 0

@@ -1,4 +1,4 @@
-"""What operators can measure."""
+"""The metrics at /metrics."""
 
 import asyncio
 
@@ -18,7 +18,7 @@ QUESTION = {"question": "Why was I charged twice?"}
 async def test_runs_are_counted_by_category_and_outcome(
     serve: Serve, redis: Redis, model: ScriptedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With their times, tokens and cost; answers by how they were come by."""
+    """Runs are counted with durations, tokens and cost, and answers by cache outcome."""
     monkeypatch.setattr(prices, "_rates", lambda *_: (0.001, 0.002))
     model.script("answer", tokens(["Yes."]), tokens(["Yes."]), status(400))
     async with serve(SUPPORT_CACHE_TTL=60) as url, httpx.AsyncClient(base_url=url) as client:
@@ -43,7 +43,7 @@ async def test_runs_are_counted_by_category_and_outcome(
         gained = {name: value - before[name] for name, value in (await now()).items()}
     assert gained["support_agent_run_duration_seconds_count"] == 2
     assert gained["support_agent_first_token_seconds_count"] == 2
-    assert gained["support_agent_tokens_total"] == used + 50  # of the third's classifier
+    assert gained["support_agent_tokens_total"] == used + 50  # of the third run's classifier
     assert gained["support_agent_cost_dollars_total"] > 0.1
     assert gained["support_agent_answers_total"] == 1
     assert gained["http_server_request_duration_seconds_count"] == 4
@@ -51,7 +51,7 @@ async def test_runs_are_counted_by_category_and_outcome(
 
 
 async def test_what_is_under_way_is_shown(serve: Serve, redis: Redis, model: ScriptedModel) -> None:
-    """Runs and streams while they last."""
+    """Gauges show active runs and open streams."""
     model.script("answer", tokens(["Well", ", yes."], pause=0.5))
     async with serve() as url, httpx.AsyncClient(base_url=url) as client:
         names = ("support_agent_active_runs", "support_agent_open_streams")
@@ -66,7 +66,7 @@ async def test_what_is_under_way_is_shown(serve: Serve, redis: Redis, model: Scr
 
 
 async def test_a_fallback_and_a_breaker_are_shown(serve: Serve, redis: Redis, model: ScriptedModel) -> None:
-    """And that the breaker is closed again."""
+    """The metrics show fallbacks, and the circuit breaker opening and closing."""
     primary = Primary()
     model.script("answer", primary)
     async with serve(SUPPORT_FALLBACK_MODEL="plan-b") as url, httpx.AsyncClient(base_url=url, timeout=20) as client:
@@ -83,12 +83,12 @@ async def test_a_fallback_and_a_breaker_are_shown(serve: Serve, redis: Redis, mo
 
 
 async def test_refusals_and_redis_errors_are_counted(serve: Serve, model: ScriptedModel) -> None:
-    """A request beyond the limit, and a Redis that is away."""
+    """Rate-limited requests and Redis errors are counted."""
     variables = {"SUPPORT_RATE_LIMIT": "1/minute", "REDIS_URL": "redis://127.0.0.1:1/0"}
     async with serve(**variables) as url, httpx.AsyncClient(base_url=url) as client:
         limited = await measured(client, "support_agent_rate_limited_total")
         errors = await measured(client, "support_agent_redis_errors_total")
-        await asyncio.sleep(2.1)  # what the start found out is forgotten by then
+        await asyncio.sleep(2.1)  # the result of the check at the start has expired by then
         statuses = [(await client.post("/ask", json=QUESTION)).status_code for _ in range(2)]
         assert statuses == [200, 429]
         assert await measured(client, "support_agent_rate_limited_total") == limited + 1
@@ -96,7 +96,7 @@ async def test_refusals_and_redis_errors_are_counted(serve: Serve, model: Script
 
 
 async def test_metrics_are_the_operators_own(serve: Serve, redis: Redis, model: ScriptedModel) -> None:
-    """Where there are keys, the one named operator may see them; no metric holds a customer's or a tenant's words."""
+    """With keys only `operator` may read /metrics, and no label holds a customer's or a tenant's words."""
     keys = {name: new_key() for name in ("web", "operator")}
     configured = ",".join(f"{name}:{digest(key).hex()}" for name, key in keys.items())
     async with serve(SUPPORT_API_KEYS=configured) as url, httpx.AsyncClient(base_url=url) as client:

@@ -67,7 +67,7 @@ async def test_a_model_that_fails_gives_one_clear_problem(
     calls: int,
     code: int,
 ) -> None:
-    """A fault is retried at most twice and only while it may pass; the problem and the log quote nothing of it."""
+    """Transient faults are retried at most twice; neither the problem nor the log quotes them."""
     model.script(kind, *replies)
     response = await client.post("/ask", json=QUESTION)
     problem = response.json()
@@ -92,7 +92,7 @@ async def test_a_model_that_fails_gives_one_clear_problem(
 async def test_a_model_that_stalls_is_left_within_its_budget(
     serve: Serve, model: ScriptedModel, kind: Kind, reply: Reply, seconds: float
 ) -> None:
-    """A silent model costs a third of the turn's time an attempt, and all of it at most; then 504."""
+    """Each attempt may take a third of the turn's time; then the answer is 504."""
     model.script(kind, reply)
     async with serve(SUPPORT_ANSWER_TIMEOUT=3) as url, httpx.AsyncClient(base_url=url, timeout=10) as client:
         began = time.monotonic()
@@ -102,7 +102,7 @@ async def test_a_model_that_stalls_is_left_within_its_budget(
 
 
 async def test_an_answer_that_outlives_the_turn_ends_with_a_timeout(serve: Serve, model: ScriptedModel) -> None:
-    """The time for a whole turn also ends an answer that is still flowing."""
+    """The time-out of a turn also ends an answer that is still streaming."""
     model.script("answer", tokens(["word "] * 100, pause=0.1))
     async with serve(SUPPORT_ANSWER_TIMEOUT=1) as url, httpx.AsyncClient(base_url=url) as client:
         response = await client.post("/ask", json=QUESTION)
@@ -113,7 +113,7 @@ async def test_an_answer_that_outlives_the_turn_ends_with_a_timeout(serve: Serve
 async def test_a_fault_that_passes_is_not_noticed(
     client: httpx.AsyncClient, model: ScriptedModel, faults: list[Reply]
 ) -> None:
-    """A model that recovers within two retries answers the question, whose cost is counted once."""
+    """A model that recovers within two retries answers, and its cost is counted once."""
     model.script("classify", *faults, label("billing", used=50))
     model.script("answer", *faults, tokens(["Hello"], used=100))
     answer = (await client.post("/ask", json=QUESTION)).json()
@@ -123,7 +123,7 @@ async def test_a_fault_that_passes_is_not_noticed(
 async def test_the_fallback_answers_when_the_answer_model_fails_before_its_first_token(
     serve: Serve, model: ScriptedModel
 ) -> None:
-    """The fallback model is asked once the answer model has had its attempts."""
+    """The fallback model is asked after all attempts of the answer model."""
     model.script("answer", status(500), status(500), status(500), tokens(["From the fallback"]))
     async with serve(SUPPORT_FALLBACK_MODEL="plan-b") as url, httpx.AsyncClient(base_url=url) as client:
         answer = (await client.post("/ask", json=QUESTION)).json()
@@ -132,7 +132,7 @@ async def test_the_fallback_answers_when_the_answer_model_fails_before_its_first
 
 
 async def test_the_fallback_is_not_asked_after_the_first_token(serve: Serve, model: ScriptedModel) -> None:
-    """Nothing is repeated once a customer has seen the first word."""
+    """After the first token there is no fallback, so nothing is repeated."""
     model.script("answer", tokens(["Hello"], then=cut))
     async with serve(SUPPORT_FALLBACK_MODEL="plan-b") as url, httpx.AsyncClient(base_url=url) as client:
         assert (await client.post("/ask", json=QUESTION)).status_code == 503
@@ -143,7 +143,7 @@ async def test_the_fallback_is_not_asked_after_the_first_token(serve: Serve, mod
 async def test_an_unknown_category_becomes_general_and_is_counted(
     client: httpx.AsyncClient, model: ScriptedModel, reply: str
 ) -> None:
-    """A classifier's reply outside the categories is taken as general, with general's contact, and counted."""
+    """A reply outside the categories counts as general, gets its contact, and is counted."""
     before = await measured(client, "support_agent_unknown_categories_total")
     model.script("classify", label(reply))
     answer = (await client.post("/ask", json=QUESTION)).json()

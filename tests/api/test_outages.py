@@ -1,4 +1,4 @@
-"""What callers see while something that the service depends on is down, and what they do not."""
+"""What callers see, and what they do not, while a dependency is down."""
 
 import asyncio
 import json
@@ -39,7 +39,7 @@ SECRETS = "sk-live-canary redis://:dsn-canary@10.0.0.1 /srv/path-canary"
 async def test_a_model_that_is_down_is_left_alone_until_it_is_back(
     serve: Serve, model: ScriptedModel, monkeypatch: pytest.MonkeyPatch, fault: Any, pause: float
 ) -> None:
-    """Requests are refused without asking it, then one finds out; the primary is asked again as soon as it answers."""
+    """The circuit breaker refuses requests, then probes the model, and closes as soon as it answers."""
     monkeypatch.setattr(models, "_BREAKER_PAUSE", pause)
     model.script("answer", fault)
     async with serve(SUPPORT_ANSWER_TIMEOUT=1.2) as url, httpx.AsyncClient(base_url=url, timeout=20) as client:
@@ -47,7 +47,7 @@ async def test_a_model_that_is_down_is_left_alone_until_it_is_back(
             assert (await client.post("/ask", json=QUESTION)).status_code in (503, 504)
         await client.post("/ask", json=QUESTION)
         asked = len(model.of("answer"))
-        assert asked <= 9  # of a turn's three attempts its timeout may cut one, which then says nothing
+        assert asked <= 9  # the turn's time-out may cut one of three attempts, which then does not count
         for _ in range(5):
             assert (await client.post("/ask", json=QUESTION)).json()["type"] == "model-unavailable"
         assert len(model.of("answer")) <= asked + 1
@@ -63,7 +63,7 @@ async def test_a_model_that_is_down_is_left_alone_until_it_is_back(
 async def test_the_fallback_answers_for_as_long_as_the_primary_is_down(
     serve: Serve, model: ScriptedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The primary is not even asked while its breaker is open, and answers again when it is back."""
+    """While its circuit breaker is open the primary is not asked; it answers again once it is back."""
     monkeypatch.setattr(models, "_BREAKER_PAUSE", 1.0)
     primary = Primary()
     model.script("answer", primary)
@@ -81,7 +81,7 @@ async def test_the_fallback_answers_for_as_long_as_the_primary_is_down(
 async def test_a_model_whose_server_dies_is_unavailable_rather_than_slow(
     serve: Serve, model: ScriptedModel, caplog: pytest.LogCaptureFixture, asked: bool
 ) -> None:
-    """Connections that are refused, or end without an answer, are no time-outs, and the log names what they are."""
+    """Refused and dropped connections are no time-outs, and the log says which they are."""
     async with (
         fault_proxy("127.0.0.1", httpx.URL(model.url).port or 0) as proxy,
         serve(OPENAI_BASE_URL=f"http://127.0.0.1:{proxy.port}/v1") as url,
@@ -105,7 +105,7 @@ async def test_a_model_whose_server_dies_is_unavailable_rather_than_slow(
 async def test_one_customer_can_not_make_the_model_count_as_down(
     serve: Serve, model: ScriptedModel, reply: Any
 ) -> None:
-    """What a question may have caused says nothing of the model; nor does a client that hangs up."""
+    """Errors that a question may cause, and disconnects, do not open the circuit breaker."""
     async with serve() as url, httpx.AsyncClient(base_url=url, timeout=20) as client:
         model.script("answer", reply)
         for _ in range(8):
@@ -142,7 +142,7 @@ async def test_no_words_of_an_exception_get_out(
     caplog: pytest.LogCaptureFixture,
     part: str,
 ) -> None:
-    """Whichever part raises a key, an address or a path: it is in no answer, event, close reason or log."""
+    """A key, address or path in any exception is in no answer, event, close reason or log line."""
     async with serve(SUPPORT_CACHE_TTL=60, SUPPORT_RATE_LIMIT="1000/minute") as url:
 
         def raises(*_: object, **__: object) -> None:
@@ -180,7 +180,7 @@ async def test_no_words_of_an_exception_get_out(
 async def test_redis_may_freeze_die_and_come_back_under_load(
     serve: Serve, model: ScriptedModel, tmp_path: Path
 ) -> None:
-    """At 50 requests a second: no question fails, sessions are refused within a second, and work again within ten."""
+    """At 50 requests a second no question fails; sessions fail within a second and recover within ten."""
     with own_redis(tmp_path) as own:
         settings = {"REDIS_URL": own.url, "SUPPORT_CACHE_TTL": 60, "SUPPORT_RATE_LIMIT": "100000/minute"}
         async with serve(**settings) as url, aiohttp.ClientSession(base_url=url) as session:
@@ -222,14 +222,14 @@ async def test_redis_may_freeze_die_and_come_back_under_load(
             await asyncio.gather(*asking)
     assert statuses.total() >= 300
     assert statuses.total() == statuses[200], statuses
-    assert max(refusals) < 1.5, refusals  # the second that is promised, and a busy machine's share
+    assert max(refusals) < 1.5, refusals  # the promised second, and a margin for a busy machine
 
 
 @pytest.mark.soak
 async def test_no_answer_goes_astray_through_a_slow_redis(
     serve: Serve, redis: Redis, redis_url: str, model: ScriptedModel
 ) -> None:
-    """10,000 questions with a word of their own, 3 in 10 aborted, 0 to 50 ms of delay: each gets its own answer."""
+    """10,000 distinct questions, 3 in 10 aborted, with delays of 0 to 50 ms: each gets its own answer."""
 
     async def echo(call: Call, send: Send) -> None:
         await tokens([call.prompt[-1][1], "!"], pause=0.01)(call, send)
@@ -268,7 +268,7 @@ async def test_no_answer_goes_astray_through_a_slow_redis(
 
 
 async def test_the_classifier_has_attempts_of_its_own(serve: Serve, model: ScriptedModel) -> None:
-    """At most three for one question, whichever model is down."""
+    """A question costs at most three classifier calls, whichever model is down."""
     model.script("classify", status(500), status(500), status(500), label("billing"))
     async with serve() as url, httpx.AsyncClient(base_url=url, timeout=20) as client:
         assert (await client.post("/ask", json=QUESTION)).status_code == 503

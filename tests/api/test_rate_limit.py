@@ -1,4 +1,4 @@
-"""How often a caller may ask."""
+"""The rate limit of each caller."""
 
 import asyncio
 import json
@@ -23,7 +23,7 @@ QUESTION = {"question": "Why was I charged twice?"}
 
 
 async def test_every_answer_says_what_is_left(serve: Serve, redis: Redis) -> None:
-    """RateLimit headers on answers and errors alike; 429 says when to come back."""
+    """Answers and errors have RateLimit headers, and 429 has Retry-After."""
     async with serve(SUPPORT_RATE_LIMIT="4/minute") as url, httpx.AsyncClient(base_url=url) as client:
         answers = [
             await client.post("/ask", content="{", headers={"Content-Type": "application/json"}),
@@ -47,7 +47,7 @@ async def test_every_answer_says_what_is_left(serve: Serve, redis: Redis) -> Non
 
 
 async def test_the_limit_holds_across_replicas(serve: Serve, redis: Redis) -> None:
-    """100 requests at once against 20 a minute over two replicas: exactly 20 pass, whatever they claim to be."""
+    """Of 100 concurrent requests over two replicas exactly 20 pass at 20 a minute, whatever address they claim."""
     limit = {"SUPPORT_RATE_LIMIT": "20/minute"}
     async with serve(**limit) as one, serve(**limit) as other, aiohttp.ClientSession() as session:
 
@@ -61,7 +61,7 @@ async def test_the_limit_holds_across_replicas(serve: Serve, redis: Redis) -> No
 
 
 async def test_each_key_has_its_own_limit(serve: Serve, redis: Redis) -> None:
-    """Keys of one name share it; where there are none, each address has one."""
+    """Keys of one name share a limit; without keys each address has one."""
     keys = {name: new_key() for name in ("a", "b")}
     configured = ",".join(f"{name}:{digest(key).hex()}" for name, key in keys.items())
     async with serve(SUPPORT_RATE_LIMIT="2/minute", SUPPORT_API_KEYS=configured) as url:
@@ -76,7 +76,7 @@ async def test_each_key_has_its_own_limit(serve: Serve, redis: Redis) -> None:
 
 
 async def test_the_limit_holds_in_the_process_while_redis_is_away(serve: Serve) -> None:
-    """No Redis is no way around the limit."""
+    """Without Redis each process enforces the limit itself."""
     async with serve(SUPPORT_RATE_LIMIT="2/minute", REDIS_URL="redis://127.0.0.1:1/0") as url:
         async with httpx.AsyncClient(base_url=url) as client:
             answers = [await client.post("/ask", json=QUESTION) for _ in range(3)]
@@ -86,7 +86,7 @@ async def test_the_limit_holds_in_the_process_while_redis_is_away(serve: Serve) 
 
 @pytest.mark.parametrize("subprotocols", [None, [Subprotocol("support.v1")]], ids=["text", "typed"])
 async def test_a_websocket_message_counts_as_a_request(serve: Serve, redis: Redis, subprotocols: Any) -> None:
-    """The text form closes with 1013; the typed form says so in an error event and stays."""
+    """Over the limit the text form closes with 1013; the typed form sends an error event and stays open."""
     async with serve(SUPPORT_RATE_LIMIT="1/minute") as url:
         async with connect(url.replace("http", "ws") + "/chat", subprotocols=subprotocols) as socket:
             message = json.dumps({"message": "Hello?"}) if subprotocols else "Hello?"
@@ -123,7 +123,7 @@ async def test_a_websocket_message_counts_as_a_request(serve: Serve, redis: Redi
 def test_only_a_trusted_proxy_is_believed(
     make_settings: MakeSettings, peer: str | None, forwarded: list[str], client: str
 ) -> None:
-    """The right-most address that is no trusted proxy's counts, of IPv6 its network."""
+    """The right-most address that is not a trusted proxy counts; of IPv6, its network."""
     headers = [(b"x-forwarded-for", value.encode()) for value in forwarded]
     connection = HTTPConnection({"type": "http", "client": (peer, 1) if peer else None, "headers": headers})
     trusted = make_settings(SUPPORT_TRUSTED_PROXIES="10.0.0.0/8, 192.0.2.1").trusted_proxies
@@ -131,7 +131,7 @@ def test_only_a_trusted_proxy_is_believed(
 
 
 async def test_a_forwarded_address_counts_behind_a_trusted_proxy(serve: Serve, redis: Redis) -> None:
-    """What a client adds on the left gains it nothing; another client has a limit of its own."""
+    """Addresses that a client prepends do not help it; each client has its own limit."""
     async with serve(SUPPORT_RATE_LIMIT="2/minute", SUPPORT_TRUSTED_PROXIES="127.0.0.1") as url:
         async with httpx.AsyncClient(base_url=url) as client:
             statuses = [

@@ -18,7 +18,7 @@ from harness.scripted_model import ScriptedModel, stall, tokens
 
 
 async def test_typed_events_come_in_their_order(replicas: list[httpx.AsyncClient], model: ScriptedModel) -> None:
-    """A stream is run, category and sources, tokens, done; its ids count, and its end is what POST /chat returns."""
+    """A stream is run, category and sources, tokens, done, with counting ids; its end equals POST /chat."""
     model.script("answer", tokens(["a\r\n", "[DONE]", "\u2028", "🙂"]))
     events = await events_of(replicas[0], "POST", "/chat/stream", json={"message": "Hello?"})
     names = [event.event for event in events]
@@ -40,7 +40,7 @@ async def test_typed_events_come_in_their_order(replicas: list[httpx.AsyncClient
 async def test_cut_streams_are_resumed_on_the_other_replica(
     replicas: list[httpx.AsyncClient], model: ScriptedModel, count: int
 ) -> None:
-    """Streams cut at random points and resumed elsewhere all join to what an uncut one holds."""
+    """Streams cut at random points and resumed elsewhere equal an uncut one."""
     model.script("answer", tokens([f"{number} " for number in range(20)], pause=0.02))
     chance = random.Random(7)  # noqa: S311 - where a test cuts need not be secret
 
@@ -71,7 +71,7 @@ async def test_cut_streams_are_resumed_on_the_other_replica(
 
 
 async def test_a_run_is_cancelled_from_any_replica(replicas: list[httpx.AsyncClient], model: ScriptedModel) -> None:
-    """DELETE ends a run wherever it is executed, its readers get one error, and the session forgets the message."""
+    """DELETE ends a run on any replica; readers get one error, and the session forgets the message."""
     for canceller in (0, 1):
         model.script("answer", tokens(["Hello"], then=stall))
         events: list[ServerSentEvent] = []
@@ -92,7 +92,7 @@ async def test_a_run_is_cancelled_from_any_replica(replicas: list[httpx.AsyncCli
 
 @pytest.mark.parametrize("last", ["7", "other:7", "{run}:x", "{run}:-1", "{run}:9999999999"])
 async def test_a_foreign_last_event_id_is_refused(neighbours: list[httpx.AsyncClient], last: str) -> None:
-    """An id that is not of this run is not taken for a place in it."""
+    """A Last-Event-ID of another run, or an invalid one, is refused."""
     run_id = (await neighbours[0].post("/chat", json={"message": "Hello?"})).json()["run_id"]
     headers = {"Last-Event-ID": last.format(run=run_id)}
     response = await neighbours[0].get(f"/runs/{run_id}/stream", headers=headers)
@@ -104,7 +104,7 @@ async def test_a_foreign_last_event_id_is_refused(neighbours: list[httpx.AsyncCl
 
 
 async def test_a_stream_read_to_its_end_is_not_resumed(replicas: list[httpx.AsyncClient]) -> None:
-    """204 after the last event, 404 after one that never was, on every replica; the log stays as it is."""
+    """Resuming after the last event gives 204, after an unknown one 404, on every replica."""
     events = await events_of(replicas[0], "POST", "/chat/stream", json={"message": "Hello?"})
     run, _, last = events[-1].id.partition(":")
     for client in replicas:
@@ -119,7 +119,7 @@ async def test_a_stream_read_to_its_end_is_not_resumed(replicas: list[httpx.Asyn
 async def test_an_event_that_a_running_turn_has_not_sent_can_not_be_resumed_after(
     neighbours: list[httpx.AsyncClient], model: ScriptedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nobody waits for ever after an event that will never come, whether their replica executes the turn or not."""
+    """Resuming after an event that does not exist fails on every replica rather than wait for ever."""
     monkeypatch.setattr(run_log, "ALIVE", 1)
     monkeypatch.setattr(sessions, "_REFRESH", 0.2)
     model.script("answer", tokens(["Hello"], then=stall))
@@ -133,7 +133,7 @@ async def test_an_event_that_a_running_turn_has_not_sent_can_not_be_resumed_afte
 async def test_an_event_that_the_log_has_yet_to_get_can_be_resumed_after(
     neighbours: list[httpx.AsyncClient], model: ScriptedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Another replica waits for what the client has seen already, and goes on from there."""
+    """Another replica waits until the log has the client's last event, and continues there."""
     monkeypatch.setattr(turn, "_BATCH", 0.5)
     model.script("answer", tokens(["Hello", " you"], pause=1))
     async with aconnect_sse(neighbours[0], "POST", "/chat/stream", json={"message": "Hello?"}) as source:
@@ -147,11 +147,11 @@ async def test_an_event_that_the_log_has_yet_to_get_can_be_resumed_after(
 async def test_who_saw_more_than_a_dead_replica_has_logged_is_told_of_its_end(
     redis: Redis, neighbours: list[httpx.AsyncClient]
 ) -> None:
-    """A client of a turn whose replica died gets its one `error`, whatever it saw last, and nothing after it."""
+    """Readers of a dead replica's run get one `error` and nothing after it, whatever they saw last."""
     run = str(uuid.uuid4())
     log = run_log.RunLog(redis, 60)
     await log.begin(run, ANONYMOUS, RunStarted(run, "s-1"))
-    await redis.pexpire(f"run:{run}:alive", 300)  # as if it had died some seconds ago
+    await redis.pexpire(f"run:{run}:alive", 300)  # as if the replica had died some seconds ago
     ends: list[tuple[str, str]] = []
     for client, last in ((neighbours[0], 7), (neighbours[1], 9), (neighbours[1], 1)):
         answer = await events_of(client, "GET", f"/runs/{run}/stream", headers={"Last-Event-ID": f"{run}:{last}"})

@@ -1,4 +1,4 @@
-"""Every operation of the API, asked all that its description allows and forbids."""
+"""Property tests of every operation by its OpenAPI description."""
 
 import asyncio
 import os
@@ -18,7 +18,7 @@ SCHEMATHESIS = Path(sys.executable).parent / "schemathesis"
 
 
 async def schemathesis(url: str, *arguments: str) -> None:
-    """Run every check of schemathesis."""
+    """Run all checks of schemathesis."""
     process = await asyncio.create_subprocess_exec(
         SCHEMATHESIS,
         "run",
@@ -46,7 +46,7 @@ async def schemathesis(url: str, *arguments: str) -> None:
 async def test_the_api_is_as_it_says(
     serve: Serve, redis: Redis, model: ScriptedModel, key: str | None, examples: int
 ) -> None:
-    """Whatever is sent, what comes back is what the description says."""
+    """Every response to any request is as OpenAPI describes it."""
     variables = {"SUPPORT_API_KEYS": f"web:{digest(key).hex()}"} if key else {}
     headers = [f"--header=X-API-Key:{key}"] if key else []
     async with serve(**variables) as url:
@@ -54,7 +54,7 @@ async def test_the_api_is_as_it_says(
 
 
 async def test_nothing_is_done_without_a_key(serve: Serve, redis: Redis, model: ScriptedModel) -> None:
-    """Where there are keys, every operation but the probes refuses a request without one."""
+    """With keys configured every operation except the probes refuses a request without one."""
     async with serve(SUPPORT_API_KEYS=f"web:{digest(KEY).hex()}") as url, httpx.AsyncClient(base_url=url) as client:
         model.forget()
         paths = (await client.get("/openapi.json")).json()["paths"]
@@ -68,4 +68,4 @@ async def test_nothing_is_done_without_a_key(serve: Serve, redis: Redis, model: 
         ("get", "/ready"),
     }
     assert len(statuses) >= 10
-    assert {call.kind for call in model.calls} <= {"other"}  # /ready asks whether the model's server is there
+    assert {call.kind for call in model.calls} <= {"other"}  # /ready checks the model's server

@@ -10,7 +10,7 @@ from harness.scripted_model import ScriptedModel, cut, stall, status, tokens
 
 
 async def read(client: httpx.AsyncClient, question: str = "Why was I charged twice?") -> list[tuple[str, str]]:
-    """The stream's events: names and data."""
+    """Return names and data of the stream's events."""
     async with aconnect_sse(client, "GET", "/stream", params={"question": question}) as source:
         source.response.raise_for_status()
         return [(event.event, event.data) async for event in source.aiter_sse()]
@@ -37,14 +37,14 @@ async def test_stream_delivers_tokens_byte_for_byte(
 
 
 async def test_stream_ends_lines_with_lf_alone(client: httpx.AsyncClient, model: ScriptedModel) -> None:
-    """CR and CRLF, which server-sent events can't carry, arrive as one LF each, also across tokens."""
+    """CR and CRLF arrive as one LF each, also across tokens, since server-sent events cannot carry them."""
     model.script("answer", tokens(["a\r\nb\r", "\nc\rd", "e\r"]))
     events = await read(client)
     assert "".join(data for _, data in events[:-1]) == "a\nb\nc\nde\n"
 
 
 async def test_no_token_can_forge_the_end(client: httpx.AsyncClient, model: ScriptedModel) -> None:
-    """A token that is or holds the end marker is cut inside it; the text stays whole."""
+    """A token with the end marker is split inside it; the text stays complete."""
     pieces = ["[DONE]", "x\n[DONE]\n", "data: [DONE]\n\n", "end"]
     model.script("answer", tokens(pieces))
     async with client.stream("GET", "/stream", params={"question": "Why?"}) as response:
@@ -55,7 +55,7 @@ async def test_no_token_can_forge_the_end(client: httpx.AsyncClient, model: Scri
 
 
 async def test_stream_sends_each_token_when_it_comes(client: httpx.AsyncClient, model: ScriptedModel) -> None:
-    """The first token is there before the model has written the last."""
+    """The first token arrives before the model has written the last one."""
     model.script("answer", tokens(["a", "b", "c"], pause=0.2))
     async with aconnect_sse(client, "GET", "/stream", params={"question": "Why?"}) as source:
         await anext(source.aiter_sse())
@@ -71,7 +71,7 @@ async def test_stream_sends_each_token_when_it_comes(client: httpx.AsyncClient, 
 async def test_stream_lets_go_of_the_model_when_the_client_hangs_up(
     client: httpx.AsyncClient, model: ScriptedModel, wait_for_token: bool
 ) -> None:
-    """A client that hangs up closes the call to the model within half a second, even between tokens."""
+    """The model call ends within half a second after a disconnect, even between tokens."""
     model.script("answer", tokens(["Hello"] if wait_for_token else [], then=stall))
 
     async def listen() -> None:
@@ -95,7 +95,7 @@ async def test_stream_lets_go_of_the_model_when_the_client_hangs_up(
 async def test_stream_refuses_with_a_status_before_the_first_token(
     client: httpx.AsyncClient, model: ScriptedModel
 ) -> None:
-    """A model that fails before its first token gives a problem with a status, not an empty stream."""
+    """A failure before the first token gives a problem with a status, not an empty stream."""
     model.script("answer", status(401))
     response = await client.get("/stream", params={"question": "Why?"})
     assert (response.status_code, response.json()["type"]) == (503, "model-unavailable")
@@ -104,7 +104,7 @@ async def test_stream_refuses_with_a_status_before_the_first_token(
 async def test_stream_ends_with_one_error_after_the_first_token(
     client: httpx.AsyncClient, model: ScriptedModel
 ) -> None:
-    """A model that is cut off mid-answer gives one error event; nothing is repeated, no end marker follows."""
+    """A failure after the first token gives one error event, no repetition and no end marker."""
     model.script("answer", tokens(["Hello", " world"], then=cut))
     events = await read(client)
     assert events[:2] == [("message", "Hello"), ("message", " world")]

@@ -26,7 +26,7 @@ async def theirs(request: Request) -> PlainTextResponse:
 
 
 def as_langgraphs_server_has_it() -> Starlette:
-    """The application with what LangGraph's server adds: routes, a middleware, and a lifespan that drops the state."""
+    """The application inside LangGraph's server: with its routes, a middleware, and a lifespan without state."""
     app = StudioApp()
     ours = app.router.lifespan_context
 
@@ -63,7 +63,7 @@ async def client(url: str) -> AsyncGenerator[httpx.AsyncClient]:
 
 
 async def test_our_routes_answer_as_they_do_alone(client: httpx.AsyncClient, url: str) -> None:
-    """The key is asked for, the headers are ours, and no other origin may read the answer."""
+    """Inside LangGraph's server our routes keep their keys, headers and CORS rules."""
     asked = {"question": "Refund?"}
     assert (await client.post("/ask", json=asked)).status_code == 401
     response = await client.post("/ask", json=asked, headers={"X-API-Key": KEY})
@@ -80,14 +80,14 @@ async def test_our_routes_answer_as_they_do_alone(client: httpx.AsyncClient, url
 
 @pytest.mark.parametrize("path", ["/ok", "/metrics", "/docs", "/openapi.json"])
 async def test_what_studio_expects_of_langgraphs_server_is_that_servers(client: httpx.AsyncClient, path: str) -> None:
-    """Also where the service has a route of that name."""
+    """LangGraph's routes win over ours of the same name."""
     response = await client.get(path)
     assert response.text.startswith("theirs")
 
 
 @pytest.mark.parametrize("path", ["/runs/stream", "/threads"])
 async def test_studios_routes_are_not_under_our_rules(client: httpx.AsyncClient, path: str) -> None:
-    """They ask for no key, take a large body, and may be read by Studio's page."""
+    """LangGraph's routes need no key, take large bodies, and allow Studio's origin."""
     response = await client.post(path, content=b"x" * 100_000)
     assert response.text == "theirs, 100000 bytes"
     assert response.headers["Access-Control-Allow-Origin"] == STUDIO
@@ -95,7 +95,7 @@ async def test_studios_routes_are_not_under_our_rules(client: httpx.AsyncClient,
 
 
 async def test_a_browser_that_asks_for_the_private_network_is_not_refused(client: httpx.AsyncClient) -> None:
-    """Older Chromes ask before a public page may call this machine."""
+    """A private-network preflight, which older versions of Chrome send, is allowed."""
     asked = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Private-Network": "true"}
     assert (await client.options("/threads", headers=asked)).status_code == 200
 
@@ -103,7 +103,7 @@ async def test_a_browser_that_asks_for_the_private_network_is_not_refused(client
 async def test_why_it_does_not_start_is_one_line(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Settings are read when it starts, not when it is imported, and what is missing is named without a traceback."""
+    """Settings are read at the start, not on import, and missing ones are named without a traceback."""
     monkeypatch.setenv("SUPPORT_KNOWLEDGE", "nowhere")
     with pytest.raises(RuntimeError, match="did not start"):
         async with serving(as_langgraphs_server_has_it()):

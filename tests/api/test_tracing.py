@@ -1,4 +1,4 @@
-"""What LangSmith gets to see of a run, and what happens when it is away."""
+"""Traces in LangSmith, and what happens while it is down."""
 
 import asyncio
 import time
@@ -41,7 +41,7 @@ def seconds(run: dict[str, Any]) -> float:
 async def test_a_trace_says_all_that_an_engineer_asks(
     serve: Serve, redis: Redis, model: ScriptedModel, monkeypatch: pytest.MonkeyPatch, multipart: bool
 ) -> None:
-    """The question, category, passages, both prompts, tokens, cost and times, under the run's own id."""
+    """A trace has question, category, passages, prompts, tokens, cost and times, under the run's id."""
     monkeypatch.setattr(prices, "_rates", lambda *_: (0.001, 0.002))
     model.script("answer", tokens(["Within ", "30 days."], pause=0.1))
     async with traced(serve, multipart=multipart) as (client, langsmith):
@@ -93,7 +93,7 @@ async def test_a_trace_says_all_that_an_engineer_asks(
 
 
 async def test_every_way_to_ask_is_traced(serve: Serve, redis: Redis, model: ScriptedModel) -> None:
-    """Streamed, in conversations, over WebSockets, and from the cache; each once, sessions by a hash of their name."""
+    """Streams, conversations, WebSockets and cache hits are traced once each; a session by its hash."""
     async with traced(serve, SUPPORT_CACHE_TTL=60) as (client, langsmith):
         asked = (await client.post("/ask", json=QUESTION)).json()["run_id"]
         kept = (await client.post("/ask", json=QUESTION)).json()["run_id"]
@@ -117,7 +117,7 @@ async def test_every_way_to_ask_is_traced(serve: Serve, redis: Redis, model: Scr
 
 
 async def test_runs_that_end_badly_are_traced(serve: Serve, redis: Redis, model: ScriptedModel) -> None:
-    """Failed, cut, cancelled and fallback runs: with the error's kind, and each attempt of each model."""
+    """Failed, cut, cancelled and fallback runs are traced with the error's type and each model attempt."""
     model.script("answer", *[status(500)] * 3, tokens(["Plan B."]), tokens(["Half"], then=cut), status(400), stall)
     async with traced(serve, SUPPORT_FALLBACK_MODEL="plan-b") as (client, langsmith):
         await client.post("/ask", json=QUESTION)
@@ -142,7 +142,7 @@ async def test_runs_that_end_badly_are_traced(serve: Serve, redis: Redis, model:
 
 
 async def test_what_customers_must_not_lose_is_masked(serve: Serve, redis: Redis, model: ScriptedModel) -> None:
-    """In questions, answers, prompts and histories, over every route; the company's own addresses stay."""
+    """Personal data is masked in all parts of a trace on every route; the company's own addresses are not."""
 
     async def echo(call: Call, send: Any) -> None:
         await tokens([call.prompt[-1][1], " billing@company.example"])(call, send)
@@ -168,7 +168,7 @@ async def test_what_customers_must_not_lose_is_masked(serve: Serve, redis: Redis
 async def test_what_can_not_be_masked_is_dropped(
     serve: Serve, redis: Redis, model: ScriptedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A failure of the masking costs the text, and lets nothing through."""
+    """If masking fails the text is dropped, never sent."""
 
     def fails(*_: object) -> None:
         raise RuntimeError
@@ -185,7 +185,7 @@ async def test_what_can_not_be_masked_is_dropped(
 async def test_nothing_is_sent_unless_it_is_asked_for(
     serve: Serve, redis: Redis, model: ScriptedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nor does LangChain send by itself what would not be masked, whatever its variables say."""
+    """Nothing is sent by default, not even by LangChain with its own variables set."""
     async with langsmith_server() as langsmith:
         for name in ("LANGSMITH_TRACING", "LANGCHAIN_TRACING_V2"):
             monkeypatch.setenv(name, "true")
@@ -199,7 +199,7 @@ async def test_nothing_is_sent_unless_it_is_asked_for(
 
 
 async def test_a_share_of_runs_can_be_traced(serve: Serve, redis: Redis, model: ScriptedModel) -> None:
-    """By LangSmith's own variable; a trace comes whole or not at all."""
+    """LangSmith's own variable sets a sampling rate; a trace is complete or absent."""
     async with traced(serve, LANGSMITH_TRACING_SAMPLING_RATE="0.5") as (client, langsmith):
         for number in range(40):
             await client.post("/ask", json={"question": f"Number {number}?"})
@@ -213,7 +213,7 @@ async def test_a_share_of_runs_can_be_traced(serve: Serve, redis: Redis, model: 
 async def test_langsmith_may_be_away_for_a_while(
     serve: Serve, redis: Redis, model: ScriptedModel, caplog: pytest.LogCaptureFixture, fault: int
 ) -> None:
-    """Traces wait for it, and nobody else does; one line says that it is away, and one that it is back."""
+    """Traces are queued during an outage and delay nobody; its start and its end are logged once."""
     async with traced(serve) as (client, langsmith):
         langsmith.fault = fault
         answers = [await client.post("/ask", json=QUESTION) for _ in range(3)]
@@ -230,7 +230,7 @@ async def test_langsmith_may_be_away_for_a_while(
 async def test_a_trace_that_langsmith_refuses_costs_itself_alone(
     serve: Serve, redis: Redis, model: ScriptedModel, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It is dropped and said so; the next is sent."""
+    """A refused trace is dropped and logged, and the next one is sent."""
     async with traced(serve) as (client, langsmith):
         langsmith.fault = 422
         await client.post("/ask", json=QUESTION)
@@ -245,7 +245,7 @@ async def test_a_trace_that_langsmith_refuses_costs_itself_alone(
 async def test_a_frozen_langsmith_delays_the_end_by_three_seconds_at_most(
     serve: Serve, redis: Redis, model: ScriptedModel, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """What it has not taken by then is dropped, and counted."""
+    """Traces that are not sent within three seconds of the shutdown are dropped and counted."""
     async with langsmith_server() as langsmith:
         langsmith.thawed.clear()
         settings = {"LANGSMITH_TRACING": "true", "LANGSMITH_API_KEY": "lsv2_key", "LANGSMITH_ENDPOINT": langsmith.url}

@@ -18,7 +18,7 @@ FORMS = 'message: must be a JSON object, {"message": "..."} or {"type": "cancel"
 
 @pytest.fixture
 async def address(redis: Redis, serve: Serve, model: ScriptedModel) -> AsyncGenerator[str]:
-    """Where to connect to the service."""
+    """Return the WebSocket URL of the service."""
     async with serve() as url:
         model.forget()
         yield url.replace("http://", "ws://") + "/chat"
@@ -46,7 +46,7 @@ async def code_of(socket: ClientConnection) -> int | None:
 
 
 async def test_text_in_tokens_out_then_the_end_marker(address: str, model: ScriptedModel) -> None:
-    """The text form sends each token as it is, then [DONE]; a new connection to the session remembers it."""
+    """The text form sends each token, then [DONE]; a new connection continues the session."""
     pieces = ["a\r\n", "\u2028", "🙂", " ", "b"]
     model.script("answer", tokens(pieces))
     async with connect(f"{address}?session_id=s-1") as socket:
@@ -62,7 +62,7 @@ async def test_text_in_tokens_out_then_the_end_marker(address: str, model: Scrip
 
 
 async def test_no_token_can_forge_the_end_of_text(address: str, model: ScriptedModel) -> None:
-    """A token that is the end marker arrives in two pieces."""
+    """A token that equals the end marker arrives in two pieces."""
     model.script("answer", tokens(["[DONE]", "x"]))
     async with connect(address) as socket:
         await socket.send("Hello?")
@@ -70,7 +70,7 @@ async def test_no_token_can_forge_the_end_of_text(address: str, model: ScriptedM
 
 
 async def test_messages_sent_early_are_answered_in_order(address: str, model: ScriptedModel) -> None:
-    """In the text form a message may come before the last one is answered."""
+    """In the text form a message may be sent before the last one is answered."""
     model.script("answer", tokens(["x"], pause=0.1))
     async with connect(address) as socket:
         for number in range(5):
@@ -81,7 +81,7 @@ async def test_messages_sent_early_are_answered_in_order(address: str, model: Sc
 
 
 async def test_typed_events_over_a_websocket(address: str, model: ScriptedModel) -> None:
-    """With support.v1 every event is JSON with id, event and data, as the stream over HTTP has them."""
+    """With support.v1 every event is JSON with id, event and data, as in the HTTP stream."""
     async with connect(address, subprotocols=TYPED) as socket:
         assert socket.subprotocol == "support.v1"
         for count in (2, 4):
@@ -96,7 +96,7 @@ async def test_typed_events_over_a_websocket(address: str, model: ScriptedModel)
 
 
 async def test_a_typed_answer_can_be_cancelled(address: str, model: ScriptedModel) -> None:
-    """A cancel ends the answer with one error event, and the connection goes on."""
+    """A cancel ends the answer with one error event, and the connection stays open."""
     model.script("answer", tokens(["Hello"], then=stall), tokens(["Again"]))
     async with connect(address, subprotocols=TYPED) as socket:
         await socket.send(json.dumps({"message": "Hello?"}))
@@ -126,7 +126,7 @@ async def test_a_typed_answer_can_be_cancelled(address: str, model: ScriptedMode
     ],
 )
 async def test_a_bad_frame_is_a_typed_error(address: str, model: ScriptedModel, frame: str, named: str) -> None:
-    """What is no message gets an error event that names the fault, and the connection goes on."""
+    """An invalid message gets an error event that names the fault, and the connection stays open."""
     async with connect(address, subprotocols=TYPED) as socket:
         await socket.send(frame)
         error = json.loads(await socket.recv())
@@ -152,7 +152,7 @@ async def test_a_bad_frame_is_a_typed_error(address: str, model: ScriptedModel, 
 async def test_a_frame_that_cannot_be_accepted_closes_the_connection(
     address: str, subprotocols: list[Subprotocol] | None, frame: str | bytes, code: int
 ) -> None:
-    """A close code says why: 1003 binary, 1009 too large, 1008 a bad message where text has no word for it."""
+    """Close codes: 1003 binary, 1009 too large, 1008 for a bad message in the text form."""
     async with connect(address, subprotocols=subprotocols) as socket:
         await socket.send(frame)
         assert await code_of(socket) == code
@@ -162,7 +162,7 @@ async def test_a_frame_that_cannot_be_accepted_closes_the_connection(
 async def test_a_flood_closes_the_connection(
     address: str, model: ScriptedModel, subprotocols: list[Subprotocol] | None
 ) -> None:
-    """200 messages during one answer end with 1008, and with the answer's call to the model."""
+    """200 messages during one answer close the connection with 1008 and cancel the model call."""
     model.script("answer", tokens(["Hello"], then=stall))
     async with connect(address, subprotocols=subprotocols) as socket:
         for number in range(200):
@@ -179,7 +179,7 @@ async def test_a_flood_closes_the_connection(
 async def test_a_client_that_leaves_ends_its_answer(
     address: str, redis: Redis, model: ScriptedModel, subprotocols: list[Subprotocol] | None
 ) -> None:
-    """A connection that closes closes the call to the model within half a second, and frees the session."""
+    """A disconnect cancels the model call within half a second and frees the session."""
     model.script("answer", tokens(["Hello"], then=stall))
     async with connect(address, subprotocols=subprotocols) as socket:
         await socket.send(json.dumps({"message": "Hello?"}) if subprotocols else "Hello?")
@@ -193,7 +193,7 @@ async def test_a_client_that_leaves_ends_its_answer(
 
 @pytest.mark.parametrize("fault", [status(401), tokens(["Half"], then=cut)], ids=["refused", "cut"])
 async def test_a_model_that_fails(address: str, model: ScriptedModel, fault: Any) -> None:
-    """The typed form says so in one error event; the text form, which has no word for it, closes with 1011."""
+    """The typed form sends one error event; the text form, which has none, closes with 1011."""
     model.script("answer", fault)
     async with connect(address, subprotocols=TYPED) as socket:
         await socket.send(json.dumps({"message": "Hello?"}))
@@ -206,7 +206,7 @@ async def test_a_model_that_fails(address: str, model: ScriptedModel, fault: Any
 
 
 async def test_a_busy_session_is_an_error(address: str, model: ScriptedModel) -> None:
-    """A second connection to a session that is being answered is told so."""
+    """A second connection to a busy session gets an error."""
     model.script("answer", tokens(["Hello"], then=stall))
     async with (
         connect(f"{address}?session_id=s-1") as first,
@@ -219,7 +219,7 @@ async def test_a_busy_session_is_an_error(address: str, model: ScriptedModel) ->
 
 
 async def test_a_bad_session_id_is_refused_before_the_connection(address: str) -> None:
-    """A name that no session may have is refused with the handshake."""
+    """An invalid session id fails the handshake."""
     with pytest.raises(InvalidStatus) as refused:
         async with connect(f"{address}?session_id=a%20b"):
             pass
@@ -231,7 +231,7 @@ async def test_a_bad_session_id_is_refused_before_the_connection(address: str) -
 async def test_a_message_can_be_cancelled_before_its_turn_has_begun(
     address: str, redis: Redis, model: ScriptedModel
 ) -> None:
-    """A wish to cancel that follows its message at once is not lost, and leaves no trace."""
+    """A cancel right after its message is honoured and leaves no trace."""
     async with connect(f"{address}?session_id=s-1", subprotocols=TYPED) as socket:
         for _ in range(20):
             await socket.send(json.dumps({"message": "Hello?"}))
@@ -244,7 +244,7 @@ async def test_a_message_can_be_cancelled_before_its_turn_has_begun(
 
 
 async def test_a_websocket_to_nowhere_is_told_so(serve: Serve, redis: Redis) -> None:
-    """As every other request is: with a problem and an id."""
+    """A WebSocket to an unknown path gets a problem with an id."""
     async with serve() as url:
         with pytest.raises(InvalidStatus) as refused:
             async with connect(url.replace("http", "ws") + "/nowhere"):

@@ -1,4 +1,4 @@
-"""What a page gets from the service in a real browser: Debian's Chromium, driven by Playwright."""
+"""The API from a web page in a real browser: Debian's Chromium, driven by Playwright."""
 
 from collections.abc import AsyncGenerator
 from typing import Any
@@ -60,7 +60,7 @@ RESUME = """
 
 @pytest.fixture
 async def page() -> AsyncGenerator[Page]:
-    """An empty page, of an origin of its own."""
+    """An empty page on its own origin."""
 
     async def blank(_: Any) -> HTMLResponse:
         return HTMLResponse("<!doctype html><title>A shop</title>")
@@ -80,14 +80,14 @@ def origin(page: Page) -> str:
 
 
 async def test_an_event_source_gets_every_token(page: Page, serve: Serve, model: ScriptedModel) -> None:
-    """Of a page whose origin is allowed, by the code in the docs."""
+    """A page with an allowed origin reads the stream with the code in the docs."""
     model.script("answer", tokens(PIECES))
     async with serve(SUPPORT_ALLOWED_ORIGINS=origin(page)) as url:
         assert await page.evaluate(READ_STREAM, [url, "Can I have my money back?"]) == PIECES
 
 
 async def test_an_event_source_reads_a_run_again(page: Page, serve: Serve, model: ScriptedModel) -> None:
-    """A page that was opened anew gets the whole answer from the run's log."""
+    """A reopened page gets the whole answer from the run's log."""
     model.script("answer", tokens(PIECES))
     async with serve(SUPPORT_ALLOWED_ORIGINS=origin(page)) as url:
         status, _, done = await page.evaluate(CHAT, [url, "", "Can I have my money back?"])
@@ -96,7 +96,7 @@ async def test_an_event_source_reads_a_run_again(page: Page, serve: Serve, model
 
 
 async def test_a_websocket_has_a_conversation(page: Page, serve: Serve, model: ScriptedModel) -> None:
-    """Two turns in one session, each with its events in order."""
+    """Two turns in one session arrive with their events in order."""
     model.script("answer", tokens(PIECES))
     async with serve(SUPPORT_ALLOWED_ORIGINS=origin(page)) as url:
         events = await page.evaluate(CHAT_BY_WEBSOCKET, [url, ["Can I have my money back?", "By when?"]])
@@ -107,7 +107,7 @@ async def test_a_websocket_has_a_conversation(page: Page, serve: Serve, model: S
 
 
 async def test_a_page_may_send_a_key_and_read_the_request_id(page: Page, serve: Serve, model: ScriptedModel) -> None:
-    """The browser's preflight is answered, and the headers that matter are exposed."""
+    """The preflight succeeds, and the page can read the exposed headers."""
     model.script("answer", tokens(PIECES))
     key = new_key()
     async with serve(SUPPORT_ALLOWED_ORIGINS=origin(page), SUPPORT_API_KEYS=f"shop:{digest(key).hex()}") as url:
@@ -117,7 +117,7 @@ async def test_a_page_may_send_a_key_and_read_the_request_id(page: Page, serve: 
 
 
 async def test_a_page_of_another_origin_gets_nothing(page: Page, serve: Serve, model: ScriptedModel) -> None:
-    """Neither a stream's words, nor a WebSocket, nor an answer."""
+    """A foreign origin can read no stream, WebSocket or answer."""
     async with serve(SUPPORT_ALLOWED_ORIGINS="https://shop.example") as url:
         model.forget()
         assert await page.evaluate(READ_STREAM, [url, "Can I have my money back?"]) == "refused"

@@ -14,7 +14,7 @@ from harness.scripted_model import ScriptedModel, stall, tokens
 
 
 def test_chat_remembers_what_was_said() -> None:
-    """A conversation in the terminal goes on over several messages, with categories and sources."""
+    """A conversation in the terminal remembers earlier messages and shows categories and sources."""
     result = subprocess.run(
         [COMMAND, "chat", "--session", "visit-1"],
         cwd=REPOSITORY,
@@ -36,7 +36,7 @@ def test_chat_remembers_what_was_said() -> None:
 async def test_ctrl_c_stops_the_answer_and_not_the_conversation(
     model: ScriptedModel, redis_url: str, articles: Path
 ) -> None:
-    """After Ctrl-C the next message is answered, without the one that was stopped; --session shows the history."""
+    """After Ctrl-C the conversation continues without the stopped message; --session shows the history."""
     environment = configured(model, redis_url, articles)
     model.script("answer", tokens(["Half"], then=stall), tokens(["Whole"]))
     async with talking(environment) as process:
@@ -59,7 +59,7 @@ async def test_ctrl_c_stops_the_answer_and_not_the_conversation(
 
 
 async def test_sigterm_ends_an_answer_quietly(model: ScriptedModel, redis_url: str, articles: Path) -> None:
-    """The program ends with 0 and without a traceback; the model is let go."""
+    """SIGTERM ends the program with 0 and no traceback, and cancels the model call."""
     environment = configured(model, redis_url, articles)
     model.script("answer", tokens(["\x1b[2JHalf"], then=stall))
     async with talking(environment) as process:
@@ -111,7 +111,7 @@ async def type_line(process: asyncio.subprocess.Process, line: str) -> None:
 
 
 def test_chat_refuses_a_bad_session() -> None:
-    """A name that no session may have is refused in one line."""
+    """An invalid session id is refused in one line."""
     result = run("chat", "--session", "a b")
     assert result.returncode == 1
     assert result.stderr.startswith("support-agent: --session: must be")

@@ -1,4 +1,4 @@
-"""Several replicas for real: `support-agent cluster`, with Caddy, Redis and Postgres, and what may happen to them."""
+"""`support-agent cluster`: several replicas with Caddy, Redis and Postgres, and failures of each."""
 
 import asyncio
 import json
@@ -34,7 +34,7 @@ SLOWLY = "Tell me slowly."
 
 @pytest.mark.soak
 async def test_the_replicas_share_what_they_remember(tmp_path: Path) -> None:
-    """The smoke test passes; conversations and streams go on at the other replica; a Redis that dies loses neither."""
+    """The smoke test passes; sessions and streams continue on the other replica and survive a Redis restart."""
     async with cluster(tmp_path) as running, httpx.AsyncClient(timeout=20) as client:
         smoke = await asyncio.create_subprocess_exec(sys.executable, REPOSITORY / "deploy/smoke.py", running.url)
         assert await asyncio.wait_for(smoke.wait(), 30) == 0
@@ -52,7 +52,7 @@ async def test_the_replicas_share_what_they_remember(tmp_path: Path) -> None:
         answer = await client.post(f"{other}/chat", json=message)
         assert answer.json()["messages_in_history"] == 4
 
-        # Redis dies, and is started again with its append-only file.
+        # Redis dies, and is restarted with its append-only file.
         sessions = [f"kept-{number}" for number in range(10)]
         for session in sessions:
             said = await client.post(
@@ -75,7 +75,7 @@ async def test_the_replicas_share_what_they_remember(tmp_path: Path) -> None:
 async def test_a_replica_that_goes_is_not_missed(
     model: ScriptedModel, articles: Path, tmp_path: Path, report: Report
 ) -> None:
-    """After a kill nothing fails a second later; a rolling restart loses no request and no stream's last event."""
+    """A second after a kill nothing fails; a rolling restart loses no request and no stream's last event."""
     variables = {"OPENAI_BASE_URL": model.url, "OPENAI_API_KEY": "sk-test", "SUPPORT_KNOWLEDGE": str(articles)}
     async with cluster(tmp_path, **variables) as running:
         model.script("answer", _at_its_pace)
@@ -108,14 +108,14 @@ async def test_a_replica_that_goes_is_not_missed(
 
 
 def test_without_caddy_one_is_told_how_to_get_it(tmp_path: Path) -> None:
-    """Nothing is started, and one line says what to install."""
+    """Without Caddy nothing is started, and one line says what to install."""
     assert _refusal(REPOSITORY, str(tmp_path)) == (
         "support-agent: Caddy is not installed: apt-get install caddy (macOS: brew install caddy)\n"
     )
 
 
 def test_elsewhere_than_in_the_project_one_is_told_where_to_go(tmp_path: Path) -> None:
-    """The Caddyfile is the project's."""
+    """Outside the project's folder the command fails, since the Caddyfile is there."""
     caddy = tmp_path / "caddy"
     caddy.touch(0o700)
     assert "there is no deploy/caddy/Caddyfile here; run this in the project's folder" in _refusal(
@@ -125,7 +125,7 @@ def test_elsewhere_than_in_the_project_one_is_told_where_to_go(tmp_path: Path) -
 
 @pytest.mark.skipif(sys.platform != "linux", reason="nothing there ends with the process that has it")
 def test_a_port_is_for_one_cluster(tmp_path: Path) -> None:
-    """Of two that start at once, before either listens, one is told to choose another."""
+    """Of two clusters that start at once on one port, one is told to choose another."""
     caddy = tmp_path / "caddy"
     caddy.touch(0o700)
     port = free_port()
@@ -135,7 +135,7 @@ def test_a_port_is_for_one_cluster(tmp_path: Path) -> None:
 
 
 def test_a_redis_that_is_not_there_is_named_at_once(tmp_path: Path) -> None:
-    """Before anything is started, without its password."""
+    """An unreachable Redis is reported without its password, before anything is started."""
     (tmp_path / "caddy").touch(0o700)
     said = _refusal(REPOSITORY, str(tmp_path), REDIS_URL=f"redis://:s3cret@127.0.0.1:{free_port()}/0")
     assert said == "support-agent: Redis can't be reached; start Redis, or correct REDIS_URL\n"
@@ -152,7 +152,7 @@ def _refusal(folder: Path, path: str, *options: str, **settings: str) -> str:
 
 
 async def _restarted(running: Cluster, name: str, ending: signal.Signals) -> None:
-    """End a replica, and wait until it is started again and Caddy has seen it."""
+    """End a replica, and wait until it is restarted and Caddy has noticed."""
     ends = running.ends(name)
     running.send(name, ending)
     await _until(lambda: running.ends(name) > ends)
@@ -161,7 +161,7 @@ async def _restarted(running: Cluster, name: str, ending: signal.Signals) -> Non
 
 
 class Outcomes:
-    """What became of requests or streams."""
+    """Results of requests or streams."""
 
     def __init__(self) -> None:
         self.outcomes: Counter[str] = Counter()
@@ -181,7 +181,7 @@ class Outcomes:
 
 @asynccontextmanager
 async def _asking(client: httpx.AsyncClient) -> AsyncGenerator[Outcomes]:
-    """Ask RATE times a second, something new each third time, and wait for the answers at the end."""
+    """Ask RATE times a second, with a new question every third time, and await all answers at the end."""
     asked = Outcomes()
     tasks: list[asyncio.Task[None]] = []
     began = time.monotonic()
@@ -204,7 +204,7 @@ async def _asking(client: httpx.AsyncClient) -> AsyncGenerator[Outcomes]:
 
 @asynccontextmanager
 async def _streaming(client: httpx.AsyncClient) -> AsyncGenerator[Outcomes]:
-    """Keep STREAMS streams open, and follow each to its end."""
+    """Keep STREAMS streams open and read each to its end."""
     streamed = Outcomes()
     enough = asyncio.Event()
 
@@ -232,13 +232,13 @@ async def _streaming(client: httpx.AsyncClient) -> AsyncGenerator[Outcomes]:
 
 
 async def _at_its_pace(call: Call, send: Send) -> None:
-    """Take four seconds for who wants it slowly."""
+    """Take four seconds for a message with SLOWLY, and answer others at once."""
     slowly = SLOWLY in json.dumps(call.body["messages"][-1])
     await (tokens(["word "] * 20, pause=0.2) if slowly else tokens(["Yes."]))(call, send)
 
 
 async def _begun(client: httpx.AsyncClient, url: str) -> list[ServerSentEvent]:
-    """Return a stream's events up to its third token, where its reader goes."""
+    """Return a stream's events up to its third token, and then disconnect."""
     begun: list[ServerSentEvent] = []
     async with aconnect_sse(client, "POST", f"{url}/chat/stream", json={"message": SLOWLY}) as source:
         async for event in source.aiter_sse():

@@ -1,4 +1,4 @@
-"""What doctor finds."""
+"""The checks of `support-agent doctor`."""
 
 import asyncio
 import re
@@ -19,7 +19,7 @@ async def examined(articles: Path, **variables: str) -> tuple[int, str, str]:
 
 
 async def test_doctor_says_that_all_is_well(redis: Redis, redis_url: str, model: ScriptedModel, articles: Path) -> None:
-    """With the time that each took to answer, and how many answers came without asking the model."""
+    """It shows each dependency's response time, and the cache's hit rate."""
     code, said, complaints = await examined(articles, REDIS_URL=redis_url, OPENAI_BASE_URL=model.url)
     assert (code, complaints) == (0, "")
     assert re.search(r"^Redis     answers in [\d.]+ ms", said, re.MULTILINE)
@@ -29,7 +29,7 @@ async def test_doctor_says_that_all_is_well(redis: Redis, redis_url: str, model:
 
 
 async def test_doctor_says_what_is_not_configured(articles: Path) -> None:
-    """And what would stand in for it."""
+    """It names what is not configured, and the local default that replaces it."""
     code, said, _ = await examined(articles)
     assert code == 0
     assert said.count("not configured") == 2
@@ -49,7 +49,7 @@ async def test_doctor_says_what_is_not_configured(articles: Path) -> None:
     ids=["redis", "model", "postgres", "articles"],
 )
 async def test_doctor_says_how_to_mend_what_is_down(articles: Path, variables: dict[str, str], complaint: str) -> None:
-    """In one line each, without a password; it exits with 1."""
+    """It shows one line with a fix for each failure, without a password, and exits with 1."""
     result = await asyncio.to_thread(run, "doctor", **({"SUPPORT_KNOWLEDGE": str(articles)} | variables))
     assert result.returncode == 1
     assert result.stderr.startswith(complaint)
@@ -58,7 +58,7 @@ async def test_doctor_says_how_to_mend_what_is_down(articles: Path, variables: d
 
 
 async def test_doctor_knows_a_refused_key(model: ScriptedModel, articles: Path) -> None:
-    """And which variable holds it."""
+    """It names the variable with the refused key."""
     model.script("other", status(401))
     assert "refused the key; correct OPENAI_API_KEY" in (await examined(articles, OPENAI_BASE_URL=model.url))[2]
 

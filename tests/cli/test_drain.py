@@ -1,4 +1,4 @@
-"""The service's end, as an operator sees it: a process of its own gets a signal while clients are connected."""
+"""Graceful shutdown of a service in its own process, with clients connected."""
 
 import asyncio
 import contextlib
@@ -25,7 +25,7 @@ from harness.scripted_model import ScriptedModel, stall, tokens
 
 
 async def until(condition: Callable[[], bool], seconds: float = 30) -> None:
-    """Wait for what must happen."""
+    """Wait until the condition is true."""
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline
@@ -44,7 +44,7 @@ async def follow(client: httpx.AsyncClient, path: str, events: list[ServerSentEv
 async def test_sigterm_ends_every_stream_with_its_last_event(
     model: ScriptedModel, redis: Redis, redis_url: str, articles: Path, half: int, sockets: int
 ) -> None:
-    """Streams that can finish do; others end with `shutting-down`, WebSockets with 1001; then the process exits 0."""
+    """Streams finish, or end with `shutting-down`; WebSockets close with 1001; the process exits with 0."""
     async with replica(model, redis_url, articles) as (process, url):
         async with httpx.AsyncClient(base_url=url, timeout=30, limits=httpx.Limits(max_connections=200)) as client:
             quick: list[list[ServerSentEvent]] = [[] for _ in range(half)]
@@ -92,7 +92,7 @@ async def test_sigterm_ends_every_stream_with_its_last_event(
 async def test_sigterm_may_be_announced_before_anything_is_refused(
     model: ScriptedModel, redis: Redis, redis_url: str, articles: Path
 ) -> None:
-    """/ready says 503 at once, so that balancers look elsewhere; what they send before that is still answered."""
+    """/ready is 503 at once, and requests that load balancers still send are answered."""
     model.script("answer", tokens(["Yes."]))
     notice = {"SUPPORT_SHUTDOWN_NOTICE": "1.5"}
     async with (
@@ -110,7 +110,7 @@ async def test_sigterm_may_be_announced_before_anything_is_refused(
 async def test_a_killed_replica_ends_its_runs_for_their_readers(
     model: ScriptedModel, redis: Redis, redis_url: str, articles: Path
 ) -> None:
-    """After kill -9 a run's readers elsewhere get one error event, and its session is free within 15 seconds."""
+    """After kill -9 readers elsewhere get one error event, and the session is free within 15 seconds."""
     model.script("answer", tokens(["Hello"], then=stall))
     async with (
         replica(model, redis_url, articles) as (process, url),
@@ -145,7 +145,7 @@ async def test_a_killed_replica_ends_its_runs_for_their_readers(
 async def test_streams_outlive_the_replica_that_answered_them(
     model: ScriptedModel, redis: Redis, redis_url: str, articles: Path
 ) -> None:
-    """100 streams cut at random points, their replica killed once it has answered, join elsewhere to the whole."""
+    """100 streams cut at random points are resumed elsewhere and complete after their replica is killed."""
     model.script("answer", tokens([f"{number} " for number in range(20)], pause=0.01))
     chance = random.Random(11)  # noqa: S311 - where a test cuts need not be secret
     async with replica(model, redis_url, articles) as (_, other), httpx.AsyncClient(timeout=30) as client:
@@ -184,7 +184,7 @@ async def resume(client: httpx.AsyncClient, url: str, events: list[tuple[str, st
 async def test_readers_of_another_replicas_turn_are_told_when_theirs_goes(
     model: ScriptedModel, redis: Redis, redis_url: str, articles: Path
 ) -> None:
-    """POST /chat gets a problem, a stream an error without an id, so that it goes on elsewhere where it stood."""
+    """POST /chat gets a problem; a stream gets an error without an id, so that it resumes where it was."""
     model.script("answer", tokens(["Hello"], then=stall))
     headers = {"Idempotency-Key": "k-1"}
     message = {"message": "Hello?"}
@@ -217,7 +217,7 @@ async def test_readers_of_another_replicas_turn_are_told_when_theirs_goes(
 async def test_those_who_share_an_answer_survive_sigterm(
     model: ScriptedModel, redis: Redis, redis_url: str, articles: Path, leader_goes: bool
 ) -> None:
-    """When the leader's replica goes another asks; when a follower's goes its clients hear the end, or are told."""
+    """If the leader's replica stops another one asks; if a follower's does, its clients get an end or an error."""
 
     async def lines(client: httpx.AsyncClient, url: str, question: str) -> str:
         return (await client.get(f"{url}/stream", params={"question": question})).text
@@ -261,7 +261,7 @@ async def test_those_who_share_an_answer_survive_sigterm(
 async def test_a_killed_leader_costs_the_others_one_more_call(
     model: ScriptedModel, redis: Redis, redis_url: str, articles: Path
 ) -> None:
-    """Those who wait for the answer of a replica that dies are answered by another, with two calls in all."""
+    """Followers of a killed replica's answer get it from another, with two model calls in all."""
     question = {"question": "Why was I charged twice?"}
     model.script("answer", tokens(["Hello"], then=stall), tokens(["Yes."]))
     async with replica(model, redis_url, articles) as (process, one), replica(model, redis_url, articles) as (_, other):
@@ -282,7 +282,7 @@ async def test_a_killed_leader_costs_the_others_one_more_call(
 async def test_the_limit_holds_for_many_at_once(
     model: ScriptedModel, redis: Redis, redis_url: str, articles: Path
 ) -> None:
-    """500 requests at once against 100 a minute over two replicas: exactly 100 pass, whatever they claim to be."""
+    """Of 500 concurrent requests over two replicas exactly 100 pass at 100 a minute, whatever address they claim."""
     limit = {"SUPPORT_RATE_LIMIT": "100/minute"}
     async with replica(model, redis_url, articles, **limit) as (_, one):
         async with replica(model, redis_url, articles, **limit) as (_, other), aiohttp.ClientSession() as session:
@@ -302,7 +302,7 @@ async def test_the_limit_holds_for_many_at_once(
 async def test_a_flood_takes_no_memory(
     model: ScriptedModel, redis: Redis, redis_url: str, articles: Path, form: list[Subprotocol] | None
 ) -> None:
-    """100 connections that send 200 long messages each are closed with 1008; the process stays as it was."""
+    """100 connections with 200 long messages each are closed with 1008, and memory does not grow."""
     model.script("answer", tokens(["Hello"], then=stall))
     async with replica(model, redis_url, articles) as (process, url):
 

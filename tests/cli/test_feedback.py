@@ -1,4 +1,4 @@
-"""What becomes of bad ratings."""
+"""Exporting badly rated runs as cases."""
 
 import asyncio
 from pathlib import Path
@@ -18,7 +18,7 @@ from harness.scripted_model import ScriptedModel, tokens
 async def test_badly_rated_runs_become_cases(
     serve: Serve, redis: Redis, redis_url: str, model: ScriptedModel, tmp_path: Path
 ) -> None:
-    """With all that is needed to judge them, and nothing of the customer's own."""
+    """A case has everything to judge it by, and no personal data of the customer."""
     model.script("answer", tokens(["In 30 days."]))
     async with serve() as url, httpx.AsyncClient(base_url=url) as client:
         answer = (await client.post("/ask", json={"question": "Is ada@mail.example charged twice?"})).json()

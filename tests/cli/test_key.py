@@ -1,4 +1,4 @@
-"""The commands that only say something."""
+"""`support-agent key`."""
 
 import re
 
@@ -10,7 +10,7 @@ from api.settings import ServiceSettings
 
 
 def test_a_key_is_shown_once_with_its_hash(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is printed can be configured as it is; each key is another."""
+    """The output can be pasted into the configuration, and every key is new."""
     shown = [run("key", "web").stdout for _ in range(2)]
     found = re.fullmatch(r"key +(sa_[\w-]{43})\nSUPPORT_API_KEYS +(web:[0-9a-f]{64})\n", shown[0])
     assert found
@@ -22,7 +22,7 @@ def test_a_key_is_shown_once_with_its_hash(monkeypatch: pytest.MonkeyPatch) -> N
 
 @pytest.mark.parametrize("name", ["a b", "", "anonymous", "a" * 65, "a:b"])
 def test_a_bad_name_is_refused(name: str) -> None:
-    """In one line that says what a name may be."""
+    """One line says which names are allowed."""
     result = run("key", name)
     assert result.returncode == 1
     assert result.stderr.startswith("support-agent: name: must be 1 to 64 letters")

@@ -1,4 +1,4 @@
-"""What a running service writes."""
+"""The log of a running service."""
 
 import asyncio
 import json
@@ -17,7 +17,7 @@ PRODUCTION = {"SUPPORT_ENV": "production", "SUPPORT_ALLOW_ANONYMOUS": "true", "O
 
 
 async def test_production_writes_json_lines(model: ScriptedModel, redis: Redis, redis_url: str, articles: Path) -> None:
-    """One for each request and one for each run, with the ids of both; nothing that a customer wrote."""
+    """Each request and each run is one JSON line with both ids and no customer's words."""
     model.script("answer", tokens(["Canary answer."]), status(400))
     async with replica(model, redis_url, articles, **PRODUCTION) as (process, url):
         async with httpx.AsyncClient(base_url=url) as client:
@@ -45,7 +45,7 @@ async def test_production_writes_json_lines(model: ScriptedModel, redis: Redis, 
 async def test_development_writes_lines_to_read(
     model: ScriptedModel, redis: Redis, redis_url: str, articles: Path
 ) -> None:
-    """The same, with the message first and the rest behind it."""
+    """Development logs have the same content as readable lines, message first."""
     async with replica(model, redis_url, articles) as (process, url):
         async with httpx.AsyncClient(base_url=url) as client:
             await client.post("/ask", json={"question": "Why?"}, headers={"X-Request-ID": "mine"})
@@ -62,7 +62,7 @@ async def test_development_writes_lines_to_read(
 async def test_any_other_server_writes_the_same_lines(
     model: ScriptedModel, redis: Redis, redis_url: str, articles: Path, variables: dict[str, str]
 ) -> None:
-    """As soon as the service has started, `uvicorn --factory` too."""
+    """`uvicorn --factory` logs in the same format once the service has started."""
     command = [str(COMMAND.with_name("uvicorn")), "--factory", "api.app:create_app"]
     async with replica(model, redis_url, articles, command=command, **variables) as (process, url):
         async with httpx.AsyncClient(base_url=url) as client:

@@ -1,4 +1,4 @@
-"""The command as a user runs it: a process of its own, on real input, with nothing configured."""
+"""The commands as a user runs them: in their own process, on real input, with nothing configured."""
 
 import os
 import re
@@ -61,7 +61,7 @@ def wait_until_gone(processes: list[psutil.Process]) -> list[psutil.Process]:
 def test_serve_answers_with_nothing_configured_and_leaves_nothing_behind(
     tmp_path: Path, ending: signal.Signals, code: int
 ) -> None:
-    """One command answers a question; however it ends, its Redis, its model and their files are gone."""
+    """One command answers a question, and however it ends, its Redis, model and files are gone."""
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     with command(tmp_path, "serve", "--port", str(port)) as process:
@@ -100,7 +100,7 @@ def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]
 
 
 def test_ask_streams_an_answer_with_its_category_and_sources() -> None:
-    """`support-agent ask` answers from the articles and names them, whatever proxy or setting of `serve` there is."""
+    """`support-agent ask` answers from the articles, whatever proxy variables or `serve` settings are set."""
     surroundings = {
         "http_proxy": "http://127.0.0.1:1",
         "OPENAI_PROXY": "http://127.0.0.1:1",
@@ -114,7 +114,7 @@ def test_ask_streams_an_answer_with_its_category_and_sources() -> None:
 
 
 def test_a_full_disk_is_one_line() -> None:
-    """An answer that can't be written is no traceback."""
+    """An output that cannot be written gives no traceback."""
     with Path("/dev/full").open("w") as full:
         result = subprocess.run(
             [COMMAND, "ask", "When are you open?"],
@@ -148,7 +148,7 @@ def test_a_full_disk_is_one_line() -> None:
     ids=["blank", "long", "production", "production ask", "typo", "serve folder", "ask folder", "model"],
 )
 def test_what_stops_a_command_is_one_line(arguments: list[str], environment: dict[str, str], line: str) -> None:
-    """Whatever is wrong at the start is said in one line that names it, without a traceback."""
+    """Every error at the start is one line without a traceback."""
     if arguments == ["serve"]:
         arguments = ["serve", "--port", str(free_port())]
     result = run(*arguments, **environment)
@@ -160,7 +160,7 @@ def test_what_stops_a_command_is_one_line(arguments: list[str], environment: dic
 
 
 def test_serve_names_a_port_that_is_taken() -> None:
-    """A taken port stops the start before anything is started."""
+    """A port in use stops the command before it starts anything."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         result = run("serve", "--port", str(taken.getsockname()[1]))
     assert result.returncode == 1
@@ -169,6 +169,6 @@ def test_serve_names_a_port_that_is_taken() -> None:
 
 
 def test_serve_names_an_address_that_is_not_ours() -> None:
-    """It is the --host that has to be another then."""
+    """The error for a foreign address names --host."""
     result = run("serve", "--host", "192.0.2.1")
     assert (result.returncode, "choose another --host" in result.stderr) == (1, True)

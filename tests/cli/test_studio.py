@@ -35,7 +35,7 @@ QUESTION = "I was charged twice, can I have my money back?"
 
 @pytest.fixture(scope="module")
 def environment() -> Generator[dict[str, str]]:
-    """Where uv finds the group `studio`: an environment of its own, so that the project's stays as it is."""
+    """A separate virtual environment with the group `studio`, so that the project's own is unchanged."""
     with tempfile.TemporaryDirectory() as folder:
         environment = {**os.environ, "UV_PROJECT_ENVIRONMENT": folder}
         command = [UV, "sync", "--quiet", "--no-dev", "--group", "studio"]
@@ -45,7 +45,7 @@ def environment() -> Generator[dict[str, str]]:
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    """The project's folder, as far as Studio needs it, with room for what it writes."""
+    """A writable copy of the project, as far as Studio needs it."""
     folder = tmp_path / "project"
     folder.mkdir()
     for name in ("langgraph.json", "knowledge", "api", "graph"):
@@ -54,7 +54,7 @@ def project(tmp_path: Path) -> Path:
 
 
 class World:
-    """A proxy that whoever wants to talk to the world must go through; it counts, and hangs up."""
+    """A proxy for all outgoing connections that counts and closes them."""
 
     def __init__(self) -> None:
         self.said: list[bytes] = []
@@ -71,7 +71,7 @@ class World:
                     self.said[-1] = connection.recv(1000)
 
     def close(self) -> None:
-        """Let nobody in any more."""
+        """Accept no more connections."""
         self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
 
@@ -123,7 +123,7 @@ def is_up(url: str) -> bool:
 
 
 async def drawing(client: LangGraphClient, assistant: str) -> set[str]:
-    """The nodes of the drawing."""
+    """Return the nodes of the graph's drawing."""
     return {str(node["id"]) for node in (await client.assistants.get_graph(assistant))["nodes"]}
 
 
@@ -132,7 +132,7 @@ def asked(question: str) -> Any:
 
 
 async def say(client: LangGraphClient, thread: str, assistant: str, question: str) -> str:
-    """Stream a turn, and return what came token by token."""
+    """Stream a turn and return its tokens."""
     events: dict[str, list[Any]] = {}
     context: Any = {"tenant": "acme", "customer_id": "c-1"}
     modes: list[StreamMode] = ["messages-tuple", "updates"]
@@ -146,7 +146,7 @@ async def say(client: LangGraphClient, thread: str, assistant: str, question: st
 
 
 async def step(client: LangGraphClient, assistant: str) -> None:
-    """Stop before the answer, look at what it will rest on, and go on."""
+    """Interrupt before the answer, inspect the state, and continue."""
     thread = (await client.threads.create())["thread_id"]
     await client.runs.wait(thread, assistant, input=asked(QUESTION), interrupt_before=["answer"])
     stopped: Any = await client.threads.get_state(thread)
@@ -163,7 +163,7 @@ async def remembered(client: LangGraphClient, thread: str) -> list[Any]:
 
 
 async def readers(http: httpx.AsyncClient) -> set[str]:
-    """Those origins of four whose pages may read what Studio's server answers."""
+    """Return which of four origins may read responses of Studio's server."""
     origins = (STUDIO, "http://localhost:3000", "https://smith.langchain.com.example", "https://example")
     answers = [await http.get("/info", headers={"Origin": origin}) for origin in origins]
     allowed = {answer.headers.get("Access-Control-Allow-Origin") for answer in answers}
@@ -172,7 +172,7 @@ async def readers(http: httpx.AsyncClient) -> set[str]:
 
 @pytest.mark.soak
 async def test_studio_steps_through_the_graph_offline(project: Path, environment: dict[str, str], world: World) -> None:
-    """With no key and no network: threads with memory, streams, states and the drawing, and our own routes beside."""
+    """Without a key or network, threads, streams, states, the drawing and our own routes work."""
     with studio(project, environment, world) as (process, url):
         async with get_client(url=url) as client:
             assistant = (await client.assistants.create("agent", context={"tenant": "acme"}))["assistant_id"]
@@ -198,7 +198,7 @@ async def test_studio_steps_through_the_graph_offline(project: Path, environment
             assert await readers(http) == {STUDIO, "http://localhost:3000"}
             family = psutil.Process(process.pid).children(recursive=True)
             assert any("redis-server" in member.name() for member in family)
-            async with http.stream("GET", f"/threads/{thread}/stream"):  # as a page that stays open
+            async with http.stream("GET", f"/threads/{thread}/stream"):  # like a page that stays open
                 process.send_signal(signal.SIGTERM)
                 assert await asyncio.to_thread(process.wait, 20) == 0
         assert psutil.wait_procs(family, timeout=10)[1] == []
@@ -213,7 +213,7 @@ async def test_studio_steps_through_the_graph_offline(project: Path, environment
 async def test_studio_sends_nothing_to_langsmith_without_being_told_to(
     project: Path, environment: dict[str, str], world: World
 ) -> None:
-    """A key for LangSmith, in the environment or in `.env`, is not yet a wish to be traced."""
+    """A LangSmith key in the environment or `.env` alone does not enable tracing."""
     (project / ".env").write_text(f"LANGSMITH_ENDPOINT={world.url}\nREDIS_URL=\n")
     with studio(project, environment, world, LANGSMITH_API_KEY="lsv2_pt_canary") as (process, url):
         async with get_client(url=url) as client:
@@ -225,7 +225,7 @@ async def test_studio_sends_nothing_to_langsmith_without_being_told_to(
 
 
 def test_studio_without_its_group_says_how_to_get_it() -> None:
-    """Its server is no dependency of the service; one line says what to run."""
+    """Without the dependency group one line says which command to run."""
     code = "import sys; sys.modules['langgraph_api'] = None; from cli.main import main; main()"
     result = subprocess.run([sys.executable, "-c", code, "studio"], capture_output=True, text=True, check=False)
     assert result.returncode == 1
@@ -234,7 +234,7 @@ def test_studio_without_its_group_says_how_to_get_it() -> None:
 
 
 def test_langgraph_json_names_what_there_is() -> None:
-    """The graph is made by a function without arguments, the application is one, and the rest fits the project."""
+    """langgraph.json names an existing graph factory and application, and matches the project."""
     config = json.loads((REPOSITORY / "langgraph.json").read_text())
 
     def named(place: str) -> Any:
@@ -258,7 +258,7 @@ def test_langgraph_json_names_what_there_is() -> None:
 
 
 def test_studios_server_is_no_dependency_of_the_service() -> None:
-    """Its license allows development alone: nothing that images install holds it."""
+    """Studio's licence allows development only, so images do not install its server."""
     locked = (REPOSITORY / "requirements.lock").read_text()
     assert re.search(r"^langgraph==", locked, re.MULTILINE)
     assert not re.search(r"^langgraph-(api|cli|runtime)", locked, re.MULTILINE)

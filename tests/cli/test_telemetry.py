@@ -1,4 +1,4 @@
-"""What a service of its own process tells those who watch it."""
+"""Telemetry of a service in its own process."""
 
 import asyncio
 import statistics
@@ -30,7 +30,7 @@ TRACE, CALLER = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 
 @asynccontextmanager
 async def collector() -> AsyncGenerator[tuple[str, list[Any]]]:
-    """Yield the address of an OpenTelemetry collector, and the spans that it gets."""
+    """Yield the URL of an OpenTelemetry collector, and the spans that it receives."""
     spans: list[Any] = []
 
     async def take(request: Request) -> Response:
@@ -44,7 +44,7 @@ async def collector() -> AsyncGenerator[tuple[str, list[Any]]]:
 
 
 async def test_runs_join_the_callers_trace(model: ScriptedModel, redis: Redis, redis_url: str, articles: Path) -> None:
-    """The request, the run, its nodes and the models' calls, one in the other; nobody's words are in them."""
+    """Request, run, nodes and model calls are nested spans of the caller's trace, without anybody's words."""
     async with collector() as (endpoint, spans):
         variables = {
             "OTEL_EXPORTER_OTLP_ENDPOINT": endpoint,
@@ -77,7 +77,7 @@ async def test_runs_join_the_callers_trace(model: ScriptedModel, redis: Redis, r
 async def test_a_collector_that_is_away_does_not_delay_the_end(
     model: ScriptedModel, redis: Redis, redis_url: str, articles: Path
 ) -> None:
-    """By more than a moment; its spans are lost."""
+    """An unreachable collector hardly delays the shutdown; its spans are lost."""
     variables = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1"}
     async with replica(model, redis_url, articles, **variables) as (process, url):
         async with httpx.AsyncClient(base_url=url) as client:
@@ -92,7 +92,7 @@ async def test_a_collector_that_is_away_does_not_delay_the_end(
 async def test_a_frozen_langsmith_costs_nothing(
     model: ScriptedModel, redis: Redis, redis_url: str, articles: Path, report: Report
 ) -> None:
-    """At 50 requests a second for a minute: no request fails, memory stays, and the end comes in time."""
+    """At 50 requests a second for a minute no request fails, memory is stable, and the shutdown is in time."""
     model.script("answer", tokens(["Well", ", ", "yes", "."]))
     async with langsmith_server() as langsmith:
         langsmith.thawed.clear()

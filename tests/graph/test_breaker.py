@@ -1,4 +1,4 @@
-"""When calls are refused, and when they are let through again."""
+"""The circuit breaker: when it opens, and when it closes again."""
 
 import asyncio
 import logging
@@ -9,7 +9,7 @@ from graph.breaker import Breaker, BreakerOpen
 
 
 class Down(Exception):
-    """It is down."""
+    """The dependency is down."""
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def fail(breaker: Breaker, error: BaseException, times: int = 1) -> None:
 async def test_it_opens_after_failures_in_a_row_and_says_so_once(
     breaker: Breaker, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Then calls are refused until one that is let through succeeds; each change is one log line."""
+    """Open, it refuses calls until a probe succeeds; each change is logged once."""
     caplog.set_level(logging.WARNING)
     fail(breaker, Down(), 2)
     with breaker:
@@ -51,7 +51,7 @@ async def test_it_opens_after_failures_in_a_row_and_says_so_once(
 
 
 async def test_one_call_at_a_time_finds_out(breaker: Breaker) -> None:
-    """While one is under way no other is let through."""
+    """Half-open, it lets only one call through at a time."""
     fail(breaker, Down(), 3)
     await asyncio.sleep(0.25)
     with breaker, pytest.raises(BreakerOpen), breaker:
@@ -59,7 +59,7 @@ async def test_one_call_at_a_time_finds_out(breaker: Breaker) -> None:
 
 
 async def test_what_says_nothing_of_the_thing_changes_nothing(breaker: Breaker) -> None:
-    """A cancelled call, or an error of the caller's, neither opens nor closes it."""
+    """A cancelled call or the caller's own error neither opens nor closes it."""
     fail(breaker, Down(), 2)
     fail(breaker, asyncio.CancelledError(), 3)
     fail(breaker, ValueError(), 3)

@@ -1,4 +1,4 @@
-"""Servers that answer, but not as they should."""
+"""Model servers with invalid or unusual responses."""
 
 import json
 from typing import Any
@@ -29,7 +29,7 @@ QUESTION = {"question": "Why was I charged twice?"}
 async def test_the_fallback_has_time_when_the_answer_model_is_slow(
     serve: Serve, model: ScriptedModel, reply: Reply
 ) -> None:
-    """A model that has a fallback may use half of the turn's time."""
+    """With a fallback, the answer model may use half of the turn's time."""
 
     async def by_model(call: Call, send: Send) -> None:
         await (tokens(["From the fallback"]) if call.body["model"] == "plan-b" else reply)(call, send)
@@ -54,7 +54,7 @@ async def test_the_fallback_has_time_when_the_answer_model_is_slow(
 async def test_half_characters_are_joined_or_replaced(
     client: httpx.AsyncClient, model: ScriptedModel, pieces: list[str], answer: str
 ) -> None:
-    """A character that the server cut in two is whole again; half a one does not tear the stream."""
+    """A character split across chunks is joined; an incomplete one is replaced and the stream goes on."""
     model.script("answer", tokens(pieces))
     assert (await client.post("/ask", json=QUESTION)).json()["answer"] == answer
     streamed = await client.get("/stream", params=QUESTION)
@@ -69,7 +69,7 @@ async def test_half_characters_are_joined_or_replaced(
 async def test_usage_is_what_a_server_says_last_if_it_makes_sense(
     client: httpx.AsyncClient, model: ScriptedModel, usages: list[Any], used: int
 ) -> None:
-    """A running count is not added up, and a senseless one costs neither the answer nor the sum."""
+    """The last usage counts, not the sum; an invalid one is ignored without failing the answer."""
     model.script("answer", stream_of(["Hello"] * len(usages), usages))
     response = await client.post("/ask", json=QUESTION)
     assert response.status_code == 200
@@ -79,7 +79,7 @@ async def test_usage_is_what_a_server_says_last_if_it_makes_sense(
 async def test_a_fault_after_the_whole_answer_costs_its_usage_alone(
     client: httpx.AsyncClient, model: ScriptedModel
 ) -> None:
-    """An answer that a customer has read to its end is not taken back."""
+    """A fault after the complete answer loses only its usage."""
     model.script("answer", tokens(["Hello"], end=False, then=broken_usage))
     response = await client.post("/ask", json=QUESTION)
     assert (response.json()["answer"], response.json()["tokens_used"]) == ("Hello", 50)
@@ -91,7 +91,7 @@ async def test_a_fault_after_the_whole_answer_costs_its_usage_alone(
 async def test_rubbish_vectors_make_the_model_unavailable(
     client: httpx.AsyncClient, model: ScriptedModel, vectors: list[Any]
 ) -> None:
-    """Vectors of another length, empty, zero or no numbers at all find no article by chance."""
+    """Vectors of the wrong length, empty, zero or not numeric make the model unavailable."""
     data = [{"object": "embedding", "index": 0, "embedding": vector} for vector in vectors]
     usage = {"prompt_tokens": 1, "total_tokens": 1}
     content = json.dumps({"object": "list", "data": data, "model": "m", "usage": usage})
@@ -102,7 +102,7 @@ async def test_rubbish_vectors_make_the_model_unavailable(
 
 @pytest.mark.parametrize("kind", ["classify", "answer", "embeddings"])
 async def test_a_redirect_is_not_followed(client: httpx.AsyncClient, model: ScriptedModel, kind: Kind) -> None:
-    """What a customer asks goes nowhere but to the server that is configured."""
+    """Questions go only to the configured server."""
     model.script(kind, body("", "text/plain", 307, {"location": f"{model.url}/elsewhere"}))
     response = await client.post("/ask", json=QUESTION)
     assert response.status_code == 503
@@ -113,7 +113,7 @@ async def test_a_redirect_is_not_followed(client: httpx.AsyncClient, model: Scri
 async def test_an_endless_answer_is_cut_off(
     client: httpx.AsyncClient, model: ScriptedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A server that never stops is not listened to for ever."""
+    """A reply that never ends is cut off."""
     monkeypatch.setattr(answer_node, "LONGEST", 1000)
     model.script("answer", tokens(["x" * 100] * 100, pause=0.01))
     response = await client.post("/ask", json=QUESTION)

@@ -39,7 +39,7 @@ from graph.errors import SettingsError
     ],
 )
 def test_a_bad_setting_is_named(monkeypatch: pytest.MonkeyPatch, name: str, value: str, named: str) -> None:
-    """A bad or unknown variable stops the start with its name and what would be right, not with its value."""
+    """An invalid or unknown variable stops the start; the error has its name and the fix, never its value."""
     monkeypatch.setenv(name, value)
     with pytest.raises(SettingsError, match=f"^{name}: .*{re.escape(named)}") as caught:
         ServiceSettings.load()
@@ -47,7 +47,7 @@ def test_a_bad_setting_is_named(monkeypatch: pytest.MonkeyPatch, name: str, valu
 
 
 def test_settings_are_read_from_a_dotenv_file(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A `.env` file counts, its unknown names too; the environment wins over it."""
+    """`.env` is read and checked for unknown names; the environment takes precedence."""
     Path(".env").write_text("SUPPORT_ANSWER_MODEL=from-file\nSUPPORT_CLASSIFY_MODEL=from-file\nOTHER=1\n")
     monkeypatch.setenv("SUPPORT_CLASSIFY_MODEL", "from-environment")
     settings = ServiceSettings.load()
@@ -61,7 +61,7 @@ def test_settings_are_read_from_a_dotenv_file(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_secrets_are_read_from_files(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A file named for a variable counts, without its last line break; the environment wins over it."""
+    """A file named after a variable is read without its last line break; the environment takes precedence."""
     monkeypatch.setattr(settings_module, "_SECRETS", tmp_path)
     (tmp_path / "OPENAI_API_KEY").write_text("sk-from-file\n")
     (tmp_path / "REDIS_URL").write_text("redis://:secret@redis:6379/0\n")
@@ -77,7 +77,7 @@ def test_secrets_are_read_from_files(monkeypatch: pytest.MonkeyPatch, tmp_path: 
 
 @pytest.mark.parametrize("environment", ["development", "production"])
 def test_the_application_names_what_is_missing(monkeypatch: pytest.MonkeyPatch, environment: str) -> None:
-    """Run by anything but our own commands, the service needs its URLs and says which one is missing."""
+    """Without our own commands the service needs its URLs, and names a missing one."""
     monkeypatch.setenv("SUPPORT_ENV", environment)
     with pytest.raises(SettingsError, match="OPENAI_API_KEY or OPENAI_BASE_URL, REDIS_URL"):
         create_app()
@@ -93,7 +93,7 @@ def test_the_application_names_what_is_missing(monkeypatch: pytest.MonkeyPatch, 
 
 
 def test_an_empty_variable_counts_as_unset(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a compose file leaves empty has its default."""
+    """An empty variable, as from a Compose file, has its default."""
     monkeypatch.setenv("SUPPORT_ANSWER_MODEL", "")
     monkeypatch.setenv("SUPPORT_API_KEYS", "")
     settings = ServiceSettings.load()
@@ -101,7 +101,7 @@ def test_an_empty_variable_counts_as_unset(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_an_empty_rate_limit_turns_it_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The one variable that says something when it is empty, also in a `.env` file."""
+    """An empty SUPPORT_RATE_LIMIT disables the rate limit, also in `.env`."""
     Path(".env").write_text("SUPPORT_RATE_LIMIT=\n")
     assert ServiceSettings.load().rate_limit is None
     monkeypatch.setenv("SUPPORT_RATE_LIMIT", "5/second")

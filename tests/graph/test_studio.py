@@ -20,7 +20,7 @@ def environment(model: ScriptedModel, articles: Path, monkeypatch: pytest.Monkey
 
 
 async def test_the_graph_answers_and_is_opened_once(model: ScriptedModel) -> None:
-    """However many ask for the graph, also at once, the articles are indexed once; memory is the server's."""
+    """Concurrent requests for the graph index the articles once; the server provides the memory."""
     opened, again = await asyncio.gather(graph(), graph())
     assert opened is again is await graph()
     assert opened.checkpointer is None
@@ -31,7 +31,7 @@ async def test_the_graph_answers_and_is_opened_once(model: ScriptedModel) -> Non
 
 
 async def test_what_the_graph_needs_is_closed_with_the_event_loop(model: ScriptedModel) -> None:
-    """No connection to the model's server outlives the loop that opened it, and another loop has its own."""
+    """Connections close with the event loop that opened them, and another loop opens its own."""
     port = int(model.url.split(":")[2].split("/")[0])
 
     def connections() -> int:
@@ -48,7 +48,7 @@ async def test_what_the_graph_needs_is_closed_with_the_event_loop(model: Scripte
 
 
 async def test_a_failure_to_open_is_told_and_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever asks while the articles can't be read is told why; whoever asks when they can has the graph."""
+    """An error while reading the articles is raised, and the next attempt tries again."""
     with monkeypatch.context() as patch:
         patch.setenv("SUPPORT_KNOWLEDGE", "nowhere")
         with pytest.raises(KnowledgeError, match="nowhere"):
@@ -57,7 +57,7 @@ async def test_a_failure_to_open_is_told_and_not_kept(monkeypatch: pytest.Monkey
 
 
 async def test_a_run_can_be_stopped_changed_and_gone_on_with(model: ScriptedModel) -> None:
-    """All that the nodes share is in the checkpoints, whichever node a run stops before."""
+    """Checkpoints have all shared state, so a run can be interrupted before any node."""
     stepped = (await graph()).copy(update={"checkpointer": InMemorySaver()})
     config: RunnableConfig = {"configurable": {"thread_id": "1"}}
     context = AgentContext()
@@ -73,7 +73,7 @@ async def test_a_run_can_be_stopped_changed_and_gone_on_with(model: ScriptedMode
 
 
 async def test_studio_is_told_what_goes_in() -> None:
-    """Studio draws its chat and its forms from the schemas of the input and of the context."""
+    """The input and context schemas describe Studio's chat and forms."""
     opened = await graph()
     assert list(opened.get_input_jsonschema()["properties"]) == ["messages"]
     context = opened.get_context_jsonschema()

@@ -12,7 +12,7 @@ from local.vectors import Vectors
 
 @pytest.fixture(scope="session")
 def vectors() -> Iterator[Vectors]:
-    """The embeddings without the shipped vectors."""
+    """The embeddings, without the shipped vectors."""
     vectors = Vectors(Path("/nonexistent"))
     yield vectors
     vectors.close()
@@ -20,7 +20,7 @@ def vectors() -> Iterator[Vectors]:
 
 @pytest.fixture(autouse=True)
 def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where the services that a test starts make their directories; a kept log goes with it."""
+    """The folder where local services create their directories, with any kept logs."""
     directory = tmp_path / "temporary"
     directory.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(directory))

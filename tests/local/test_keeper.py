@@ -11,7 +11,7 @@ import pytest
 
 from local import keeper
 
-# The keeper has one thread; a test has more, of which Python warns when it forks.
+# The keeper has one thread; a test has several, and Python warns when such a process forks.
 pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 
 SLEEP = ["sleep", "60"]
@@ -29,7 +29,7 @@ def signals_as_before() -> Iterator[None]:
 
 @pytest.fixture
 def pipe() -> Iterator[tuple[int, Callable[[bytes], None]]]:
-    """The read end, and what writes a last word and closes the write end."""
+    """Yield the read end, and a function that writes a last byte and closes the write end."""
     read, write = os.pipe()
     closed = threading.Event()
 
@@ -60,7 +60,7 @@ def later(action: Callable[[], None]) -> None:
 def test_a_closed_pipe_ends_the_command_and_removes_the_directory(
     pipe: tuple[int, Callable[[bytes], None]], directory: Path
 ) -> None:
-    """A parent that is gone before its keeper is ready leaves nothing."""
+    """A parent that ends before its keeper is ready leaves nothing behind."""
     read, close = pipe
     close(b"")
     assert keeper.keep(str(directory), SLEEP, read) == 0
@@ -70,7 +70,7 @@ def test_a_closed_pipe_ends_the_command_and_removes_the_directory(
 def test_a_byte_ends_the_command_and_keeps_the_directory(
     pipe: tuple[int, Callable[[bytes], None]], directory: Path
 ) -> None:
-    """A parent that found the service wanting gets to see its log."""
+    """A byte from the parent keeps the directory, so that the log can be read."""
     read, close = pipe
     later(lambda: close(b"k"))
     assert keeper.keep(str(directory), SLEEP, read) == 0
@@ -80,7 +80,7 @@ def test_a_byte_ends_the_command_and_keeps_the_directory(
 def test_sigterm_ends_the_command_and_removes_the_directory(
     pipe: tuple[int, Callable[[bytes], None]], directory: Path
 ) -> None:
-    """A keeper that is asked to end takes all that it keeps along."""
+    """SIGTERM ends the keeper with its command and its directory."""
     later(lambda: os.kill(os.getpid(), signal.SIGTERM))
     assert keeper.keep(str(directory), SLEEP, pipe[0]) == 0
     assert not directory.exists()
@@ -90,7 +90,7 @@ def test_sigterm_ends_the_command_and_removes_the_directory(
 def test_a_command_that_ends_by_itself_leaves_its_code_and_its_directory(
     pipe: tuple[int, Callable[[bytes], None]], directory: Path, script: str, code: int
 ) -> None:
-    """The keeper exits as a shell would, and does not remove the log."""
+    """The keeper exits with the command's status, as a shell does, and keeps the log."""
     assert keeper.keep(str(directory), ["sh", "-c", script], pipe[0]) == code
     assert (directory / "log").exists()
 
@@ -98,7 +98,7 @@ def test_a_command_that_ends_by_itself_leaves_its_code_and_its_directory(
 def test_a_command_that_ignores_sigterm_is_killed(
     pipe: tuple[int, Callable[[bytes], None]], directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """After the grace a command is ended by force."""
+    """After the grace period the command is killed."""
     monkeypatch.setattr(keeper, "GRACE", 0.2)
     read, close = pipe
     later(lambda: close(b""))
@@ -110,13 +110,13 @@ def test_a_command_that_ignores_sigterm_is_killed(
 def test_elsewhere_than_on_linux_the_keeper_does_without_a_death_signal(
     pipe: tuple[int, Callable[[bytes], None]], directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A platform without PR_SET_PDEATHSIG is served all the same."""
+    """The keeper works on platforms without PR_SET_PDEATHSIG."""
     monkeypatch.setattr(sys, "platform", "darwin")
     assert keeper.keep(str(directory), ["true"], pipe[0]) == 0
 
 
 def test_the_script_ends_when_its_standard_input_does(directory: Path) -> None:
-    """Run as a program, the keeper watches its standard input."""
+    """As a program the keeper ends with its standard input."""
     command = [sys.executable, "-I", "-S", keeper.__file__, str(directory), *SLEEP]
     subprocess.run(command, stdin=subprocess.DEVNULL, check=True, timeout=10)
     assert not directory.exists()

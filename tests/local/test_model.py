@@ -22,13 +22,13 @@ USAGE = {"prompt_tokens": 24, "completion_tokens": 14, "total_tokens": 38}
 
 @pytest.fixture
 async def transport() -> AsyncIterator[DefaultAioHttpClient]:
-    """What the service's own clients ride on; LangChain's would stay open."""
+    """The transport of the service's own clients; LangChain would leave its own open."""
     async with DefaultAioHttpClient() as client:
         yield client
 
 
 def test_a_whole_completion_has_the_answer_and_its_usage(openai: OpenAI) -> None:
-    """Tokens are words."""
+    """A completion has the answer and its usage; a token is a word."""
     reply = openai.chat.completions.create(model="gpt-4o", messages=PROMPT)
     assert reply.model == "offline"
     assert reply.choices[0].message.content == ANSWER
@@ -38,7 +38,7 @@ def test_a_whole_completion_has_the_answer_and_its_usage(openai: OpenAI) -> None
 
 
 def test_a_streamed_completion_is_the_whole_one_word_by_word(openai: OpenAI) -> None:
-    """Joined, the pieces are the answer; usage is not sent unless asked for."""
+    """The chunks join to the complete answer, without usage by default."""
     chunks = list(openai.chat.completions.create(model="gpt-4o", messages=PROMPT, stream=True))
     pieces = [chunk.choices[0].delta.content or "" for chunk in chunks]
     assert "".join(pieces) == ANSWER
@@ -49,7 +49,7 @@ def test_a_streamed_completion_is_the_whole_one_word_by_word(openai: OpenAI) -> 
 
 
 def test_a_stream_ends_with_its_usage_when_asked_for(http: httpx.Client) -> None:
-    """The last chunk has no choices; in all others usage is null, as at OpenAI."""
+    """The last chunk has usage and no choices; in all others usage is null, as at OpenAI."""
     body = {"model": "m", "messages": PROMPT, "stream": True, "stream_options": {"include_usage": True}}
     reply = http.post("chat/completions", json=body)
     assert reply.headers["content-type"].startswith("text/event-stream")
@@ -70,7 +70,7 @@ def streamed(http: httpx.Client, body: dict[str, Any]) -> list[dict[str, Any]]:
 @pytest.mark.parametrize("limit", ["max_tokens", "max_completion_tokens"])
 @pytest.mark.parametrize("stream", [False, True])
 def test_a_limit_of_tokens_cuts_the_answer_between_words(http: httpx.Client, limit: str, stream: bool) -> None:
-    """A cut answer says so."""
+    """A truncated answer has the finish reason `length`."""
     body = {"model": "m", "messages": PROMPT, "stream": stream, limit: 3}
     if stream:
         choices = [chunk["choices"][0] for chunk in streamed(http, body)]
@@ -83,27 +83,27 @@ def test_a_limit_of_tokens_cuts_the_answer_between_words(http: httpx.Client, lim
 
 
 def test_a_limit_that_the_answer_keeps_does_not_cut(http: httpx.Client) -> None:
-    """An answer of exactly as many tokens as allowed is whole."""
+    """An answer of exactly the allowed tokens is complete."""
     reply = http.post("chat/completions", json={"model": "m", "messages": PROMPT, "max_tokens": 14}).json()
     assert reply["choices"][0]["finish_reason"] == "stop"
 
 
 def test_what_does_no_harm_is_accepted(http: httpx.Client) -> None:
-    """Clients send more than is needed."""
+    """Harmless and unknown parameters are accepted."""
     body = {"model": "m", "messages": PROMPT, "temperature": 0, "seed": 1, "user": "u", "stop": ["x"], "n": 1}
     body |= {"metadata": {"a": "b"}, "response_format": {"type": "text"}, "tools": [], "max_tokens": None, "new": 1}
     assert http.post("chat/completions", json=body).json()["choices"][0]["message"]["content"] == ANSWER
 
 
 def test_content_may_be_a_list_of_text_parts(openai: OpenAI) -> None:
-    """Parts are joined."""
+    """Text parts are joined."""
     parts = [{"type": "text", "text": "When are"}, {"type": "text", "text": " you open?"}]
     messages: list[Any] = [PROMPT[0], {"role": "user", "content": parts}]
     assert openai.chat.completions.create(model="m", messages=messages).choices[0].message.content == ANSWER
 
 
 async def test_the_async_client_streams(offline_model: Service) -> None:
-    """So does the client that the service itself uses."""
+    """The async client, which the service uses, streams too."""
     async with AsyncOpenAI(base_url=offline_model.url, api_key=offline_model.secret) as client:
         stream = await client.chat.completions.create(model="m", messages=PROMPT, stream=True)
         assert "".join([chunk.choices[0].delta.content or "" async for chunk in stream]) == ANSWER
@@ -112,7 +112,7 @@ async def test_the_async_client_streams(offline_model: Service) -> None:
 async def test_langchain_gets_answers_streams_and_usage(
     offline_model: Service, transport: DefaultAioHttpClient
 ) -> None:
-    """ChatOpenAI understands the usage of both."""
+    """ChatOpenAI reads the usage of complete and of streamed answers."""
     chat = ChatOpenAI(
         model="gpt-4o",
         base_url=offline_model.url,
@@ -131,7 +131,7 @@ async def test_langchain_gets_answers_streams_and_usage(
 
 
 async def test_langchain_gets_embeddings(offline_model: Service, transport: DefaultAioHttpClient) -> None:
-    """A question is nearer to the article that answers it."""
+    """A question is nearest to the article that answers it."""
     embeddings = OpenAIEmbeddings(
         model="text-embedding-3-small",
         base_url=offline_model.url,
@@ -150,7 +150,7 @@ def dot(one: list[float], other: list[float]) -> float:
 
 
 def test_embeddings_come_as_numbers_or_packed(http: httpx.Client, openai: OpenAI) -> None:
-    """The official client asks for base64, and gets the same vector of 384 as who asks for numbers."""
+    """Base64, as the official client requests, and numbers give the same vector of 384 dimensions."""
     body = {"model": "m", "input": "When are you open?", "dimensions": 384}
     numbers = http.post("embeddings", json=body).json()["data"][0]["embedding"]
     packed = http.post("embeddings", json={**body, "encoding_format": "base64"}).json()["data"][0]["embedding"]
@@ -160,7 +160,7 @@ def test_embeddings_come_as_numbers_or_packed(http: httpx.Client, openai: OpenAI
 
 
 def test_embeddings_of_a_list_keep_its_order_and_count_its_words(openai: OpenAI) -> None:
-    """Questions and passages may stand in one list."""
+    """Questions and passages can be mixed in one list."""
     texts = ["When?", "Opening hours\nfrom 9 to 5", "Who are you?", "Us\nand them"]
     reply = openai.embeddings.create(model="m", input=texts)
     assert [one.index for one in reply.data] == [0, 1, 2, 3]
@@ -171,13 +171,13 @@ def test_embeddings_of_a_list_keep_its_order_and_count_its_words(openai: OpenAI)
 
 
 def test_a_text_of_several_lines_is_embedded_as_a_passage(openai: OpenAI) -> None:
-    """The API does not say what a text is; its lines do."""
+    """One line is embedded as a query and several as a passage, since the API does not say which it is."""
     line, lines = (one.embedding for one in openai.embeddings.create(model="m", input=["a b", "a\nb"]).data)
     assert dot(line, lines) < 0.999
 
 
 def test_the_model_is_listed(openai: OpenAI) -> None:
-    """There is one, and any other name is unknown."""
+    """There is one model, and another name is not found."""
     assert [one.id for one in openai.models.list()] == ["offline"]
     assert openai.models.retrieve("offline").owned_by == "support-agent"
     with pytest.raises(NotFoundError) as caught:
@@ -187,13 +187,13 @@ def test_the_model_is_listed(openai: OpenAI) -> None:
 
 @pytest.mark.parametrize("text", ["\0", "﷽ﷺ" * 900, "😀", "\u2028", "\U0010ffff", "x" * 200_000])
 def test_odd_texts_are_embedded(http: httpx.Client, text: str) -> None:
-    """Text of customers does not bring the model down."""
+    """Unusual texts do not crash the model."""
     reply = http.post("embeddings", json={"model": "m", "input": text}).json()
     assert math.isfinite(sum(reply["data"][0]["embedding"]))
 
 
 async def test_questions_side_by_side_get_their_own_answers(offline_model: Service) -> None:
-    """Requests do not mix."""
+    """Concurrent requests do not mix."""
     texts = [f"Question number {number}?" for number in range(16)]
     async with AsyncOpenAI(base_url=offline_model.url, api_key=offline_model.secret) as client:
         together = await asyncio.gather(*(client.embeddings.create(model="m", input=text) for text in texts))

@@ -1,4 +1,4 @@
-"""What the offline model refuses, hides and survives."""
+"""The offline model: requests that it refuses, data that it hides, and failures that it survives."""
 
 import importlib.util
 import json
@@ -74,7 +74,7 @@ BAD_EMBEDDINGS: list[tuple[Any, str | None]] = [
     [("chat/completions", *case) for case in BAD_CHATS] + [("embeddings", *case) for case in BAD_EMBEDDINGS],
 )
 def test_a_bad_request_is_refused_by_name(http: httpx.Client, route: str, body: Any, param: str | None) -> None:
-    """The error has OpenAI's shape and names the field."""
+    """The error has OpenAI's format and names the field."""
     reply = http.post(route, content=json.dumps(body).encode())
     assert reply.status_code == 400
     error = reply.json()["error"]
@@ -86,13 +86,13 @@ def test_a_bad_request_is_refused_by_name(http: httpx.Client, route: str, body: 
 @pytest.mark.parametrize("body", [b"", b"{", b"\xff{}", b'{"model": "\xed\xa0\x80"}', b"[" * 200_000, b"9" * 5000])
 @pytest.mark.parametrize("route", ["chat/completions", "embeddings"])
 def test_a_body_that_is_no_json_is_refused(http: httpx.Client, route: str, body: bytes) -> None:
-    """Invalid JSON, invalid UTF-8 and JSON that is too deep are the client's error."""
+    """Invalid JSON, invalid UTF-8 and JSON that is too deep get 400."""
     reply = http.post(route, content=body)
     assert (reply.status_code, reply.json()["error"]["type"]) == (400, "invalid_request_error")
 
 
 def test_the_official_client_understands_the_errors(openai: OpenAI) -> None:
-    """A refusal arrives as the exception that OpenAI's own would be."""
+    """The official client raises the same exception as with OpenAI."""
     with pytest.raises(BadRequestError) as caught:
         openai.chat.completions.create(model="m", messages=PROMPT, n=2)
     assert (caught.value.param, caught.value.code) == ("n", "unsupported_value")
@@ -100,7 +100,7 @@ def test_the_official_client_understands_the_errors(openai: OpenAI) -> None:
 
 @pytest.mark.parametrize("route", ["chat/completions", "embeddings"])
 def test_a_body_that_is_too_large_is_refused(http: httpx.Client, route: str) -> None:
-    """One byte more than a mebibyte is too much."""
+    """A body of more than a mebibyte gets 413."""
     assert http.post(route, content=b" " * MAX_BODY).status_code == 400
     reply = http.post(route, content=b" " * (MAX_BODY + 1))
     assert (reply.status_code, reply.json()["error"]["code"]) == (413, "request_too_large")
@@ -118,7 +118,7 @@ def test_a_body_that_is_too_large_is_refused(http: httpx.Client, route: str) -> 
 def test_an_unknown_route_is_refused_in_the_same_shape(
     http: httpx.Client, offline_model: Service, method: str, route: str, status: int, code: str
 ) -> None:
-    """A client need not tell two kinds of error bodies apart."""
+    """404 and 405 have the same error format."""
     url = offline_model.url.removesuffix("/v1") + route if route.startswith("/") else route
     reply = http.request(method, url)
     assert (reply.status_code, reply.json()["error"]["code"]) == (status, code)
@@ -126,26 +126,26 @@ def test_an_unknown_route_is_refused_in_the_same_shape(
 
 @pytest.mark.parametrize("header", [None, "", "Bearer", "Bearer another", "Basic {key}", "{key}"])
 def test_without_the_key_there_is_no_answer(offline_model: Service, header: str | None) -> None:
-    """The port may be seen by others on the machine."""
+    """Every request needs the key, since other users of the machine can reach the port."""
     headers = {} if header is None else {"Authorization": header.format(key=offline_model.secret)}
     reply = httpx.get(f"{offline_model.url}/models", headers=headers)
     assert (reply.status_code, reply.json()["error"]["code"]) == (401, "invalid_api_key")
 
 
 def test_the_official_client_understands_a_wrong_key(offline_model: Service) -> None:
-    """It arrives as an AuthenticationError."""
+    """The official client raises AuthenticationError."""
     with OpenAI(base_url=offline_model.url, api_key="another") as client, pytest.raises(AuthenticationError):
         client.models.list()
 
 
 def test_the_key_is_on_no_command_line(offline_model: Service) -> None:
-    """A process list shows no secret."""
+    """The key is in no process's arguments."""
     for process in family(offline_model._keeper.pid):
         assert offline_model.secret not in " ".join(process.cmdline())
 
 
 def test_nothing_that_a_user_wrote_is_logged(http: httpx.Client, offline_model: Service) -> None:
-    """The log says when the server started, and not what it was asked."""
+    """The log has the server's start, and no text of any request."""
     canary = "canary-4711"
     http.post("chat/completions", json={"model": "m", "messages": [{"role": "user", "content": canary}]})
     http.post("chat/completions", json={"model": "m", "messages": canary})
@@ -157,7 +157,7 @@ def test_nothing_that_a_user_wrote_is_logged(http: httpx.Client, offline_model: 
 
 
 def test_a_client_that_leaves_a_stream_costs_nothing(http: httpx.Client, offline_model: Service) -> None:
-    """The next request is answered, and no error is logged."""
+    """After a disconnect the next request is answered, and no error is logged."""
     with http.stream("POST", "chat/completions", json={**CHAT, "stream": True}) as reply:
         next(reply.iter_lines())
     assert http.post("chat/completions", json=CHAT).status_code == 200
@@ -166,7 +166,7 @@ def test_a_client_that_leaves_a_stream_costs_nothing(http: httpx.Client, offline
 
 @pytest.fixture
 async def broken(vectors: Vectors, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[httpx.AsyncClient]:
-    """A server whose engine fails."""
+    """A client of a server whose embeddings fail."""
 
     async def fail(*_: object) -> None:
         raise RuntimeError("canary-4711")
@@ -181,7 +181,7 @@ async def broken(vectors: Vectors, monkeypatch: pytest.MonkeyPatch) -> AsyncIter
 async def test_a_failure_is_answered_and_logged_without_its_text(
     broken: httpx.AsyncClient, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A failure's text may hold what a user wrote, so only its type is told."""
+    """Only an exception's type is logged, since its text may hold a user's words."""
     reply = await broken.post("embeddings", json=EMBED)
     assert (reply.status_code, reply.json()["error"]["type"]) == (500, "server_error")
     assert "embeddings failed: RuntimeError" in caplog.text
@@ -189,7 +189,7 @@ async def test_a_failure_is_answered_and_logged_without_its_text(
 
 
 def test_without_its_package_the_model_says_what_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One clear line."""
+    """Without its package one line says what to set."""
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     monkeypatch.setattr(model.platform, "machine", lambda: "riscv64")
     monkeypatch.setattr(sys, "platform", "linux")
@@ -209,7 +209,7 @@ def test_without_its_package_the_model_says_what_to_set(monkeypatch: pytest.Monk
     ],
 )
 def test_a_stranger_on_the_port_is_not_believed(answer: bytes, reason: str) -> None:
-    """Only a server that answers as it should is the one that was started."""
+    """Another server on the port is not taken for ours."""
     with socket.create_server(("127.0.0.1", 0)) as stranger:
 
         def reply() -> None:

@@ -14,8 +14,8 @@ from local.process import LocalServiceError
 def test_it_has_pgvector_asks_for_its_password_and_survives_a_crash(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Whoever runs it, root too; what was committed is there when it is started again."""
-    monkeypatch.setattr(tempfile, "tempdir", None)  # pytest's own is closed to whom root becomes
+    """It runs for any user, also root, and keeps committed data across a restart."""
+    monkeypatch.setattr(tempfile, "tempdir", None)  # the unprivileged user cannot enter pytest's folder
     with start_postgres() as service:
         url = service.wait(30)
         with psycopg.connect(url) as connection:
@@ -40,7 +40,7 @@ def test_it_has_pgvector_asks_for_its_password_and_survives_a_crash(
 
 
 def test_where_it_is_missing_one_is_told_what_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As on a platform that has no wheel of it."""
+    """On a platform without a wheel the error says what to set."""
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     with pytest.raises(LocalServiceError, match=r"dependency group `local`.*set DATABASE_URL"):
         start_postgres()

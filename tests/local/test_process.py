@@ -30,7 +30,7 @@ while True:
 
 
 def program(command: list[str] | None = None, secret: str = SECRET) -> Program:
-    """A service that says its secret to whoever connects; or another command, with the port at its end."""
+    """A service that sends its secret to each connection; or another command, with the port appended."""
 
     def check(port: int) -> None:
         with socket.create_connection(("127.0.0.1", port), timeout=0.2) as connection:
@@ -57,7 +57,7 @@ def taken_port() -> Iterator[int]:
 
 
 def test_a_service_answers_until_it_is_stopped(temporary: Path) -> None:
-    """After wait the service is up; after stop neither its processes nor its directory are there."""
+    """After `wait` the service answers; after `stop` its processes and directory are gone."""
     service = Service(program())
     url = service.wait()
     assert url == service.url
@@ -71,13 +71,13 @@ def test_a_service_answers_until_it_is_stopped(temporary: Path) -> None:
 
 
 def test_only_its_owner_can_read_a_service_directory() -> None:
-    """A config with a secret may lie in the directory."""
+    """The directory is private, since its configuration may hold a secret."""
     with Service(program()) as service:
         assert service.log.parent.stat().st_mode & 0o777 == 0o700
 
 
 def test_waiting_for_a_stopped_service_fails() -> None:
-    """A service does not come back."""
+    """A stopped service cannot be waited for."""
     service = Service(program())
     service.stop()
     with pytest.raises(LocalServiceError, match="The echo was stopped before it was ready"):
@@ -85,14 +85,14 @@ def test_waiting_for_a_stopped_service_fails() -> None:
 
 
 def test_two_services_have_nothing_in_common() -> None:
-    """Each has a port and a directory of its own."""
+    """Each service has its own port and directory."""
     with Service(program()) as one, Service(program()) as other:
         assert one.wait() != other.wait()
         assert one.log.parent != other.log.parent
 
 
 def test_a_process_that_dies_is_reported_with_its_last_words_and_its_log() -> None:
-    """The error is one line, and the log that it names is kept."""
+    """The error is one line with the last output and the path of the kept log."""
     service = Service(program(["sh", "-c", "echo first; echo no more disk >&2; exit 1"]))
     with pytest.raises(LocalServiceError) as caught:
         service.wait()
@@ -101,20 +101,20 @@ def test_a_process_that_dies_is_reported_with_its_last_words_and_its_log() -> No
 
 
 def test_a_replica_that_dies_is_reported_with_its_reason() -> None:
-    """And not with uvicorn's line after it."""
+    """The error has the reason, not uvicorn's line after it."""
     said = "DATABASE_URL: Postgres can't be reached\nApplication startup failed. Exiting."
     with pytest.raises(LocalServiceError, match="did not start: DATABASE_URL: Postgres can't be reached "):
         Service(program(["sh", "-c", 'echo "$1"; exit 3', "sh", said])).wait()
 
 
 def test_a_process_that_dies_in_silence_is_reported() -> None:
-    """There need not be any last words."""
+    """A process that ends without output is reported too."""
     with pytest.raises(LocalServiceError, match="did not start: no output"):
         Service(program(["true"])).wait()
 
 
 def test_a_process_that_never_answers_is_ended_at_the_deadline() -> None:
-    """The error names the deadline and a log that is kept, and the process is gone."""
+    """The error names the time-out and the kept log, and the process has ended."""
     service = Service(program(["sh", "-c", "echo starting; exec sleep 60"]))
     time.sleep(0.3)  # so that there is a child to look for
     processes = family(service._keeper.pid)
@@ -126,14 +126,14 @@ def test_a_process_that_never_answers_is_ended_at_the_deadline() -> None:
 
 
 def test_a_server_that_does_not_accept_the_secret_is_not_believed() -> None:
-    """What answers on the port is not enough; the error says what it answered."""
+    """A server on the port must accept the secret; the error has its response."""
     service = Service(program(secret="another"))
     with pytest.raises(LocalServiceError, match=r"did not answer within 1 s: it says 's3cret' \(log:"):
         service.wait(deadline=1)
 
 
 def test_a_server_that_will_never_do_is_reported_at_once() -> None:
-    """No deadline is waited for when waiting cannot help."""
+    """A permanent failure is reported without waiting for the time-out."""
     service = Service(program(["env", "SECRET=broken", sys.executable, "-S", "-c", ECHO]))
     began = time.monotonic()
     with pytest.raises(LocalServiceError, match=r"The echo is broken \(log:"):
@@ -142,7 +142,7 @@ def test_a_server_that_will_never_do_is_reported_at_once() -> None:
 
 
 def test_a_port_that_was_taken_meanwhile_costs_another_try(taken_port: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Between choosing a port and listening on it, somebody else may take it."""
+    """It retries with another port if the chosen one is taken meanwhile."""
     ports = iter([taken_port, taken_port, free_port()])
     monkeypatch.setattr(process, "free_port", lambda: next(ports))
     with Service(program()) as service:
@@ -150,7 +150,7 @@ def test_a_port_that_was_taken_meanwhile_costs_another_try(taken_port: int, monk
 
 
 def test_a_third_taken_port_is_the_last(taken_port: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The tries are bounded."""
+    """It gives up after three ports."""
     monkeypatch.setattr(process, "free_port", lambda: taken_port)
     with pytest.raises(LocalServiceError, match=r"did not start: .*Address already in use"):
         Service(program()).wait()
@@ -163,14 +163,14 @@ def test_a_command_that_does_not_exist_is_reported() -> None:
 
 
 def test_a_directory_that_cannot_be_made_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A full or read-only disk is one clear line."""
+    """A full or read-only disk is reported in one line."""
     monkeypatch.setattr(tempfile, "tempdir", "/nonexistent")
     with pytest.raises(LocalServiceError, match=r"The echo did not start: .*'/nonexistent"):
         Service(program())
 
 
 def test_a_config_that_cannot_be_written_leaves_no_directory(temporary: Path) -> None:
-    """A start that fails half-way cleans up."""
+    """A failed start removes its directory."""
 
     def command(directory: Path, port: int) -> list[str]:
         raise PermissionError(f"no config in {directory.name} for {port}")
@@ -219,7 +219,7 @@ def keepers(parent: "subprocess.Popen[str]") -> list[int]:
 def test_nothing_is_left_when_the_parent_is_killed(
     start_parent: Callable[[str], "subprocess.Popen[str]"], temporary: Path, number: signal.Signals
 ) -> None:
-    """Whatever ends the parent, its services end and their directories go."""
+    """However the parent ends, its services and their directories go too."""
     parent = start_parent("wait")
     processes = [one for keeper in keepers(parent) for one in family(keeper)]
     assert len(processes) == 4
@@ -232,7 +232,7 @@ def test_nothing_is_left_when_the_parent_is_killed(
 def test_nothing_is_left_when_the_parent_is_gone_before_its_services_are_ready(
     start_parent: Callable[[str], "subprocess.Popen[str]"], temporary: Path
 ) -> None:
-    """A keeper that comes up without a parent ends at once."""
+    """A keeper that starts without its parent ends at once."""
     parent = start_parent("leave")
     pids = keepers(parent)
     assert len(pids) == 2
@@ -245,7 +245,7 @@ def test_nothing_is_left_when_the_parent_is_gone_before_its_services_are_ready(
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux has a death signal")
 def test_a_killed_keeper_takes_its_service_along() -> None:
-    """Even SIGKILL of the keeper leaves no service without one."""
+    """The service ends even if its keeper gets SIGKILL."""
     service = Service(program())
     service.wait()
     processes = family(service._keeper.pid)
@@ -255,14 +255,14 @@ def test_a_killed_keeper_takes_its_service_along() -> None:
 
 
 def test_a_terminal_interrupt_does_not_reach_a_service() -> None:
-    """A service is in a session of its own, so that it outlives the Ctrl-C after which its parent drains."""
+    """Ctrl-C does not reach services, so that they serve while the parent drains."""
     with Service(program()) as service:
         service.wait()
         assert {os.getsid(one.pid) for one in family(service._keeper.pid)} == {service._keeper.pid}
 
 
 def test_a_service_that_ended_is_revived_where_it_was(temporary: Path) -> None:
-    """On its port, with what it has written; its exit code is told, and its log goes on."""
+    """It restarts on its port with its data; its exit status is reported, and its log continues."""
     with Service(program()) as service:
         url = service.wait()
         (service.log.parent / "written").touch()
@@ -287,7 +287,7 @@ def test_a_service_that_ended_is_revived_where_it_was(temporary: Path) -> None:
 
 
 def test_a_service_whose_keeper_was_terminated_is_revived() -> None:
-    """With nothing of what it had written."""
+    """It restarts without its earlier data."""
     with Service(program()) as service:
         service.wait()
         os.kill(service._keeper.pid, signal.SIGTERM)
@@ -301,6 +301,6 @@ def test_a_service_whose_keeper_was_terminated_is_revived() -> None:
 
 
 def test_a_port_that_must_be_is_not_exchanged(temporary: Path, taken_port: int) -> None:
-    """A service that is told where to listen fails where that is taken."""
+    """A service with a fixed port fails if that port is taken."""
     with pytest.raises(LocalServiceError, match="in use"):
         Service(replace(program(), port=taken_port)).wait()

@@ -16,7 +16,7 @@ def nearness(one: vectors.Vector, other: vectors.Vector) -> float:
 
 
 def test_a_shipped_vector_is_the_computed_one(tmp_path: Path, vectors: Vectors) -> None:
-    """What is shipped is as good as what it saves, but for float16."""
+    """A shipped vector equals the computed one up to float16."""
     file = tmp_path / "vectors.npz"
     assert ship(TEXTS, file) == (0, 2)
     shipped = load(file)
@@ -25,7 +25,7 @@ def test_a_shipped_vector_is_the_computed_one(tmp_path: Path, vectors: Vectors) 
 
 
 def test_shipping_computes_only_what_is_new_and_drops_what_is_not_wanted(tmp_path: Path) -> None:
-    """A text is computed once, and a stale one does not stay."""
+    """Known texts are not computed again, and stale ones are removed."""
     file = tmp_path / "vectors.npz"
     ship(TEXTS, file)
     before = load(file)[name_of(*TEXTS[0])]
@@ -36,7 +36,7 @@ def test_shipping_computes_only_what_is_new_and_drops_what_is_not_wanted(tmp_pat
 
 
 async def test_shipped_vectors_are_not_computed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A known text costs no inference."""
+    """A shipped vector needs no inference."""
     file = tmp_path / "vectors.npz"
     ship(TEXTS, file)
     knowing = Vectors(file)
@@ -47,7 +47,7 @@ async def test_shipped_vectors_are_not_computed(tmp_path: Path, monkeypatch: pyt
 
 @pytest.mark.parametrize("content", [None, b"", b"PK\x03\x04 not a zip file", b"\x93NUMPY nothing"])
 def test_a_missing_or_broken_file_of_vectors_is_no_vectors(tmp_path: Path, content: bytes | None) -> None:
-    """The model computes them, and starts."""
+    """With a missing or broken file the model computes all vectors."""
     file = tmp_path / "vectors.npz"
     if content is not None:
         file.write_bytes(content)
@@ -63,14 +63,14 @@ def test_a_missing_or_broken_file_of_vectors_is_no_vectors(tmp_path: Path, conte
     ],
 )
 def test_a_file_of_something_else_is_no_vectors(tmp_path: Path, arrays: dict[str, np.ndarray]) -> None:
-    """A file that lacks a part, or could run code when it is read, is left alone."""
+    """An incomplete file, or one that could run code, is ignored."""
     file = tmp_path / "vectors.npz"
     np.savez(file, **arrays)  # pyright: ignore[reportArgumentType] - its stub takes the names for flags
     assert load(file) == {}
 
 
 async def test_the_memory_of_vectors_is_bounded(tmp_path: Path) -> None:
-    """What was not asked for longest is forgotten first."""
+    """The least recently used vector is evicted first."""
     forgetful = Vectors(tmp_path / "none.npz", remembered=2)
     for text in ("one", "two", "one", "three"):
         await forgetful.of([text], "query")
@@ -79,7 +79,7 @@ async def test_the_memory_of_vectors_is_bounded(tmp_path: Path) -> None:
 
 
 async def test_the_same_text_is_computed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Requests that meet over a text share its inference, and one that repeats it gets it twice."""
+    """Concurrent requests share one inference, and a repeated text uses its result."""
     thrifty = Vectors(tmp_path / "none.npz")
     thrifty._cores = 1
     computed: list[str] = []
@@ -92,18 +92,18 @@ async def test_the_same_text_is_computed_once(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(thrifty, "compute", counting)
     await asyncio.gather(*(thrifty.of(["one", "two", "one"], "query") for _ in range(3)))
     assert sorted(set(computed)) == ["one", "two"]
-    assert len(computed) <= 2 + thrifty._inference._max_workers  # two workers may take it up together
+    assert len(computed) <= 2 + thrifty._inference._max_workers  # two workers may start it at the same time
     thrifty.close()
 
 
 def test_a_prefix_tells_a_question_from_an_answer(vectors: Vectors) -> None:
-    """The same text has one vector as a query and another as a passage."""
+    """A text has different vectors as a query and as a passage."""
     query, passage = (vectors.compute("Can I pay by card?", kind) for kind in ("query", "passage"))
     assert 0.5 < nearness(query, passage) < 0.999
 
 
 async def test_centred_vectors_tell_texts_apart_better(vectors: Vectors) -> None:
-    """Without what all texts share, unlike texts are far from each other, and the vectors are unit vectors."""
+    """Centring moves unlike texts apart, and the vectors have unit length."""
     unlike = ["When are you open?", "The upload of my file fails."]
     plain = await vectors.of(unlike, "query")
     centred = await vectors.centred(unlike, "query")
@@ -112,11 +112,11 @@ async def test_centred_vectors_tell_texts_apart_better(vectors: Vectors) -> None
 
 
 def test_a_nul_does_not_end_a_text(vectors: Vectors) -> None:
-    """What stands behind a NUL counts."""
+    """Text after a NUL counts."""
     assert nearness(vectors.compute("a\0 refund", "query"), vectors.compute("a", "query")) < 0.97
 
 
 def test_a_long_text_is_cut(vectors: Vectors) -> None:
-    """No text takes longer than one of LONGEST characters."""
+    """A long text is truncated to LONGEST characters, which bounds the time."""
     long = "refund " * 10_000
     np.testing.assert_array_equal(vectors.compute(long, "query"), vectors.compute(long[:LONGEST], "query"))

@@ -1,4 +1,4 @@
-"""A redactor for the tests of redaction."""
+"""The redactor for the tests of redaction."""
 
 import pytest
 

@@ -21,7 +21,7 @@ def log() -> logging.Logger:
 
 @pytest.fixture
 def written(log: logging.Logger, redactor: Redactor) -> Generator[io.StringIO]:
-    """What a handler that has the filter writes."""
+    """Yield the output of a handler with the filter."""
     stream = io.StringIO()
     handler = logging.StreamHandler(stream)
     handler.addFilter(RedactingFilter(redactor))
@@ -31,13 +31,13 @@ def written(log: logging.Logger, redactor: Redactor) -> Generator[io.StringIO]:
 
 
 def test_the_log_holds_masked_messages(log: logging.Logger, written: io.StringIO) -> None:
-    """A message is masked with its arguments in it, also where the two together make the number."""
+    """A message is masked after its arguments are filled in, so that a split number is found."""
     log.error("%s paid with 4111 1111 %s, write to %s", "a@mail.example", "1111 1111", KEPT)
     assert written.getvalue() == f"[email] paid with [card], write to {KEPT}\n"
 
 
 def test_the_log_holds_masked_tracebacks(log: logging.Logger, written: io.StringIO) -> None:
-    """Exceptions, their causes and stacks are masked, and stay readable."""
+    """Exceptions, causes and stacks are masked and stay readable."""
     dsn = "redis://:hunter2@redis/0"
     try:
         try:
@@ -55,7 +55,7 @@ def test_the_log_holds_masked_tracebacks(log: logging.Logger, written: io.String
 
 
 def test_no_other_copy_of_a_text_is_left_in_a_record(redactor: Redactor) -> None:
-    """Formatters that read the exception itself, or the second message of uvicorn's records, find none."""
+    """The exception and uvicorn's colour message of a record are masked too."""
     error = ValueError("a@mail.example")
     exc_info = (ValueError, error, None)
     record = logging.makeLogRecord({"msg": "%s", "args": (error,), "exc_info": exc_info, "color_message": "%s"})
@@ -70,7 +70,7 @@ class _Unwalkable(dict[str, str]):
 
 
 def test_an_event_of_structlogs_is_masked_and_stays_one(redactor: Redactor) -> None:
-    """Its formatter makes the line, so it needs the fields; what can't be walked is dropped."""
+    """A structlog event keeps its fields for the formatter; one that cannot be walked is dropped."""
     for event, masked in (
         ({"event": "from a@mail.example", "port": 80}, {"event": "from [email]", "port": 80}),
         (_Unwalkable(), {"event": DROPPED}),
@@ -81,7 +81,7 @@ def test_an_event_of_structlogs_is_masked_and_stays_one(redactor: Redactor) -> N
 
 
 def test_a_traceback_that_was_formatted_before_is_masked(redactor: Redactor) -> None:
-    """Another handler's formatter may have left its text in the record."""
+    """The cached traceback of another handler's formatter is masked."""
     record = logging.makeLogRecord(
         {"msg": "failed", "exc_text": "ValueError: a@mail.example", "stack_info": "sk-12345678"}
     )
@@ -99,7 +99,7 @@ class Unspeakable(Exception):
 def test_a_record_that_can_not_be_masked_is_dropped(
     log: logging.Logger, written: io.StringIO, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Wrong arguments don't reach the log, nor standard error, where logging would print them."""
+    """Wrong arguments reach neither the log nor standard error, where logging prints them by default."""
     log.error("%d paid", "a@mail.example")
     log.error("%s", Unspeakable())
     assert written.getvalue() == f"{DROPPED}\n{DROPPED}\n"

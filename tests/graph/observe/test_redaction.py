@@ -256,14 +256,14 @@ KEY_WORDS = re.compile(
 
 @pytest.mark.parametrize(("text", "masked"), MASKED.items())
 def test_what_is_private_is_masked_and_nothing_else(redactor: Redactor, text: str, masked: str) -> None:
-    """Only what matched becomes a mask; the rest stays byte for byte, and masking again changes nothing."""
+    """Only matches are masked, the other bytes are unchanged, and masking is idempotent."""
     assert redactor.text(text) == masked
     assert redactor.text(masked) == masked
 
 
 @pytest.mark.parametrize("text", READABLE)
 def test_what_an_operator_needs_stays_readable(redactor: Redactor, text: str) -> None:
-    """The company's addresses, orders, dates, prices, ids and words that look like keys are left as they are."""
+    """Company addresses, orders, dates, prices, ids and words similar to keys stay unchanged."""
     assert redactor.text(text) == text
 
 
@@ -290,14 +290,14 @@ def ibans(draw: st.DrawFn) -> str:
 @settings(deadline=None, max_examples=300)
 @given(before=st.text(), private=cards() | ibans() | st.emails(), after=st.text())
 def test_no_valid_card_iban_or_address_survives(before: str, private: str, after: str) -> None:
-    """Whatever stands around it, as long as it is a word of its own."""
+    """Private data is masked in any surroundings, if it is a word of its own."""
     assert private not in Redactor().text(f"{before} {private} {after}")
 
 
 @settings(deadline=None, max_examples=300)
 @given(st.lists(st.sampled_from(FRAGMENTS) | st.characters(), max_size=30).map("".join))
 def test_masking_twice_is_masking_once(text: str) -> None:
-    """No mask, and nothing beside one, is masked again."""
+    """Neither a mask nor the text beside it is masked again."""
     redactor = Redactor([KEPT])
     once = redactor.text(text)
     assert redactor.text(once) == once
@@ -305,6 +305,6 @@ def test_masking_twice_is_masking_once(text: str) -> None:
 
 @given(st.text(st.characters(exclude_categories=["Nd", "Nl", "No"], exclude_characters="@\uff20\ufe6b")))
 def test_a_text_without_digits_at_signs_and_keys_is_left_alone(text: str) -> None:
-    """Prose of any script stays as it is."""
+    """Prose of any script is unchanged."""
     assume(not KEY_WORDS.search(text.lower()))
     assert Redactor().text(text) == text

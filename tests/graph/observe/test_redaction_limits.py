@@ -1,4 +1,4 @@
-"""Redaction of values and of texts that fail, are too long or take long: dropped rather than passed on."""
+"""Limits of redaction: values and texts that fail, are too long or take too long are dropped."""
 
 import time
 from typing import Any
@@ -12,7 +12,7 @@ from harness.redacting import KEPT
 
 
 class Hostile(str):
-    """A text that can't be read."""
+    """A text that raises when it is read."""
 
     __slots__ = ()
 
@@ -23,7 +23,7 @@ class Hostile(str):
 
 @pytest.mark.parametrize("text", [Hostile("a"), None, 3, "a" * 300_000])
 def test_what_can_not_be_masked_is_dropped(redactor: Redactor, text: Any) -> None:
-    """A text that raises, that is none or that is too long is not passed on."""
+    """A text that raises, is not a text or is too long is dropped."""
     assert redactor.text(text) == DROPPED
 
 
@@ -38,7 +38,7 @@ def test_what_can_not_be_masked_is_dropped(redactor: Redactor, text: Any) -> Non
 def test_a_library_that_fails_drops_the_text(
     monkeypatch: pytest.MonkeyPatch, redactor: Redactor, module: Any, name: str, text: str
 ) -> None:
-    """A defect in a library can't let a number through."""
+    """An exception in a library drops the text."""
 
     def fail(*_: object, **__: object) -> bool:
         raise RuntimeError(text)
@@ -49,7 +49,7 @@ def test_a_library_that_fails_drops_the_text(
 
 
 def test_a_value_keeps_its_shape(redactor: Redactor) -> None:
-    """Texts, keys and numbers are masked wherever they stand, and an object is named by its type."""
+    """Texts, keys and numbers are masked at every level; other objects become their type's name."""
     value = {
         "a@mail.example": ["+31612345678", {"card": 4111111111111111, "iban": ("NL91ABNA0417164300",)}],
         "plain": [1, 2.5, True, None, "text", KEPT],
@@ -63,7 +63,7 @@ def test_a_value_keeps_its_shape(redactor: Redactor) -> None:
 
 
 def test_a_value_that_is_deep_wide_or_endless_is_cut(redactor: Redactor) -> None:
-    """What holds itself, twice in each level, ends; so does what has too many parts."""
+    """A recursive value ends, and one with too many parts is dropped."""
     endless: list[Any] = []
     endless += ["a@mail.example", endless, endless]
     assert redactor.value(endless)[0] == "[email]"
@@ -72,7 +72,7 @@ def test_a_value_that_is_deep_wide_or_endless_is_cut(redactor: Redactor) -> None
 
 
 class Vanishing(dict[str, str]):
-    """A mapping that another thread changes meanwhile."""
+    """A mapping that changes during iteration."""
 
     def items(self) -> Any:
         """Fail."""
@@ -80,12 +80,12 @@ class Vanishing(dict[str, str]):
 
 
 def test_a_value_that_can_not_be_walked_is_dropped(redactor: Redactor) -> None:
-    """None of it is passed on."""
+    """The whole value is dropped."""
     assert redactor.value([Vanishing(card="4111111111111111")]) == DROPPED
 
 
 def test_numbers_beyond_what_is_checked_are_masked(redactor: Redactor) -> None:
-    """A text full of what might be cards can't hide one at its end."""
+    """Many candidates cannot hide a card at the end of a text."""
     text = redactor.text("4112 1111 1111 1111, " * 1000 + "4111111111111111")
     assert text.startswith("4112 1111 1111 1111, ")
     assert text.endswith("[card], [card]")
@@ -122,6 +122,6 @@ def seconds(redactor: Redactor, text: str) -> float:
     ],
 )
 def test_time_is_linear_in_the_text(redactor: Redactor, piece: str) -> None:
-    """Eight times the text takes at most some twenty times as long, whatever it repeats."""
+    """A text of eight times the length takes at most about twenty times as long."""
     text = piece * (65_536 // len(piece))
     assert seconds(redactor, text) <= 20 * max(seconds(redactor, text[:8192]), 0.001)

@@ -54,7 +54,7 @@ MALFORMED = {
 
 @pytest.mark.parametrize(("source", "line", "named"), MALFORMED.values(), ids=list(MALFORMED))
 def test_a_malformed_article_is_named_with_its_line(articles: Path, source: str, line: int, named: str) -> None:
-    """The error holds the file, the line and what would be right."""
+    """The error has the file, the line and what is expected."""
     path = articles / "bad.md"
     path.write_text(source)
     with pytest.raises(KnowledgeError, match=rf"bad\.md:{line}: .*{named}"):
@@ -62,14 +62,14 @@ def test_a_malformed_article_is_named_with_its_line(articles: Path, source: str,
 
 
 def test_an_article_that_is_not_utf8_is_named_with_its_line(articles: Path) -> None:
-    """Latin-1 is found out, at its line."""
+    """Latin-1 is an error at the line where it occurs."""
     (articles / "bad.md").write_bytes(GOOD.encode() + "Café\n".encode("latin-1"))
     with pytest.raises(KnowledgeError, match=r"bad\.md:8: not valid UTF-8"):
         load_library(articles)
 
 
 def test_an_id_belongs_to_one_article(articles: Path) -> None:
-    """Two articles with one id would shadow each other."""
+    """Two articles with one id are an error, since one would hide the other."""
     (articles / "one.md").write_text(GOOD)
     (articles / "two.md").write_text(GOOD)
     with pytest.raises(KnowledgeError, match=r"two\.md:2: the id 'good' is already used"):
@@ -77,7 +77,7 @@ def test_an_id_belongs_to_one_article(articles: Path) -> None:
 
 
 def test_an_unreadable_article_is_named(articles: Path) -> None:
-    """A folder with an article's name is not skipped in silence."""
+    """A folder with an article's name is an error, not skipped."""
     (articles / "bad.md").mkdir()
     with pytest.raises(KnowledgeError, match=r"bad\.md: can't be read"):
         load_library(articles)
@@ -92,14 +92,14 @@ def test_an_unreadable_article_is_named(articles: Path) -> None:
     ],
 )
 def test_a_malformed_company_file_is_named_with_its_line(articles: Path, source: str, named: str) -> None:
-    """company.yaml is checked like an article's front matter."""
+    """company.yaml is validated like an article's front matter."""
     (articles / "company.yaml").write_text(source)
     with pytest.raises(KnowledgeError, match=rf"company\.yaml{named}"):
         load_library(articles)
 
 
 def test_a_folder_without_articles_is_named(tmp_path: Path) -> None:
-    """A wrong folder is not an empty help centre."""
+    """A folder without articles is an error."""
     with pytest.raises(KnowledgeError, match=r"SUPPORT_KNOWLEDGE: no articles .*nowhere"):
         load_library(tmp_path / "nowhere")
 
@@ -118,7 +118,7 @@ def test_the_version_follows_the_content(articles: Path) -> None:
 
 
 def test_an_article_from_windows_is_read(articles: Path) -> None:
-    """CRLF and a byte-order mark are no faults, and an editor's hidden files are no articles."""
+    """CRLF and a byte-order mark are accepted, and hidden files are ignored."""
     (articles / "good.md").write_bytes(GOOD.replace("\n", "\r\n").encode("utf-8-sig"))
     (articles / ".#good.md").symlink_to("nowhere")
     library = load_library(articles)
@@ -143,7 +143,7 @@ async def test_an_embedding_model_that_fails_is_named_with_its_reason(
 
 
 async def test_search_returns_whole_passages_best_first(make_settings: MakeSettings) -> None:
-    """A passage has its article's id, title and text; the nearest comes first."""
+    """A passage has its article's id, title and text, and the nearest one comes first."""
     settings = make_settings()
     async with open_models(settings) as models, open_knowledge(settings, models) as knowledge:
         passages = await knowledge.search("when is support open on monday")

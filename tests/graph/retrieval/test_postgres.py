@@ -20,12 +20,12 @@ from local.postgres import start_postgres
 
 
 def embedded_articles(model: ScriptedModel) -> int:
-    """How many articles the model was asked to embed."""
+    """Count the articles that the model was asked to embed."""
     return sum(len(call.body["input"]) for call in model.of("embeddings") if "\n" in call.body["input"][0])
 
 
 async def test_postgres_ranks_as_memory_does(make_settings: MakeSettings, database_url: str) -> None:
-    """Where the articles live changes no answer."""
+    """Search ranks the same with Postgres as in memory."""
     found: list[list[str]] = []
     for settings in (make_settings(), make_settings(DATABASE_URL=database_url)):
         async with open_models(settings) as models, open_knowledge(settings, models) as knowledge:
@@ -38,7 +38,7 @@ async def test_postgres_ranks_as_memory_does(make_settings: MakeSettings, databa
 async def test_replicas_that_start_at_once_index_once(
     make_settings: MakeSettings, model: ScriptedModel, database_url: str
 ) -> None:
-    """Whichever replica comes first indexes, the others wait for it and find the same articles."""
+    """The first replica builds the index; the others wait for it and find the same articles."""
     settings = make_settings(DATABASE_URL=database_url)
     async with AsyncExitStack() as stack:
 
@@ -55,7 +55,7 @@ async def test_replicas_that_start_at_once_index_once(
 async def test_a_restart_does_not_index_again(
     make_settings: MakeSettings, model: ScriptedModel, database_url: str
 ) -> None:
-    """The index outlives the process."""
+    """The index is reused after a restart."""
     settings = make_settings(DATABASE_URL=database_url)
     for _ in range(2):
         async with open_models(settings) as models, open_knowledge(settings, models):
@@ -66,7 +66,7 @@ async def test_a_restart_does_not_index_again(
 async def test_a_new_version_replaces_all_but_those_last_in_use(
     make_settings: MakeSettings, articles: Path, database_url: str
 ) -> None:
-    """Replicas of earlier releases keep their articles; what was not in use for longest is dropped."""
+    """Versions of earlier releases are kept; the least recently used are dropped."""
     settings = make_settings(DATABASE_URL=database_url)
     path = articles / "careers.md"
     for number in range(6):
@@ -84,7 +84,7 @@ async def test_a_new_version_replaces_all_but_those_last_in_use(
 async def test_an_index_in_use_outlives_newer_ones(
     make_settings: MakeSettings, articles: Path, database_url: str
 ) -> None:
-    """A start on an old version, as after a roll-back, counts as use; one that is lost all the same is an error."""
+    """Opening an old version, as after a rollback, counts as use; a version lost meanwhile is an error."""
     settings = make_settings(DATABASE_URL=database_url)
     path = articles / "careers.md"
     first = path.read_text()
@@ -128,7 +128,7 @@ async def start(make_settings: MakeSettings, url: str) -> None:
 async def test_vectors_of_another_length_are_explained(
     make_settings: MakeSettings, model: ScriptedModel, database_url: str
 ) -> None:
-    """A database that was filled with another embedding model is named as the trouble."""
+    """A database with vectors of another embedding model is named in the error."""
     await start(make_settings, database_url)
     model.script("embeddings", embedded(32))
     with pytest.raises(KnowledgeError, match="DATABASE_URL: it holds vectors of another length"):
@@ -144,14 +144,14 @@ async def test_vectors_of_another_length_are_explained(
     ],
 )
 async def test_an_unreachable_postgres_is_explained(make_settings: MakeSettings, url: str, trouble: str) -> None:
-    """The error names the variable and never quotes its password."""
+    """The error names the variable and never its password."""
     with pytest.raises(KnowledgeError, match=f"DATABASE_URL: {trouble}") as caught:
         await start(make_settings, url)
     assert "secret" not in str(caught.value)
 
 
 async def test_a_user_without_rights_is_explained(make_settings: MakeSettings, database_url: str) -> None:
-    """A role that may not create tables is named as the trouble."""
+    """A role that may not create tables is named in the error."""
     with psycopg.connect(database_url, autocommit=True) as connection:
         connection.execute("DROP ROLE IF EXISTS nobody_here")
         connection.execute("CREATE ROLE nobody_here LOGIN PASSWORD 'none'")
@@ -168,7 +168,7 @@ async def test_a_user_without_rights_is_explained(make_settings: MakeSettings, d
     ],
 )
 def test_other_refusals_are_explained(postgres: str, statement: LiteralString, named: str) -> None:
-    """A missing extension is named; anything else is named by its kind alone."""
+    """The error names a missing extension; for anything else, only the error's type."""
     with psycopg.connect(postgres) as connection, pytest.raises(psycopg.Error) as caught:
         connection.execute(statement)
     assert named in in_postgres.postgres_trouble(caught.value)
@@ -177,7 +177,7 @@ def test_other_refusals_are_explained(postgres: str, statement: LiteralString, n
 async def test_a_postgres_that_restarts_costs_no_request(
     make_settings: MakeSettings, database_url: str, postgres: str
 ) -> None:
-    """Connections that Postgres has closed are replaced before they are used."""
+    """Connections that Postgres has closed are replaced before use."""
     settings = make_settings(DATABASE_URL=database_url)
     async with open_models(settings) as models, open_knowledge(settings, models) as knowledge:
         with psycopg.connect(postgres, autocommit=True) as connection:
