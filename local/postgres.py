@@ -71,7 +71,7 @@ def find_postgres() -> Path:
     spec = importlib.util.find_spec(_PACKAGE)
     if spec is None or spec.origin is None:
         raise LocalServiceError(
-            f"The bundled Postgres is not installed (dependency group `local`): install it, or {INSTEAD}"
+            f"The bundled Postgres is not installed; run: uv run --group cluster support-agent cluster, or {INSTEAD}"
         )
     return Path(spec.origin).parent / _BINARIES
 

@@ -1,6 +1,11 @@
 """The Kubernetes manifests: valid in each supported version, with the rights and metrics that they need."""
 
+import json
 import shutil
+import subprocess
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import httpx
@@ -68,6 +73,32 @@ def test_pods_may_do_no_more_than_they_must(name: str) -> None:
     policy = one(name, "NetworkPolicy")["spec"]
     assert policy["policyTypes"] == ["Ingress", "Egress"]
     assert policy["podSelector"] == {"matchLabels": one(name, "Service")["spec"]["selector"]}
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "is_ready"),
+    [("ready", 200, True), ("unavailable", 503, True), ("starting", 503, False), ("draining", 503, False)],
+)
+def test_a_pod_without_an_index_gets_no_traffic(status: str, code: int, is_ready: bool) -> None:
+    """Nor one that drains; one whose Redis or Postgres is down still answers what it can."""
+
+    class Ready(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(code if self.path == "/ready" else 404)
+            self.end_headers()
+            self.wfile.write(json.dumps({"status": status}).encode())
+
+        def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002 - the base class's name
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Ready) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        for name in OVERLAYS:
+            python, *command = container(name)["readinessProbe"]["exec"]["command"]
+            assert python == "python"
+            command = [sys.executable, *(word.replace("8000", str(server.server_port)) for word in command)]
+            assert (subprocess.run(command, timeout=20, check=False).returncode == 0) is is_ready
+        server.shutdown()
 
 
 def test_kubernetes_names_of_services_do_not_stop_the_start(monkeypatch: pytest.MonkeyPatch) -> None:

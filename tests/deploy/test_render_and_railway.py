@@ -30,19 +30,20 @@ def test_the_schema_accepts(schema: str, file: str) -> None:
     [
         ("render.json", "render.yaml", "healthCheckPath", "healthcheckPath"),
         ("render.json", "render.yaml", "maxShutdownDelaySeconds: 30", "maxShutdownDelaySeconds: 301"),
-        ("render.json", "render.yaml", "    disk:\n", "    numInstances: 2\n    disk:\n"),
+        ("render.json", "render.yaml", "noeviction", "none"),
+        ("render.json", "render.yaml", "property: connectionString\n\n", "property: password\n\n"),
         ("railway.json", "railway.json", '"healthcheckPath"', '"healthCheckPath"'),
         ("railway.json", "railway.json", '"drainingSeconds": 30', '"drainingSeconds": "30"'),
     ],
 )
 def test_the_schema_refuses(schema: str, file: str, right: str, wrong: str) -> None:
-    """An unknown field, a value out of range or of the wrong type, and two instances with one disk are errors."""
+    """An unknown field, a value out of range or of the wrong type, and a property that does not exist are errors."""
     assert schema_says(schema, plant((DEPLOY / file).read_text(), right, wrong))
 
 
-def test_render_keeps_redis_with_its_modules() -> None:
-    """Its own Key Value has neither JSON nor Search, and redis:8 loads them by its entrypoint alone."""
+def test_render_keeps_conversations() -> None:
+    """Key Value persists on a paid plan alone, and must not evict."""
     redis = render("support-agent-redis")
-    assert redis["image"]["url"].endswith("redis:8")
-    assert "docker-entrypoint.sh redis-server --appendonly yes --requirepass" in redis["dockerCommand"]
-    assert redis["disk"]["mountPath"] == "/data"
+    assert redis["type"] == "keyvalue"
+    assert redis["plan"] != "free"
+    assert redis["maxmemoryPolicy"] == "noeviction"

@@ -80,13 +80,12 @@ def test_balancers_close_idle_connections_first() -> None:
 
 
 def test_what_restarts_or_removes_instances_asks_health() -> None:
-    """Liveness probes ask /health, since /ready fails on every replica at once when Redis is down."""
+    """Startup and liveness probes ask /health, since /ready fails on every replica at once when Redis is down."""
     probes = {name: container(name) for name in OVERLAYS}
     probes["Cloud Run"] = cloud_run()["spec"]["template"]["spec"]["containers"][0]
     for one_of_them in probes.values():
-        assert one_of_them["startupProbe"]["httpGet"]["path"] == "/ready"
+        assert one_of_them["startupProbe"]["httpGet"]["path"] == "/health"
         assert one_of_them["livenessProbe"]["httpGet"]["path"] == "/health"
-        assert one_of_them.get("readinessProbe", one_of_them["livenessProbe"])["httpGet"]["path"] == "/health"
     assert render("support-agent")["healthCheckPath"] == "/health"
     assert json.loads((DEPLOY / "railway.json").read_text())["deploy"]["healthcheckPath"] == "/ready"
 

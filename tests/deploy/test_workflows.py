@@ -195,25 +195,30 @@ def test_a_newer_commit_stops_the_checks_of_a_pull_request() -> None:
 
 
 def test_every_python_is_tested() -> None:
-    """CI tests every Python version in CONTRIBUTING.md, with the packages that some tests need."""
+    """CI tests every Python in CONTRIBUTING.md, the newest on ARM too, with the packages that some tests need."""
     job = jobs(CI)["tests"]
     [named] = re.findall(r"You need Python (.*?) and", (REPOSITORY / "CONTRIBUTING.md").read_text())
     assert job["strategy"]["matrix"]["python"] == re.split(r", | or ", named)
     assert job["env"]["UV_PYTHON"] == "${{ matrix.python }}"
+    assert job["runs-on"] == "${{ matrix.machine }}"
+    assert job["strategy"]["matrix"]["include"] == [{"python": "3.14", "machine": "ubuntu-24.04-arm"}]
     assert f"{SCRIPTS}/install-packages.sh caddy prometheus redis-tools" in [step.get("run") for step in job["steps"]]
 
 
 def test_what_needs_load_is_tested_before_anything_is_deployed() -> None:
     """The soak tests run in CI with all the packages that they need."""
     runs = [step.get("run") for step in jobs(CI)["soak"]["steps"]]
-    assert runs[-2:] == [f"{SCRIPTS}/install-packages.sh caddy prometheus redis-tools", "uv run pytest -m soak"]
+    assert runs[-2:] == [
+        f"{SCRIPTS}/install-packages.sh caddy prometheus redis-tools",
+        "uv run --group test pytest -m soak",
+    ]
 
 
 def test_what_needs_a_browser_is_tested_once() -> None:
     """The browser tests run in a job of their own, not once per Python version."""
     runs = {name: [step.get("run", "").split(" #")[0] for step in job["steps"]] for name, job in jobs(CI).items()}
-    assert 'uv run --python "$UV_PYTHON" pytest --ignore tests/browser' in runs["tests"]
-    assert "uv run pytest tests/browser" in runs["browser"]
+    assert 'uv run --python "$UV_PYTHON" --group test pytest --ignore tests/browser' in runs["tests"]
+    assert "uv run --group test pytest tests/browser" in runs["browser"]
 
 
 def test_the_report_is_kept_whatever_it_says() -> None:

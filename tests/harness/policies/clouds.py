@@ -146,7 +146,7 @@ def cloud_run(files: Files) -> Rules:
 def render(files: Files) -> Rules:
     blueprint = yaml.safe_load(files[RENDER])
     services = {service["name"]: service for service in blueprint["services"]}
-    given = [variables(named(service["envVars"], "key")) for service in services.values()]
+    given = [variables(named(service.get("envVars"), "key")) for service in services.values()]
     read = [at(one, "fromDatabase name") for one in services["support-agent"]["envVars"] if "fromDatabase" in one]
     return {
         **{rule: all(each[rule] for each in given) for rule in (NO_KEY, NO_STRANGERS)},
@@ -156,7 +156,7 @@ def render(files: Files) -> Rules:
         "they reach each other": len({one["region"] for one in [*services.values(), *blueprint["databases"]]}) == 1
         and {*read} == {one["name"] for one in blueprint["databases"]},
         "Postgres is not reached from outside": all(one.get("ipAllowList") == [] for one in blueprint["databases"]),
-        "Redis is not reached from outside": at(services, "support-agent-redis type") == "pserv",
+        "Redis is not reached from outside": at(services, "support-agent-redis ipAllowList") == [],
         "only what passed is deployed": at(services, "support-agent autoDeployTrigger") == "checksPass",
     }
 
@@ -261,9 +261,14 @@ MISTAKES = [
     (CLOUD_RUN, "percent: 100", "percent: 1", "requests go to the newest"),
     (RENDER, "KEY\n        sync: false", "KEY\n        value: sk-1", NO_KEY),
     (RENDER, "SUPPORT_ENV\n        value: production", "SUPPORT_ALLOW_ANONYMOUS\n        value: true", NO_STRANGERS),
-    (RENDER, "ipAllowList: []", "ipAllowList: [{ source: 0.0.0.0/0 }]", "Postgres is not reached from outside"),
-    (RENDER, "    ipAllowList: []\n", "", "Postgres is not reached from outside"),
-    (RENDER, "type: pserv", "type: web", "Redis is not reached from outside"),
+    (
+        RENDER,
+        '"17"\n    ipAllowList: []',
+        '"17"\n    ipAllowList: [{ source: 0.0.0.0/0 }]',
+        "Postgres is not reached from outside",
+    ),
+    (RENDER, '"17"\n    ipAllowList: []\n', '"17"\n', "Postgres is not reached from outside"),
+    (RENDER, "ipAllowList: [] #", "ipAllowList: [{ source: 0.0.0.0/0 }] #", "Redis is not reached from outside"),
     (RENDER, 'value: "8000"', 'value: "10000"', LISTENS),
     (RENDER, "numInstances: 2", "numInstances: 1", GROWS),
     (RENDER, "./Dockerfile", "./deploy/Dockerfile", BUILT),

@@ -93,7 +93,7 @@ def port(files: Files) -> int:
 def probed(container: Any, where: str | int) -> Rules:
     """Rules for a container with probes."""
     start, lives = container["startupProbe"], container["livenessProbe"]
-    probes = [value for name, value in container.items() if name.endswith("Probe")]
+    probes = [value for name, value in container.items() if name.endswith("Probe") and "httpGet" in value]
     return {
         LISTENS: {probe["httpGet"]["port"] for probe in probes} == {where},
         STARTS: 60 <= start["periodSeconds"] * start["failureThreshold"] <= 240,  # Cloud Run's limit
