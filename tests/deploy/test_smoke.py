@@ -58,8 +58,8 @@ async def test_a_service_that_works_passes(serve: Serve, redis: Redis, tmp_path:
         without, failed = await smoke(url)
     assert without == 1
     assert list(failed) == ["ask", "stream", "websocket", "session"]
-    assert failed["ask"].endswith("POST /ask says 401 unauthorized")
-    assert failed["websocket"].endswith("GET /chat says 401")
+    assert failed["ask"].endswith("POST /ask returned 401 unauthorized")
+    assert failed["websocket"].endswith("GET /chat returned 401")
 
 
 @pytest.mark.parametrize("answer", [tokens(["Hello"], end=False, then=cut), status(400)])
