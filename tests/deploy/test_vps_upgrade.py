@@ -130,7 +130,7 @@ def test_upgrade_goes_back_to_what_ran_where_the_tag_has_moved(without_backup: M
     without_backup.tell(NEW)
     done = without_backup.run("upgrade.sh", TAG)
     assert done.returncode == 1
-    assert f"going back to {OLD}" in done.stderr
+    assert f"rolling back to {OLD}" in done.stderr
     assert (without_backup.image(), *without_backup.runs()) == (OLD, OLD, OLD)
 
 
