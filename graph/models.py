@@ -302,7 +302,10 @@ def _to_model_error(error: Exception) -> ModelError:
 
 
 def _root_cause(error: BaseException) -> BaseException:
-    """Return an error's root cause: the client also reports a refused or reset connection as a time-out."""
+    """Return an error's root cause.
+
+    The client also reports a refused or reset connection as a time-out (findings/openai-aiohttp-refused.sh).
+    """
     while error.__cause__ and not isinstance(error, TimeoutError):
         error = error.__cause__
     return error

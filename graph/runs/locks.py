@@ -26,7 +26,7 @@ class Locks:
         token = uuid.uuid4().hex.encode()
         lock.local.token = token
         try:
-            # If redis-py retried the command, the first attempt may have taken the lock.
+            # If redis-py retried, the first attempt may have taken the lock (findings/redis-lock-retry.sh).
             return lock if await lock.acquire(blocking=False, token=token) or await lock.owned() else None
         except RedisError:
             self._uncertain[lock] = token, time.monotonic() + self._ttl  # Redis may still execute it

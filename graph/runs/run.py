@@ -105,7 +105,7 @@ class Run(Feed):
         return RunStarted(self.id, self._session_id)
 
     def _cancel_driving(self) -> None:
-        # Repeated, since asyncio.wait_for, which redis-py uses, can lose a cancellation on Python 3.11.
+        # Repeated, since redis-py can lose a cancellation on Python 3.11 (findings/redis-cancellation.sh).
         if self._driving and not self._driving.done() and not self._committed:
             self._driving.cancel()
             asyncio.get_running_loop().call_later(_CANCEL_AGAIN, self._cancel_driving)
