@@ -39,7 +39,7 @@ class Readiness:
     """
 
     def __init__(self, agent: SupportAgent, redis: Redis) -> None:
-        self._knowledge = agent.knowledge
+        self._has_been_ready = False
         self._redis = _Asked(partial(check_redis, redis))
         self._articles = _Asked(partial(check_articles, agent.knowledge))
         self._model = _Asked(partial(check_model, agent.models, _MODELS_TIMEOUT), _MODELS_FRESH)
@@ -48,6 +48,7 @@ class Readiness:
         """Return whether the service takes new work, and the state of each dependency."""
         redis, articles, model = await asyncio.gather(self._redis.now(), self._articles.now(), self._model.now())
         checks = {"redis": redis, "articles": articles, "model": model}
-        if not self._knowledge.is_indexed:
-            return "starting", checks
-        return "ready" if redis.up and articles.up else "unavailable", checks
+        if redis.up and articles.up:
+            self._has_been_ready = True
+            return "ready", checks
+        return "unavailable" if self._has_been_ready else "starting", checks

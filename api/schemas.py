@@ -135,7 +135,7 @@ class ReadyResponse(BaseModel):
     """Whether the service accepts new work."""
 
     status: Literal["ready", "starting", "unavailable", "draining"]
-    """`starting` while there is no index of the articles yet, `unavailable` without Redis or Postgres."""
+    """`starting` until the first `ready`, then `unavailable` without Redis or Postgres."""
     checks: dict[str, CheckOut] | None = Field(
         default=None,
         examples=[{"redis": {"up": True, "latency_ms": 0.6}, "model": {"up": False, "reason": "HTTP 503"}}],

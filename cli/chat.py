@@ -1,6 +1,7 @@
 """`support-agent chat`: a conversation in the terminal."""
 
 import asyncio
+import logging
 import re
 import signal
 import sys
@@ -35,6 +36,7 @@ def chat(session: Annotated[str | None, typer.Option(help="Id of the conversatio
             raise SettingsError("--session: must be 1 to 128 letters, digits, dots, hyphens or underscores")
         started.wait()
         settings = ServiceSettings.load().require(redis=True)
+        logging.disable()  # a failure is one line, which says the same
         with asyncio.Runner() as runner:
             stack = AsyncExitStack()
             try:

@@ -1,6 +1,7 @@
 """`support-agent eval`: judge the agent on the cases, and say by the exit status whether it may be deployed."""
 
 import asyncio
+import logging
 import signal
 import sys
 from pathlib import Path
@@ -106,6 +107,7 @@ def _evaluate(suite: str | None, baseline: Path, report: Path, repeat: int, *, u
 async def _run(settings: ServiceSettings, plan: "Plan") -> "Evaluation":
     from evals.evaluation import evaluate
 
+    logging.disable()  # a failure is one line, which says the same
     running = asyncio.current_task()
     is_stopped = False
 

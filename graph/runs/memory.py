@@ -46,6 +46,7 @@ class TurnSaver(AsyncShallowRedisSaver):
     The saver that it extends keeps JSON documents with a search index (RedisJSON, RediSearch), but nobody searches
     conversations. This one serialises a checkpoint with LangGraph's msgpack serializer, restricted to the types that
     LangGraph knows to be safe; a turn costs one GET and one SET. A turn that failed or was cancelled is not stored.
+    JSON would change some values: findings/langgraph-redis-values.sh.
     """
 
     def __init__(self, redis: Redis, ttl: int) -> None:

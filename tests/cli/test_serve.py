@@ -72,7 +72,7 @@ def test_serve_answers_with_nothing_configured_and_leaves_nothing_behind(
         assert "30 days" in answer["answer"]
         assert "duplicate-charge" in [source["id"] for source in answer["sources"]]
         children = psutil.Process(process.pid).children(recursive=True)
-        assert any("redis-server" in child.name() for child in children)
+        assert any("valkey-server" in child.name() for child in children)
         process.send_signal(ending)
         assert process.wait(15) == code
         assert wait_until_gone(children) == []

@@ -42,7 +42,5 @@ def test_it_has_pgvector_asks_for_its_password_and_survives_a_crash(
 def test_where_it_is_missing_one_is_told_what_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
     """On a platform without a wheel the error says what to set."""
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
-    with pytest.raises(
-        LocalServiceError, match=r"run: uv run --group cluster .*, or set DATABASE_URL"
-    ):
+    with pytest.raises(LocalServiceError, match=r"run: uv run --group cluster .*, or set DATABASE_URL"):
         start_postgres()
