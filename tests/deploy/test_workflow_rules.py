@@ -57,13 +57,21 @@ ENVIRONMENTS = {
     **dict.fromkeys(("live-evals", "feedback"), "evals"),
     **{name: name for name in ("staging", "production", "release")},
 }
-MACHINE = "ubuntu-24.04"
+MACHINES = {"ubuntu-24.04", "ubuntu-24.04-arm"}
 SCAN = {
     "image": "${{ steps.build.outputs.image }}",
     "severity-cutoff": "high",
     "only-fixed": True,
     "output-format": "table",
 }
+
+
+def machines(job: dict[str, Any]) -> list[str]:
+    """Return the machines that a job runs on; none for one that calls another workflow."""
+    if job.get("runs-on") != "${{ matrix.machine }}":
+        return [job["runs-on"]] if "runs-on" in job else []
+    matrix = job["strategy"]["matrix"]
+    return [*matrix["machine"], *(each["machine"] for each in matrix["include"])]
 
 
 def texts() -> Texts:
@@ -124,7 +132,7 @@ def rules(files: Texts) -> dict[str, bool]:
             known[name]["concurrency"]["cancel-in-progress"] is False for name in (DEPLOY, NIGHTLY, RELEASE)
         ),
         "environments guard what they should": environments == ENVIRONMENTS,
-        "jobs run on GitHub's machines": {job.get("runs-on", MACHINE) for _, job in every} == {MACHINE},
+        "jobs run on GitHub's machines": {machine for _, job in every for machine in machines(job)} <= MACHINES,
         "steps are one command or a script": all(COMMAND.fullmatch(command) for command in ran),
         "only the targets' scripts know a cloud": not any(CLOUD.search(text) for text in [*others, *ran]),
         "scripts run nothing just fetched": not any(HANDED.search(text) for text in scripts.values()),
@@ -169,6 +177,8 @@ MISTAKES = [
     (DEPLOY, "cancel-in-progress: false", "cancel-in-progress: true", "no deployment is broken off"),
     (RELEASE, "    environment: release\n", "", "environments guard what they should"),
     (DEPLOY, "runs-on: ubuntu-24.04", "runs-on: self-hosted", "jobs run on GitHub's machines"),
+    (CI, "machine: [ubuntu-24.04]", "machine: [self-hosted]", "jobs run on GitHub's machines"),
+    (CI, "machine: ubuntu-24.04-arm", "machine: self-hosted", "jobs run on GitHub's machines"),
     (DEPLOY, "    branches: [main]\n", "    branches: ['**']\n", STARTS),
     (DEPLOY, "    branches: [main]\n", "    branches: [main]\n    tags: ['v*']\n", STARTS),
     (RELEASE, '["v*"]', '["*"]', STARTS),
