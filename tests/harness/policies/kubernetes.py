@@ -63,7 +63,7 @@ def reaches(policy: Any, address: str, port: int, protocol: str = "TCP") -> bool
 
 def overlay(things: dict[str, Any], files: Files) -> Rules:
     said = page(files, "kubernetes")
-    [turns] = re.findall(r"`support_agent_active_runs`, (\d+) a pod", said)
+    [turns] = re.findall(r"`support_agent_active_runs`\): (\d+) per pod", said)
     ports = re.findall(r"\d+", re.findall(r"may reach DNS\s+and the ports ([\d, and]+)", said)[0])
     pod = at(things, "Deployment spec template spec")
     container = at(pod, "containers 0")
