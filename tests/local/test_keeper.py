@@ -77,12 +77,17 @@ def test_a_byte_ends_the_command_and_keeps_the_directory(
     assert (directory / "log").exists()
 
 
-def test_sigterm_ends_the_command_and_removes_the_directory(
-    pipe: tuple[int, Callable[[bytes], None]], directory: Path
-) -> None:
+def test_sigterm_ends_the_command_and_removes_the_directory(directory: Path) -> None:
     """SIGTERM ends the keeper with its command and its directory."""
-    later(lambda: os.kill(os.getpid(), signal.SIGTERM))
-    assert keeper.keep(str(directory), SLEEP, pipe[0]) == 0
+    command = [sys.executable, "-I", "-S", keeper.__file__, str(directory), *SLEEP]
+    # As a program of its own: the threads of a test's process have no part in its signals.
+    with subprocess.Popen(command, stdin=subprocess.PIPE) as process:
+        deadline = time.monotonic() + 10
+        while not (directory / "pid").exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(10) == 0
     assert not directory.exists()
 
 
