@@ -28,8 +28,8 @@ done
 git clone -q . "$machine/src"
 
 enter() {
-    env -i HOME=/root LANG=C.UTF-8 PATH=/usr/local/bin:/usr/bin:/bin SSL_CERT_FILE="/$certificates" \
-        PIP_ROOT_USER_ACTION=ignore chroot "$machine" bash -euc "cd /src; $1"
+    chroot "$machine" /usr/bin/env -i HOME=/root LANG=C.UTF-8 PATH=/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
+        SSL_CERT_FILE="/$certificates" PIP_ROOT_USER_ACTION=ignore bash -euc "cd /src; $1"
 }
 received() { # bytes, by all networks but loopback
     local sum=0 network

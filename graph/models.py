@@ -256,9 +256,18 @@ async def _with_retries(breaker: Breaker, call: Callable[[], Awaitable[_T]]) -> 
         stop=stop_after_attempt(ATTEMPTS), wait=_retry_delay, retry=retry_if_exception(_is_transient), reraise=True
     )
 
+    failed: Exception | None = None
+
     async def attempt() -> _T:  # tenacity only awaits coroutine functions
-        with breaker:
-            return await call()
+        nonlocal failed
+        try:
+            with breaker:
+                return await call()
+        except BreakerOpen as error:
+            raise failed or error from None  # what opened the breaker says more
+        except Exception as error:
+            failed = error
+            raise
 
     try:
         return await retrying(attempt)

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
 
 import psycopg
 from langgraph.store.base import BaseStore, IndexConfig, PutOp, SearchItem
@@ -33,7 +33,7 @@ _BATCH = 16  # articles embedded in one request
 _INDEXES = ("indexes",)  # namespace of the records that an index is complete, one per version
 _KEPT = 3  # indexes of earlier versions
 _PATIENCE = 5.0  # seconds without progress after which a start no longer waits for the index
-_LONGEST = 60.0  # seconds that a start waits for the index at most
+_LONGEST = 20.0  # seconds that a start waits for the index at most
 _RETRY = 2.0  # seconds between two attempts
 _LOOK = 0.02  # seconds between two looks at the first attempt
 
@@ -112,7 +112,7 @@ class Knowledge:
 async def open_knowledge(settings: AgentSettings, models: Models) -> AsyncGenerator[Knowledge]:
     """Load the articles, and open their index or build it.
 
-    It waits for the index while there is progress, for a minute at most. When the model's server is down, or the index
+    It waits for the index while there is progress, for 20 seconds at most. When the model's server is down, or the index
     takes longer, it is built in the background as soon as that is possible. Raises KnowledgeError when an article is
     malformed or the database can't be used.
     """
@@ -162,7 +162,7 @@ class _Index:
             except ModelError as error:
                 kind = ModelUnavailable
                 if not isinstance(error.__cause__, BreakerOpen):  # else the reason is what opened it
-                    reason = self._of_the_model(error)
+                    reason = f"the articles can't be indexed: {self._of_the_model(error)}"
             except Exception as error:
                 if not self.may_retry:
                     raise
@@ -175,11 +175,10 @@ class _Index:
             await asyncio.sleep(_RETRY)
 
     def _of_the_model(self, error: ModelError) -> str:
-        is_refused = error.reason in ("HTTP 401", "HTTP 403")
-        failure = "refused the key" if is_refused else "did not answer"
-        remedy = "; correct OPENAI_API_KEY" if is_refused else ""
-        model = self._settings.embedding_model
-        return f"the articles can't be indexed: the embedding model {model!r} {failure} ({error.reason}){remedy}"
+        model = f"the embedding model {self._settings.embedding_model!r}"
+        if error.reason in ("HTTP 401", "HTTP 403"):
+            return f"{model} refused the key ({error.reason}); correct OPENAI_API_KEY"
+        return f"{model} gave no vectors ({error.reason}); check OPENAI_BASE_URL and SUPPORT_EMBEDDING_MODEL"
 
     async def _hold(self) -> None:
         """Open the index, or build it, and hold it open until cancelled."""
@@ -210,9 +209,20 @@ class _Index:
                 store = await open_store(pool, self._config(dims))
                 await self._build(store, dims)
                 return
-        with suppress(ModelError):  # while the model is down, the index is used as it is
-            if await self._dims() != dims:
-                raise psycopg.errors.DataException
+        await self._compare(dims)
+
+    async def _compare(self, dims: int) -> None:
+        """Check that the model's vectors fit an existing index; raises psycopg.Error if that must stop the start."""
+        try:
+            fits = await self._dims() == dims
+        except ModelError as error:  # questions fail until it answers; the index stays in use
+            _log.error("questions can't be answered: %s", self._of_the_model(error))
+            return
+        if not fits:
+            error = psycopg.errors.DataException()
+            if not self.may_retry:
+                raise error
+            _log.error("questions can't be answered: DATABASE_URL: %s", postgres_trouble(error))
 
     async def _dims(self) -> int:
         """Return how many numbers a vector of the embedding model has."""

@@ -1,6 +1,7 @@
 """Conversations in Redis: reading, storing and deleting what a session remembers."""
 
 import hashlib
+import logging
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ from redis.asyncio import Redis
 from graph.redis import memory_errors
 
 _FORMAT = "msgpack"  # what LangGraph's serializer calls the form of every checkpoint
+
+_log = logging.getLogger(__name__)
 
 
 def thread_id(tenant: str, session_id: str) -> str:
@@ -66,11 +69,17 @@ class TurnSaver(AsyncShallowRedisSaver):
         return self.loaded(thread, cast("bytes | None", await self._redis.get(turn_key(thread))))
 
     def loaded(self, thread: str, stored: bytes | None) -> CheckpointTuple | None:
-        """Return the state that the value of a thread's key stands for."""
+        """Return the state that the value of a thread's key stands for; None where it is none that we have stored."""
         if stored is None:
             return None
-        checkpoint, metadata = self.serde.loads_typed((_FORMAT, stored))
-        return CheckpointTuple(_config(thread, checkpoint), checkpoint, metadata, None, [])
+        try:
+            checkpoint, metadata = self.serde.loads_typed((_FORMAT, stored))
+            config = _config(thread, checkpoint)
+            _ = checkpoint["channel_values"]["messages"]
+        except (KeyError, TypeError, ValueError):
+            _log.warning("the conversation in %s can't be read, and starts again with its next turn", turn_key(thread))
+            return None
+        return CheckpointTuple(config, checkpoint, metadata, None, [])
 
     async def aput(
         self,

@@ -12,10 +12,11 @@ from fastapi import Header
 from redis.asyncio import Redis
 
 from api.app import create_app
-from api.auth import Principal
+from api.auth import ANONYMOUS, Principal
 from api.deps import principal
 from conftest import MakeSettings, Serve
 from graph.runs import sessions
+from graph.runs.memory import thread_id, turn_key
 from harness.conversations import echo, several
 from harness.own_redis import own_redis
 from harness.scripted_model import ScriptedModel, cut, status, tokens
@@ -266,3 +267,17 @@ async def test_a_turn_that_waited_long_is_answered(
         message = {"message": "Hello?", "session_id": "s-1"}
         answers = await asyncio.gather(*(client.post("/chat", json=message) for _ in range(3)))
     assert [answer.status_code for answer in answers] == [200, 200, 200]
+
+
+@pytest.mark.parametrize("value", [b"", b"\xc0", b"\x92\x80\x80", b"rubbish", b"\x92\x81"])
+async def test_a_turn_that_can_not_be_read_is_no_conversation(
+    serve: Serve, redis: Redis, model: ScriptedModel, caplog: pytest.LogCaptureFixture, value: bytes
+) -> None:
+    """It is named in the log, and the next turn takes its place."""
+    thread = thread_id(ANONYMOUS, "s-1")
+    await redis.set(turn_key(thread), value, ex=60)
+    async with serve() as url, httpx.AsyncClient(base_url=url, timeout=20) as client:
+        assert (await client.get("/sessions/s-1")).status_code == 404
+        assert (await client.post("/chat", json={"message": "Hello?", "session_id": "s-1"})).status_code == 200
+        assert len((await client.get("/sessions/s-1")).json()["messages"]) == 2
+    assert f"the conversation in turn:{thread} can't be read" in caplog.text

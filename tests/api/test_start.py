@@ -72,7 +72,10 @@ async def test_a_start_needs_no_model(
         code, articles = await articles_of(client)
         assert (code, articles["up"]) == (503, False)
         assert (await client.get("/ready")).json()["status"] == "starting"
-        assert "the embedding model 'text-embedding-3-small' did not answer" in articles["reason"]
+        assert (
+            "the embedding model 'text-embedding-3-small' gave no vectors (ConnectionRefusedError); check OPENAI_BASE_URL"
+            in articles["reason"]
+        )
         kept = await client.post("/ask", json=QUESTION)
         assert (kept.status_code, kept.headers["X-Cache"]) == (200, "hit")
         assert len((await client.get("/sessions/s-1")).json()["messages"]) == 2
@@ -123,6 +126,58 @@ async def test_a_model_that_hangs_does_not_hold_the_start_up(
         assert (response.status_code, response.json()["type"]) == (503, "model-unavailable")
         way.thaw()
         await answered(client, 10)
+
+
+async def test_a_model_that_hangs_decides_nothing_once_there_is_an_index(
+    serve: Serve,
+    redis: Redis,
+    model: ScriptedModel,
+    way: FaultProxy,
+    settings: dict[str, Any],
+    database_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Even if it then gives vectors of another length: the log says what is wrong."""
+    settings["DATABASE_URL"] = database_url
+    async with serve(**settings):
+        pass
+    monkeypatch.setattr(index, "_PATIENCE", 0.5)
+    model.script("embeddings", embedded(32))
+    way.freeze()
+    async with serve(**settings) as url, httpx.AsyncClient(base_url=url, timeout=20) as client:
+        assert (await client.get("/ready")).status_code == 200
+        way.thaw()
+        async with asyncio.timeout(10):
+            while "it holds vectors of another length" not in caplog.text:
+                await asyncio.sleep(0.1)
+        await asyncio.sleep(1.1)  # a check is cached for a second
+        assert (await client.get("/ready")).status_code == 200
+        response = await client.post("/ask", json=QUESTION)
+        assert (response.status_code, response.json()["type"]) == (503, "model-unavailable")
+
+
+async def test_a_key_that_is_refused_is_said_where_there_is_an_index(
+    serve: Serve, redis: Redis, model: ScriptedModel, database_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The service is ready all the same."""
+    async with serve(DATABASE_URL=database_url):
+        pass
+    model.script("embeddings", status(401))
+    async with serve(DATABASE_URL=database_url) as url, httpx.AsyncClient(base_url=url, timeout=20) as client:
+        assert (await client.get("/ready")).status_code == 200
+    assert "refused the key (HTTP 401); correct OPENAI_API_KEY" in caplog.text
+
+
+async def test_the_reason_is_the_latest(serve: Serve, redis: Redis, model: ScriptedModel) -> None:
+    """Also once the circuit breaker is open: what opened it says more."""
+    model.script("embeddings", status(500))
+    async with serve() as url, httpx.AsyncClient(base_url=url, timeout=20) as client:
+        assert "HTTP 500" in (await articles_of(client))[1]["reason"]
+        model.script("embeddings", status(404))
+        async with asyncio.timeout(15):
+            while "HTTP 404" not in (await articles_of(client))[1]["reason"]:
+                await asyncio.sleep(0.2)
 
 
 @pytest.mark.parametrize("code", [401, 403])

@@ -142,7 +142,7 @@ def test_a_full_disk_is_one_line() -> None:
         (
             ["ask", "Why?"],
             {"OPENAI_BASE_URL": "http://127.0.0.1:1/v1"},
-            "the articles can't be indexed: the embedding model .* did not answer",
+            "the articles can't be indexed: the embedding model .* gave no vectors .*; check OPENAI_BASE_URL",
         ),
     ],
     ids=["blank", "long", "production", "production ask", "typo", "serve folder", "ask folder", "model"],

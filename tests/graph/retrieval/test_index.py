@@ -125,7 +125,7 @@ def test_an_article_from_windows_is_read(articles: Path) -> None:
     assert next(article.text for article in library.articles if article.id == "good") == "Text."
 
 
-@pytest.mark.parametrize(("reply", "reason"), [(status(401), "HTTP 401"), (html, "did not answer")])
+@pytest.mark.parametrize(("reply", "reason"), [(status(401), "HTTP 401"), (html, "gave no vectors")])
 async def test_an_embedding_model_that_fails_is_named_with_its_reason(
     make_settings: MakeSettings, model: ScriptedModel, caplog: pytest.LogCaptureFixture, reply: object, reason: str
 ) -> None:
