@@ -9,6 +9,7 @@ mapfile -t commands < <(grep '^python3 -m pip ' README.md)
 
 command -v debootstrap >/dev/null || { apt-get update -qq; apt-get install -y -qq --no-install-recommends debootstrap; } >/dev/null
 machine=$(mktemp -d)
+chmod 755 "$machine" # Postgres runs as a user without rights
 leave() { # never delete the folder while these are mounted
     for folder in dev sys proc; do
         if mountpoint -q "$machine/$folder"; then umount -R -l "$machine/$folder"; fi

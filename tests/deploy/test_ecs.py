@@ -103,6 +103,7 @@ def commands_of_ecs(text: str, folder: Path) -> list[list[str]]:
     runner.recorder("aws", f"print({GIVEN_ARN!r}, *given[:2], sep='-')")
     runner.recorder("docker", "if given[0] == 'login': sys.stdin.read()")
     commands = next(block for language, block in blocks(text) if not language)
+    runner.need(commands)
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", commands],
         cwd=REPOSITORY,

@@ -2,14 +2,18 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 from conftest import REPOSITORY
+from harness.programs import program
 
 SCRIPTS = Path(".github/scripts")
+_PACKAGES = {"envsubst": "gettext-base", "jq": "jq"}
+"""Programs that a script may use, which a bare machine lacks, and Debian's packages that have them."""
 
 
 class Runner:
@@ -46,8 +50,15 @@ class Runner:
         )
         file.chmod(0o755)
 
+    def need(self, commands: str) -> None:
+        """Skip the test where a program that these commands use is missing."""
+        for name, package in _PACKAGES.items():
+            if re.search(rf"\b{name}\b", commands) and not (self.programs / name).exists():
+                program(name, package=package)
+
     def run(self, script: str, *arguments: str | Path, **variables: str) -> subprocess.CompletedProcess[str]:
-        """Run a script and return its result."""
+        """Run a script and return its result; skips the test, by name, where a program of the script is missing."""
+        self.need((REPOSITORY / SCRIPTS / script).read_text())
         environment = {
             "PATH": f"{self.programs}:{os.environ['PATH']}",
             "TMPDIR": str(self.work),
