@@ -112,9 +112,9 @@ class Knowledge:
 async def open_knowledge(settings: AgentSettings, models: Models) -> AsyncGenerator[Knowledge]:
     """Load the articles, and open their index or build it.
 
-    It waits for the index while there is progress, for 20 seconds at most. When the model's server is down, or the index
-    takes longer, it is built in the background as soon as that is possible. Raises KnowledgeError when an article is
-    malformed or the database can't be used.
+    It waits for the index while there is progress, for 20 seconds at most. When the model's server is down, or the
+    index takes longer, it is built in the background as soon as that is possible. Raises KnowledgeError when an article
+    is malformed or the database can't be used.
     """
     library = await asyncio.to_thread(load_library, settings.knowledge)
     knowledge = Knowledge(library, library.version(settings.embedding_model))

@@ -72,10 +72,7 @@ async def test_a_start_needs_no_model(
         code, articles = await articles_of(client)
         assert (code, articles["up"]) == (503, False)
         assert (await client.get("/ready")).json()["status"] == "starting"
-        assert (
-            "the embedding model 'text-embedding-3-small' gave no vectors (ConnectionRefusedError); check OPENAI_BASE_URL"
-            in articles["reason"]
-        )
+        assert "'text-embedding-3-small' gave no vectors (ConnectionRefusedError); check" in articles["reason"]
         kept = await client.post("/ask", json=QUESTION)
         assert (kept.status_code, kept.headers["X-Cache"]) == (200, "hit")
         assert len((await client.get("/sessions/s-1")).json()["messages"]) == 2
