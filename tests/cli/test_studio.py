@@ -197,7 +197,7 @@ async def test_studio_steps_through_the_graph_offline(project: Path, environment
             assert (await http.post("/chat", json={"message": QUESTION})).json()["messages_in_history"] == 2
             assert await readers(http) == {STUDIO, "http://localhost:3000"}
             family = psutil.Process(process.pid).children(recursive=True)
-            assert any("redis-server" in member.name() for member in family)
+            assert any("valkey-server" in member.name() for member in family)
             async with http.stream("GET", f"/threads/{thread}/stream"):  # like a page that stays open
                 process.send_signal(signal.SIGTERM)
                 assert await asyncio.to_thread(process.wait, 20) == 0
