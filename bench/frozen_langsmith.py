@@ -1,4 +1,4 @@
-"""`uv run python bench/frozen_langsmith.py [SECONDS]`: what it costs when LangSmith accepts traces and never responds.
+"""`python -m bench.frozen_langsmith [SECONDS]`: what it costs when LangSmith accepts traces and never responds.
 
 It compares two services of two replicas each, one of them with tracing. They take turns, one second each, at 50
 uncached questions per second, for SECONDS (default: 60) each. The model responds immediately. It prints both services'
@@ -78,7 +78,7 @@ async def _measure(seconds: int) -> None:
     with ExitStack() as stack:
         redis = stack.enter_context(start_redis())
         redis.wait()
-        stack.enter_context(_process("bench/model.py", str(model)))
+        stack.enter_context(_process("-m", "bench.model", str(model)))
         variables = {
             "OPENAI_BASE_URL": f"http://127.0.0.1:{model}/v1",
             "REDIS_URL": redis.url,

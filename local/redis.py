@@ -12,6 +12,7 @@ import socket
 import stat
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from local.process import LocalServiceError, NotReadyError, Program, Service, new_secret
@@ -32,10 +33,11 @@ _OLDEST = {"redis-server": 7, "valkey-server": 8}
 _PROBE_TIMEOUT = 1.0  # seconds that one reply of a starting server may take
 
 
-def start_redis(server: Path | None = None, *, append_only: bool = False) -> Service:
+def start_redis(server: Path | None = None, *, append_only: bool = False, modules: Sequence[Path] = ()) -> Service:
     """Start the bundled server, or the one given; its URL is `redis://:PASSWORD@127.0.0.1:PORT/0`.
 
-    With `append_only` it keeps its data when it is restarted by `revive`. Raises LocalServiceError if there is none.
+    With `append_only` it keeps its data when it is restarted by `revive`. It loads the shared libraries `modules`.
+    Raises LocalServiceError if there is no server.
     """
     server = server or find_redis()
     password = new_secret()
@@ -44,9 +46,8 @@ def start_redis(server: Path | None = None, *, append_only: bool = False) -> Ser
         config = directory / "redis.conf"
         config.touch(0o600)
         appendonly = "yes" if append_only else "no"
-        config.write_text(
-            _CONFIG.format(port=port, password=password, directory=directory, appendonly=appendonly), "utf-8"
-        )
+        text = _CONFIG.format(port=port, password=password, directory=directory, appendonly=appendonly)
+        config.write_text(text + "".join(f'loadmodule "{module}"\n' for module in modules), "utf-8")
         return [str(_runnable(server, directory)), str(config)]
 
     return Service(

@@ -223,9 +223,20 @@ def test_what_needs_a_browser_is_tested_once() -> None:
 
 def test_the_report_is_kept_whatever_it_says() -> None:
     """The report is uploaded after a failure too."""
-    for job in (jobs(CI)["evals"], jobs(NIGHTLY)["live-evals"]):
+    for job, report in (
+        (jobs(CI)["evals"], "eval-report"),
+        (jobs(NIGHTLY)["live-evals"], "eval-report"),
+        (jobs(NIGHTLY)["bench"], "bench-report"),
+    ):
         [upload] = steps(job, "actions/upload-artifact@")
-        assert (upload["if"], upload["with"]["path"]) == ("${{ always() }}", "eval-report")
+        assert (upload["if"], upload["with"]["path"]) == ("${{ always() }}", report)
+
+
+def test_the_benchmarks_are_compared_every_night() -> None:
+    """The job measures everything and fails if a row got worse; it has no secret."""
+    job = jobs(NIGHTLY)["bench"]
+    assert "uv run --group bench python -m bench --check" in [step.get("run") for step in job["steps"]]
+    assert "environment" not in job
 
 
 def test_required_checks_need_every_other_job() -> None:

@@ -1,0 +1,1 @@
+"""What people would run instead, each written as plainly as its library's tutorial."""
