@@ -55,6 +55,8 @@ def bench(
     plan = QUICK if quick else FULL
     plan = replace(plan, rounds=rounds or plan.rounds, requests=requests or plan.requests)
     try:
+        if update and not results and (quick or row):
+            raise Unmeasured("--update needs a run of all rows, without --quick and --row")
         found = Results.read(results) if results else _measure(plan, _known(row or []))
         if update:
             _update(found)

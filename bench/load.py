@@ -90,21 +90,24 @@ class Streams:
     gaps: list[float]
     """Milliseconds between two tokens, of all the streams."""
     memory: float
-    """Bytes that the server grew by, for each stream."""
+    """Bytes that the server grew by, for each of the streams that were open at once."""
 
 
 async def open_streams(server: Server, request: Request, count: int, ramp: float, tokens: int) -> Streams:
     """Open `count` streams within `ramp` seconds and read `tokens` of each."""
     gaps: list[float] = []
-    errors = 0
+    errors = most_open = 0
+    held: set[int] = set()
     before = most = server.memory()
 
     async def client(session: aiohttp.ClientSession, number: int) -> None:
-        nonlocal errors
+        nonlocal errors, most_open
         await asyncio.sleep(ramp * number / count)
         arrived: list[float] = []
         try:
             async with _open(session, server, request) as response:
+                held.add(number)
+                most_open = max(most_open, len(held))
                 async for line in response.content:
                     if line.startswith(_MARK) and _END not in line:
                         arrived.append(time.perf_counter())  # noqa: PERF401 - kept also if the stream breaks
@@ -112,6 +115,8 @@ async def open_streams(server: Server, request: Request, count: int, ramp: float
             errors += 1
         else:
             errors += len(arrived) != tokens
+        finally:
+            held.discard(number)
         gaps.extend((later - earlier) * 1000 for earlier, later in pairwise(arrived))
 
     async def watch() -> None:
@@ -124,7 +129,9 @@ async def open_streams(server: Server, request: Request, count: int, ramp: float
     async with _session() as session:
         await asyncio.gather(*(client(session, number) for number in range(count)))
     watching.cancel()
-    return Streams(errors, gaps, (most - before) / count)
+    if not gaps:
+        raise server.trouble(f"none of {count} streams sends two tokens")
+    return Streams(errors, gaps, (most - before) / most_open)
 
 
 def _session() -> aiohttp.ClientSession:

@@ -1,6 +1,6 @@
 """What a run shows: the table in the terminal and in docs/benchmarks.md, and plots."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from rich.table import Table
@@ -65,8 +65,8 @@ def _cpu_bars(rows: list[tuple[Row, Result]]) -> _Bars:
     bars: _Bars = []
     for row, result in rows:
         if row.unit == MS and result.peer:
-            bars.append((f"{row.ours.replace('`', '')}", result.ours, "tab:blue"))
-            bars.append((f"{(row.peer or '').replace('`', '')}", result.peer, "tab:gray"))
+            bars.append((row.ours.replace("`", ""), result.ours, "tab:blue"))
+            bars.append(((row.peer or "").replace("`", ""), result.peer, "tab:gray"))
     return bars
 
 
@@ -101,8 +101,8 @@ def _draw(file: Path, title: str, bars: _Bars) -> None:
     FigureCanvasAgg(figure).print_png(file)
 
 
-def _line(cells: Iterator[str] | tuple[str, ...]) -> str:
-    return f"| {' | '.join(cells)} |".replace("|  |", "| |")
+def _line(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(cells)} |"
 
 
 def _cells(results: Results) -> Iterator[tuple[str, ...]]:

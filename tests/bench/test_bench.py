@@ -44,6 +44,7 @@ def test_a_check_passes_fails_or_could_not_measure(tmp_path: Path) -> None:
         (("--row", "speed"), "no row is called speed; rows: ask-sdk, "),
         (("--results", "nowhere.json"), "No such file or directory: 'nowhere.json'"),
         (("--results", "part.json", "--update"), "--update needs a run of all rows; left out: start"),
+        (("--quick", "--update"), "--update needs a run of all rows, without --quick and --row"),
     ],
 )
 def test_what_cannot_be_measured_is_one_message(tmp_path: Path, arguments: tuple[str, ...], message: str) -> None:
