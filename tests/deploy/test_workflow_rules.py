@@ -31,10 +31,10 @@ CONDITIONS = {
         "&& (needs.evals.result == 'success' || needs.evals.result == 'failure') }}"
     ),
     ("required-checks", ""): ALWAYS,
-    **{(name, ""): MAIN_REPOSITORY for name in ("image", "live-evals", "feedback", "audit")},
+    **{(name, ""): MAIN_REPOSITORY for name in ("image", "live-evals", "feedback", "audit", "bench")},
     ("production", ""): "${{ github.event_name == 'push' || inputs.production }}",
     ("release", ""): "${{ !github.event.repository.fork }}",
-    **{(name, "actions/upload-artifact"): ALWAYS for name in ("evals", "live-evals")},
+    **{(name, "actions/upload-artifact"): ALWAYS for name in ("evals", "live-evals", "bench")},
     ("live-evals", "actions/cache/restore"): "${{ !inputs.new_baseline }}",
     ("live-evals", "actions/cache/save"): "${{ steps.evals.outputs.baseline == 'new' }}",
     **{
