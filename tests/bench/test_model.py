@@ -3,6 +3,7 @@
 import sys
 import time
 from collections.abc import Generator
+from contextlib import contextmanager
 from functools import partial
 
 import pytest
@@ -14,10 +15,8 @@ from local.process import Program, Service, answers
 PROMPT: list[ChatCompletionMessageParam] = [{"role": "user", "content": "I was charged twice"}]
 
 
-@pytest.fixture
-def model() -> Generator[OpenAI]:
-    """A model that waits 0.2 s before a text of three tokens, and 0.1 s between two tokens."""
-    options = ("--tokens=3", "--ttft=0.2", "--gap=0.1")
+@contextmanager
+def serving(*options: str) -> Generator[OpenAI]:
     program = Program(
         name="The model",
         command=lambda _, port: [sys.executable, "-m", "bench.model", str(port), *options],
@@ -26,6 +25,20 @@ def model() -> Generator[OpenAI]:
     )
     with Service(program) as service, OpenAI(api_key="none", base_url=service.wait(), max_retries=0) as client:
         yield client
+
+
+@pytest.fixture
+def model() -> Generator[OpenAI]:
+    """A model that waits 0.2 s before a text of three tokens, and 0.1 s between two tokens."""
+    with serving("--tokens=3", "--ttft=0.2", "--gap=0.1") as client:
+        yield client
+
+
+def test_without_options_it_answers_40_tokens_at_once() -> None:
+    """The text repeats itself until it is long enough."""
+    with serving() as client:
+        whole = client.chat.completions.create(model="gpt-4o", messages=PROMPT)
+    assert len((whole.choices[0].message.content or "").split()) == 40
 
 
 def test_a_small_model_classifies_at_once(model: OpenAI) -> None:
