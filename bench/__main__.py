@@ -34,6 +34,7 @@ DOCUMENT = REPOSITORY / "docs/benchmarks.md"
 FOLDER = Path("bench-report")
 
 _UNMEASURED = 2  # exit code
+_TROUBLE = (Unmeasured, LocalServiceError, psutil.Error, OSError, ValueError)
 _console = Console(stderr=True)
 _app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -60,14 +61,9 @@ def bench(
         found = Results.read(results) if results else _measure(plan, _known(row or []))
         if update:
             _update(found)
-        sys.exit(_check(found, committed) if check else 0)
-    except (
-        Unmeasured,
-        LocalServiceError,
-        psutil.Error,
-        OSError,
-        ValueError,
-    ) as error:
+        code = _check(found, committed) if check else 0
+        sys.exit(code or (_UNMEASURED if found.failed else 0))
+    except _TROUBLE as error:
         _console.print(f"bench: {error or type(error).__name__}", style="red", markup=False)
         sys.exit(_UNMEASURED)
 
@@ -85,6 +81,7 @@ def _measure(plan: Plan, keys: list[str]) -> Results:
     prepare_environment()
     groups, left_out = wanted(plan, keys)
     samples: dict[str, Samples] = {}
+    failed: dict[str, str] = {}
     # The service reads a file .env in its working directory.
     with TemporaryDirectory() as empty, contextlib.chdir(empty), Lab() as lab, _progress(len(groups)) as shown:
         for group in groups:
@@ -92,14 +89,18 @@ def _measure(plan: Plan, keys: list[str]) -> Results:
                 samples |= _run(group, lab, plan, shown)
             except NotHere as error:
                 left_out |= dict.fromkeys(group.keys, str(error))
+            except _TROUBLE as error:
+                failed |= {key: str(error) or type(error).__name__ for key in group.keys if key not in left_out}
             shown.group_done()
     measured = {key: one for key, one in samples.items() if key not in left_out}
-    found = Results.of(measured, left_out, quick=plan.quick, rounds=plan.rounds, requests=plan.requests)
+    found = Results.of(measured, left_out, failed, quick=plan.quick, rounds=plan.rounds, requests=plan.requests)
     found.write(folder / "results.json")
     report.plot(found, folder)
     Console().print(report.table(found))
     for why in sorted(set(left_out.values())):
         _console.print(f"left out, {why}: {', '.join(key for key, one in left_out.items() if one == why)}")
+    for key, why in failed.items():
+        _console.print(f"bench: {key}: {why}", style="red", markup=False)
     _console.print(f"written to {os.path.relpath(folder)}")
     return found
 
@@ -112,8 +113,8 @@ def _run(group: Group, lab: Lab, plan: Plan, shown: "_Shown") -> dict[str, Sampl
 
 def _update(found: Results) -> None:
     """Renew what is committed; raises Unmeasured unless every row was measured."""
-    if found.left_out:
-        raise Unmeasured(f"--update needs a run of all rows; left out: {', '.join(found.left_out)}")
+    if lacking := found.left_out | found.failed:
+        raise Unmeasured(f"--update needs a run of all rows; left out: {', '.join(lacking)}")
     found.write(COMMITTED)
     report.put_into(DOCUMENT, found)
 

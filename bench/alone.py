@@ -19,7 +19,8 @@ from bench.servers import KNOWLEDGE, Lab, Server
 _COUNTED = 20  # requests whose Redis commands are counted
 _LAST = "the last command"
 _SESSIONS = 4  # long conversations at once
-_LATE, _EARLY, _WINDOW = 990, 10, 20  # so that the turns measured are around turn 1,000 and turn 20
+_WINDOW = 20  # turns measured in a round
+_LATE, _EARLY = 970, 10  # turns before them; the old conversations' warm-up has 20 more
 _MANY_ARTICLES = 10_000
 _WARM_UP = 50  # streams
 _QUIET = 2.0  # seconds after the warm-up
@@ -39,9 +40,9 @@ async def _count(lab: Lab, server: Server, script: Script) -> float:
     """Return the Redis commands for each of one client's requests; what a Lua script calls does not count."""
     await cost(server, script, -1, 1)  # opens the connections, fills the cache
     seen = 0
-    async with Redis.from_url(lab.redis()) as redis:
+    async with Redis.from_url(lab.redis()) as watching, Redis.from_url(lab.redis()) as redis:
         await redis.ping()  # so that it does not connect later
-        async with redis.monitor() as monitor:
+        async with watching.monitor() as monitor:
             sending = asyncio.create_task(_send(server, script, redis))
             async for command in monitor.listen():
                 if _LAST in command["command"]:

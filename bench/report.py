@@ -19,10 +19,11 @@ def markdown(results: Results) -> str:
     machine = results.machine
     versions = ", ".join(f"{name} {number}" for name, number in results.versions.items())
     lines = [
-        f"- Date: {results.date}",
-        f"- Machine: {machine.cpu}, {machine.cores} cores, {machine.system}",
-        f"- Versions: Python {machine.python}, {versions}",
-        f"- Size: {results.rounds} rounds of {results.requests} requests",
+        _line(("date", results.date)),
+        _line(("---", "---")),
+        _line(("machine", f"{machine.cpu}, {machine.cores} cores, {machine.system}")),
+        _line(("versions", f"Python {machine.python}, {versions}")),
+        _line(("size", f"{results.rounds} rounds of {results.requests} requests")),
         "",
         _line(_HEAD),
         _line("---" for _ in _HEAD),
@@ -110,7 +111,8 @@ def _cells(results: Results) -> Iterator[tuple[str, ...]]:
         if result := results.rows.get(row.key):
             yield _measured(row, result)
         else:
-            yield row.ours, "", row.peer or "", "", _bar(row), f"not measured: {results.left_out.get(row.key, '')}"
+            why = (results.left_out | results.failed).get(row.key, "")
+            yield row.ours, "", row.peer or "", "", _bar(row), f"not measured: {why}"
 
 
 def _measured(row: Row, result: Result) -> tuple[str, ...]:

@@ -134,11 +134,20 @@ class Results(BaseModel):
     """Requests of a contestant in a round."""
     rows: dict[str, Result]
     left_out: dict[str, str]
-    """Why a row was not measured, by the row's key."""
+    """Why a row was not to be measured, by the row's key."""
+    failed: dict[str, str]
+    """Why a row could not be measured, by the row's key."""
 
     @classmethod
     def of(
-        cls, samples: Mapping[str, Samples], left_out: dict[str, str], *, quick: bool, rounds: int, requests: int
+        cls,
+        samples: Mapping[str, Samples],
+        left_out: dict[str, str],
+        failed: dict[str, str],
+        *,
+        quick: bool,
+        rounds: int,
+        requests: int,
     ) -> Self:
         """Return the results of a run on this machine."""
         return cls(
@@ -150,6 +159,7 @@ class Results(BaseModel):
             requests=requests,
             rows={row.key: Result.of(row, samples[row.key]) for row in ROWS if row.key in samples},
             left_out=left_out,
+            failed=failed,
         )
 
     @classmethod

@@ -36,6 +36,8 @@ def test_a_check_passes_fails_or_could_not_measure(tmp_path: Path) -> None:
     assert (failed.returncode, failed.stdout.partition(": ratio")[0]) == (1, "worse: chat-graph")
     lacking = check(tmp_path, before, run(ask_graph=STEADY))
     assert (lacking.returncode, lacking.stdout) == (2, "not measured: chat-graph\n")
+    broken = run(ask_graph=STEADY, failed={"chat-graph": "the peer ended"})
+    assert check(tmp_path, run(ask_graph=STEADY), broken).returncode == 2
 
 
 @pytest.mark.parametrize(
@@ -67,7 +69,17 @@ def test_a_run_writes_all_that_it_promises(tmp_path: Path) -> None:
     report = tmp_path / "bench-report"
     assert {path.name for path in report.iterdir()} == {"results.json", "cpu.png", "ratios.png"}
     results = json.loads((report / "results.json").read_text())
-    assert results.keys() == {"date", "machine", "versions", "quick", "rounds", "requests", "rows", "left_out"}
+    assert results.keys() == {
+        "date",
+        "machine",
+        "versions",
+        "quick",
+        "rounds",
+        "requests",
+        "rows",
+        "left_out",
+        "failed",
+    }
     assert results["machine"].keys() == {"cpu", "cores", "system", "python"}
     assert {"fastapi", "openai", "langgraph", "redis"} <= results["versions"].keys()
     assert results["left_out"]["chat-graph"] == "not asked for"

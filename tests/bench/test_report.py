@@ -25,7 +25,7 @@ def test_only_the_generated_part_is_replaced(tmp_path: Path) -> None:
     page.write_text(f"before\n\n{BEGIN}\nold\n{END}\n\nafter\n")
     put_into(page, run(ask_graph=STEADY))
     text = page.read_text()
-    assert text.startswith(f"before\n\n{BEGIN}\n\n- Date: ")
+    assert text.startswith(f"before\n\n{BEGIN}\n\n| date | ")
     assert text.endswith(f"\n\n{END}\n\nafter\n")
     assert "old" not in text
 
