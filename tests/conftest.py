@@ -65,8 +65,17 @@ FIGURE = "figure"
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
-    """Use one worker for soak tests, and otherwise two per core, up to four, since tests mostly wait."""
-    return 1 if config.getoption("markexpr") == "soak" else min(4, 2 * (os.cpu_count() or 1))
+    """Use one worker for tests under load, and otherwise two per core, up to four, since tests mostly wait."""
+    alone = config.getoption("markexpr") in ("soak", "nightly")
+    return 1 if alone else min(4, 2 * (os.cpu_count() or 1))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave a nightly test out of the soak tests, whichever parameter or function has which mark."""
+    for item in items:
+        if item.get_closest_marker("nightly"):
+            item.own_markers = [mark for mark in item.own_markers if mark.name != "soak"]
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -159,7 +159,9 @@ async def frames(url: str) -> AsyncIterator[str]:
             return
 
 
-@pytest.mark.parametrize("count", [100, pytest.param(10_000, marks=pytest.mark.soak)])
+@pytest.mark.parametrize(
+    "count", [100, pytest.param(1_000, marks=pytest.mark.soak), pytest.param(10_000, marks=pytest.mark.nightly)]
+)
 async def test_any_text_comes_through_byte_for_byte(
     serve: Serve, redis: Redis, model: ScriptedModel, count: int
 ) -> None:

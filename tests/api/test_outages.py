@@ -33,7 +33,7 @@ SECRETS = "sk-live-canary redis://:dsn-canary@10.0.0.1 /srv/path-canary"
         pytest.param(status(500), 0.5, id="500"),
         pytest.param(status(429, {"retry-after": "30"}), 0.5, id="429"),
         pytest.param(stall, 0.5, id="stall"),
-        pytest.param(status(500), 60.0, id="a minute", marks=pytest.mark.soak),
+        pytest.param(status(500), 60.0, id="a minute", marks=pytest.mark.nightly),
     ],
 )
 async def test_a_model_that_is_down_is_left_alone_until_it_is_back(
@@ -229,10 +229,11 @@ async def test_redis_may_freeze_die_and_come_back_under_load(
 
 
 @pytest.mark.soak
+@pytest.mark.parametrize("count", [1_000, pytest.param(10_000, marks=pytest.mark.nightly)])
 async def test_no_answer_goes_astray_through_a_slow_redis(
-    serve: Serve, redis: Redis, redis_url: str, model: ScriptedModel
+    serve: Serve, redis: Redis, redis_url: str, model: ScriptedModel, count: int
 ) -> None:
-    """10,000 distinct questions, 3 in 10 aborted, with delays of 0 to 50 ms: each gets its own answer."""
+    """Of many questions, 3 in 10 aborted, with delays of 0 to 50 ms, each gets its own answer."""
 
     async def echo(call: Call, send: Send) -> None:
         await tokens([call.prompt[-1][1], "!"], pause=0.01)(call, send)
@@ -252,7 +253,7 @@ async def test_no_answer_goes_astray_through_a_slow_redis(
             outcomes: Counter[str] = Counter()
 
             async def ask(number: int) -> None:
-                nonce = f"nonce {number % 4000}"
+                nonce = f"nonce {number % (count * 2 // 5)}"
                 aborts = number % 10 < 3
                 timeout = aiohttp.ClientTimeout(total=(number % 7 + 1) / 50 if aborts else 60)
                 async with several:
@@ -264,10 +265,10 @@ async def test_no_answer_goes_astray_through_a_slow_redis(
                         return
                 outcomes["right" if said.get("answer") == f"{nonce}!" else f"wrong: {said}"] += 1
 
-            await asyncio.gather(*(ask(number) for number in range(10_000)))
+            await asyncio.gather(*(ask(number) for number in range(count)))
     assert set(outcomes) <= {"right", "aborted"}, outcomes
-    assert outcomes["right"] >= 6_000
-    assert outcomes["aborted"] >= 500
+    assert outcomes["right"] >= 0.6 * count
+    assert outcomes["aborted"] >= 0.05 * count
 
 
 async def test_the_classifier_has_attempts_of_its_own(serve: Serve, model: ScriptedModel) -> None:

@@ -38,8 +38,10 @@ async def schemathesis(url: str, *arguments: str) -> None:
 @pytest.mark.parametrize(
     ("key", "examples"),
     [
-        pytest.param(KEY, 50, id="guarded"),
-        pytest.param(None, 50, id="open"),
+        pytest.param(KEY, 10, id="guarded"),
+        pytest.param(None, 10, id="open"),
+        pytest.param(KEY, 50, id="guarded, much", marks=pytest.mark.nightly),
+        pytest.param(None, 50, id="open, much", marks=pytest.mark.nightly),
     ],
 )
 @pytest.mark.soak

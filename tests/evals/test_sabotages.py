@@ -37,9 +37,9 @@ def test_a_sabotage_is_blocked_and_named(sabotage: str, tree: Path, evaluate: Ev
 
 
 @pytest.mark.soak
-@pytest.mark.parametrize("time", range(1, 11))
+@pytest.mark.parametrize("time", [1, 2, *(pytest.param(time, marks=pytest.mark.nightly) for time in range(3, 11))])
 def test_what_did_not_change_passes_every_time(evaluate: Evaluate, time: int) -> None:
-    """An unchanged agent passes ten times out of ten."""
+    """An unchanged agent passes twice out of two times, and at night ten out of ten."""
     done = evaluate()
     assert done.returncode == 0, (time, done.stdout + done.stderr)
 
