@@ -1,13 +1,28 @@
 #!/usr/bin/env bash
 # Runs the README's two commands as a newcomer would: in a fresh clone, on a Debian 12 that has Python, pip, git, curl and
-# procps, and nothing else. The machine is a folder; debootstrap makes it, and root enters it by chroot.
+# procps, and nothing else. The machine is a folder; debootstrap makes it, and root enters it by chroot. The second command
+# runs the tests that depend most on the machine: what starts processes, and what needs programs or a user without rights.
+# With --whole it runs all quick tests.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+
+case $* in
+"")
+    tests=(tests/cli/test_serve.py tests/local tests/graph tests/api/test_start.py tests/deploy/test_vps_backup.py
+        tests/deploy/test_workflow_scripts.py tests/deploy/test_ecs.py tests/test_prose.py)
+    ;;
+--whole) tests=() ;;
+*) echo "usage: bare-debian.sh [--whole]" >&2; exit 2 ;;
+esac
+[ "$(id -u)" = 0 ] || { echo "bare-debian.sh must run as root, which mounts and enters the folder" >&2; exit 1; }
 
 mapfile -t commands < <(grep '^python3 -m pip ' README.md)
 [ "${#commands[@]}" = 2 ] || { echo "README.md must have two commands that begin with python3 -m pip" >&2; exit 1; }
 
-command -v debootstrap >/dev/null || { apt-get update -qq; apt-get install -y -qq --no-install-recommends debootstrap; } >/dev/null
+if ! command -v debootstrap >/dev/null; then
+    apt-get update -qq
+    apt-get install -y -qq --no-install-recommends debootstrap debian-archive-keyring >/dev/null
+fi
 machine=$(mktemp -d)
 chmod 755 "$machine" # Postgres runs as a user without rights
 leave() { # never delete the folder while these are mounted
@@ -52,4 +67,4 @@ enter "
     du -cm --apparent-size .uv .venv ../root/.cache | tail -n 1 >disk
 "
 echo "first command: $((($(received) - before) / 1000000)) MB received, $(cut -f1 "$machine/src/disk") MB on disk"
-enter "${commands[1]} -rs"
+enter "${commands[1]} -rs ${tests[*]}"

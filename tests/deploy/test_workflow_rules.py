@@ -20,7 +20,8 @@ JOB_KEYS = {
     *("uses", "steps"),
 }
 STEP_KEYS = {"id", "name", "if", "uses", "with", "run", "env"}
-COMMAND = re.compile(r'(uv run|uvx|\.github/scripts/(targets/"\$TARGET"|[\w-]+)\.sh)( [\w./=-]+| "\$\w+")*')
+SCRIPT = r'\.github/scripts/(targets/"\$TARGET"|[\w-]+)\.sh|sudo \.ci/bare-debian\.sh'
+COMMAND = re.compile(rf'(uv run|uvx|{SCRIPT})( [\w./=-]+| "\$\w+")*')
 CLOUD = re.compile(r"^(?!\s*#).*\b(aws|az|gcloud|helm|kubectl|modal|railway|render|terraform)\s", re.MULTILINE)
 HANDED = re.compile(r"\b(curl|wget)\b|\|\s*(ba|da)?sh\b")
 ALWAYS = "${{ always() }}"
@@ -31,7 +32,10 @@ CONDITIONS = {
         "&& (needs.evals.result == 'success' || needs.evals.result == 'failure') }}"
     ),
     ("required-checks", ""): ALWAYS,
-    **{(name, ""): MAIN_REPOSITORY for name in ("image", "live-evals", "feedback", "audit", "bench")},
+    **{
+        (name, ""): MAIN_REPOSITORY
+        for name in ("image", "live-evals", "feedback", "audit", "bench", "big-sizes", "bare-debian")
+    },
     ("production", ""): "${{ github.event_name == 'push' || inputs.production }}",
     ("release", ""): "${{ !github.event.repository.fork }}",
     **{(name, "actions/upload-artifact"): ALWAYS for name in ("evals", "live-evals", "bench")},

@@ -212,6 +212,17 @@ def test_what_needs_load_is_tested_before_anything_is_deployed() -> None:
         f"{SCRIPTS}/install-packages.sh caddy prometheus redis-tools",
         "uv run --group test pytest -m soak",
     ]
+    assert f"{SCRIPTS}/servers.sh" in runs
+
+
+def test_what_takes_long_is_tested_at_night() -> None:
+    """The nightly workflow runs the big sizes, and the two scripts with all their tests."""
+    runs = [step.get("run") for name in ("big-sizes", "bare-debian") for step in jobs(NIGHTLY)[name]["steps"]]
+    assert {
+        f"{SCRIPTS}/servers.sh --whole",
+        "uv run --group test pytest -m nightly",
+        "sudo .ci/bare-debian.sh --whole",
+    } <= {*runs}
 
 
 def test_what_needs_a_browser_is_tested_once() -> None:
