@@ -5,7 +5,7 @@ import json
 import re
 import subprocess
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from http import HTTPStatus
 from pathlib import Path
@@ -187,17 +187,36 @@ async def test_metrics_stay_inside(serve: Serve, redis: Redis) -> None:
             assert answer.headers["x-request-id"] == "mine"
 
 
-async def test_a_body_that_is_too_large_is_refused_as_such(serve: Serve, redis: Redis) -> None:
+async def pieces() -> AsyncGenerator[bytes]:
+    for _ in range(160):
+        yield b"a" * 65_536
+
+
+@pytest.mark.parametrize(
+    ("body", "tries"),
+    [
+        (lambda: b"a" * 200_000, 1),
+        (lambda: b"a" * 3_000_000, 10),
+        (pieces, 10),
+        (lambda: b"a" * 10_000_000, 10),
+    ],
+    ids=["200 kB", "3 MB", "10 MB in chunks", "10 MB"],
+)
+async def test_a_body_that_is_too_large_is_refused_as_such(
+    serve: Serve, redis: Redis, body: Callable[[], bytes | AsyncGenerator[bytes]], tries: int
+) -> None:
     """A body over the limit gets 413, with or without Content-Length, though the answer precedes its end."""
-
-    async def pieces() -> AsyncGenerator[bytes]:
-        for _ in range(160):
-            yield b"a" * 65_536
-
     async with serve() as url, proxy(url) as client:
-        for body in (b"a" * 3_000_000, pieces(), b"a" * 10_000_000):
-            refused = await client.post("/ask", content=body, headers={"Content-Type": "application/json"})
-            assert (refused.status_code, refused.json()["type"]) == (413, "too-large")
+        # Of more than 256 KiB Go's server leaves some unread, and resets the connection half a second after its answer.
+        # A client that is still writing then may lose the answer.
+        refused = None
+        while refused is None:
+            tries -= 1
+            try:
+                refused = await client.post("/ask", content=body(), headers={"Content-Type": "application/json"})
+            except httpx.NetworkError:
+                assert tries
+    assert (refused.status_code, refused.json()["type"]) == (413, "too-large")
 
 
 @pytest.mark.parametrize(
