@@ -16,7 +16,7 @@ from starlette.types import Send
 from api.answer_cache.store import AnswerStore, Snapshot
 from conftest import Serve
 from harness.caching import QUESTION, ask, caching, status_of
-from harness.scripted_model import Call, ScriptedModel, cut, stall, status, tokens
+from harness.scripted_model import Call, ScriptedModel, cut, stall, status, tokens, until
 
 
 @pytest.mark.parametrize("count", [40, pytest.param(200, marks=pytest.mark.soak)])
@@ -49,17 +49,17 @@ async def test_followers_get_the_tokens_as_they_come(
     serve: Serve, redis: Redis, model: ScriptedModel, replicas: int
 ) -> None:
     """A follower gets the tokens so far at once, and the others as they arrive."""
-    model.script("answer", tokens(["One ", "two ", "three"], pause=1.0))
+    seen = asyncio.Event()
+    model.script("answer", tokens(["One "], then=until(seen, "two ", "three")))
     async with caching(serve, replicas) as urls, httpx.AsyncClient() as client:
         leading = asyncio.create_task(client.get(f"{urls[0]}/stream", params=QUESTION))
         await asyncio.sleep(0.5)
-        began = time.monotonic()
         async with client.stream("GET", f"{urls[-1]}/stream", params=QUESTION) as answer:
             assert answer.headers["X-Cache"] == "coalesced"
             texts = answer.aiter_text()
             text = await anext(texts)
             assert text == "data: One \n\n"
-            assert time.monotonic() - began < 0.9
+            seen.set()  # only now does the model go on
             async for more in texts:
                 text += more
         assert text == (await leading).text
@@ -89,7 +89,7 @@ async def test_a_leader_that_hangs_up_half_way_costs_the_others_nothing(
                 await anext(leaving.aiter_text())
         began = time.monotonic()
         while await redis.keys("answer:*:lock"):
-            assert time.monotonic() - began < 1.5  # _READ and some margin
+            assert time.monotonic() - began < 4  # _READ and a margin; the lock of a dead leader would stay for 5
             await asyncio.sleep(0.05)
 
 
@@ -239,10 +239,10 @@ async def test_nobody_waits_for_longer_than_a_turn_may_take(
 ) -> None:
     """Followers have the same deadline as their leader."""
     model.script("answer", stall)
-    async with caching(serve, replicas, SUPPORT_ANSWER_TIMEOUT=1.5) as urls, aiohttp.ClientSession() as session:
+    async with caching(serve, replicas, SUPPORT_ANSWER_TIMEOUT=2.5) as urls, aiohttp.ClientSession() as session:
         began = time.monotonic()
         statuses = await asyncio.gather(*(status_of(session, url) for url in urls * 5))
-        assert time.monotonic() - began < 2.8  # two time-outs would take 3
+        assert time.monotonic() - began < 4.8  # two time-outs would take 5
     assert set(statuses) == {504}
 
 

@@ -19,7 +19,7 @@ from graph.runs import sessions
 from graph.runs.memory import thread_id, turn_key
 from harness.conversations import echo, several
 from harness.own_redis import own_redis
-from harness.scripted_model import ScriptedModel, cut, status, tokens
+from harness.scripted_model import ScriptedModel, cut, status, tokens, until
 from harness.serving import serving
 
 
@@ -122,12 +122,20 @@ async def test_a_busy_session_refuses_other_messages(
     replicas: list[httpx.AsyncClient], redis: Redis, model: ScriptedModel
 ) -> None:
     """Of 50 concurrent messages on two replicas one is answered and 49 get 409; the history is consistent."""
-    model.script("answer", tokens(["Hello"], pause=1.5))
-    posts = [
-        replicas[number % 2].post("/chat", json={"message": f"Message {number}", "session_id": "s-1"})
-        for number in range(50)
-    ]
-    responses = await asyncio.gather(*posts)
+    over = asyncio.Event()
+    model.script("answer", tokens(["Hello"], then=until(over)))
+
+    refused = 0
+
+    async def send(number: int) -> httpx.Response:
+        nonlocal refused
+        response = await replicas[number % 2].post("/chat", json={"message": f"Message {number}", "session_id": "s-1"})
+        refused += response.status_code == 409
+        if refused == 49:
+            over.set()
+        return response
+
+    responses = await asyncio.gather(*(send(number) for number in range(50)))
     codes = [response.status_code for response in responses]
     assert (codes.count(200), codes.count(409)) == (1, 49)
     assert {response.json()["type"] for response in responses if response.status_code == 409} == {"session-busy"}
@@ -242,7 +250,9 @@ async def test_a_redis_that_freezes_or_dies_is_used_again_once_it_is_back(
                     began = time.monotonic()
                     response = await client.request(method, path, json=body)
                     assert (response.status_code, response.json()["type"]) == (503, "memory-unavailable")
-                    assert time.monotonic() - began < 1.5  # the promised second, and a margin for a busy machine
+                    assert (
+                        time.monotonic() - began < 1.9
+                    )  # the promised second, and a margin; two time-outs would take 2
                 assert (await client.post("/ask", json={"question": "Hello?"})).status_code == 200
                 restore()
                 deadline = time.monotonic() + 10

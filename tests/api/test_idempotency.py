@@ -8,7 +8,7 @@ import httpx
 from redis.asyncio import Redis
 
 from harness.conversations import events_of
-from harness.scripted_model import ScriptedModel, tokens
+from harness.scripted_model import ScriptedModel, tokens, until
 
 
 async def test_an_idempotency_key_makes_one_run(replicas: list[httpx.AsyncClient], model: ScriptedModel) -> None:
@@ -76,7 +76,8 @@ async def test_a_key_whose_turn_was_refused_is_refused_alike(
 ) -> None:
     """All requests with the key get session-busy at once, on every replica; later the key works."""
     message = {"message": "Hello?", "session_id": "s-1"}
-    model.script("answer", tokens(["Hello"] * 4, pause=0.5), tokens(["Hello"]))
+    over = asyncio.Event()
+    model.script("answer", tokens(["Hello"], then=until(over)), tokens(["Hello"]))
     busy = asyncio.create_task(replicas[0].post("/chat", json={"message": "First?", "session_id": "s-1"}))
     while not model.of("answer"):
         await asyncio.sleep(0.01)
@@ -86,6 +87,7 @@ async def test_a_key_whose_turn_was_refused_is_refused_alike(
     )
     assert [answer.json()["type"] for answer in answers] == ["session-busy"] * 20
     assert not busy.done()
+    over.set()
     assert (await busy).status_code == 200
     assert (await replicas[1].post("/chat", json=message, headers=headers)).status_code == 200
 

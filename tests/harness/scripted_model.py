@@ -210,6 +210,17 @@ async def stall(_: Call, send: Send) -> None:
     await asyncio.sleep(30)
 
 
+def until(event: asyncio.Event, *pieces: str) -> Reply:
+    """Send nothing more until the event, however long a test takes, and then these tokens."""
+
+    async def wait(_: Call, send: Send) -> None:
+        await event.wait()
+        for piece in pieces:
+            await _event(send, _chunk({"content": piece}))
+
+    return wait
+
+
 async def broken_chunk(_: Call, send: Send) -> None:
     """Send a chunk that is not JSON."""
     await _event(send, '{"choices": [{"delta"')
