@@ -47,8 +47,8 @@ async def test_every_answer_says_what_is_left(serve: Serve, redis: Redis) -> Non
 
 
 async def test_the_limit_holds_across_replicas(serve: Serve, redis: Redis) -> None:
-    """Of 100 concurrent requests over two replicas exactly 20 pass at 20 a minute, whatever address they claim."""
-    limit = {"SUPPORT_RATE_LIMIT": "20/minute"}
+    """Of 50 concurrent requests over two replicas exactly 5 pass at 5 a minute, whatever address they claim."""
+    limit = {"SUPPORT_RATE_LIMIT": "5/minute"}
     async with serve(**limit) as one, serve(**limit) as other, aiohttp.ClientSession() as session:
 
         async def status(number: int) -> int:
@@ -56,8 +56,8 @@ async def test_the_limit_holds_across_replicas(serve: Serve, redis: Redis) -> No
             async with session.post(f"{(one, other)[number % 2]}/ask", json=QUESTION, headers=headers) as answer:
                 return answer.status
 
-        statuses = await asyncio.gather(*(status(number) for number in range(100)))
-    assert Counter(statuses) == {200: 20, 429: 80}
+        statuses = await asyncio.gather(*(status(number) for number in range(50)))
+    assert Counter(statuses) == {200: 5, 429: 45}
 
 
 async def test_each_key_has_its_own_limit(serve: Serve, redis: Redis) -> None:
