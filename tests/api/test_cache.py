@@ -162,7 +162,7 @@ async def test_a_frozen_redis_is_waited_for_once(serve: Serve, model: ScriptedMo
             began = time.monotonic()
             for number in range(10):
                 assert (await ask(client, f"{number}?")).status_code == 200
-            assert time.monotonic() - began < 4
+            assert time.monotonic() - began < 8  # if each waited, they would take 10
             own.thaw()
 
 

@@ -48,7 +48,7 @@ async def test_a_client_that_leaves_holds_nothing(
     hung_up = time.monotonic()
     while not all(call.cut for call in model.of("answer")) and time.monotonic() < hung_up + 5:
         await asyncio.sleep(0.01)
-    limit = 0.5 if path == "/chat" else 2
+    limit = (0.5 if path == "/chat" else 2) + count / 100  # each takes milliseconds of this process
     assert max(call.cut or hung_up + 9 for call in model.of("answer")) - hung_up < limit
     await asyncio.sleep(0.5)
     assert await redis.keys("session:*") == []

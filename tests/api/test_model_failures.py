@@ -82,10 +82,10 @@ async def test_a_model_that_fails_gives_one_clear_problem(
 @pytest.mark.parametrize(
     ("kind", "reply", "seconds"),
     [
-        ("classify", stall, 3.5),
-        ("answer", stall, 3.5),
-        ("answer", tokens([], then=stall), 3.5),
-        ("answer", tokens(["Hello"], then=stall), 1.5),
+        ("classify", stall, 3.9),
+        ("answer", stall, 3.9),
+        ("answer", tokens([], then=stall), 3.9),
+        ("answer", tokens(["Hello"], then=stall), 1.9),  # another attempt would take until 2
     ],
     ids=["classify", "answer", "answer's first token", "mid-answer"],
 )

@@ -225,7 +225,7 @@ async def test_redis_may_freeze_die_and_come_back_under_load(
             await asyncio.gather(*asking)
     assert statuses.total() >= 300
     assert statuses.total() == statuses[200], statuses
-    assert max(refusals) < 1.5, refusals  # the promised second, and a margin for a busy machine
+    assert max(refusals) < 1.9, refusals  # the promised second, and a margin; two time-outs would take 2
 
 
 @pytest.mark.soak

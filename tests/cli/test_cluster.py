@@ -145,7 +145,7 @@ def _refusal(folder: Path, path: str, *options: str, **settings: str) -> str:
     command = [sys.executable, COMMAND, "cluster", *options]
     environment = {**os.environ, "PATH": path, **settings}
     ended = subprocess.run(
-        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=20, check=False
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=60, check=False
     )
     assert ended.returncode == 1
     return ended.stderr
