@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from conftest import REPOSITORY
-from harness.eval_project import CASES, FOLLOW_UP, POLICY, Done, Run
+from harness.eval_project import ANSWER, CASES, FOLLOW_UP, POLICY, Done, Run
 from harness.evaluating import Evaluate, evaluation
 from harness.scripted_model import ScriptedModel, tokens
 from local.process import Service
@@ -63,7 +63,7 @@ def folder(articles: Path) -> Path:
 @pytest.fixture
 def run(folder: Path, model: ScriptedModel, redis_url: str) -> Run:
     """Run the command in the project with the scripted model, which answers correctly."""
-    model.script("answer", tokens(["Within ", "30 days", " of the payment, we refund it."]))
+    model.script("answer", tokens(ANSWER))
     ours = {**os.environ, "PYTHONPATH": str(folder)}  # cases are read from beside the code
 
     async def run(
@@ -84,7 +84,7 @@ def run(folder: Path, model: ScriptedModel, redis_url: str) -> Run:
         if after:
             await after()
             process.send_signal(sent)
-        said, error = await asyncio.wait_for(process.communicate(), 60)
+        said, error = await asyncio.wait_for(process.communicate(), 180)
         return Done(process.returncode, said.decode(), error.decode())
 
     return run

@@ -7,7 +7,7 @@ import pytest
 import yaml
 from starlette.types import Send
 
-from harness.eval_project import FOLLOW_UP, POLICY, Run
+from harness.eval_project import FOLLOW_UP, POLICY, Run, write_baseline
 from harness.scripted_model import Call, Reply, ScriptedModel, label, status, tokens
 
 
@@ -15,8 +15,10 @@ async def test_a_first_run_makes_the_baseline_and_the_next_passes(folder: Path, 
     """The real graph answers each case, a follow-up after its history in one conversation."""
     made = await run("--update-baseline", "--report", "out")
     assert made.status == 0, made
-    baseline = json.loads((folder / "evals" / "baseline.json").read_text())
-    assert all(case["passed"] for case in baseline["suites"]["refunds"]["cases"].values())
+    baseline = (folder / "evals" / "baseline.json").read_text()
+    assert all(case["passed"] for case in json.loads(baseline)["suites"]["refunds"]["cases"].values())
+    write_baseline(folder)
+    assert (folder / "evals" / "baseline.json").read_text() == baseline
     (follow_up,) = [call for call in model.of("answer") if call.prompt[-1][1] == FOLLOW_UP["question"]]
     assert [text for role, text in follow_up.prompt if role == "user"] == [*FOLLOW_UP["history"], FOLLOW_UP["question"]]
     done = await run("--report", "out", "--repeat", "3")
@@ -27,7 +29,7 @@ async def test_a_first_run_makes_the_baseline_and_the_next_passes(folder: Path, 
 
 async def test_worse_answers_are_blocked(folder: Path, run: Run, model: ScriptedModel) -> None:
     """The exit status is 1, with the failed check and the cases that got worse."""
-    assert (await run("--update-baseline")).status == 0
+    write_baseline(folder)
     model.script("answer", tokens(["Within ", "14 days", "."]))
     done = await run()
     assert done.status == 1, done
@@ -40,7 +42,7 @@ async def test_worse_answers_are_blocked(folder: Path, run: Run, model: Scripted
 @pytest.mark.soak
 async def test_a_baseline_of_other_cases_can_not_be_compared_with(folder: Path, run: Run) -> None:
     """The exit status is 2 until the baseline is updated."""
-    assert (await run("--update-baseline")).status == 0
+    write_baseline(folder)
     cases = folder / "evals" / "datasets" / "refunds.yaml"
     cases.write_text(cases.read_text().replace("payment number 4", "payment no. 4"))
     done = await run()
@@ -55,7 +57,7 @@ async def test_a_baseline_is_not_made_of_what_must_not_be_deployed(
     folder: Path, run: Run, model: ScriptedModel
 ) -> None:
     """Below the floors the baseline is kept; above them it is replaced, even by a worse one, with a notice."""
-    assert (await run("--update-baseline")).status == 0
+    write_baseline(folder)
     before = (folder / "evals" / "baseline.json").read_bytes()
     model.script("answer", tokens(["Within ", "14 days", "."]))
     done = await run("--update-baseline")
@@ -75,7 +77,7 @@ async def test_a_baseline_is_not_made_of_what_must_not_be_deployed(
 @pytest.mark.soak
 async def test_a_case_without_an_answer_is_left_out(folder: Path, run: Run, model: ScriptedModel) -> None:
     """After a retry the case is unmeasured, not worse, and no baseline is made without it."""
-    assert (await run("--update-baseline")).status == 0
+    write_baseline(folder)
 
     async def never_four(call: Call, send: Send) -> None:
         reply = status(400) if "number 4" in call.prompt[-1][1] else tokens(["Within 30 days."])

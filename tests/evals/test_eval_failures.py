@@ -1,7 +1,6 @@
 """`support-agent eval` when it cannot measure: exit status 2 and one line; the next run continues."""
 
 import asyncio
-import json
 import signal
 from pathlib import Path
 
@@ -9,8 +8,7 @@ import pytest
 import yaml
 from starlette.types import Send
 
-from evals.cases import load_dataset
-from harness.eval_project import CASES, FOLLOW_UP, POLICY, Run
+from harness.eval_project import CASES, POLICY, Run, write_baseline
 from harness.scripted_model import Call, ScriptedModel, status, tokens
 
 
@@ -46,9 +44,7 @@ async def test_what_keeps_it_from_measuring_is_one_line(
     folder: Path, run: Run, file: str, content: str | None, said: str
 ) -> None:
     """A bad or missing input file ends it with exit status 2 and one line."""
-    baseline = folder / "evals" / "baseline.json"
-    cases = {case["id"]: {"passed": True, "failed": [], "answer": ""} for case in [*CASES, FOLLOW_UP]}
-    baseline.write_text(json.dumps({"suites": {"refunds": {"hash": digest(folder), "models": "m", "cases": cases}}}))
+    write_baseline(folder)
     if content is None:
         (folder / file).unlink()
     else:
@@ -59,10 +55,6 @@ async def test_what_keeps_it_from_measuring_is_one_line(
     assert len(done.error.splitlines()) == 1
     assert done.error.startswith("support-agent: ")
     assert said in done.error
-
-
-def digest(folder: Path) -> str:
-    return load_dataset(folder / "evals" / "datasets").hashes["refunds"]
 
 
 @pytest.mark.soak

@@ -1,7 +1,11 @@
 """A small project for `support-agent eval`: ten cases and a policy."""
 
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any, NamedTuple
+
+from evals.baseline import BaselineCase, save_baseline
+from evals.cases import load_dataset
 
 CASES: list[dict[str, Any]] = [
     {
@@ -42,3 +46,16 @@ class Done(NamedTuple):
 
 
 Run = Callable[..., Awaitable[Done]]
+"""Run the command in the project."""
+
+ANSWER = ["Within ", "30 days", " of the payment, we refund it."]
+"""The right answer, in tokens."""
+
+
+def write_baseline(folder: Path) -> None:
+    """Write what a first run with the right answers writes; such a run takes ten seconds."""
+    dataset = load_dataset(folder / "evals" / "datasets")
+    passed = BaselineCase(passed=True, failed=[], answer="".join(ANSWER))
+    cases = dict.fromkeys((case.id for case in dataset.cases), passed)
+    models = "gpt-4o-mini, gpt-4o, text-embedding-3-small"
+    save_baseline(folder / "evals" / "baseline.json", dataset, models, cases, whole=True)
