@@ -5,11 +5,11 @@ import logging
 import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from itertools import chain, zip_longest
+from typing import Protocol
 
 import psycopg
-from langgraph.store.base import BaseStore, IndexConfig, PutOp, SearchItem
-from langgraph.store.memory import InMemoryStore
-from psycopg_pool import PoolTimeout
+from langgraph.store.base.embed import AEmbeddingsFunc
 
 from graph.breaker import BreakerOpen
 from graph.errors import (
@@ -21,8 +21,8 @@ from graph.errors import (
     kind_and_place,
 )
 from graph.models import Models
-from graph.retrieval.articles import Article, Library, load_library, meaning
-from graph.retrieval.postgres import alone, open_pool, open_store, postgres_trouble
+from graph.retrieval.articles import Article, Library, load_library
+from graph.retrieval.postgres import alone, explained, open_indexes, postgres_trouble
 from graph.settings import AgentSettings
 from graph.state import Passage
 
@@ -30,14 +30,28 @@ PASSAGES = 5
 """Articles that an answer may rest on."""
 
 _BATCH = 16  # articles embedded in one request
-_INDEXES = ("indexes",)  # namespace of the records that an index is complete, one per version
-_KEPT = 3  # indexes of earlier versions
 _PATIENCE = 5.0  # seconds without progress after which a start no longer waits for the index
 _LONGEST = 20.0  # seconds that a start waits for the index at most
 _RETRY = 2.0  # seconds between two attempts
 _LOOK = 0.02  # seconds between two looks at the first attempt
 
 _log = logging.getLogger(__name__)
+
+
+class ArticleIndex(Protocol):
+    """Articles that can be searched by meaning; MemoryIndex and PostgresIndex are such."""
+
+    async def add(self, articles: Sequence[Article]) -> None:
+        """Embed these articles in one request, and append them."""
+        ...
+
+    async def search(self, queries: Sequence[str], limit: int) -> list[list[Passage]]:
+        """Return each query's `limit` nearest articles, best first; raises ModelError or KnowledgeUnavailable."""
+        ...
+
+    async def ping(self) -> None:
+        """Check that there are articles, without the embedding model; raises KnowledgeUnavailable."""
+        ...
 
 
 class Knowledge:
@@ -47,39 +61,43 @@ class Knowledge:
         self.company = library.company
         self.contacts = library.contacts
         self.version = version
-        self._store: BaseStore | None = None
+        self._index: ArticleIndex | None = None
         self._lacking: type[RunError] = KnowledgeUnavailable
         self._reason = "the articles are not indexed yet"
         self._changed = time.monotonic()
         self._attempted = asyncio.Event()
 
-    async def search(self, question: str) -> list[Passage]:
-        """Return the PASSAGES nearest articles, best first; raises ModelError or KnowledgeUnavailable."""
-        items = await self._find(question, PASSAGES)
-        return [Passage(id=item.key, title=item.value["title"], text=item.value["text"]) for item in items]
+    async def search(self, *queries: str) -> list[Passage]:
+        """Return the PASSAGES nearest articles, each query's best in turn; raises ModelError or KnowledgeUnavailable.
+
+        All queries are embedded in one request.
+        """
+        found = await self._opened().search(queries, PASSAGES)
+        in_turn = (passage for passage in chain(*zip_longest(*found)) if passage)
+        return list({passage["id"]: passage for passage in in_turn}.values())[:PASSAGES]
 
     async def ping(self) -> None:
         """Check that there are articles to search; raises RunError."""
-        await self._find(None, 1)
+        await self._opened().ping()
 
     async def indexed(self) -> None:
         """Wait for the first attempt to open or build the index; raises KnowledgeError if it failed."""
         await self._attempted.wait()
-        if self._store is None:
+        if self._index is None:
             raise KnowledgeError(self._reason)
 
     @property
     def is_indexed(self) -> bool:
         """Whether there is an index to search."""
-        return self._store is not None
+        return self._index is not None
 
-    def use(self, store: BaseStore) -> None:
-        """Search in `store` from now on."""
-        self._store = store
+    def use(self, index: ArticleIndex) -> None:
+        """Search in `index` from now on."""
+        self._index = index
 
     def lack(self, kind: type[RunError], reason: str) -> None:
         """Have no index: from now on a search raises `kind` with this reason."""
-        self._store, self._lacking, self._reason = None, kind, reason
+        self._index, self._lacking, self._reason = None, kind, reason
         self._changed = time.monotonic()
 
     @property
@@ -96,16 +114,10 @@ class Knowledge:
         """Whether the first attempt to open or build the index has ended."""
         return self._attempted.is_set()
 
-    async def _find(self, query: str | None, limit: int) -> list[SearchItem]:
-        if self._store is None:
+    def _opened(self) -> ArticleIndex:
+        if self._index is None:
             raise self._lacking(self._reason)
-        try:
-            items = await self._store.asearch(_namespace(self.version), query=query, limit=limit)
-        except (psycopg.Error, PoolTimeout) as error:
-            raise KnowledgeUnavailable(type(error).__name__) from error
-        if not items:
-            raise KnowledgeUnavailable(f"the index {self.version} has been deleted; restart the service to rebuild it")
-        return items
+        return self._index
 
 
 @asynccontextmanager
@@ -183,33 +195,38 @@ class _Index:
     async def _hold(self) -> None:
         """Open the index, or build it, and hold it open until cancelled."""
         async with AsyncExitStack() as stack:
-            try:
-                await self._open(stack)
-            except (psycopg.Error, PoolTimeout) as error:
-                raise KnowledgeError(f"DATABASE_URL: {postgres_trouble(error)}") from error
+            if self._settings.database_url is None:
+                await self._build_in_memory()
+            else:
+                with explained():
+                    await self._open_in_postgres(stack, self._settings.database_url.get_secret_value())
             self._knowledge.attempted()
             await asyncio.Event().wait()
 
-    async def _open(self, stack: AsyncExitStack) -> None:
-        if self._settings.database_url is None:
-            dims = await self._asked_dims()
-            await self._build(InMemoryStore(index=self._config(dims)), dims)
-            return
-        url = self._settings.database_url.get_secret_value()
+    async def _build_in_memory(self) -> None:
+        from graph.retrieval.memory import MemoryIndex  # numpy takes half a second, and Postgres does without
+
+        dims = await self._asked_dims()
+        index = MemoryIndex(self._embed(dims), len(self._library.articles), dims)
+        await self._fill(index)
+        self._knowledge.use(index)
+
+    async def _open_in_postgres(self, stack: AsyncExitStack, url: str) -> None:
+        """Open the index or, if no replica has yet, build it; raises psycopg.Error or PoolTimeout."""
+        version = self._knowledge.version
         async with alone(url):
-            pool = await stack.enter_async_context(open_pool(url))
-            records = await open_store(pool)
-            if record := await records.aget(_INDEXES, self._knowledge.version):
-                await records.aput(_INDEXES, self._knowledge.version, record.value, index=False)  # in use, so not old
-                dims = record.value["dims"]
-                store = await open_store(pool, self._config(dims))
-                self._knowledge.use(store)
-            else:
-                dims = await self._asked_dims()
-                store = await open_store(pool, self._config(dims))
-                await self._build(store, dims)
-                return
-        await self._compare(dims)
+            indexes = await stack.enter_async_context(open_indexes(url))
+            built = await indexes.dims(version)
+            dims = built or await self._asked_dims()
+            index = await indexes.open(version, self._embed(dims), dims)
+            if not built:
+                await self._fill(index)
+                await indexes.complete(version, len(self._library.articles), dims)
+            self._knowledge.use(index)
+            if not built:
+                await indexes.forget_old(version)
+        if built:
+            await self._compare(built)
 
     async def _compare(self, dims: int) -> None:
         """Check that the model's vectors fit an existing index; raises psycopg.Error if that must stop the start."""
@@ -232,42 +249,19 @@ class _Index:
         self._knowledge.lack(ModelUnavailable, "the embedding model has not answered yet")
         return await self._dims()
 
-    def _config(self, dims: int) -> IndexConfig:
+    def _embed(self, dims: int) -> AEmbeddingsFunc:
         async def embed(texts: Sequence[str]) -> list[list[float]]:
             vectors = await self._models.embed(texts)
             if odd := next((len(vector) for vector in vectors if len(vector) != dims), None):
                 raise ModelUnavailable(f"vectors of {odd} numbers, the index has {dims}")
             return vectors
 
-        return IndexConfig(dims=dims, embed=embed, fields=["meaning"])
+        return embed
 
-    async def _build(self, store: BaseStore, dims: int) -> None:
+    async def _fill(self, index: ArticleIndex) -> None:
         began = time.monotonic()
-        version = self._knowledge.version
-        puts = [_put(version, article) for article in self._library.articles]
-        for start in range(0, len(puts), _BATCH):
-            self._knowledge.lack(KnowledgeUnavailable, f"{start} of {len(puts)} articles are indexed")
-            await store.abatch(puts[start : start + _BATCH])
-        await store.aput(_INDEXES, version, {"articles": len(puts), "dims": dims}, index=False)
-        self._knowledge.use(store)
-        await _forget_old(store, version)
-        _log.info("indexed %d articles in %.1f s", len(puts), time.monotonic() - began)
-
-
-async def _forget_old(store: BaseStore, version: str) -> None:
-    """Delete all indexes but the latest in use, which replicas of earlier releases may still read."""
-    indexes = await store.asearch(_INDEXES, limit=1000)
-    older = sorted((index for index in indexes if index.key != version), key=lambda index: index.updated_at)
-    for index in older[:-_KEPT]:
-        articles = await store.asearch(_namespace(index.key), limit=index.value["articles"])
-        await store.abatch([PutOp(_namespace(index.key), article.key, None) for article in articles])
-        await store.adelete(_INDEXES, index.key)
-
-
-def _put(version: str, article: Article) -> PutOp:
-    value = {"title": article.title, "text": article.text, "meaning": meaning(article)}
-    return PutOp(_namespace(version), article.id, value)
-
-
-def _namespace(version: str) -> tuple[str, ...]:
-    return ("articles", version)
+        articles = self._library.articles
+        for start in range(0, len(articles), _BATCH):
+            self._knowledge.lack(KnowledgeUnavailable, f"{start} of {len(articles)} articles are indexed")
+            await index.add(articles[start : start + _BATCH])
+        _log.info("indexed %d articles in %.1f s", len(articles), time.monotonic() - began)

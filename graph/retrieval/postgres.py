@@ -1,19 +1,24 @@
-"""The articles' index in Postgres, with pgvector."""
+"""The articles' indexes in Postgres, with pgvector: one for each version of the articles."""
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Generator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 
 import psycopg
-from langgraph.store.base import IndexConfig
+from langgraph.store.base import PutOp, SearchItem
+from langgraph.store.base.embed import AEmbeddingsFunc
 from langgraph.store.postgres import AsyncPostgresStore
 from langgraph.store.postgres.base import PostgresIndexConfig
 from psycopg.rows import DictRow, dict_row
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
-from graph.errors import KnowledgeError
+from graph.errors import KnowledgeError, KnowledgeUnavailable
+from graph.retrieval.articles import Article, meaning
+from graph.state import Passage
 
+_RECORDS = ("indexes",)  # namespace of the records that an index is complete, one per version
+_KEPT = 3  # indexes of earlier versions
 _LOCK = 0x5A17_A6E7  # any number; names our advisory lock among the database's
 _LOCK_DEADLINE = 300.0  # seconds to wait for another replica's indexing
 _TIMEOUT = 5  # seconds for a connection
@@ -22,9 +27,90 @@ _TIMEOUT = 5  # seconds for a connection
 _Pool = AsyncConnectionPool[psycopg.AsyncConnection[DictRow]]
 
 
+class PostgresIndex:
+    """The index of one version of the articles: a namespace of LangGraph's store."""
+
+    def __init__(self, store: AsyncPostgresStore, version: str) -> None:
+        self._store = store
+        self._version = version
+
+    async def add(self, articles: Sequence[Article]) -> None:
+        """Embed these articles in one request, and store them; raises ModelError, psycopg.Error or PoolTimeout."""
+        await self._store.abatch([_put(self._version, article) for article in articles])
+
+    async def search(self, queries: Sequence[str], limit: int) -> list[list[Passage]]:
+        """Return each query's `limit` nearest articles, best first; raises ModelError or KnowledgeUnavailable."""
+        # The store embeds the queries of searches that begin together in one request.
+        found = await asyncio.gather(*(self._find(query, limit) for query in queries))
+        return [
+            [Passage(id=item.key, title=item.value["title"], text=item.value["text"]) for item in items]
+            for items in found
+        ]
+
+    async def ping(self) -> None:
+        """Look for any one article, without the embedding model; raises KnowledgeUnavailable."""
+        await self._find(None, 1)
+
+    async def _find(self, query: str | None, limit: int) -> list[SearchItem]:
+        try:
+            items = await self._store.asearch(_namespace(self._version), query=query, limit=limit)
+        except (psycopg.Error, PoolTimeout) as error:
+            raise KnowledgeUnavailable(type(error).__name__) from error
+        if not items:
+            raise KnowledgeUnavailable(f"the index {self._version} has been deleted; restart the service to rebuild it")
+        return items
+
+
+class PostgresIndexes:
+    """The indexes in a database; all methods raise psycopg.Error or PoolTimeout."""
+
+    def __init__(self, pool: _Pool, records: AsyncPostgresStore) -> None:
+        self._pool = pool
+        self._records = records
+
+    async def dims(self, version: str) -> int | None:
+        """Return how many numbers each vector of a version's index has, and count it as used; None if there is none."""
+        if (record := await self._records.aget(_RECORDS, version)) is None:
+            return None
+        await self._records.aput(_RECORDS, version, record.value)
+        return record.value["dims"]
+
+    async def open(self, version: str, embed: AEmbeddingsFunc, dims: int) -> PostgresIndex:
+        """Return the index of a version, which may still be empty; `embed` returns vectors of `dims` numbers."""
+        index = PostgresIndexConfig(dims=dims, embed=embed, fields=["meaning"])
+        # halfvec: an HNSW index over `vector` ends at 2,000 dimensions, fewer than some models have.
+        index["ann_index_config"] = {"kind": "hnsw", "vector_type": "halfvec"}
+        store = AsyncPostgresStore(self._pool, index=index)
+        await store.setup()
+        return PostgresIndex(store, version)
+
+    async def complete(self, version: str, articles: int, dims: int) -> None:
+        """Record that the index of a version is complete."""
+        await self._records.aput(_RECORDS, version, {"articles": articles, "dims": dims})
+
+    async def forget_old(self, version: str) -> None:
+        """Delete all other indexes but those last used, which replicas of earlier releases may still read."""
+        records = await self._records.asearch(_RECORDS, limit=1000)
+        older = sorted((record for record in records if record.key != version), key=lambda record: record.updated_at)
+        for record in older[:-_KEPT]:
+            namespace = _namespace(record.key)
+            articles = await self._records.asearch(namespace, limit=record.value["articles"])
+            await self._records.abatch([PutOp(namespace, article.key, None) for article in articles])
+            await self._records.adelete(_RECORDS, record.key)
+
+
+def _put(version: str, article: Article) -> PutOp:
+    value = {"title": article.title, "text": article.text, "meaning": meaning(article)}
+    return PutOp(_namespace(version), article.id, value)
+
+
+def _namespace(version: str) -> tuple[str, ...]:
+    return ("articles", version)
+
+
 @asynccontextmanager
-async def open_pool(url: str) -> AsyncGenerator[_Pool]:
-    """Open a connection pool; raises psycopg.Error or PoolTimeout."""
+async def open_indexes(url: str) -> AsyncGenerator[PostgresIndexes]:
+    """Open a connection pool, closed on exit; raises psycopg.Error or PoolTimeout."""
     async with _Pool(
         url,
         min_size=1,
@@ -36,18 +122,9 @@ async def open_pool(url: str) -> AsyncGenerator[_Pool]:
         open=False,
     ) as pool:
         await pool.wait(_TIMEOUT)
-        yield pool
-
-
-async def open_store(pool: _Pool, in_memory: IndexConfig | None = None) -> AsyncPostgresStore:
-    """Return the store, with its tables; it indexes as `in_memory` says, or not at all. Raises psycopg.Error."""
-    index = PostgresIndexConfig(**in_memory) if in_memory else None
-    if index:
-        # halfvec: an HNSW index over `vector` ends at 2,000 dimensions, fewer than some models have.
-        index["ann_index_config"] = {"kind": "hnsw", "vector_type": "halfvec"}
-    store = AsyncPostgresStore(pool, index=index)
-    await store.setup()
-    return store
+        records = AsyncPostgresStore(pool)
+        await records.setup()
+        yield PostgresIndexes(pool, records)
 
 
 @asynccontextmanager
@@ -68,12 +145,19 @@ async def alone(url: str) -> AsyncGenerator[None]:
 
 async def check_postgres(url: str) -> None:
     """Check that a Postgres can store articles; raises KnowledgeError saying why not."""
-    try:
+    with explained():
         async with await psycopg.AsyncConnection.connect(url, connect_timeout=_TIMEOUT) as connection:
             cursor = await connection.execute("SELECT 1 FROM pg_available_extensions WHERE name = 'vector'")
             if await cursor.fetchone() is None:
                 raise psycopg.errors.FeatureNotSupported
-    except psycopg.Error as error:
+
+
+@contextmanager
+def explained() -> Generator[None]:
+    """Turn psycopg.Error and PoolTimeout into a KnowledgeError that says what is wrong with DATABASE_URL."""
+    try:
+        yield
+    except (psycopg.Error, PoolTimeout) as error:
         raise KnowledgeError(f"DATABASE_URL: {postgres_trouble(error)}") from error
 
 

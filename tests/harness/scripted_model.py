@@ -245,11 +245,16 @@ def after(seconds: float, reply: Reply) -> Reply:
 
 def embedded(dimensions: int) -> Reply:
     """Vectors of hashed words, as base64 on request."""
+    return vectors(lambda text: _hashed(text, dimensions))
+
+
+def vectors(vector_of: Callable[[str], list[float]]) -> Reply:
+    """Each text's vector, as base64 on request."""
 
     async def reply(call: Call, send: Send) -> None:
-        texts: list[str] = call.body["input"]
-        vectors = [_vector(text, dimensions, call.body.get("encoding_format")) for text in texts]
-        data = [{"object": "embedding", "index": index, "embedding": vector} for index, vector in enumerate(vectors)]
+        encoding = call.body.get("encoding_format")
+        found = [_encoded(vector_of(text), encoding) for text in call.body["input"]]
+        data = [{"object": "embedding", "index": index, "embedding": vector} for index, vector in enumerate(found)]
         usage = {"prompt_tokens": 1, "total_tokens": 1}
         content = json.dumps({"object": "list", "data": data, "model": "scripted", "usage": usage})
         await body(content, "application/json")(call, send)
@@ -257,13 +262,16 @@ def embedded(dimensions: int) -> Reply:
     return reply
 
 
-def _vector(text: str, dimensions: int, encoding: str | None) -> list[float] | str:
+def _hashed(text: str, dimensions: int) -> list[float]:
     vector = [0.01] * dimensions
     for word in re.findall(r"[a-z]{4,}", text.lower()):
         vector[zlib.crc32(word[:6].encode()) % dimensions] += 1.0
     length = sum(value * value for value in vector) ** 0.5
-    vector = [value / length for value in vector]
-    return base64.b64encode(struct.pack(f"<{dimensions}f", *vector)).decode() if encoding == "base64" else vector
+    return [value / length for value in vector]
+
+
+def _encoded(vector: list[float], encoding: str | None) -> list[float] | str:
+    return base64.b64encode(struct.pack(f"<{len(vector)}f", *vector)).decode() if encoding == "base64" else vector
 
 
 def _kind(path: str, content: bytes) -> Kind:
