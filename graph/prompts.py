@@ -135,15 +135,16 @@ PROMPT_VERSION = hashlib.sha256(json.dumps([CLASSIFY, EXAMPLES, ANSWER, PASSAGE]
 """A hash of all prompts: twelve hexadecimal digits."""
 
 
-_CLASSIFY = SystemMessage(CLASSIFY)
-_EXAMPLES: list[BaseMessage] = [  # built once, because each run's report keeps its prompt for a while
-    message for example, category in EXAMPLES for message in (HumanMessage(example), AIMessage(category))
-]
+CLASSIFY_HEAD: tuple[BaseMessage, ...] = (  # built once, because each run's report keeps its prompt for a while
+    SystemMessage(CLASSIFY),
+    *(message for example, category in EXAMPLES for message in (HumanMessage(example), AIMessage(category))),
+)
+"""What every prompt of the classifier begins with."""
 
 
 def classify_prompt(question: str) -> list[BaseMessage]:
     """Return the messages that ask for the question's category in one word."""
-    return [_CLASSIFY, *_EXAMPLES, HumanMessage(question)]
+    return [*CLASSIFY_HEAD, HumanMessage(question)]
 
 
 def answer_prompt(

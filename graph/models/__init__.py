@@ -1,0 +1,213 @@
+"""The chat and embedding models, with their time budgets, retries, circuit breakers and fallback.
+
+Every call to the model's server goes through `with_retries`, the only place that retries.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from math import isfinite
+from typing import Generic, Self, TypeVar, cast
+
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
+from pydantic import SecretStr
+
+from graph.breaker import Breaker
+from graph.errors import ModelError, ModelUnavailable
+from graph.models.chat import Chat
+from graph.models.retries import is_down, to_model_error, with_retries
+from graph.models.wire import Wire, open_wire
+from graph.observe.report import ModelCall, begin_call, plausible_tokens
+from graph.prompts import CLASSIFY_HEAD
+from graph.settings import AgentSettings
+
+_LABEL_TOKENS = 5  # enough for a one-word label with any tokenizer
+_ANSWER_TOKENS = 1000  # several times what the longest article needs
+_BREAKER_THRESHOLD = 5  # failed attempts in a row
+_BREAKER_PAUSE = 5.0  # seconds
+_CANCELLED = "cancelled"
+
+_log = logging.getLogger(__name__)
+_M = TypeVar("_M", Chat, str)
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """Time-outs for the stages of a turn, in seconds."""
+
+    connect: float
+    """For connecting to the model's server."""
+    first_token: float
+    """Until an attempt's first token, and between any two tokens."""
+    total: float
+    """For the whole turn, including retries and the fallback; a model that has a fallback gets half of it."""
+
+    @classmethod
+    def of(cls, total: float) -> Self:
+        """Divide a turn of `total` seconds so that three attempts fit into it."""
+        return cls(connect=total / 12, first_token=total / 3, total=total)
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint(Generic[_M]):
+    """A chat model, or the name of an embedding model, and its circuit breaker."""
+
+    model: _M
+    breaker: Breaker
+
+
+@dataclass(frozen=True, slots=True)
+class Models:
+    """The models that the graph calls; all methods but `ping` raise ModelUnavailable or ModelTimeout."""
+
+    classifier: Endpoint[Chat]
+    answerers: tuple[Endpoint[Chat], ...]
+    """The answer model, then the fallback if one is configured."""
+    embeddings: Endpoint[str]
+    budget: Budget
+    wire: Wire
+
+    async def classify(self, prompt: Sequence[BaseMessage]) -> AIMessage:
+        """Return the classifier's reply."""
+        return await with_retries(self.classifier.breaker, lambda: self._reply(self.classifier.model, prompt))
+
+    async def ping(self, seconds: float) -> None:
+        """Look the answer model up on the server.
+
+        Raises openai.OpenAIError, TimeoutError, or whatever exception an invalid response causes.
+        """
+        async with asyncio.timeout(seconds):
+            await self.wire.look_up(self.answerers[0].model.model_name)
+
+    async def embed(self, texts: Sequence[str]) -> list[list[float]]:
+        """Return one vector per text, all of the same length."""
+
+        async def vectors() -> list[list[float]]:
+            found = await self.wire.embed(self.embeddings.model, list(texts))
+            if len(found) != len(texts) or not all(any(vector) and isfinite(sum(vector)) for vector in found):
+                raise ModelUnavailable("invalid embedding vectors")
+            return found
+
+        return await with_retries(self.embeddings.breaker, vectors)
+
+    async def answer(self, prompt: Sequence[BaseMessage]) -> AsyncGenerator[AIMessageChunk]:
+        """Yield the answer's chunks.
+
+        A failure before the first token is retried, and then the fallback is used. After the first token nothing is
+        retried.
+        """
+        begun, stream, call = await self._begin(prompt)
+        finished = False
+        try:
+            for chunk in begun:
+                yield chunk
+            finished = finish_reason(begun[-1]) is not None
+            async for chunk in stream:
+                finished = finished or finish_reason(chunk) is not None
+                call.add(chunk)
+                yield chunk
+            if not finished:
+                raise ModelUnavailable("the stream ended early")
+        except Exception as error:
+            if not finished:  # otherwise only the usage is missing
+                call.end(to_model_error(error).reason)
+                raise to_model_error(error) from error
+        finally:
+            call.end(None if finished else _CANCELLED)
+            await stream.aclose()
+
+    async def _reply(self, model: Chat, prompt: Sequence[BaseMessage]) -> AIMessage:
+        call = begin_call("classify", model.model_name, prompt)
+        try:
+            reply = await model.ainvoke(list(prompt))
+        except Exception as error:
+            call.end(to_model_error(error).reason)
+            raise
+        else:
+            call.add(reply)
+            call.end()
+            return reply
+        finally:
+            call.end(_CANCELLED)
+
+    async def _begin(self, prompt: Sequence[BaseMessage]) -> "_StartedStream":
+        *preferred, last = self.answerers
+        for endpoint in preferred:
+            try:
+                async with asyncio.timeout(self.budget.total / 2):
+                    return await self._ask(endpoint, prompt)
+            except (ModelError, TimeoutError) as error:
+                _log.debug("using the fallback model: %s", to_model_error(error).reason)
+        return await self._ask(last, prompt)
+
+    async def _ask(self, endpoint: Endpoint[Chat], prompt: Sequence[BaseMessage]) -> "_StartedStream":
+        return await with_retries(endpoint.breaker, lambda: self._first_token(endpoint.model, prompt))
+
+    async def _first_token(self, model: Chat, prompt: Sequence[BaseMessage]) -> "_StartedStream":
+        # LangChain annotates an iterator, but returns a generator, which must be closed.
+        stream = cast("AsyncGenerator[AIMessageChunk]", model.astream(list(prompt)))
+        begun: list[AIMessageChunk] = []
+        call = begin_call("answer", model.model_name, prompt)
+        try:
+            async with asyncio.timeout(self.budget.first_token):
+                async for chunk in stream:
+                    begun.append(chunk)
+                    call.add(chunk)
+                    if chunk.text.strip():
+                        return begun, stream, call
+            raise ModelUnavailable("empty answer")
+        except BaseException as error:
+            call.end(to_model_error(error).reason if isinstance(error, Exception) else _CANCELLED)
+            await stream.aclose()
+            raise
+
+
+_StartedStream = tuple[list[AIMessageChunk], AsyncGenerator[AIMessageChunk], ModelCall]
+
+
+@asynccontextmanager
+async def open_models(settings: AgentSettings) -> AsyncGenerator[Models]:
+    """Open the models, which share one connection pool, closed on exit."""
+    budget = Budget.of(settings.answer_timeout)
+    key = settings.openai_api_key or SecretStr("not-needed")
+    async with open_wire(
+        settings.openai_base_url, key.get_secret_value(), connect=budget.connect, patience=budget.first_token
+    ) as wire:
+
+        def chat(model: str, most_tokens: int, *, head: Sequence[BaseMessage] = ()) -> Chat:
+            return Chat(
+                wire,
+                head=head,
+                model=model,
+                api_key=key,
+                temperature=0,
+                max_completion_tokens=most_tokens,
+                stream_usage=True,
+                tags=["nostream"] if head else None,
+            )
+
+        classifier = chat(settings.classify_model, _LABEL_TOKENS, head=CLASSIFY_HEAD)
+        answerers = [chat(name, _ANSWER_TOKENS) for name in (settings.answer_model, settings.fallback_model) if name]
+        yield Models(
+            classifier=Endpoint(classifier, _breaker(classifier.model_name)),
+            answerers=tuple(Endpoint(model, _breaker(model.model_name)) for model in answerers),
+            embeddings=Endpoint(settings.embedding_model, _breaker(settings.embedding_model)),
+            budget=budget,
+            wire=wire,
+        )
+
+
+def _breaker(name: str) -> Breaker:
+    return Breaker(f"model {name}", is_down, threshold=_BREAKER_THRESHOLD, pause=_BREAKER_PAUSE)
+
+
+def finish_reason(chunk: AIMessageChunk) -> str | None:
+    """Return the finish reason if the answer ends with this chunk, else None."""
+    return chunk.response_metadata.get("finish_reason")
+
+
+def tokens(message: AIMessage) -> int:
+    """Return the tokens that the server reported for a message or chunk; 0 if missing or implausible."""
+    return plausible_tokens(message.usage_metadata["total_tokens"]) if message.usage_metadata else 0

@@ -1,0 +1,223 @@
+"""The connection to the model's server: OpenAI's HTTP API over one pooled session.
+
+It raises the OpenAI client's exceptions, which LangChain and our callers know, and keeps what that client does about
+proxies, certificates, statuses and error bodies. It differs in the cost of a call, and in three limits: on the length
+of an event, on that of a body, and on the time between two events. docs/benchmarks.md has the figures.
+"""
+
+import asyncio
+import base64
+import json
+import os
+import sys
+from array import array
+from collections.abc import AsyncGenerator, Generator, Mapping
+from contextlib import asynccontextmanager, contextmanager, suppress
+from typing import Any, cast
+from urllib.parse import quote
+from urllib.request import getproxies, proxy_bypass
+
+import aiohttp
+import httpx2
+import openai
+import orjson
+from yarl import URL
+
+from graph.models.sse import EventReader
+
+LONGEST_EVENT = 1_000_000
+"""Maximum bytes of one event of a stream."""
+LONGEST_BODY = 64_000_000
+"""Maximum bytes of a whole reply."""
+_LONGEST_ERROR = 100_000  # bytes of an error's body that are read
+_DRAIN = 0.1  # seconds to wait for the end of a body, so that its connection can be used again
+_DEFAULT_URL = "https://api.openai.com/v1"
+_STATUS_ERRORS: Mapping[int, type[openai.APIStatusError]] = {
+    400: openai.BadRequestError,
+    401: openai.AuthenticationError,
+    403: openai.PermissionDeniedError,
+    404: openai.NotFoundError,
+    409: openai.ConflictError,
+    422: openai.UnprocessableEntityError,
+    429: openai.RateLimitError,
+}
+
+Json = dict[str, Any]
+
+
+class Wire:
+    """Sends requests to the model's server.
+
+    Every method raises openai.APIStatusError for a status from 300 on, openai.APITimeoutError, and
+    openai.APIConnectionError; a reply that is not what was asked for raises ValueError.
+    """
+
+    def __init__(self, session: aiohttp.ClientSession, base_url: str, patience: float) -> None:
+        self._session = session
+        self._base_url = base_url.rstrip("/")
+        self._patience = patience
+
+    async def get(self, path: str) -> None:
+        """Send a GET, and check that a JSON reply is JSON."""
+        async with self._request("GET", path, None) as response:
+            content = await _whole(response, LONGEST_BODY)
+            if response.content_type == "application/json":
+                orjson.loads(content)
+
+    async def post(self, path: str, body: bytes) -> Json:
+        """Send JSON, and return the JSON object of the reply."""
+        async with self._request("POST", path, body) as response:
+            return _json_object(await _whole(response, LONGEST_BODY))
+
+    async def stream(self, path: str, body: bytes) -> AsyncGenerator[Json]:
+        """Send JSON, and yield the JSON object of each server-sent event, up to `[DONE]` or the end of the body.
+
+        The server gets `patience` seconds for each of them. An event with an `error` raises openai.APIError.
+        """
+        loop = asyncio.get_running_loop()
+        async with self._request("POST", path, body) as response:
+            reader = EventReader(LONGEST_EVENT)
+            content = response.content
+            until = loop.time() + self._patience
+            while True:
+                async with asyncio.timeout_at(until):
+                    piece = await content.readany()
+                if not piece:
+                    return
+                events = reader.feed(piece)
+                for event in events:
+                    if event.startswith(b"[DONE]"):
+                        await _drain(content)
+                        return
+                    yield self._checked(_json_object(event))
+                if events:
+                    until = loop.time() + self._patience
+
+    async def embed(self, model: str, texts: list[str]) -> list[list[float]]:
+        """Return the vectors of the texts; as many as the server sent."""
+        request = {"input": texts, "model": model, "encoding_format": "base64"}
+        reply = await self.post("/embeddings", orjson.dumps(request))
+        return [_vector(item["embedding"]) for item in reply["data"]]
+
+    async def look_up(self, model: str) -> None:
+        """Ask the server for a model by its name."""
+        await self.get(f"/models/{quote(model, safe='')}")
+
+    @asynccontextmanager
+    async def _request(self, method: str, path: str, body: bytes | None) -> AsyncGenerator[aiohttp.ClientResponse]:
+        request = httpx2.Request(method, self._base_url + path)
+        with _openai_errors(request):
+            async with self._session.request(method, URL(self._base_url + path, encoded=True), data=body) as response:
+                if response.status >= 300:
+                    raise await _status_error(response, request)
+                yield response
+
+    def _checked(self, event: Json) -> Json:
+        if error := event.get("error"):
+            raise openai.APIError(
+                "the model's server reported an error in its stream",
+                httpx2.Request("POST", self._base_url),
+                body=error,
+            )
+        return event
+
+
+@asynccontextmanager
+async def open_wire(base_url: str | None, key: str, *, connect: float, patience: float) -> AsyncGenerator[Wire]:
+    """Open the connection pool, closed on exit.
+
+    `connect` is the time-out for connecting and `patience` for each read and for each event of a stream, in seconds.
+    Proxies, certificates, the organization and the project come from the environment, as for the OpenAI client.
+    """
+    base_url = base_url or _DEFAULT_URL
+    headers = {
+        "Authorization": f"Bearer {key}",
+        "Content-Type": "application/json",
+        "Accept": "application/json, text/event-stream",
+    }
+    for name, variable in (("OpenAI-Organization", "OPENAI_ORG_ID"), ("OpenAI-Project", "OPENAI_PROJECT_ID")):
+        if value := os.environ.get(variable):
+            headers[name] = value
+    proxy = _proxy(URL(base_url))
+    secure = any(url.startswith("https:") for url in (base_url, proxy or ""))
+    async with aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=1000, ssl=httpx2.create_ssl_context() if secure else True),
+        headers=headers,
+        timeout=aiohttp.ClientTimeout(connect=patience, sock_connect=connect, sock_read=patience),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        proxy=proxy,
+    ) as session:
+        yield Wire(session, base_url, patience)
+
+
+def _proxy(url: URL) -> str | None:
+    """Return the environment's proxy for a URL; aiohttp itself would look for it, and for a .netrc, at each request."""
+    proxies = getproxies()
+    proxy = proxies.get(url.scheme) or proxies.get("all")
+    if not proxy or proxy_bypass(url.host or ""):
+        return None
+    return proxy if "://" in proxy else f"http://{proxy}"
+
+
+@contextmanager
+def _openai_errors(request: httpx2.Request) -> Generator[None]:
+    try:
+        yield
+    except TimeoutError as error:
+        raise openai.APITimeoutError(request) from error
+    except aiohttp.ClientError as error:
+        raise openai.APIConnectionError(request=request) from error
+
+
+async def _status_error(response: aiohttp.ClientResponse, request: httpx2.Request) -> openai.APIStatusError:
+    content = await response.content.read(_LONGEST_ERROR)
+    text = content.decode(errors="replace")
+    try:
+        body = json.loads(text)
+    except ValueError:
+        body = text
+    status = response.status
+    kind = _STATUS_ERRORS.get(status) or (openai.InternalServerError if status >= 500 else openai.APIStatusError)
+    received = httpx2.Response(status, headers=list(response.headers.items()), content=content, request=request)
+    detail = body.get("error", body) if isinstance(body, dict) else body
+    return kind(f"Error code: {status} - {body}", response=received, body=detail)
+
+
+async def _whole(response: aiohttp.ClientResponse, longest: int) -> bytes:
+    """Return the body; raises ValueError if it is longer than `longest` bytes."""
+    pieces: list[bytes] = []
+    length = 0
+    async for piece in response.content.iter_any():
+        pieces.append(piece)
+        length += len(piece)
+        if length > longest:
+            raise ValueError(f"a reply of more than {longest} bytes")
+    return b"".join(pieces)
+
+
+async def _drain(content: aiohttp.StreamReader) -> None:
+    """Read the end of a body, so that its connection can be used again."""
+    with suppress(TimeoutError, aiohttp.ClientError):
+        async with asyncio.timeout(_DRAIN):
+            while await content.readany():
+                pass
+
+
+def _json_object(content: bytes) -> Json:
+    try:
+        found = orjson.loads(content)
+    except orjson.JSONDecodeError:  # which it also raises for half a surrogate pair, NaN and Infinity
+        found = json.loads(content.decode())
+    if not isinstance(found, dict):
+        raise ValueError("a reply that is no JSON object")  # noqa: TRY004 - rubbish from outside is no bug of ours
+    return cast("Json", found)
+
+
+def _vector(embedding: object) -> list[float]:
+    """Return the numbers of an embedding, sent as base64 of 32-bit little-endian floats, or as a list."""
+    if isinstance(embedding, str):
+        numbers = array("f", base64.b64decode(embedding))
+        if sys.byteorder == "big":
+            numbers.byteswap()
+        return numbers.tolist()
+    return cast("list[float]", embedding)
