@@ -22,6 +22,8 @@ class CanaryFilter:
 
     def feed(self, text: str) -> str:
         """Return the text that may be shown so far; raises AnswerWithheld."""
+        if not self._held and text.isascii() and CANARY[0] not in text.lower():
+            return text  # by far the most pieces: no letter that could begin the canary
         self._held += text
         places = [place for place, character in enumerate(self._held) if character.isalnum()]
         plain = "".join(_plain(self._held[place]) for place in places)

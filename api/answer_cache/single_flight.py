@@ -234,7 +234,8 @@ class Flight(Feed):
         self._run = self._query.agent.stream(self._query.question, self._query.context, budget)
         async for _, event in self._run.follow():
             if isinstance(event, Token):
-                self._emit_text(event.text)
+                self._text += event.text
+                self._emit(event)
             elif isinstance(event, Done | Failed):
                 if isinstance(event, Done) and event.complete and self._query.store.ttl:
                     await self._query.store.put(self._query.key, event)

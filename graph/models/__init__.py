@@ -9,14 +9,14 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from math import isfinite
-from typing import Generic, Self, TypeVar, cast
+from typing import Generic, Self, TypeVar
 
-from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
+from langchain_core.messages import BaseMessage
 from pydantic import SecretStr
 
 from graph.breaker import Breaker
 from graph.errors import ModelError, ModelUnavailable
-from graph.models.chat import Chat
+from graph.models.chat import Chat, Reply
 from graph.models.retries import is_down, to_model_error, with_retries
 from graph.models.wire import Wire, open_wire
 from graph.observe.report import ModelCall, begin_call, plausible_tokens
@@ -69,7 +69,7 @@ class Models:
     budget: Budget
     wire: Wire
 
-    async def classify(self, prompt: Sequence[BaseMessage]) -> AIMessage:
+    async def classify(self, prompt: Sequence[BaseMessage]) -> Reply:
         """Return the classifier's reply."""
         return await with_retries(self.classifier.breaker, lambda: self._reply(self.classifier.model, prompt))
 
@@ -92,8 +92,8 @@ class Models:
 
         return await with_retries(self.embeddings.breaker, vectors)
 
-    async def answer(self, prompt: Sequence[BaseMessage]) -> AsyncGenerator[AIMessageChunk]:
-        """Yield the answer's chunks.
+    async def answer(self, prompt: Sequence[BaseMessage]) -> AsyncGenerator[Reply]:
+        """Yield the answer, piece by piece.
 
         A failure before the first token is retried, and then the fallback is used. After the first token nothing is
         retried.
@@ -101,13 +101,13 @@ class Models:
         begun, stream, call = await self._begin(prompt)
         finished = False
         try:
-            for chunk in begun:
-                yield chunk
-            finished = finish_reason(begun[-1]) is not None
-            async for chunk in stream:
-                finished = finished or finish_reason(chunk) is not None
-                call.add(chunk)
-                yield chunk
+            for piece in begun:
+                yield piece
+            finished = begun[-1].finish_reason is not None
+            async for piece in stream:
+                finished = finished or piece.finish_reason is not None
+                call.add(piece.text, piece.usage)
+                yield piece
             if not finished:
                 raise ModelUnavailable("the stream ended early")
         except Exception as error:
@@ -118,15 +118,15 @@ class Models:
             call.end(None if finished else _CANCELLED)
             await stream.aclose()
 
-    async def _reply(self, model: Chat, prompt: Sequence[BaseMessage]) -> AIMessage:
+    async def _reply(self, model: Chat, prompt: Sequence[BaseMessage]) -> Reply:
         call = begin_call("classify", model.model_name, prompt)
         try:
-            reply = await model.ainvoke(list(prompt))
+            reply = await model.reply(prompt)
         except Exception as error:
             call.end(to_model_error(error).reason)
             raise
         else:
-            call.add(reply)
+            call.add(reply.text, reply.usage)
             call.end()
             return reply
         finally:
@@ -146,16 +146,15 @@ class Models:
         return await with_retries(endpoint.breaker, lambda: self._first_token(endpoint.model, prompt))
 
     async def _first_token(self, model: Chat, prompt: Sequence[BaseMessage]) -> "_StartedStream":
-        # LangChain annotates an iterator, but returns a generator, which must be closed.
-        stream = cast("AsyncGenerator[AIMessageChunk]", model.astream(list(prompt)))
-        begun: list[AIMessageChunk] = []
+        stream = model.replies(prompt)
+        begun: list[Reply] = []
         call = begin_call("answer", model.model_name, prompt)
         try:
             async with asyncio.timeout(self.budget.first_token):
-                async for chunk in stream:
-                    begun.append(chunk)
-                    call.add(chunk)
-                    if chunk.text.strip():
+                async for piece in stream:
+                    begun.append(piece)
+                    call.add(piece.text, piece.usage)
+                    if piece.text.strip():
                         return begun, stream, call
             raise ModelUnavailable("empty answer")
         except BaseException as error:
@@ -164,7 +163,7 @@ class Models:
             raise
 
 
-_StartedStream = tuple[list[AIMessageChunk], AsyncGenerator[AIMessageChunk], ModelCall]
+_StartedStream = tuple[list[Reply], AsyncGenerator[Reply], ModelCall]
 
 
 @asynccontextmanager
@@ -203,11 +202,6 @@ def _breaker(name: str) -> Breaker:
     return Breaker(f"model {name}", is_down, threshold=_BREAKER_THRESHOLD, pause=_BREAKER_PAUSE)
 
 
-def finish_reason(chunk: AIMessageChunk) -> str | None:
-    """Return the finish reason if the answer ends with this chunk, else None."""
-    return chunk.response_metadata.get("finish_reason")
-
-
-def tokens(message: AIMessage) -> int:
-    """Return the tokens that the server reported for a message or chunk; 0 if missing or implausible."""
-    return plausible_tokens(message.usage_metadata["total_tokens"]) if message.usage_metadata else 0
+def tokens(reply: Reply) -> int:
+    """Return the tokens that the server reported for a reply or a piece of one; 0 if missing or implausible."""
+    return plausible_tokens(reply.usage["total_tokens"]) if reply.usage else 0

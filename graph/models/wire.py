@@ -9,10 +9,11 @@ import asyncio
 import base64
 import json
 import os
+import re
 import sys
 from array import array
-from collections.abc import AsyncGenerator, Generator, Mapping
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager, suppress
 from typing import Any, cast
 from urllib.parse import quote
 from urllib.request import getproxies, proxy_bypass
@@ -31,6 +32,7 @@ LONGEST_BODY = 64_000_000
 """Maximum bytes of a whole reply."""
 _LONGEST_ERROR = 100_000  # bytes of an error's body that are read
 _DRAIN = 0.1  # seconds to wait for the end of a body, so that its connection can be used again
+_LONG_NUMBER = re.compile(rb"[0-9]{19}")  # orjson makes a float of an integer that is longer than 64 bits
 _DEFAULT_URL = "https://api.openai.com/v1"
 _STATUS_ERRORS: Mapping[int, type[openai.APIStatusError]] = {
     400: openai.BadRequestError,
@@ -105,12 +107,18 @@ class Wire:
 
     @asynccontextmanager
     async def _request(self, method: str, path: str, body: bytes | None) -> AsyncGenerator[aiohttp.ClientResponse]:
-        request = httpx2.Request(method, self._base_url + path)
-        with _openai_errors(request):
-            async with self._session.request(method, URL(self._base_url + path, encoded=True), data=body) as response:
+        url = self._base_url + path
+        try:
+            async with self._session.request(
+                method, URL(url, encoded=True), data=body, allow_redirects=False
+            ) as response:
                 if response.status >= 300:
-                    raise await _status_error(response, request)
+                    raise await _status_error(response, httpx2.Request(method, url))
                 yield response
+        except TimeoutError as error:
+            raise openai.APITimeoutError(httpx2.Request(method, url)) from error
+        except aiohttp.ClientError as error:
+            raise openai.APIConnectionError(request=httpx2.Request(method, url)) from error
 
     def _checked(self, event: Json) -> Json:
         if error := event.get("error"):
@@ -159,27 +167,16 @@ def _proxy(url: URL) -> str | None:
     return proxy if "://" in proxy else f"http://{proxy}"
 
 
-@contextmanager
-def _openai_errors(request: httpx2.Request) -> Generator[None]:
-    try:
-        yield
-    except TimeoutError as error:
-        raise openai.APITimeoutError(request) from error
-    except aiohttp.ClientError as error:
-        raise openai.APIConnectionError(request=request) from error
-
-
 async def _status_error(response: aiohttp.ClientResponse, request: httpx2.Request) -> openai.APIStatusError:
     content = await response.content.read(_LONGEST_ERROR)
     text = content.decode(errors="replace")
-    try:
+    body: Any = text
+    with suppress(ValueError):
         body = json.loads(text)
-    except ValueError:
-        body = text
     status = response.status
     kind = _STATUS_ERRORS.get(status) or (openai.InternalServerError if status >= 500 else openai.APIStatusError)
     received = httpx2.Response(status, headers=list(response.headers.items()), content=content, request=request)
-    detail = body.get("error", body) if isinstance(body, dict) else body
+    detail = cast("Json", body).get("error", body) if isinstance(body, dict) else body
     return kind(f"Error code: {status} - {body}", response=received, body=detail)
 
 
@@ -205,7 +202,7 @@ async def _drain(content: aiohttp.StreamReader) -> None:
 
 def _json_object(content: bytes) -> Json:
     try:
-        found = orjson.loads(content)
+        found = (json if _LONG_NUMBER.search(content) else orjson).loads(content)
     except orjson.JSONDecodeError:  # which it also raises for half a surrogate pair, NaN and Infinity
         found = json.loads(content.decode())
     if not isinstance(found, dict):

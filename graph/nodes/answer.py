@@ -1,16 +1,16 @@
 """Write the answer from the passages."""
 
 import uuid
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from contextlib import aclosing
 
-from langchain_core.messages import AIMessage, AIMessageChunk, AnyMessage, HumanMessage, RemoveMessage
+from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, RemoveMessage
 from langgraph.runtime import Runtime
 
 from graph.canary import CanaryFilter
 from graph.errors import ModelUnavailable
 from graph.events import Token
-from graph.models import Models, finish_reason, tokens
+from graph.models import Models, tokens
 from graph.prompts import answer_prompt
 from graph.retrieval.index import Knowledge
 from graph.state import AgentContext, AgentState, StateUpdate
@@ -26,23 +26,28 @@ async def answer(
     contact = knowledge.contacts[state["category"]]
     messages = state["messages"]
     prompt = answer_prompt(knowledge.company, contact, state["passages"], messages)
-    answered = ""
-    used = 0
+    answered: list[str] = []
+    length = used = 0
     complete = False
+    characters = _Characters()
     canary_filter = CanaryFilter()
-    async with aclosing(models.answer(prompt)) as chunks:
-        async for text, total, reason in _whole_characters(chunks):
-            used = max(used, total)  # some servers report a running total
-            complete = complete or reason == "stop"
-            if shown := canary_filter.feed(text):
-                answered += shown
-                runtime.stream_writer(Token(shown))
-            if len(answered) > LONGEST:
+
+    def show(text: str) -> None:
+        if text:
+            answered.append(text)
+            runtime.stream_writer(Token(text))
+
+    async with aclosing(models.answer(prompt)) as pieces:
+        async for piece in pieces:
+            used = max(used, tokens(piece))  # some servers report a running total
+            complete = complete or piece.finish_reason == "stop"
+            show(canary_filter.feed(characters.feed(piece.text)))
+            length += len(piece.text)
+            if length > LONGEST:
                 raise ModelUnavailable("the answer is too long")
-    if rest := canary_filter.end():
-        answered += rest
-        runtime.stream_writer(Token(rest))
-    reply = AIMessage(answered, id=str(uuid.uuid4()))
+    show(canary_filter.feed(characters.end()))
+    show(canary_filter.end())
+    reply = AIMessage("".join(answered), id=str(uuid.uuid4()))
     return {
         "messages": [*_removals(messages, most_messages - 1), reply],
         "tokens_used": state["tokens_used"] + used,
@@ -50,22 +55,27 @@ async def answer(
     }
 
 
-async def _whole_characters(chunks: AsyncIterator[AIMessageChunk]) -> AsyncIterator[tuple[str, int, str | None]]:
-    """Yield each chunk's text, token usage and finish reason.
+class _Characters:
+    """Joins a surrogate pair that the server split between two pieces, and replaces a lone surrogate."""
 
-    A surrogate pair that the server split between two chunks is joined; a lone surrogate is replaced.
-    """
-    held = ""
-    async for chunk in chunks:
-        text = held + chunk.text
-        held = text[-1] if "\ud800" <= text[-1:] <= "\udbff" else ""
-        yield _utf8(text.removesuffix(held)), tokens(chunk), finish_reason(chunk)
-    if held:
-        yield _utf8(held), 0, None
+    def __init__(self) -> None:
+        self._held = ""
+
+    def feed(self, text: str) -> str:
+        """Return the whole characters so far."""
+        if text.isascii() and not self._held:
+            return text
+        text = self._held + text
+        self._held = text[-1] if "\ud800" <= text[-1:] <= "\udbff" else ""
+        return _utf8(text.removesuffix(self._held))
+
+    def end(self) -> str:
+        """Return what is still held back."""
+        return _utf8(self._held)
 
 
 def _utf8(text: str) -> str:
-    return text if text.isascii() else text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def _removals(messages: Sequence[AnyMessage], most: int) -> list[RemoveMessage]:

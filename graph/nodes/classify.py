@@ -2,7 +2,7 @@
 
 import logging
 
-from langchain_core.messages import AIMessage, HumanMessage
+from langchain_core.messages import HumanMessage
 from langgraph.runtime import Runtime
 
 from graph.events import CategoryFound
@@ -18,13 +18,13 @@ async def classify(state: AgentState, runtime: Runtime[AgentContext], *, models:
     """Ask the small model for one word; a follow-up may only make sense with the question before it."""
     asked = [message.text for message in state["messages"] if isinstance(message, HumanMessage)]
     reply = await models.classify(classify_prompt("\n".join(asked[-2:])))
-    category = _category(reply)
+    category = _category(reply.text)
     runtime.stream_writer(CategoryFound(category))
     return {"category": category, "tokens_used": tokens(reply)}
 
 
-def _category(reply: AIMessage) -> Category:
-    word = reply.text.strip().strip(".\"'`*").lower()
+def _category(reply: str) -> Category:
+    word = reply.strip().strip(".\"'`*").lower()
     for category in CATEGORIES:
         if word == category:
             return category

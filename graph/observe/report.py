@@ -11,7 +11,8 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import cast
 
-from langchain_core.messages import AIMessage, BaseMessage
+from langchain_core.messages import BaseMessage
+from langchain_core.messages.ai import UsageMetadata
 from opentelemetry import trace
 from opentelemetry.trace import Span
 
@@ -41,13 +42,13 @@ class ModelCall:
     output_tokens: int = 0
     error: str | None = None
 
-    def add(self, message: AIMessage) -> None:
-        """Add a reply, or a chunk of one."""
-        text = message.text
-        if text and self.first_token is None:
-            self.first_token = time.time()
-        self.text += text
-        if usage := message.usage_metadata:  # some servers report a running total
+    def add(self, text: str, usage: UsageMetadata | None) -> None:
+        """Add a reply, or a piece of one."""
+        if text:
+            if self.first_token is None:
+                self.first_token = time.time()
+            self.text += text
+        if usage:  # some servers report a running total
             self.input_tokens = max(self.input_tokens, plausible_tokens(usage["input_tokens"]))
             self.output_tokens = max(self.output_tokens, plausible_tokens(usage["output_tokens"]))
 

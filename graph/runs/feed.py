@@ -43,19 +43,18 @@ class Feed:
         self.readers += 1
         try:
             while True:
-                more = self._more
                 while after < len(self._events):
                     event = self._events[after]
                     after += 1
                     yield after, event
                     if isinstance(event, Done | Failed):
                         return
-                await more.wait()
+                self._more.clear()  # nobody is waiting that has not been woken
+                await self._more.wait()
         finally:
             self.readers -= 1
             self.unread_since = time.monotonic()
 
     def _emit(self, event: Event) -> None:
         self._events.append(event)
-        more, self._more = self._more, asyncio.Event()
-        more.set()
+        self._more.set()
