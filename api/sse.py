@@ -5,12 +5,16 @@ Typed: `run` · `category` and `sources` (in either order) · `token` … · `do
 `<run_id>:<n>` and JSON data. An `error` without an id concerns only this stream: the run may continue elsewhere.
 """
 
+import asyncio
 import re
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
-from fastapi.sse import ServerSentEvent
+from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
 from pydantic import BaseModel
+from pydantic_core import to_json
+from starlette.responses import StreamingResponse
+from starlette.types import Send
 
 from api.errors import problem_of
 from api.schemas import ChatResponse, SourceOut
@@ -20,7 +24,68 @@ from graph.events import CategoryFound, Done, Event, Failed, RunStarted, Sources
 DONE = "[DONE]"
 _INSIDE_DONE = re.compile(r"(?<=\[DO)(?=NE\])")
 
+_PING = 15.0  # seconds of silence after which a comment keeps the connection alive
+
 Numbered = tuple[int, Event]
+
+_EVENT_SCHEMA = {  # as FastAPI describes its own event streams
+    "type": "object",
+    "properties": {
+        "data": {"type": "string"},
+        "event": {"type": "string"},
+        "id": {"type": "string"},
+        "retry": {"type": "integer", "minimum": 0},
+    },
+}
+STREAMED: dict[int | str, dict[str, Any]] = {200: {"content": {"text/event-stream": {"itemSchema": _EVENT_SCHEMA}}}}
+"""The OpenAPI description of an EventStream."""
+
+
+class EventStream(StreamingResponse):
+    """A response of server-sent events; events that are ready together leave in one write.
+
+    FastAPI's own takes each event through two queues and a timer, which costs more than all else that is done for it.
+    """
+
+    media_type = "text/event-stream"
+
+    def __init__(self, events: AsyncIterator[bytes], status_code: int = 200) -> None:
+        super().__init__(events, status_code, headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no"})
+        self._events = events
+        self._ready: list[bytes] = []
+        self._more = asyncio.Event()
+
+    async def stream_response(self, send: Send) -> None:
+        """Send the events, and a comment whenever there is none for 15 seconds."""
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        reading = asyncio.create_task(self._read())
+        try:
+            while not reading.done() or self._ready:
+                if body := await self._next():
+                    await send({"type": "http.response.body", "body": body, "more_body": True})
+            reading.result()
+            await send({"type": "http.response.body", "body": b""})
+        finally:
+            reading.cancel()
+
+    async def _read(self) -> None:
+        try:
+            async for event in self._events:
+                self._ready.append(event)
+                self._more.set()
+        finally:
+            self._more.set()
+
+    async def _next(self) -> bytes:
+        try:
+            async with asyncio.timeout(_PING):
+                await self._more.wait()
+        except TimeoutError:
+            return KEEPALIVE_COMMENT
+        self._more.clear()
+        body = b"".join(self._ready)
+        self._ready.clear()
+        return body
 
 
 def unforgeable(text: str) -> Iterator[str]:
@@ -28,7 +93,7 @@ def unforgeable(text: str) -> Iterator[str]:
     return (piece for piece in _INSIDE_DONE.split(text) if piece)
 
 
-async def plain(events: AsyncIterator[Event], instance: str) -> AsyncIterator[ServerSentEvent]:
+async def plain(events: AsyncIterator[Event], instance: str) -> AsyncIterator[bytes]:
     """Render an answer for a client that only wants text.
 
     The data joined is the answer, but with CR and CRLF as LF, since server-sent events can't carry a CR.
@@ -39,20 +104,23 @@ async def plain(events: AsyncIterator[Event], instance: str) -> AsyncIterator[Se
             text = held + event.text
             held = "\r" if text.endswith("\r") else ""
             for piece in unforgeable(text.removesuffix("\r")):
-                yield ServerSentEvent(raw_data=piece)
+                yield format_sse_event(data_str=piece)
         elif isinstance(event, Done | Failed):
             if held:
-                yield ServerSentEvent(raw_data="\n")
+                yield format_sse_event(data_str="\n")
             if isinstance(event, Done):
-                yield ServerSentEvent(raw_data=DONE)
+                yield format_sse_event(data_str=DONE)
             else:
-                yield ServerSentEvent(event="error", data=problem_of(event.error, instance))
+                problem = problem_of(event.error, instance)
+                yield format_sse_event(event="error", data_str=problem.model_dump_json())
 
 
-async def typed(run_id: str, events: AsyncIterator[Numbered], instance: str) -> AsyncIterator[ServerSentEvent]:
+async def typed(run_id: str, events: AsyncIterator[Numbered], instance: str) -> AsyncIterator[bytes]:
     """Render a run's events for a client that can reconnect with the last id it received."""
     async for n, event in unfailing(events):
-        yield ServerSentEvent(id=event_id(run_id, n), event=event.event, data=payload(event, instance))
+        data = payload(event, instance)
+        encoded = data.model_dump_json() if isinstance(data, BaseModel) else to_json(data).decode()
+        yield format_sse_event(id=event_id(run_id, n), event=event.event, data_str=encoded)
 
 
 def event_id(run_id: str, n: int) -> str | None:

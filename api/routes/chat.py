@@ -1,14 +1,11 @@
 """POST /chat and POST /chat/stream: a message in a conversation."""
 
-from collections.abc import AsyncIterator
-
 from fastapi import APIRouter
-from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from api.deps import ConnectionDep, DrainDep, IdempotencyKey, LimitedRoute, TurnDep
 from api.errors import documented
 from api.schemas import ChatResponse
-from api.sse import typed
+from api.sse import STREAMED, EventStream, typed
 from graph.agent import whole_answer
 from graph.runs.turn import Turn
 
@@ -34,12 +31,11 @@ async def chat(
         raise
 
 
-@router.post("/chat/stream", response_class=EventSourceResponse, responses=_REFUSALS)
-async def chat_stream(turn: TurnDep, connection: ConnectionDep, drain: DrainDep) -> AsyncIterator[ServerSentEvent]:
+@router.post("/chat/stream", response_class=EventStream, responses=STREAMED | _REFUSALS)
+async def chat_stream(turn: TurnDep, connection: ConnectionDep, drain: DrainDep) -> EventStream:
     """Stream a turn's typed events: `run`, `category` and `sources`, `token` …, then `done` or `error`.
 
     After a disconnect a client resumes with `GET /runs/{run_id}/stream` and `Last-Event-ID`. A turn that nobody reads
     for 10 seconds is cancelled.
     """
-    async for event in typed(turn.id, drain.follow(turn), connection.path):
-        yield event
+    return EventStream(typed(turn.id, drain.follow(turn), connection.path))

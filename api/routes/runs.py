@@ -1,14 +1,12 @@
 """GET /runs/{run_id}/stream and DELETE /runs/{run_id}: resume or cancel a turn."""
 
-from collections.abc import AsyncIterator
 from typing import Any
 
 from fastapi import APIRouter, HTTPException
-from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from api.deps import AgentDep, ConnectionDep, DrainDep, FoundRunDep, LastEventDep, PrincipalDep, RunId
 from api.errors import documented
-from api.sse import typed
+from api.sse import STREAMED, EventStream, typed
 
 router = APIRouter(prefix="/runs", tags=["conversations"])
 
@@ -17,18 +15,17 @@ _NOTHING_MORE: dict[int | str, dict[str, Any]] = {204: {"description": "The clie
 
 @router.get(
     "/{run_id}/stream",
-    response_class=EventSourceResponse,
-    responses=_NOTHING_MORE | documented(401, 404, 422, 500, 503),
+    response_class=EventStream,
+    responses=STREAMED | _NOTHING_MORE | documented(401, 404, 422, 500, 503),
 )
 async def run_stream(
     run: FoundRunDep, last_event: LastEventDep, connection: ConnectionDep, drain: DrainDep
-) -> AsyncIterator[ServerSentEvent]:
+) -> EventStream:
     """Stream a turn's typed events after `Last-Event-ID`, or from the first, from any replica.
 
     204 if that was the last event, so that an EventSource does not reconnect.
     """
-    async for event in typed(run.id, drain.follow(run, last_event), connection.path):
-        yield event
+    return EventStream(typed(run.id, drain.follow(run, last_event), connection.path))
 
 
 @router.delete("/{run_id}", status_code=202, responses=documented(401, 404, 422, 500, 503))

@@ -1,23 +1,19 @@
 """GET /stream: one question, its answer streamed token by token."""
 
-from collections.abc import AsyncIterator
-
 from fastapi import APIRouter
-from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from api.deps import AnswerStreamDep, ConnectionDep, LimitedRoute
 from api.errors import documented
-from api.sse import plain
+from api.sse import STREAMED, EventStream, plain
 
 router = APIRouter(tags=["questions"], route_class=LimitedRoute)
 
 
-@router.get("/stream", response_class=EventSourceResponse, responses=documented(401, 422, 429, 500, 503, 504))
-async def stream(answer: AnswerStreamDep, connection: ConnectionDep) -> AsyncIterator[ServerSentEvent]:
+@router.get("/stream", response_class=EventStream, responses=STREAMED | documented(401, 422, 429, 500, 503, 504))
+async def stream(answer: AnswerStreamDep, connection: ConnectionDep) -> EventStream:
     """Stream the answer: `data: <text>` for each token, then `data: [DONE]`.
 
     A failure before the first token has its own HTTP status. After the first token, one `error` event with a problem
     ends the stream.
     """
-    async for event in plain(answer, connection.path):
-        yield event
+    return EventStream(plain(answer, connection.path))

@@ -9,7 +9,7 @@ from langgraph.runtime import Runtime
 
 from graph.canary import CanaryFilter
 from graph.errors import ModelUnavailable
-from graph.events import Token
+from graph.events import Token, emit
 from graph.models import Models, tokens
 from graph.prompts import answer_prompt
 from graph.retrieval.index import Knowledge
@@ -35,7 +35,7 @@ async def answer(
     def show(text: str) -> None:
         if text:
             answered.append(text)
-            runtime.stream_writer(Token(text))
+            emit(Token(text), runtime)
 
     async with aclosing(models.answer(prompt)) as pieces:
         async for piece in pieces:

@@ -5,7 +5,7 @@ import logging
 from langchain_core.messages import HumanMessage
 from langgraph.runtime import Runtime
 
-from graph.events import CategoryFound
+from graph.events import CategoryFound, emit
 from graph.models import Models, tokens
 from graph.observe.metrics import unknown_categories
 from graph.prompts import classify_prompt
@@ -19,7 +19,7 @@ async def classify(state: AgentState, runtime: Runtime[AgentContext], *, models:
     asked = [message.text for message in state["messages"] if isinstance(message, HumanMessage)]
     reply = await models.classify(classify_prompt("\n".join(asked[-2:])))
     category = _category(reply.text)
-    runtime.stream_writer(CategoryFound(category))
+    emit(CategoryFound(category), runtime)
     return {"category": category, "tokens_used": tokens(reply)}
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from langchain_core.messages import AnyMessage, HumanMessage
 from langgraph.runtime import Runtime
 
-from graph.events import Source, SourcesFound
+from graph.events import Source, SourcesFound, emit
 from graph.retrieval.index import Knowledge
 from graph.state import AgentContext, AgentState, StateUpdate
 
@@ -13,7 +13,7 @@ from graph.state import AgentContext, AgentState, StateUpdate
 async def retrieve(state: AgentState, runtime: Runtime[AgentContext], *, knowledge: Knowledge) -> StateUpdate:
     """Search the articles for the question; for a follow-up, also for the previous question and this one together."""
     passages = await knowledge.search(*_queries(state["messages"]))
-    runtime.stream_writer(SourcesFound(tuple(Source(passage["id"], passage["title"]) for passage in passages)))
+    emit(SourcesFound(tuple(Source(passage["id"], passage["title"]) for passage in passages)), runtime)
     return {"passages": passages}
 
 

@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Self
+from typing import Self, cast
 
 from langchain_core.messages import HumanMessage
 from langchain_core.runnables import RunnableConfig
@@ -25,7 +25,7 @@ from graph.errors import (
     ShuttingDown,
     kind_and_place,
 )
-from graph.events import Done, Event, Failed, RunStarted, Source, Token
+from graph.events import Done, Event, Failed, NodeEvent, RunStarted, Source, Token, listening
 from graph.observe.metrics import active_runs
 from graph.observe.report import Observe, RunReport, recording
 from graph.runs.feed import Feed
@@ -146,23 +146,14 @@ class Run(Feed):
         return ModelTimeout(f"no answer in {self._engine.budget:g} s")
 
     async def _drive(self) -> Done:
-        state: AgentState | None = None
         recording.set(self._report)
+        listening.set(self._listen)
+        question = HumanMessage(self._report.question, id=str(uuid.uuid4()))
         with tracing_context(enabled=False):  # LangChain would send unmasked text
-            async for part in self._engine.graph.astream(
-                {"messages": [HumanMessage(self._report.question, id=str(uuid.uuid4()))]},
-                self._config(),
-                context=self._report.context,
-                stream_mode=["custom", "values"],
-                version="v2",
-                durability=self._durability,
-            ):
-                if part["type"] == "custom":
-                    self._emit(part["data"])
-                elif part["type"] == "values":
-                    state = part["data"]
-        if state is None:
-            raise AssertionError("the graph ended without a state")
+            output = await self._engine.graph.ainvoke(
+                {"messages": [question]}, self._config(), context=self._report.context, durability=self._durability
+            )
+        state = cast("AgentState", output)
         return Done(
             run_id=self.id,
             answer=state["messages"][-1].text,
@@ -173,6 +164,10 @@ class Run(Feed):
             messages_in_history=len(state["messages"]),
             complete=state["complete"],
         )
+
+    def _listen(self, event: NodeEvent) -> None:
+        if self._driving and not self._driving.done():  # otherwise a node outlived the cancellation of its run
+            self._emit(event)
 
     def _config(self) -> RunnableConfig:
         return {}
