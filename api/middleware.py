@@ -68,7 +68,8 @@ class RequestMiddleware:
         scope.setdefault("state", {})["headers"] = headers
         status = 0
         streams = scope["type"] == "websocket"
-        open_streams.add(int(streams))
+        if streams:
+            open_streams.add(1)
         began = time.monotonic()
 
         async def send_named(message: Message) -> None:
@@ -89,7 +90,8 @@ class RequestMiddleware:
             else:
                 await self._app(scope, receive, send_named)
         finally:
-            open_streams.add(-int(streams))
+            if streams:
+                open_streams.add(-1)
             route = getattr(scope.get("route"), "path", "(no route)")
             method, milliseconds = scope.get("method", "WS"), round((time.monotonic() - began) * 1000)
             shape = {"method": method, "route": route, "status": status, "duration_ms": milliseconds}

@@ -2,9 +2,9 @@
 
 `answer:<key>` is a cached answer. `answer:<key>:lock` is the lock of the leader: the replica that asks the model for
 this answer. The lock's value is the leader's name, and the lock expires when the leader dies. `answer:<key>:<leader>`
-is a stream of the leader's tokens and final event, for the followers: replicas with requests for the same answer.
-`answer:<key>:<leader>:read` exists while there are followers. `answer:<key>:failed` tells late followers, for a moment,
-that the model failed.
+is a stream with the leader's tokens and final event, in batches as in the run log, for the followers: replicas with
+requests for the same answer. `answer:<key>:<leader>:read` exists while there are followers. `answer:<key>:failed` tells
+late followers, for a moment, that the model failed.
 """
 
 import contextlib
@@ -21,7 +21,7 @@ from redis.exceptions import RedisError
 from api.telemetry import answers
 from graph.events import Done, Event, events_json
 from graph.runs.locks import Locks
-from graph.runs.log import write_once
+from graph.runs.log import numbered, to_lines, write_once
 
 STATISTICS = "answers"
 """The Redis hash that counts hits, misses and coalesced requests."""
@@ -92,8 +92,7 @@ class AnswerStore:
     async def publish(self, key: str, leader: str, after: int, events: Sequence[Event]) -> None:
         """Append events to the leader's stream, which holds `after` events already."""
         pipe = self._redis.pipeline(transaction=True)
-        for number, event in enumerate(events, after + 1):
-            pipe.xadd(_stream(key, leader), {"event": events_json.dump_json(event)}, id=f"0-{number}")
+        pipe.xadd(_stream(key, leader), {"event": to_lines(events)}, id=f"0-{after + len(events)}")
         pipe.expire(_stream(key, leader), _LEASE)
         await write_once(pipe)
 
@@ -118,10 +117,10 @@ class AnswerStore:
             pipe.set(_readers(key, leader), 1, ex=_READER_TTL)
         (cached, holder, failed), *stream = await pipe.execute()
         events: list[Event] = []
-        for name, entry in stream[0] if leader else ():
-            if name != b"0-%d" % (after + len(events) + 1):  # some have expired
+        for n, event in numbered(stream[0], after) if leader else ():
+            if n != after + len(events) + 1:  # some have expired
                 break
-            events.append(events_json.validate_json(entry[b"event"]))
+            events.append(event)
         failure = tuple(failed.decode().split()) if failed else None
         return Snapshot(_answer(cached), holder and holder.decode(), failure, events)
 

@@ -1,8 +1,9 @@
 """The run log: a run's events in Redis, so that any replica can serve a client that reconnects.
 
-`run:<id>` is a stream with one entry per event. Entry `0-n` is the run's n-th event, and the first also holds the
-owner. `run:<id>:alive` is the heartbeat: it exists while a replica executes the run, and its value is `cancel` once the
-caller has cancelled the run. `run:<id>:read` exists while a client reads the run from another replica. All keys expire.
+`run:<id>` is a stream of batches of events. Entry `0-n` holds the events up to the n-th, one JSON object a line, and
+the first entry also the owner. `run:<id>:alive` is the heartbeat: it exists while a replica executes the run, and its
+value is `cancel` once the caller has cancelled the run. `run:<id>:read` exists while a client reads the run from
+another replica. All keys expire.
 """
 
 import asyncio
@@ -55,8 +56,7 @@ class RunLog:
     async def append(self, run_id: str, after: int, events: Sequence[Event]) -> None:
         """Write the events that follow the `after`-th; an event that ends the run also ends its heartbeat."""
         pipe = self._redis.pipeline(transaction=True)
-        for n, event in enumerate(events, after + 1):
-            pipe.xadd(_stream(run_id), {"event": events_json.dump_json(event)}, id=f"0-{n}")
+        pipe.xadd(_stream(run_id), {"event": to_lines(events)}, id=f"0-{after + len(events)}")
         pipe.expire(_stream(run_id), self.ttl)
         if isinstance(events[-1], Done | Failed):
             pipe.delete(_alive(run_id))
@@ -169,12 +169,12 @@ class RunLog:
     async def _read(self, run_id: str, after: int) -> list[tuple[int, Event]]:
         with memory_errors():
             entries = cast("list[Any]", await self._redis.xrange(_stream(run_id), min=f"(0-{after}"))
-        return [_numbered(*entry) for entry in entries]
+        return numbered(entries, after)
 
     async def _last(self, run_id: str) -> tuple[int, Event] | None:
         with memory_errors():
             entries = cast("list[Any]", await self._redis.xrevrange(_stream(run_id), count=1))
-        return _numbered(*entries[0]) if entries else None
+        return numbered(entries, 0)[-1] if entries else None
 
     async def _end_orphan(self, run_id: str, after: int) -> None:
         # If another reader did so first, or the run was only slow, the entry already exists and is kept.
@@ -188,8 +188,25 @@ async def write_once(pipe: Pipeline) -> None:
             raise result
 
 
-def _numbered(name: bytes, fields: dict[bytes, bytes]) -> tuple[int, Event]:
-    return int(name.split(b"-")[1]), events_json.validate_json(fields[b"event"])
+def to_lines(events: Sequence[Event]) -> bytes:
+    """Return the events as JSON, one a line."""
+    return b"\n".join(map(events_json.dump_json, events))
+
+
+def numbered(entries: Iterable[tuple[bytes, dict[bytes, bytes]]], after: int) -> list[tuple[int, Event]]:
+    """Return the events of a stream's entries that follow the `after`-th, with their numbers.
+
+    Batches overlap where Redis executed a write that seemed to have failed.
+    """
+    found: list[tuple[int, Event]] = []
+    for name, fields in entries:
+        events = [events_json.validate_json(line) for line in fields[b"event"].split(b"\n")]
+        last = int(name.split(b"-")[1])
+        for n, event in enumerate(events, last - len(events) + 1):
+            if n > after:
+                found.append((n, event))
+                after = n
+    return found
 
 
 def _stream(run_id: str) -> str:
