@@ -53,12 +53,13 @@ def lifespan_for(settings: ServiceSettings) -> Callable[[FastAPI], AbstractAsync
             redactor = Redactor(agent.contacts)
             stack.enter_context(masked_logs(redactor, as_json=settings.env == "production"))
             tracing = stack.enter_context(open_tracing(settings, agent.versions, redactor))
-            feedback = await stack.enter_async_context(open_feedback(redis, redactor, tracing))
+            feedback = await stack.enter_async_context(open_feedback(redis, redactor, tracing, settings.cache_ttl))
             observers += [log_run, trace_run, RunMetrics(settings).observe, feedback.observe]
             observers += [tracing.observe] if tracing else []
             drain = await stack.enter_async_context(draining(agent, settings.shutdown_notice))
             limiter = RateLimiter(redis, settings.rate_limit) if settings.rate_limit else None
             answers = AnswerCache(agent, redis, settings, drain)
+            stack.push_async_callback(answers.write_counts)
             stack.enter_context(_short_collections())
             yield State(
                 agent=agent,

@@ -9,7 +9,6 @@ import hashlib
 import json
 import time
 import unicodedata
-import uuid
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -28,6 +27,7 @@ from graph.errors import (
     ShuttingDown,
 )
 from graph.events import Done, Failed, Token
+from graph.observe.feedback import hit_of
 from graph.observe.report import RunReport
 from graph.state import AgentContext
 
@@ -41,6 +41,10 @@ class AnswerCache:
         self._drain = drain
         self._store = AnswerStore(redis, settings.cache_ttl)
         self._flights: dict[str, Flight] = {}
+
+    async def write_counts(self) -> None:
+        """Write what became of the latest requests to Redis."""
+        await self._store.write_counts()
 
     @asynccontextmanager
     async def request(
@@ -89,8 +93,10 @@ class AnswerRequest:
             self._join_flight(None, is_retry=False)
 
     async def _look_up(self) -> None:
-        report = RunReport(str(uuid.uuid4()), self._query.question, self._query.context, is_hit=True)
+        began = time.time()
         if cached := await self._query.store.get(self._query.key):
+            run_id = hit_of(cached.run_id)
+            report = RunReport(run_id, self._query.question, self._query.context, is_hit=True, began=began)
             self._hit = replace(cached, run_id=report.run_id, tokens_used=0)
             report.end(self._hit)
             self._query.agent.observe(report)

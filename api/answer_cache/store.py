@@ -8,6 +8,7 @@ late followers, for a moment, that the model failed.
 """
 
 import contextlib
+import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ STATISTICS = "answers"
 
 _LEASE = 5  # seconds until the lock of a leader that does not renew it expires
 _FAILURE_TTL = 500  # milliseconds that a failure stays visible: several poll intervals
+_COUNTING = 1.0  # seconds between two writes of the counts while there are only hits
 _READER_TTL = 1  # seconds that one poll counts as a follower
 
 CacheStatus = Literal["hit", "miss", "coalesced"]
@@ -56,24 +58,31 @@ class AnswerStore:
         self._redis = redis
         self._locks = Locks(redis, _LEASE)
         self._counted: Counter[CacheStatus] = Counter()
+        self._write_counts_at = 0.0
 
     def count(self, status: CacheStatus) -> None:
-        """Count a request; the next `get` writes the counts to Redis."""
+        """Count a request."""
         answers.add(1, {"cache": status})
         self._counted[status] += 1
 
     async def get(self, key: str) -> Done | None:
-        """Return the cached answer, or None."""
-        pipe = self._redis.pipeline(transaction=False)
-        pipe.get(key)
+        """Return the cached answer, or None; write the counts after a miss, and otherwise once a second."""
+        answer = _answer(await self._redis.get(key))
+        if answer is None or time.monotonic() > self._write_counts_at:
+            await self.write_counts()
+        return answer
+
+    async def write_counts(self) -> None:
+        """Add what was counted to the statistics in Redis; ignores RedisError."""
         counted, self._counted = self._counted, Counter()
+        self._write_counts_at = time.monotonic() + _COUNTING
+        pipe = self._redis.pipeline(transaction=False)
         for status, count in counted.items():
             pipe.hincrby(STATISTICS, status, count)
         try:
-            return _answer((await pipe.execute())[0])
+            await pipe.execute()
         except RedisError:
             self._counted += counted
-            raise
 
     async def put(self, key: str, answer: Done) -> None:
         """Cache an answer; ignores RedisError."""

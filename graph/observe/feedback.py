@@ -1,9 +1,10 @@
 """Customers' ratings of answers, stored in Redis and forwarded to LangSmith.
 
-`run:<id>:record` stores a run's question and answer, masked, for 24 hours, so that the run can be rated. `feedback` is
-a stream of ratings, each with its run's record. `run:<id>:rated` stores the id of a run's entry in the stream, which
-the run's next rating replaces. A consumer group reads the stream for LangSmith, so that no rating is lost while
-LangSmith or this service is down.
+`run:<id>:record` stores a run's question and answer, masked, for 24 hours, so that the run can be rated. A cache hit
+stores nothing: its id begins as that of the run that gave the answer, whose record is also under `run:<beginning>:hits`
+for as long as there may be hits. `feedback` is a stream of ratings, each with its run's record. `run:<id>:rated` stores
+the id of a run's entry in the stream, which the run's next rating replaces. A consumer group reads the stream for
+LangSmith, so that no rating is lost while LangSmith or this service is down.
 """
 
 import asyncio
@@ -28,6 +29,7 @@ from graph.redis import memory_errors
 RATABLE = 86_400
 """Seconds in which a run can be rated after its end."""
 
+_SHARED = 18  # characters, of which 60 bits are random, that the id of a hit has in common with that of its answer
 _STREAM = "feedback"
 _GROUP = "langsmith"
 _MAX_RATINGS = 10_000  # in the stream; the oldest are trimmed
@@ -65,14 +67,18 @@ _rating_json = TypeAdapter(Rating)
 class Feedback:
     """The ratings; methods raise MemoryUnavailable if Redis can't be reached."""
 
-    def __init__(self, redis: Redis, redactor: Redactor) -> None:
+    def __init__(self, redis: Redis, redactor: Redactor, cached: int = 0) -> None:
         self._redis = redis
         self._redactor = redactor
+        self._cached = cached  # seconds that an answer is cached; 0 for not at all
         self._storing: set[asyncio.Task[None]] = set()
 
     def observe(self, report: RunReport) -> None:
-        """Store a run's record in the background, so that the run can be rated."""
-        task = asyncio.create_task(self._store(report.run_id, self._record(report)))
+        """Store a run's record in the background, so that the run and its cache hits can be rated."""
+        if report.is_hit:
+            return
+        is_cached = self._cached > 0 and report.session_id is None
+        task = asyncio.create_task(self._store(report.run_id, self._record(report), is_cached=is_cached))
         self._storing.add(task)
         task.add_done_callback(self._storing.discard)
 
@@ -80,7 +86,8 @@ class Feedback:
         """Store a rating from 0 to 1; return whether the tenant has such a run."""
         await self.flush()
         with memory_errors():
-            found = await self._redis.get(_key(run_id))
+            own, answered = cast("list[bytes | None]", await self._redis.mget(_key(run_id), _hits(run_id)))
+        found = own or answered
         record = _record_json.validate_json(found) if found else None
         if record is None or record.tenant != tenant:
             return False
@@ -103,9 +110,12 @@ class Feedback:
         if self._storing:
             await asyncio.wait(self._storing)
 
-    async def _store(self, run_id: str, record: Record) -> None:
+    async def _store(self, run_id: str, record: Record, *, is_cached: bool) -> None:
+        stored = _record_json.dump_json(record)
         with contextlib.suppress(RedisError):
-            await self._redis.set(_key(run_id), _record_json.dump_json(record), ex=RATABLE)
+            await self._redis.set(_key(run_id), stored, ex=RATABLE)
+            if is_cached:
+                await self._redis.set(_hits(run_id), stored, ex=self._cached + RATABLE)
 
     def _record(self, report: RunReport) -> Record:
         tenant, question, ending = report.context.tenant, self._redactor.text(report.question), report.ending
@@ -170,9 +180,11 @@ class _Forwarding:
 
 
 @asynccontextmanager
-async def open_feedback(redis: Redis, redactor: Redactor, tracing: Tracing | None) -> AsyncGenerator[Feedback]:
-    """Store ratings, and forward them to LangSmith if tracing is on."""
-    feedback = Feedback(redis, redactor)
+async def open_feedback(
+    redis: Redis, redactor: Redactor, tracing: Tracing | None, cached: int
+) -> AsyncGenerator[Feedback]:
+    """Store ratings, and forward them to LangSmith if tracing is on; answers are cached for `cached` seconds."""
+    feedback = Feedback(redis, redactor, cached)
     forwarding = _Forwarding(redis, tracing) if tracing else None
     task = asyncio.create_task(forwarding.run()) if forwarding else None
     try:
@@ -194,3 +206,12 @@ def _rated(run_id: str) -> str:
 
 def _key(run_id: str) -> str:
     return f"run:{run_id}:record"
+
+
+def _hits(run_id: str) -> str:
+    return f"run:{run_id[:_SHARED]}:hits"
+
+
+def hit_of(run_id: str) -> str:
+    """Return an id for a cache hit: a random UUID that begins as the id of the run that gave the answer."""
+    return run_id[:_SHARED] + str(uuid.uuid4())[_SHARED:]
