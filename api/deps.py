@@ -175,6 +175,8 @@ class LimitedRoute(APIRoute):
         serve = super().get_route_handler()
 
         async def serve_some(request: Request) -> Response:
+            if request.state.limiter is None:
+                return await serve(request)
             connection = Connection(request)
             try:
                 allowance = await (await _meter(request)).take()

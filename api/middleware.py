@@ -4,10 +4,10 @@ import asyncio
 import logging
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import anyio
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -30,17 +30,17 @@ _OPEN = frozenset({"/health", "/ready", "/docs", "/openapi.json"})
 
 _STREAM = "text/event-stream"
 
-_SECURITY = {
-    "Cache-Control": "no-store",
-    "Referrer-Policy": "no-referrer",
-    "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "DENY",
-}
-_POLICY = "default-src 'none'; frame-ancestors 'none'"
+_SECURITY = (
+    (b"cache-control", b"no-store"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),
+)
+_POLICY = b"default-src 'none'; frame-ancestors 'none'"
 _DOCS_POLICY = (  # what FastAPI's /docs page loads
-    "default-src 'self'; script-src 'self' 'unsafe-inline' https://cdn.jsdelivr.net;"
-    " style-src 'self' 'unsafe-inline' https://cdn.jsdelivr.net; img-src 'self' data: https://fastapi.tiangolo.com;"
-    " frame-ancestors 'none'"
+    b"default-src 'self'; script-src 'self' 'unsafe-inline' https://cdn.jsdelivr.net;"
+    b" style-src 'self' 'unsafe-inline' https://cdn.jsdelivr.net; img-src 'self' data: https://fastapi.tiangolo.com;"
+    b" frame-ancestors 'none'"
 )
 
 _log = logging.getLogger(__name__)
@@ -79,7 +79,7 @@ class RequestMiddleware:
                 if not streams and Headers(raw=message["headers"]).get("content-type", "").startswith(_STREAM):
                     streams = True
                     open_streams.add(1)
-                _add(MutableHeaders(scope=message), headers, scope["path"])
+                message = {**message, "headers": _headers(message["headers"], headers, scope["path"])}
             elif message["type"] == "websocket.close":
                 status = message["code"]
             await send(message)
@@ -107,12 +107,14 @@ def _size(scope: Scope) -> int:
     return len(scope["raw_path"]) + len(scope["query_string"]) + sum(len(k) + len(v) for k, v in scope["headers"])
 
 
-def _add(answer: MutableHeaders, headers: Mapping[str, str], path: str) -> None:
-    for name, value in headers.items():
-        answer[name] = value
-    for name, value in _SECURITY.items():
-        answer.setdefault(name, value)
-    answer.setdefault("Content-Security-Policy", _DOCS_POLICY if path == "/docs" else _POLICY)
+def _headers(sent: Iterable[tuple[bytes, bytes]], told: Mapping[str, str], path: str) -> list[tuple[bytes, bytes]]:
+    """Return a response's headers with those in `told`, and with those for security that it lacks."""
+    ours = [(name.lower().encode(), value.encode("latin-1")) for name, value in told.items()]
+    names = {name for name, _ in ours}
+    headers = ours + [header for header in sent if header[0] not in names]
+    names = {name for name, _ in headers}
+    policy = (b"content-security-policy", _DOCS_POLICY if path == "/docs" else _POLICY)
+    return headers + [header for header in (*_SECURITY, policy) if header[0] not in names]
 
 
 class DefectMiddleware:
@@ -158,8 +160,10 @@ class CrossOriginMiddleware(CORSMiddleware):
                 answer = problem_response(403, scope["path"])
                 answer.headers.update(told)
             await answer(scope, receive, send)
-        else:
+        elif self.allow_origins:
             await super().__call__(scope, receive, send)
+        else:  # no page may read the response, so there is nothing to add
+            await self.app(scope, receive, send)
 
 
 class StartMiddleware:

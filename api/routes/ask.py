@@ -21,7 +21,8 @@ async def ask(
     """
     context = AgentContext(tenant=caller.tenant, customer_id=body.customer_id)
     async with cache.request(body.question, context, fresh=fresh) as request:
-        done = await connection.while_open(request.whole())
+        whole = request.whole()
+        done = await (whole if request.cache_status == "hit" else connection.while_open(whole))
         connection.tell({"X-Cache": request.cache_status})
         connection.ran(done.run_id)
         return AskResponse.of(done, cached=request.cache_status == "hit")
