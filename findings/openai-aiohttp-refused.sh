@@ -13,7 +13,7 @@
 #   HTTPX2: refused: APIConnectionError, reset: APIConnectionError, closed: APIConnectionError
 #   aiohttp: refused: APITimeoutError, reset: APITimeoutError, closed: APITimeoutError
 #   openai 3.56.0, aiohttp 3.14.5, Python 3.11.7
-# What we do: `_root_cause` in graph/models.py follows the chain of causes; only a real TimeoutError counts as a time-out.
+# What we do: graph/models/wire.py calls aiohttp itself, and reports as a time-out only what is one.
 
 set -euo pipefail
 

@@ -183,6 +183,7 @@ async def open_models(settings: AgentSettings) -> AsyncGenerator[Models]:
                 api_key=key,
                 temperature=0,
                 max_completion_tokens=most_tokens,
+                streaming=not head,
                 stream_usage=True,
                 tags=["nostream"] if head else None,
             )

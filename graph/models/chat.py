@@ -1,11 +1,12 @@
 """The chat model: LangChain's ChatOpenAI, whose calls go over our own wire."""
 
 import operator
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator, Generator, Sequence
+from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
 from typing import Any, Self, cast
 
+import openai
 import orjson
 from langchain_core.callbacks import AsyncCallbackManager, AsyncCallbackManagerForLLMRun
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
@@ -13,6 +14,10 @@ from langchain_core.messages.ai import UsageMetadata
 from langchain_core.outputs import ChatGenerationChunk, ChatResult
 from langchain_core.runnables.config import ensure_config
 from langchain_openai import ChatOpenAI
+from langchain_openai.chat_models.base import (
+    _handle_openai_api_error,  # pyright: ignore[reportPrivateUsage] - as its own _astream does
+    _handle_openai_bad_request,  # pyright: ignore[reportPrivateUsage]
+)
 from pydantic import PrivateAttr
 
 from graph.models.wire import Json, Wire
@@ -59,7 +64,8 @@ class Chat(ChatOpenAI):
         if self._has_callbacks():
             return Reply.of(await self.ainvoke(list(prompt)))
         generation = (await self._agenerate(list(prompt))).generations[0]
-        return Reply.of(cast("AIMessage", generation.message))
+        message = cast("AIMessage", generation.message)
+        return Reply(message.text, message.usage_metadata, (generation.generation_info or {}).get("finish_reason"))
 
     async def replies(self, prompt: Sequence[BaseMessage]) -> AsyncGenerator[Reply]:
         """Yield the reply piece by piece; with callbacks as `astream`, and without them at a fraction of its cost."""
@@ -120,15 +126,19 @@ class Chat(ChatOpenAI):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,  # noqa: ARG002
         **options: Any,  # noqa: ANN401 - the overridden signature
     ) -> ChatResult:
-        return self._create_chat_result(await self._wire.post(_PATH, self._body(messages, stop, options)))
+        with _langchain_errors():
+            return self._create_chat_result(await self._wire.post(_PATH, self._body(messages, stop, options)))
 
-    def _events(
+    async def _events(
         self, messages: list[BaseMessage], stop: list[str] | None, stream_usage: bool | None, options: dict[str, Any]
     ) -> AsyncGenerator[Json]:
         options = {**options, "stream": True}
         if self._should_stream_usage(stream_usage, **options):
             options["stream_options"] = {"include_usage": True}
-        return self._wire.stream(_PATH, self._body(messages, stop, options))
+        with _langchain_errors():
+            async with aclosing(self._wire.stream(_PATH, self._body(messages, stop, options))) as events:
+                async for event in events:
+                    yield event
 
     def _body(self, messages: list[BaseMessage], stop: list[str] | None, options: dict[str, Any]) -> bytes:
         most = len(self._head)
@@ -139,6 +149,17 @@ class Chat(ChatOpenAI):
             encoded = b"[%b,%b]" % (self._encoded_head, orjson.dumps(payload["messages"])[1:-1])
             payload["messages"] = orjson.Fragment(encoded)
         return orjson.dumps(payload)
+
+
+@contextmanager
+def _langchain_errors() -> Generator[None]:
+    """Raise the OpenAI client's errors as LangChain's, which are kinds of both."""
+    try:
+        yield
+    except openai.BadRequestError as error:
+        _handle_openai_bad_request(error)
+    except openai.APIError as error:
+        _handle_openai_api_error(error)
 
 
 class _NoClient:

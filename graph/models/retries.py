@@ -78,8 +78,10 @@ def to_model_error(error: Exception) -> ModelError:
         return error
     if isinstance(error, openai.APIStatusError):
         return ModelUnavailable(f"HTTP {error.status_code}")
-    origin = _root_cause(error) if isinstance(error, openai.APIConnectionError) else error
-    return (ModelTimeout if isinstance(origin, TimeoutError) else ModelUnavailable)(type(origin).__name__)
+    cause = _root_cause(error)
+    if isinstance(cause, TimeoutError):
+        return ModelTimeout(type(cause).__name__)
+    return ModelUnavailable(type(cause if isinstance(cause, OSError) else error).__name__)
 
 
 def _root_cause(error: BaseException) -> BaseException:

@@ -149,7 +149,10 @@ async def open_wire(base_url: str | None, key: str, *, connect: float, patience:
     proxy = _proxy(URL(base_url))
     secure = any(url.startswith("https:") for url in (base_url, proxy or ""))
     async with aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=1000, ssl=httpx2.create_ssl_context() if secure else True),
+        connector=aiohttp.TCPConnector(
+            limit=0,  # the service limits its clients
+            ssl=httpx2.create_ssl_context() if secure else True,
+        ),
         headers=headers,
         timeout=aiohttp.ClientTimeout(connect=patience, sock_connect=connect, sock_read=patience),
         cookie_jar=aiohttp.DummyCookieJar(),
@@ -168,16 +171,20 @@ def _proxy(url: URL) -> str | None:
 
 
 async def _status_error(response: aiohttp.ClientResponse, request: httpx2.Request) -> openai.APIStatusError:
-    content = await response.content.read(_LONGEST_ERROR)
-    text = content.decode(errors="replace")
+    content = b""
+    while len(content) < _LONGEST_ERROR and (piece := await response.content.readany()):
+        content += piece
+    text = content.decode(errors="replace").strip()
     body: Any = text
     with suppress(ValueError):
         body = json.loads(text)
+    detail: object = cast("Json", body).get("error", body) if isinstance(body, dict) else body
+    told = cast("Json", detail).get("message") if isinstance(detail, dict) else None
+    message = f"Error code: {response.status}" + (f" - {told}" if told and isinstance(told, str) else "")
     status = response.status
     kind = _STATUS_ERRORS.get(status) or (openai.InternalServerError if status >= 500 else openai.APIStatusError)
     received = httpx2.Response(status, headers=list(response.headers.items()), content=content, request=request)
-    detail = cast("Json", body).get("error", body) if isinstance(body, dict) else body
-    return kind(f"Error code: {status} - {body}", response=received, body=detail)
+    return kind(message, response=received, body=detail)
 
 
 async def _whole(response: aiohttp.ClientResponse, longest: int) -> bytes:

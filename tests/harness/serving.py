@@ -22,14 +22,15 @@ class _Server(uvicorn.Server):
 
 
 @asynccontextmanager
-async def serving(app: Any, *, lifespan: bool = True) -> AsyncGenerator[str]:
-    """Yield the URL of `app`, which is shut down on leaving."""
+async def serving(app: Any, *, lifespan: bool = True, **options: Any) -> AsyncGenerator[str]:
+    """Yield the URL of `app`, which is shut down on leaving; uvicorn gets the `options`."""
     listener = socket.create_server(("127.0.0.1", 0), backlog=512)
     config = uvicorn.Config(
         app,
         lifespan="on" if lifespan else "off",
         log_config=None,
         **OPTIONS,
+        **options,
         timeout_graceful_shutdown=1,
     )
     server = _Server(config)
