@@ -178,13 +178,14 @@ async def _status_error(response: aiohttp.ClientResponse, request: httpx2.Reques
     body: Any = text
     with suppress(ValueError):
         body = json.loads(text)
-    detail: object = cast("Json", body).get("error", body) if isinstance(body, dict) else body
-    told = cast("Json", detail).get("message") if isinstance(detail, dict) else None
+    found: Json = cast("Json", body) if isinstance(body, dict) else {}
+    detail: Any = found.get("error", cast("object", body))
+    told: Any = cast("Json", detail).get("message") if isinstance(detail, dict) else None
     message = f"Error code: {response.status}" + (f" - {told}" if told and isinstance(told, str) else "")
     status = response.status
     kind = _STATUS_ERRORS.get(status) or (openai.InternalServerError if status >= 500 else openai.APIStatusError)
     received = httpx2.Response(status, headers=list(response.headers.items()), content=content, request=request)
-    return kind(message, response=received, body=detail)
+    return kind(message, response=received, body=cast("object", detail))
 
 
 async def _whole(response: aiohttp.ClientResponse, longest: int) -> bytes:
