@@ -10,7 +10,6 @@ from functools import cache
 from fastapi.telemetry import TelemetryConfig
 from opentelemetry import metrics, trace
 from opentelemetry.context import Context
-from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.exporter.prometheus import PrometheusMetricReader
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.view import ExplicitBucketHistogramAggregation, View
@@ -84,6 +83,8 @@ def _meter_provider() -> MeterProvider:
 
 @cache
 def _tracer_provider() -> TracerProvider:
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter  # brings requests along
+
     provider = TracerProvider(resource=_resource(), shutdown_on_exit=False)
     provider.add_span_processor(_UrlRemover())
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))  # configured by OTEL_EXPORTER_OTLP_*

@@ -8,7 +8,6 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from itertools import chain, zip_longest
 from typing import Protocol
 
-import psycopg
 from langgraph.store.base.embed import AEmbeddingsFunc
 
 from graph.breaker import BreakerOpen
@@ -22,7 +21,6 @@ from graph.errors import (
 )
 from graph.models import Models
 from graph.retrieval.articles import Article, Library, load_library
-from graph.retrieval.postgres import alone, explained, open_indexes, postgres_trouble
 from graph.settings import AgentSettings
 from graph.state import Passage
 
@@ -198,6 +196,8 @@ class _Index:
             if self._settings.database_url is None:
                 await self._build_in_memory()
             else:
+                from graph.retrieval.postgres import explained  # psycopg takes a quarter of a second, and 9 MB
+
                 with explained():
                     await self._open_in_postgres(stack, self._settings.database_url.get_secret_value())
             self._knowledge.attempted()
@@ -213,6 +213,8 @@ class _Index:
 
     async def _open_in_postgres(self, stack: AsyncExitStack, url: str) -> None:
         """Open the index or, if no replica has yet, build it; raises psycopg.Error or PoolTimeout."""
+        from graph.retrieval.postgres import alone, open_indexes
+
         version = self._knowledge.version
         async with alone(url):
             indexes = await stack.enter_async_context(open_indexes(url))
@@ -236,7 +238,9 @@ class _Index:
             _log.error("questions can't be answered: %s", self._of_the_model(error))
             return
         if not fits:
-            error = psycopg.errors.DataException()
+            from graph.retrieval.postgres import postgres_trouble, unfit
+
+            error = unfit()
             if not self.may_retry:
                 raise error
             _log.error("questions can't be answered: DATABASE_URL: %s", postgres_trouble(error))

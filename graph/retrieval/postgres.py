@@ -161,6 +161,11 @@ def explained() -> Generator[None]:
         raise KnowledgeError(f"DATABASE_URL: {postgres_trouble(error)}") from error
 
 
+def unfit() -> psycopg.Error:
+    """Return the error of a model whose vectors have another length than those in the database."""
+    return psycopg.errors.DataException()
+
+
 def postgres_trouble(error: Exception) -> str:
     """Say what is wrong with a Postgres, without the words of its error, which may hold the URL."""
     if isinstance(error, psycopg.errors.FeatureNotSupported | psycopg.errors.UndefinedFile):
