@@ -21,8 +21,8 @@ from redis.exceptions import RedisError
 
 from api.telemetry import answers
 from graph.events import Done, Event, events_json
+from graph.runs.batches import Batches, numbered
 from graph.runs.locks import Locks
-from graph.runs.log import numbered, to_lines, write_once
 
 STATISTICS = "answers"
 """The Redis hash that counts hits, misses and coalesced requests."""
@@ -57,6 +57,7 @@ class AnswerStore:
         """Seconds until a cached answer expires; 0 turns the cache off."""
         self._redis = redis
         self._locks = Locks(redis, _LEASE)
+        self._batches = Batches(redis)
         self._counted: Counter[CacheStatus] = Counter()
         self._write_counts_at = 0.0
 
@@ -100,10 +101,7 @@ class AnswerStore:
 
     async def publish(self, key: str, leader: str, after: int, events: Sequence[Event]) -> None:
         """Append events to the leader's stream, which holds `after` events already."""
-        pipe = self._redis.pipeline(transaction=True)
-        pipe.xadd(_stream(key, leader), {"event": to_lines(events)}, id=f"0-{after + len(events)}")
-        pipe.expire(_stream(key, leader), _LEASE)
-        await write_once(pipe)
+        await self._batches.append(_stream(key, leader), after, events, _LEASE)
 
     async def publish_failure(self, key: str, leader: str, code: str) -> None:
         """Tell late followers why the model failed; ignores RedisError.

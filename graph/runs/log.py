@@ -1,9 +1,8 @@
 """The run log: a run's events in Redis, so that any replica can serve a client that reconnects.
 
-`run:<id>` is a stream of batches of events. Entry `0-n` holds the events up to the n-th, one JSON object a line, and
-the first entry also the owner. `run:<id>:alive` is the heartbeat: it exists while a replica executes the run, and its
-value is `cancel` once the caller has cancelled the run. `run:<id>:read` exists while a client reads the run from
-another replica. All keys expire.
+`run:<id>` is a stream of batches of events, whose first entry also holds the owner. `run:<id>:alive` is the heartbeat:
+it exists while a replica executes the run, and its value is `cancel` once the caller has cancelled the run.
+`run:<id>:read` exists while a client reads the run from another replica. All keys expire.
 """
 
 import asyncio
@@ -15,8 +14,9 @@ from redis.asyncio import Redis
 from redis.asyncio.client import Pipeline
 
 from graph.errors import Interrupted
-from graph.events import Done, Event, Failed, events_json
+from graph.events import Done, Event, Failed
 from graph.redis import memory_errors
+from graph.runs.batches import Batches, numbered
 
 ALIVE = 10
 """Seconds without a heartbeat after which a replica counts as gone."""
@@ -24,7 +24,6 @@ ALIVE = 10
 _READING = 5  # seconds that one poll counts as reading the run
 _POLL = 0.1  # seconds between two polls for new events
 _CANCEL = b"cancel"
-_ENTRY_EXISTS = "The ID specified in XADD is equal or smaller"
 
 
 class RunLog:
@@ -32,17 +31,15 @@ class RunLog:
 
     def __init__(self, redis: Redis, ttl: int) -> None:
         self._redis = redis
+        self._batches = Batches(redis)
         self.ttl = max(ttl, ALIVE)
         """Seconds after a run's last heartbeat until its log and its idempotency claim expire."""
 
     async def begin(self, run_id: str, owner: str, first: Event) -> None:
-        """Write the first event, and the owner, who may read the run."""
-        pipe = self._redis.pipeline(transaction=True)
-        pipe.xadd(_stream(run_id), {"event": events_json.dump_json(first), "owner": owner}, id="0-1")
-        pipe.expire(_stream(run_id), self.ttl)
-        self.keep_alive(pipe, run_id)
+        """Write the first event, the owner, who may read the run, and the run's heartbeat."""
+        beat = _alive(run_id), ALIVE
         with memory_errors():
-            await pipe.execute()
+            await self._batches.append(_stream(run_id), 0, [first], self.ttl, owner=owner, heartbeat=beat)
 
     def keep_alive(self, pipe: Pipeline, run_id: str) -> None:
         """Add the heartbeat of a run that this replica executes, or is about to, to `pipe`."""
@@ -55,13 +52,9 @@ class RunLog:
 
     async def append(self, run_id: str, after: int, events: Sequence[Event]) -> None:
         """Write the events that follow the `after`-th; an event that ends the run also ends its heartbeat."""
-        pipe = self._redis.pipeline(transaction=True)
-        pipe.xadd(_stream(run_id), {"event": to_lines(events)}, id=f"0-{after + len(events)}")
-        pipe.expire(_stream(run_id), self.ttl)
-        if isinstance(events[-1], Done | Failed):
-            pipe.delete(_alive(run_id))
+        beat = (_alive(run_id), 0) if isinstance(events[-1], Done | Failed) else None
         with memory_errors():
-            await write_once(pipe)
+            await self._batches.append(_stream(run_id), after, events, self.ttl, heartbeat=beat)
 
     async def owner(self, run_id: str) -> str | None:
         """Return the owner, who may read and cancel the run; None if there is no such run."""
@@ -179,34 +172,6 @@ class RunLog:
     async def _end_orphan(self, run_id: str, after: int) -> None:
         # If another reader did so first, or the run was only slow, the entry already exists and is kept.
         await self.append(run_id, after, [Failed(Interrupted.code)])
-
-
-async def write_once(pipe: Pipeline) -> None:
-    """Execute a transaction whose stream entries are numbered; entries that already exist stay unchanged."""
-    for result in await pipe.execute(raise_on_error=False):
-        if isinstance(result, Exception) and not str(result).startswith(_ENTRY_EXISTS):
-            raise result
-
-
-def to_lines(events: Sequence[Event]) -> bytes:
-    """Return the events as JSON, one a line."""
-    return b"\n".join(map(events_json.dump_json, events))
-
-
-def numbered(entries: Iterable[tuple[bytes, dict[bytes, bytes]]], after: int) -> list[tuple[int, Event]]:
-    """Return the events of a stream's entries that follow the `after`-th, with their numbers.
-
-    Batches overlap where Redis executed a write that seemed to have failed.
-    """
-    found: list[tuple[int, Event]] = []
-    for name, fields in entries:
-        events = [events_json.validate_json(line) for line in fields[b"event"].split(b"\n")]
-        last = int(name.split(b"-")[1])
-        for n, event in enumerate(events, last - len(events) + 1):
-            if n > after:
-                found.append((n, event))
-                after = n
-    return found
 
 
 def _stream(run_id: str) -> str:
