@@ -69,7 +69,7 @@ _PHONE = re.compile(
 )
 _AMERICAN = re.compile(rf"{_ALONE}(?:1[ .-])?\(?[2-9]\d\d(?:[ .-]|\) ?)\d{{3}}[ .-]\d{{4}}(?![.-]?\d)", re.IGNORECASE)
 _GROUP_END = re.compile(r"[A-Za-z0-9](?![A-Za-z0-9])|\d(?!\d)")
-_UUID = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}")
+_ID = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}|(?=\d*[a-f])[0-9a-f]{32}")
 _READABLE = re.compile(  # dates, UUIDs and hashes, which are not masked
     r"(?<!\d)(?<!\d[./-])(?:(?:19|20)\d\d([./-])\d\d\1\d\d|\d\d?([./-])\d\d?\2(?:19|20)\d\d)(?![./-]?\d)"
     r"|\b[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}\b|\b(?=\d*[a-f])[0-9a-f]{32,}\b",
@@ -87,7 +87,7 @@ class Redactor:
     def text(self, text: str) -> str:
         """Return the text masked with `[email]`, `[card]`, `[iban]`, `[phone]` and `[key]`; DROPPED if that fails."""
         is_short = isinstance(text, str) and len(text) <= _SHORT  # pyright: ignore[reportUnnecessaryIsInstance] - log records hold any type
-        if is_short and _UUID.fullmatch(text):  # the ids of runs and requests: nothing to mask, and they never repeat
+        if is_short and _ID.fullmatch(text):  # the ids of runs and requests: nothing to mask, and they never repeat
             return text
         return self._cached_mask(text) if is_short else self._mask(text)
 

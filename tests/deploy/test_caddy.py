@@ -8,9 +8,11 @@ import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from http import HTTPStatus
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import httpx
 import pytest
 import yaml
@@ -193,30 +195,20 @@ async def pieces() -> AsyncGenerator[bytes]:
 
 
 @pytest.mark.parametrize(
-    ("body", "tries"),
-    [
-        (lambda: b"a" * 200_000, 1),
-        (lambda: b"a" * 3_000_000, 10),
-        (pieces, 10),
-        (lambda: b"a" * 10_000_000, 10),
-    ],
+    "body",
+    [lambda: BytesIO(b"a" * 200_000), lambda: BytesIO(b"a" * 3_000_000), pieces, lambda: BytesIO(b"a" * 10_000_000)],
     ids=["200 kB", "3 MB", "10 MB in chunks", "10 MB"],
 )
 async def test_a_body_that_is_too_large_is_refused_as_such(
-    serve: Serve, redis: Redis, body: Callable[[], bytes | AsyncGenerator[bytes]], tries: int
+    serve: Serve, redis: Redis, body: Callable[[], BytesIO | AsyncGenerator[bytes]]
 ) -> None:
     """A body over the limit gets 413, with or without Content-Length, though the answer precedes its end."""
-    async with serve() as url, proxy(url) as client:
-        # Of more than 256 KiB Go's server leaves some unread, and resets the connection half a second after its answer.
-        # A client that is still writing then may lose the answer.
-        refused = None
-        while refused is None:
-            tries -= 1
-            try:
-                refused = await client.post("/ask", content=body(), headers={"Content-Type": "application/json"})
-            except httpx.NetworkError:
-                assert tries
-    assert (refused.status_code, refused.json()["type"]) == (413, "too-large")
+    # Of more than 256 KiB Go's server leaves some unread, and resets the connection half a second after its answer. So
+    # the client must read while it writes; httpx begins to read when it has written all.
+    headers = {"Content-Type": "application/json"}
+    async with serve() as url, proxy(url) as client, aiohttp.ClientSession(str(client.base_url)) as session:
+        async with session.post("/ask", data=body(), headers=headers) as refused:
+            assert (refused.status, (await refused.json(content_type=None))["type"]) == (413, "too-large")
 
 
 @pytest.mark.parametrize(
