@@ -19,7 +19,7 @@ from graph.runs import sessions
 from graph.runs.memory import thread_id, turn_key
 from harness.conversations import echo, several
 from harness.own_redis import own_redis
-from harness.scripted_model import ScriptedModel, cut, status, tokens, until
+from harness.scripted_model import ScriptedModel, after, cut, status, tokens, until
 from harness.serving import serving
 
 
@@ -147,11 +147,16 @@ async def test_a_busy_session_refuses_other_messages(
 @pytest.mark.soak
 async def test_messages_can_wait_for_their_turn(redis: Redis, serve: Serve, model: ScriptedModel) -> None:
     """With SUPPORT_BUSY_SESSION=wait 50 concurrent messages are answered one by one, in order."""
-    model.script("answer", echo)
-    async with several(serve, 1, SUPPORT_BUSY_SESSION="wait", SUPPORT_SESSION_MESSAGES=200) as (client,):
+    model.script("answer", after(0.1, echo))  # so that messages come twice as fast as answers
+    # A connection for each: one that is used again is faster, so that its message would overtake others.
+    own = httpx.Limits(max_keepalive_connections=0)
+    async with (
+        several(serve, 1, SUPPORT_BUSY_SESSION="wait", SUPPORT_SESSION_MESSAGES=200) as (replica,),
+        httpx.AsyncClient(base_url=replica.base_url, limits=own, timeout=60) as client,
+    ):
 
         async def send(number: int) -> httpx.Response:
-            await asyncio.sleep(number * 0.01)
+            await asyncio.sleep(number * 0.05)
             return await client.post("/chat", json={"message": f"Message {number}", "session_id": "s-1"})
 
         responses = await asyncio.gather(*(send(number) for number in range(50)))
