@@ -10,6 +10,7 @@ import logging
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from typing import TypeGuard
 
 from redis.asyncio.lock import Lock
 from redis.exceptions import LockError, RedisError
@@ -113,7 +114,7 @@ class Flight(Feed):
 
     async def _execute(self) -> None:
         try:
-            ending = await (self._ask_model() if self._flights is None else self._share())
+            ending = await (self._alone() if self._flights is None else self._share())
         except RunError as error:
             ending = Failed(error.code)
         except Exception as error:  # noqa: BLE001 - the waiters get it as an event
@@ -128,7 +129,12 @@ class Flight(Feed):
         except RedisError:
             if self._text:
                 raise Interrupted from None
-            return await self._ask_model()
+            return await self._alone()
+
+    async def _alone(self) -> Done | Failed:
+        ending = await self._ask_model()
+        await self._keep(ending)
+        return ending
 
     async def _share_across_replicas(self) -> Done | Failed:
         key, store = self._query.key, self._query.store
@@ -196,6 +202,7 @@ class Flight(Feed):
             with contextlib.suppress(RedisError):
                 rest = [*self._events[self._published :], ending]
                 await self._query.store.publish(self._query.key, leader, self._published, rest)
+        await self._keep(ending)  # only now, or a follower would get the rest of the tokens as one
         return ending
 
     async def _publish(self, lock: Lock, ended: asyncio.Event) -> None:
@@ -237,10 +244,12 @@ class Flight(Feed):
                 self._text += event.text
                 self._emit(event)
             elif isinstance(event, Done | Failed):
-                if isinstance(event, Done) and event.complete and self._query.store.ttl:
-                    await self._query.store.put(self._query.key, event)
                 return event
         raise AssertionError("a run ends with Done or Failed")
+
+    async def _keep(self, ending: Done | Failed) -> None:
+        if _is_whole(ending) and self._query.store.ttl:
+            await self._query.store.put(self._query.key, ending)
 
     def _emit_rest(self, answer: str) -> bool:
         """Emit the rest of an answer; return False if it does not start with the text emitted so far."""
@@ -255,5 +264,5 @@ class Flight(Feed):
         self._emit(Token(text))
 
 
-def _is_whole(ending: Done | Failed) -> bool:
+def _is_whole(ending: Done | Failed) -> TypeGuard[Done]:
     return isinstance(ending, Done) and ending.complete

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import time
 from collections import Counter
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 
 import aiohttp
@@ -15,6 +16,7 @@ from starlette.types import Send
 
 from api.answer_cache.store import AnswerStore, Snapshot
 from conftest import Serve
+from graph.events import Done, Event
 from harness.caching import QUESTION, ask, caching, status_of
 from harness.scripted_model import Call, ScriptedModel, cut, stall, status, tokens, until
 
@@ -64,6 +66,38 @@ async def test_followers_get_the_tokens_as_they_come(
                 text += more
         assert text == (await leading).text
     assert len(model.of("answer")) == 1
+
+
+async def test_followers_get_the_last_tokens_as_they_were_sent(
+    serve: Serve, redis: Redis, model: ScriptedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A follower that reads just as the answer is kept gets the tokens, not their rest as one."""
+    keep, publish = AnswerStore.put, AnswerStore.publish
+    one_at_a_time = asyncio.Lock()
+
+    async def keep_slowly(store: AnswerStore, key: str, answer: Done) -> None:
+        async with one_at_a_time:
+            await keep(store, key, answer)
+            await asyncio.sleep(0.3)
+
+    async def publish_later(store: AnswerStore, key: str, leader: str, after: int, events: Sequence[Event]) -> None:
+        async with one_at_a_time:
+            await publish(store, key, leader, after, events)
+
+    monkeypatch.setattr(AnswerStore, "put", keep_slowly)
+    monkeypatch.setattr(AnswerStore, "publish", publish_later)
+    seen = asyncio.Event()
+    model.script("answer", tokens(["One "], then=until(seen, "two ", "three")))
+    async with caching(serve, 2) as urls, httpx.AsyncClient() as client:
+        leading = asyncio.create_task(client.get(f"{urls[0]}/stream", params=QUESTION))
+        await asyncio.sleep(0.5)
+        async with client.stream("GET", f"{urls[1]}/stream", params=QUESTION) as answer:
+            texts = answer.aiter_text()
+            text = await anext(texts)
+            seen.set()
+            async for more in texts:
+                text += more
+        assert text == (await leading).text == "data: One \n\ndata: two \n\ndata: three\n\ndata: [DONE]\n\n"
 
 
 @pytest.mark.parametrize("replicas", [1, 2])
