@@ -9,6 +9,7 @@ from starlette.types import Receive, Scope, Send
 from api import errors
 from api.lifespan import lifespan_for
 from api.middleware import (
+    OPEN,
     BodyLimitMiddleware,
     CrossOriginMiddleware,
     DefectMiddleware,
@@ -26,6 +27,10 @@ Answers customers' questions from the company's own help articles.
 
 Every response carries `X-Request-ID`; errors are `application/problem+json` (RFC 9457)."""
 
+_KEYS = {
+    "bearer": {"type": "http", "scheme": "bearer"},
+    "header": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+}
 _ASKED_HEADERS = ["Authorization", "Cache-Control", "Idempotency-Key", "Last-Event-ID", "X-API-Key", "X-Request-ID"]
 _TOLD_HEADERS = ["RateLimit", "RateLimit-Policy", "Retry-After", "X-Cache", "X-Request-ID"]
 
@@ -61,8 +66,8 @@ def create_app(settings: ServiceSettings | None = None) -> FastAPI:
     for route in (ask, stream, chat, websocket, runs, sessions, feedback, health, metrics):
         app.include_router(route.router)
     app.router.default = _nowhere
-    if not settings.api_keys:
-        app.openapi = lambda: _without_keys(FastAPI.openapi(app))
+    if settings.api_keys:
+        app.openapi = lambda: _with_keys(FastAPI.openapi(app))
     return app
 
 
@@ -70,10 +75,11 @@ async def _nowhere(scope: Scope, receive: Receive, send: Send) -> None:  # noqa:
     raise HTTPException(404)  # Starlette would close a WebSocket without a response
 
 
-def _without_keys(description: dict[str, Any]) -> dict[str, Any]:
-    """Remove API keys from the OpenAPI description, for a service that has none configured."""
-    description.get("components", {}).pop("securitySchemes", None)
-    for operations in description["paths"].values():
-        for operation in operations.values():
-            operation.pop("security", None)
+def _with_keys(description: dict[str, Any]) -> dict[str, Any]:
+    """Add API keys, which KeyMiddleware reads, to the OpenAPI description."""
+    description.setdefault("components", {})["securitySchemes"] = _KEYS
+    for path, operations in description["paths"].items():
+        if path not in OPEN:
+            for operation in operations.values():
+                operation["security"] = [{scheme: []} for scheme in _KEYS]
     return description

@@ -11,7 +11,7 @@ from typing import Any
 
 from graph.agent import SupportAgent
 from graph.errors import ShuttingDown
-from graph.events import Done, Event, Failed
+from graph.events import Ending, Event, Failed
 from graph.runs.feed import Followed
 from graph.runs.turn import Turn
 
@@ -100,7 +100,7 @@ class Drain:
                         return
                     n, event = coming.result()
                     yield n, event
-                    if isinstance(event, Done | Failed):
+                    if isinstance(event, Ending):
                         return
         finally:
             over.cancel()

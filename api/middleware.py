@@ -25,7 +25,7 @@ MAX_HEADERS = 65_536
 BODY_TIMEOUT = 10.0
 """Seconds that a request's body may take to arrive."""
 
-_OPEN = frozenset({"/health", "/ready", "/docs", "/openapi.json"})
+OPEN = frozenset({"/health", "/ready", "/docs", "/openapi.json"})
 """Paths that need no key: probes send none, and the OpenAPI description is public."""
 
 _STREAM = "text/event-stream"
@@ -194,7 +194,7 @@ class KeyMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
-        if scope["type"] not in ("http", "websocket") or scope["path"] in _OPEN:
+        if scope["type"] not in ("http", "websocket") or scope["path"] in OPEN:
             await self._app(scope, receive, send)
         elif caller := identify(self._keys, Headers(scope=scope)):
             scope["state"]["caller"] = caller

@@ -19,7 +19,7 @@ from starlette.types import Send
 from api.errors import problem_of
 from api.schemas import ChatResponse, SourceOut
 from graph.errors import RunError
-from graph.events import CategoryFound, Done, Event, Failed, RunStarted, SourcesFound, Token
+from graph.events import CategoryFound, Done, Ending, Event, Failed, RunStarted, SourcesFound, Token
 
 DONE = "[DONE]"
 _INSIDE_DONE = re.compile(r"(?<=\[DO)(?=NE\])")
@@ -104,7 +104,7 @@ async def plain(events: AsyncIterator[Event], instance: str) -> AsyncIterator[by
             held = "\r" if text.endswith("\r") else ""
             for piece in unforgeable(text.removesuffix("\r")):
                 yield format_sse_event(data_str=piece)
-        elif isinstance(event, Done | Failed):
+        elif isinstance(event, Ending):
             if held:
                 yield format_sse_event(data_str="\n")
             if isinstance(event, Done):

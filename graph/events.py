@@ -96,7 +96,10 @@ def emit(event: NodeEvent, runtime: Runtime[AgentContext]) -> None:
     (listening.get() or runtime.stream_writer)(event)
 
 
-Event = RunStarted | NodeEvent | Done | Failed
+Ending = Done | Failed
+"""The event that ends a run."""
+
+Event = RunStarted | NodeEvent | Ending
 
 events_json = TypeAdapter[Event](Annotated[Event, Field(discriminator="event")])
 """Events as JSON, as stored in the run log."""

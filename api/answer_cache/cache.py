@@ -26,7 +26,7 @@ from graph.errors import (
     Interrupted,
     ShuttingDown,
 )
-from graph.events import Done, Failed, Token
+from graph.events import Done, Ending, Failed, Token
 from graph.observe.feedback import hit_of
 from graph.observe.report import RunReport
 from graph.state import AgentContext
@@ -121,7 +121,7 @@ class AnswerRequest:
         If a flight fails half-way, the next one continues the text, or the request fails where the texts differ.
         """
         shown = ""
-        ending: Done | Failed | None = None
+        ending: Ending | None = None
         while not ending:
             said = ""
             async for piece in self._pieces():

@@ -29,12 +29,12 @@ from graph.errors import (
     ShuttingDown,
     kind_and_place,
 )
-from graph.events import Done, Failed, Token
+from graph.events import Done, Ending, Failed, Token
 from graph.runs.feed import Feed
 from graph.runs.run import Run
 from graph.state import AgentContext
 
-Piece = Token | Done | Failed
+Piece = Token | Ending
 """One event of an answer: tokens, then Done or Failed."""
 
 NOT_MODEL_FAILURES = frozenset({Cancelled.code, Interrupted.code, ShuttingDown.code})
@@ -123,7 +123,7 @@ class Flight(Feed):
         self._forget()
         self._emit(ending)
 
-    async def _share(self) -> Done | Failed:
+    async def _share(self) -> Ending:
         try:
             return await self._share_across_replicas()
         except RedisError:
@@ -131,12 +131,12 @@ class Flight(Feed):
                 raise Interrupted from None
             return await self._alone()
 
-    async def _alone(self) -> Done | Failed:
+    async def _alone(self) -> Ending:
         ending = await self._ask_model()
         await self._keep(ending)
         return ending
 
-    async def _share_across_replicas(self) -> Done | Failed:
+    async def _share_across_replicas(self) -> Ending:
         key, store = self._query.key, self._query.store
         while (lock := await store.become_leader(key)) is None:
             with self._query.drain.followers.member():
@@ -154,7 +154,7 @@ class Flight(Feed):
             with contextlib.suppress(RedisError, LockError):
                 await lock.release()
 
-    async def _follow_leader(self) -> Done | Failed | None:
+    async def _follow_leader(self) -> Ending | None:
         """Emit what the leader publishes, and return its final event; None if this replica is to take over."""
         leader: str | None = None
         known = 0
@@ -163,7 +163,7 @@ class Flight(Feed):
                 raise ShuttingDown
             snapshot = await self._query.store.poll(self._query.key, leader, known)
             for event in snapshot.events:
-                if isinstance(event, Done | Failed):
+                if isinstance(event, Ending):
                     return event
                 if isinstance(event, Token):
                     self._emit_text(event.text)
@@ -187,7 +187,7 @@ class Flight(Feed):
         if self._text:
             raise Interrupted
 
-    async def _lead(self, lock: Lock) -> Done | Failed:
+    async def _lead(self, lock: Lock) -> Ending:
         """Ask the model, and publish its events to the other replicas."""
         self._is_leader = True
         self.leader = leader = leader_name(lock)
@@ -231,7 +231,7 @@ class Flight(Feed):
                 is_followed = await self._query.store.has_followers(self._query.key, leader)
         return is_followed or self._waiters > 0
 
-    async def _ask_model(self) -> Done | Failed:
+    async def _ask_model(self) -> Ending:
         if not self._waiters:
             raise Cancelled
         self.asks_model = True
@@ -243,11 +243,11 @@ class Flight(Feed):
             if isinstance(event, Token):
                 self._text += event.text
                 self._emit(event)
-            elif isinstance(event, Done | Failed):
+            elif isinstance(event, Ending):
                 return event
         raise AssertionError("a run ends with Done or Failed")
 
-    async def _keep(self, ending: Done | Failed) -> None:
+    async def _keep(self, ending: Ending) -> None:
         if _is_whole(ending) and self._query.store.ttl:
             await self._query.store.put(self._query.key, ending)
 
@@ -264,5 +264,5 @@ class Flight(Feed):
         self._emit(Token(text))
 
 
-def _is_whole(ending: Done | Failed) -> TypeGuard[Done]:
+def _is_whole(ending: Ending) -> TypeGuard[Done]:
     return isinstance(ending, Done) and ending.complete

@@ -17,7 +17,7 @@ from opentelemetry import trace
 from opentelemetry.trace import Span
 
 from graph.errors import RunError
-from graph.events import Done, Failed
+from graph.events import Ending
 from graph.state import AgentContext, Category, StateUpdate
 
 _MAX_TOKENS = 10_000_000  # more than any request uses
@@ -84,7 +84,7 @@ class RunReport:
     began: float = field(default_factory=time.time)
     first_token: float | None = None
     ended: float | None = None
-    ending: Done | Failed | None = None
+    ending: Ending | None = None
     reason: str | None = None
     """The reason for a failure, for the log."""
     parent: Span = field(default_factory=trace.get_current_span)
@@ -98,7 +98,7 @@ class RunReport:
         updates = [step.update for step in self.steps if step.update]
         return next((cast("Category", update["category"]) for update in updates if "category" in update), None)
 
-    def end(self, ending: Done | Failed) -> None:
+    def end(self, ending: Ending) -> None:
         """Record how the run ended."""
         self.ended = time.time()
         self.ending = ending

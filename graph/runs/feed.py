@@ -5,7 +5,7 @@ import time
 from collections.abc import AsyncIterator
 from typing import Protocol
 
-from graph.events import Done, Event, Failed
+from graph.events import Ending, Event
 
 
 class Followed(Protocol):
@@ -47,7 +47,7 @@ class Feed:
                     event = self._events[after]
                     after += 1
                     yield after, event
-                    if isinstance(event, Done | Failed):
+                    if isinstance(event, Ending):
                         return
                 self._more.clear()  # nobody is waiting that has not been woken
                 await self._more.wait()

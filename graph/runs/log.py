@@ -14,7 +14,7 @@ from redis.asyncio import Redis
 from redis.asyncio.client import Pipeline
 
 from graph.errors import Interrupted
-from graph.events import Done, Event, Failed
+from graph.events import Ending, Event, Failed
 from graph.redis import memory_errors
 from graph.runs.batches import Batches, numbered
 
@@ -52,7 +52,7 @@ class RunLog:
 
     async def append(self, run_id: str, after: int, events: Sequence[Event]) -> None:
         """Write the events that follow the `after`-th; an event that ends the run also ends its heartbeat."""
-        beat = (_alive(run_id), 0) if isinstance(events[-1], Done | Failed) else None
+        beat = (_alive(run_id), 0) if isinstance(events[-1], Ending) else None
         with memory_errors():
             await self._batches.append(_stream(run_id), after, events, self.ttl, heartbeat=beat)
 
@@ -76,7 +76,7 @@ class RunLog:
     async def is_read(self, run_id: str, after: int) -> bool:
         """Return whether the `after`-th event was the run's last."""
         last = await self._last(run_id)
-        return last is not None and isinstance(last[1], Done | Failed) and last[0] == after
+        return last is not None and isinstance(last[1], Ending) and last[0] == after
 
     async def lacks(self, run_id: str, after: int) -> bool:
         """Return whether the run never had an `after`-th event.
@@ -90,7 +90,7 @@ class RunLog:
             last = await self._last(run_id)
             if last is None or last[0] >= after:
                 return False
-            if isinstance(last[1], Done | Failed):
+            if isinstance(last[1], Ending):
                 return last[1] != Failed(Interrupted.code)
             if not alive or time.monotonic() > give_up:
                 return alive
@@ -108,7 +108,7 @@ class RunLog:
             for n, event in entries:
                 after = n
                 yield n, event
-                if isinstance(event, Done | Failed):
+                if isinstance(event, Ending):
                     return
             if alive or entries:
                 await asyncio.sleep(_POLL)
@@ -118,7 +118,7 @@ class RunLog:
             if last is None:  # expired
                 yield 0, Failed(Interrupted.code)
                 return
-            if isinstance(last[1], Done | Failed):  # the reader has seen more than was logged
+            if isinstance(last[1], Ending):  # the reader has seen more than was logged
                 yield last
                 return
             await self._end_orphan(run_id, max(after, last[0]))

@@ -25,7 +25,7 @@ from graph.errors import (
     ShuttingDown,
     kind_and_place,
 )
-from graph.events import Done, Event, Failed, NodeEvent, RunStarted, Source, Token, listening
+from graph.events import Done, Ending, Event, Failed, NodeEvent, RunStarted, Source, Token, listening
 from graph.observe.metrics import active_runs
 from graph.observe.report import Observe, RunReport, recording
 from graph.runs.feed import Feed
@@ -127,7 +127,7 @@ class Run(Feed):
         self._engine.observe(self._report)
         self._over.set()
 
-    def _outcome(self, driving: asyncio.Task[Done]) -> Done | Failed:
+    def _outcome(self, driving: asyncio.Task[Done]) -> Ending:
         error = None if driving.cancelled() else driving.exception()
         if self._requested_end is ModelTimeout:
             return self._failed(self._timed_out())
@@ -172,7 +172,7 @@ class Run(Feed):
     def _config(self) -> RunnableConfig:
         return {}
 
-    async def _finish(self, ending: Done | Failed) -> None:
+    async def _finish(self, ending: Ending) -> None:
         self._emit(ending)
 
     def _emit(self, event: Event) -> None:

@@ -11,7 +11,7 @@ from redis.asyncio.lock import Lock
 from redis.exceptions import LockError, RedisError
 
 from graph.errors import MemoryUnavailable, RunError, kind_and_place
-from graph.events import Done, Event, Failed
+from graph.events import Done, Ending, Event, Failed
 from graph.runs.log import RunLog
 from graph.runs.memory import may_store, thread_id
 from graph.runs.run import Engine, Run
@@ -149,7 +149,7 @@ class Turn(Run):
             await self._log.append(self.id, self._logged, events)
             self._logged += len(events)
 
-    async def _finish(self, ending: Done | Failed) -> None:
+    async def _finish(self, ending: Ending) -> None:
         self._closing.set()
         self._unlogged.set()
         if self._logging:
