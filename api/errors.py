@@ -29,6 +29,10 @@ _CLIENT_GONE = 499  # nginx's status for a client that disconnected; it appears 
 _RUN_ERRORS: Mapping[type[RunError], tuple[int, str]] = {
     errors.ModelUnavailable: (503, "The model is not available"),
     errors.ModelTimeout: (504, "The model took too long"),
+    errors.ModelRefused: (502, "The model refuses the request"),
+    errors.QuotaExhausted: (502, "The model's quota is used up"),
+    errors.ContentFiltered: (422, "The message was stopped by a content filter"),
+    errors.ContextTooLong: (502, "The message is too long for the model"),
     errors.AnswerWithheld: (422, "The answer was withheld"),
     errors.KnowledgeUnavailable: (503, "The articles can't be searched"),
     errors.MemoryUnavailable: (503, "Conversations are not available"),

@@ -122,6 +122,6 @@ def _version(settings: AgentSettings, knowledge: Knowledge) -> str:
             settings.classify_model,
             settings.answer_model,
             settings.fallback_model,
-            settings.embedding_model,
+            settings.embedding,
         ]
     )

@@ -33,6 +33,8 @@ class Breaker:
         self._pause = pause
         self._failed = 0
         self._next_trial = 0.0
+        self.cause: type[Exception] | None = None
+        """The kind of the latest failure, if whoever makes the calls notes it."""
         breaker_open.set(0, {"name": name})
 
     def __enter__(self) -> None:

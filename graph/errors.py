@@ -6,8 +6,12 @@
     │   └── KnowledgeError       the articles can't be read or indexed
     └── RunError                 a run ended without an answer
         ├── ModelError           the model gave no answer
-        │   ├── ModelUnavailable it refused, failed or sent an invalid response
-        │   └── ModelTimeout     it did not answer within its time budget
+        │   ├── ModelUnavailable it failed or sent an invalid response
+        │   ├── ModelTimeout     it did not answer within its time budget
+        │   ├── ModelRefused     it refused the request, and will refuse it again
+        │   ├── QuotaExhausted   its account has no credit left
+        │   ├── ContentFiltered  its content filter stopped the question or the answer
+        │   └── ContextTooLong   the question and the articles are longer than it can read
         ├── AnswerWithheld       the answer contains text that no customer may see
         ├── KnowledgeUnavailable the articles can't be searched
         ├── MemoryUnavailable    conversations can't be read or stored
@@ -58,7 +62,7 @@ class ModelError(RunError):
 
 
 class ModelUnavailable(ModelError):
-    """The model refused, failed or sent an invalid response, after all retries and the fallback."""
+    """The model failed or sent an invalid response, after all retries and the fallback."""
 
     code = "model-unavailable"
     message = "The model is not available at the moment. Please try again shortly."
@@ -69,6 +73,34 @@ class ModelTimeout(ModelError):
 
     code = "model-timeout"
     message = "The model took too long to answer. Please try again shortly."
+
+
+class ModelRefused(ModelError):
+    """The model's server refused the request, and will refuse it again: a wrong key, address, model or parameter."""
+
+    code = "model-refused"
+    message = "The model refuses our requests, so there is no answer until the service is repaired."
+
+
+class QuotaExhausted(ModelError):
+    """The account at the model's provider has no credit left, or has reached its spending limit."""
+
+    code = "model-quota"
+    message = "The model's quota is used up, so there is no answer until it is renewed."
+
+
+class ContentFiltered(ModelError):
+    """The content filter of the model's provider stopped the question or the answer."""
+
+    code = "content-filtered"
+    message = "Sorry, we can't answer this message as it is written. Please rephrase it, or ask something else."
+
+
+class ContextTooLong(ModelError):
+    """The question and the articles are longer than the model can read, even without the earlier conversation."""
+
+    code = "context-too-long"
+    message = "The message and the articles for it are longer than the model can read. Please send a shorter message."
 
 
 class AnswerWithheld(RunError):
@@ -139,6 +171,10 @@ RUN_ERRORS: dict[str, type[RunError]] = {
     for kind in (
         ModelUnavailable,
         ModelTimeout,
+        ModelRefused,
+        QuotaExhausted,
+        ContentFiltered,
+        ContextTooLong,
         AnswerWithheld,
         KnowledgeUnavailable,
         MemoryUnavailable,
@@ -151,6 +187,10 @@ RUN_ERRORS: dict[str, type[RunError]] = {
     )
 }
 """Every error that can end a run, by its code."""
+
+
+LASTING = (ModelRefused, QuotaExhausted)
+"""Errors of a model that last until somebody repairs or pays something."""
 
 
 def kind_and_place(error: BaseException | None) -> str:

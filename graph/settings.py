@@ -10,6 +10,7 @@ from dotenv import dotenv_values
 from pydantic import Field, HttpUrl, SecretStr, TypeAdapter, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from graph.address import lacks_azure_version
 from graph.errors import SettingsError
 
 _ENV_FILE = ".env"
@@ -50,6 +51,10 @@ class AgentSettings(BaseSettings):
     """The model to use when the answer model fails before its first token."""
     embedding_model: str = Field(default="text-embedding-3-small", alias="SUPPORT_EMBEDDING_MODEL")
     """The model that embeds articles and questions."""
+    embedding_base_url: str | None = Field(default=None, alias="SUPPORT_EMBEDDING_BASE_URL")
+    """URL of the embedding model's server, including its version path; unset means the one of the other models."""
+    embedding_api_key: SecretStr | None = Field(default=None, alias="SUPPORT_EMBEDDING_API_KEY")
+    """API key for the embedding model's server."""
     answer_timeout: float = Field(default=60, gt=0, le=3600, alias="SUPPORT_ANSWER_TIMEOUT")
     """Time-out for a whole turn in seconds, including retries and the fallback."""
     session_ttl: int = Field(default=1800, ge=1, le=31_536_000, alias="SUPPORT_SESSION_TTL")
@@ -73,7 +78,7 @@ class AgentSettings(BaseSettings):
     langsmith_sampling: float | None = Field(default=None, ge=0, le=1, alias="LANGSMITH_TRACING_SAMPLING_RATE")
     """The share of runs that are traced; None means all."""
 
-    @field_validator("openai_base_url", "langsmith_endpoint")
+    @field_validator("openai_base_url", "embedding_base_url", "langsmith_endpoint")
     @classmethod
     def _http_url(cls, value: str | None) -> str | None:
         try:
@@ -82,7 +87,14 @@ class AgentSettings(BaseSettings):
             raise ValueError("must be a URL that starts with http:// or https://") from None
         return value
 
-    @field_validator("openai_api_key", "langsmith_api_key")
+    @field_validator("openai_base_url", "embedding_base_url")
+    @classmethod
+    def _azure_url(cls, value: str | None) -> str | None:
+        if value and lacks_azure_version(value):
+            raise ValueError("must end with /openai/v1, or with ?api-version= and a version such as 2024-10-21")
+        return value
+
+    @field_validator("openai_api_key", "embedding_api_key", "langsmith_api_key")
     @classmethod
     def _printable(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None and not re.fullmatch(r"[!-~]+", value.get_secret_value()):
@@ -108,6 +120,22 @@ class AgentSettings(BaseSettings):
     def has_model(self) -> bool:
         """Whether a model's server is configured."""
         return self.openai_api_key is not None or self.openai_base_url is not None
+
+    @property
+    def embedding(self) -> str:
+        """What vectors depend on: the embedding model, and its server if it has one of its own."""
+        return " ".join(filter(None, (self.embedding_model, self.embedding_base_url)))
+
+    @property
+    def embedding_url_name(self) -> str:
+        """The variable with the address of the embedding model."""
+        return "SUPPORT_EMBEDDING_BASE_URL" if self.embedding_base_url else "OPENAI_BASE_URL"
+
+    @property
+    def embedding_key_name(self) -> str:
+        """The variable with the key that the embedding model gets."""
+        own = self.embedding_base_url or self.embedding_api_key
+        return "SUPPORT_EMBEDDING_API_KEY" if own else "OPENAI_API_KEY"
 
     def require(self, *, redis: bool = False) -> Self:
         """Return these settings; raises SettingsError that names the required settings that are missing."""

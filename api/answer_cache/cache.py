@@ -16,7 +16,7 @@ from dataclasses import replace
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from api.answer_cache.single_flight import NOT_MODEL_FAILURES, Flight, Piece, Query
+from api.answer_cache.single_flight import FINAL, NOT_MODEL_FAILURES, Flight, Piece, Query
 from api.answer_cache.store import AnswerStore, CacheStatus
 from api.drain import Drain
 from api.settings import ServiceSettings
@@ -150,9 +150,11 @@ class AnswerRequest:
         """Join another flight after a failure; False if the failure is final.
 
         It is final if this request's own model call failed, if the flight was already a retry after a model failure,
-        or if the service shuts down.
+        if the question would get the same error again, or if the service shuts down.
         """
         flight = self._flight
+        if failed.error in FINAL:
+            return False
         if flight is None or flight.is_retry or (flight.asks_model and self._started_flight):
             return False
         if failed.error == ShuttingDown.code and (flight.asks_model or self._query.drain.over.is_set()):

@@ -21,6 +21,8 @@ from graph.agent import SupportAgent
 from graph.errors import (
     RUN_ERRORS,
     Cancelled,
+    ContentFiltered,
+    ContextTooLong,
     InternalError,
     Interrupted,
     ModelTimeout,
@@ -36,6 +38,9 @@ from graph.state import AgentContext
 
 Piece = Token | Ending
 """One event of an answer: tokens, then Done or Failed."""
+
+FINAL = frozenset({ContentFiltered.code, ContextTooLong.code})
+"""Errors that the same question gets again."""
 
 NOT_MODEL_FAILURES = frozenset({Cancelled.code, Interrupted.code, ShuttingDown.code})
 """Errors that say nothing about the model, so a retry is likely to succeed."""

@@ -9,7 +9,7 @@ from api.schemas import AskRequest, AskResponse
 router = APIRouter(tags=["questions"], route_class=LimitedRoute)
 
 
-@router.post("/ask", responses=documented(400, 401, 408, 413, 415, 422, 429, 500, 503, 504))
+@router.post("/ask", responses=documented(400, 401, 408, 413, 415, 422, 429, 500, 502, 503, 504))
 async def ask(body: AskRequest, asking: AskingDep) -> AskResponse:
     """Answer a single question from the help articles, outside any conversation.
 

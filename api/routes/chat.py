@@ -11,7 +11,7 @@ from graph.runs.turn import Turn
 
 router = APIRouter(tags=["conversations"], route_class=LimitedRoute)
 
-_REFUSALS = documented(400, 401, 408, 409, 413, 415, 422, 429, 500, 503, 504)
+_REFUSALS = documented(400, 401, 408, 409, 413, 415, 422, 429, 500, 502, 503, 504)
 
 
 @router.post("/chat", responses=_REFUSALS)

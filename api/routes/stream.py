@@ -9,7 +9,7 @@ from api.sse import STREAMED, EventStream, plain
 router = APIRouter(tags=["questions"], route_class=LimitedRoute)
 
 
-@router.get("/stream", response_class=EventStream, responses=STREAMED | documented(401, 422, 429, 500, 503, 504))
+@router.get("/stream", response_class=EventStream, responses=STREAMED | documented(401, 422, 429, 500, 502, 503, 504))
 async def stream(answer: AnswerStreamDep, connection: ConnectionDep) -> EventStream:
     """Stream the answer: `data: <text>` for each token, then `data: [DONE]`.
 

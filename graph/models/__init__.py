@@ -6,8 +6,9 @@ Every call to the model's server goes through `with_retries`, the only place tha
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from math import isfinite
 from typing import Generic, Self, TypeVar
 
@@ -15,9 +16,12 @@ from langchain_core.messages import BaseMessage
 from pydantic import SecretStr
 
 from graph.breaker import Breaker
-from graph.errors import ModelError, ModelUnavailable
+from graph.errors import ContentFiltered, ContextTooLong, ModelError, ModelUnavailable
 from graph.models.chat import Chat, Reply
-from graph.models.retries import is_down, to_model_error, with_retries
+from graph.models.embedder import Embedder
+from graph.models.faults import count, to_model_error
+from graph.models.retries import is_down, with_retries
+from graph.models.shorter import shortened
 from graph.models.wire import Wire, open_wire
 from graph.observe.report import ModelCall, begin_call, plausible_tokens
 from graph.prompts import CLASSIFY_HEAD
@@ -28,9 +32,10 @@ _ANSWER_TOKENS = 1000  # several times what the longest article needs
 _BREAKER_THRESHOLD = 5  # failed attempts in a row
 _BREAKER_PAUSE = 5.0  # seconds
 _CANCELLED = "cancelled"
+_NO_KEY = SecretStr("not-needed")
 
 _log = logging.getLogger(__name__)
-_M = TypeVar("_M", Chat, str)
+_M = TypeVar("_M", Chat, Embedder)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +57,7 @@ class Budget:
 
 @dataclass(frozen=True, slots=True)
 class Endpoint(Generic[_M]):
-    """A chat model, or the name of an embedding model, and its circuit breaker."""
+    """A chat model or an embedding model, and its circuit breaker."""
 
     model: _M
     breaker: Breaker
@@ -60,18 +65,19 @@ class Endpoint(Generic[_M]):
 
 @dataclass(frozen=True, slots=True)
 class Models:
-    """The models that the graph calls; all methods but `ping` raise ModelUnavailable or ModelTimeout."""
+    """The models that the graph calls; all methods but `ping` raise ModelError."""
 
     classifier: Endpoint[Chat]
     answerers: tuple[Endpoint[Chat], ...]
     """The answer model, then the fallback if one is configured."""
-    embeddings: Endpoint[str]
+    embeddings: Endpoint[Embedder]
     budget: Budget
     wire: Wire
 
     async def classify(self, prompt: Sequence[BaseMessage]) -> Reply:
         """Return the classifier's reply."""
-        return await with_retries(self.classifier.breaker, lambda: self._reply(self.classifier.model, prompt))
+        model, breaker = self.classifier.model, self.classifier.breaker
+        return await with_retries(model.model_name, breaker, lambda: self._reply(model, prompt))
 
     async def ping(self, seconds: float) -> None:
         """Look the answer model up on the server.
@@ -83,20 +89,21 @@ class Models:
 
     async def embed(self, texts: Sequence[str]) -> list[list[float]]:
         """Return one vector per text, all of the same length."""
+        embedder = self.embeddings.model
 
         async def vectors() -> list[list[float]]:
-            found = await self.wire.embed(self.embeddings.model, list(texts))
+            found = await embedder.embed(texts)
             if len(found) != len(texts) or not all(any(vector) and isfinite(sum(vector)) for vector in found):
                 raise ModelUnavailable("invalid embedding vectors")
             return found
 
-        return await with_retries(self.embeddings.breaker, vectors)
+        return await with_retries(embedder.model, self.embeddings.breaker, vectors)
 
     async def answer(self, prompt: Sequence[BaseMessage]) -> AsyncGenerator[Reply]:
         """Yield the answer, piece by piece.
 
         A failure before the first token is retried, and then the fallback is used. After the first token nothing is
-        retried.
+        retried. A prompt that is too long loses the older half of its turns, and at last all of them but the question.
         """
         begun, stream, call = await self._begin(prompt)
         finished = False
@@ -107,11 +114,13 @@ class Models:
             async for piece in stream:
                 finished = finished or piece.finish_reason is not None
                 call.add(piece.text, piece.usage)
+                _check_filter(piece)
                 yield piece
             if not finished:
                 raise ModelUnavailable("the stream ended early")
         except Exception as error:
-            if not finished:  # otherwise only the usage is missing
+            if not finished or isinstance(error, ContentFiltered):  # otherwise only the usage is missing
+                count(call.model, error)
                 call.end(to_model_error(error).reason)
                 raise to_model_error(error) from error
         finally:
@@ -128,6 +137,7 @@ class Models:
         else:
             call.add(reply.text, reply.usage)
             call.end()
+            _check_filter(reply)
             return reply
         finally:
             call.end(_CANCELLED)
@@ -138,12 +148,21 @@ class Models:
             try:
                 async with asyncio.timeout(self.budget.total / 2):
                     return await self._ask(endpoint, prompt)
+            except ContentFiltered:
+                raise
             except (ModelError, TimeoutError) as error:
                 _log.debug("using the fallback model: %s", to_model_error(error).reason)
         return await self._ask(last, prompt)
 
     async def _ask(self, endpoint: Endpoint[Chat], prompt: Sequence[BaseMessage]) -> "_StartedStream":
-        return await with_retries(endpoint.breaker, lambda: self._first_token(endpoint.model, prompt))
+        model, breaker = endpoint.model, endpoint.breaker
+        too_long = ContextTooLong()
+        for shorter in shortened(prompt):
+            try:
+                return await with_retries(model.model_name, breaker, partial(self._first_token, model, shorter))
+            except ContextTooLong as error:
+                too_long = error
+        raise too_long
 
     async def _first_token(self, model: Chat, prompt: Sequence[BaseMessage]) -> "_StartedStream":
         stream = model.replies(prompt)
@@ -154,6 +173,7 @@ class Models:
                 async for piece in stream:
                     begun.append(piece)
                     call.add(piece.text, piece.usage)
+                    _check_filter(piece)
                     if piece.text.strip():
                         return begun, stream, call
             raise ModelUnavailable("empty answer")
@@ -170,10 +190,18 @@ _StartedStream = tuple[list[Reply], AsyncGenerator[Reply], ModelCall]
 async def open_models(settings: AgentSettings) -> AsyncGenerator[Models]:
     """Open the models, which share one connection pool, closed on exit."""
     budget = Budget.of(settings.answer_timeout)
-    key = settings.openai_api_key or SecretStr("not-needed")
-    async with open_wire(
-        settings.openai_base_url, key.get_secret_value(), connect=budget.connect, patience=budget.first_token
-    ) as wire:
+    key = settings.openai_api_key or _NO_KEY
+    async with AsyncExitStack() as stack:
+
+        async def wire_to(url: str | None, key: SecretStr) -> Wire:
+            secret, patience = key.get_secret_value(), budget.first_token
+            return await stack.enter_async_context(open_wire(url, secret, connect=budget.connect, patience=patience))
+
+        wire = embedding_wire = await wire_to(settings.openai_base_url, key)
+        if settings.embedding_base_url:  # another server, which the key of the first is not sent to
+            embedding_wire = await wire_to(settings.embedding_base_url, settings.embedding_api_key or _NO_KEY)
+        elif settings.embedding_api_key:
+            embedding_wire = await wire_to(settings.openai_base_url, settings.embedding_api_key)
 
         def chat(model: str, most_tokens: int, *, head: Sequence[BaseMessage] = ()) -> Chat:
             return Chat(
@@ -193,7 +221,7 @@ async def open_models(settings: AgentSettings) -> AsyncGenerator[Models]:
         yield Models(
             classifier=Endpoint(classifier, _breaker(classifier.model_name)),
             answerers=tuple(Endpoint(model, _breaker(model.model_name)) for model in answerers),
-            embeddings=Endpoint(settings.embedding_model, _breaker(settings.embedding_model)),
+            embeddings=Endpoint(Embedder(embedding_wire, settings.embedding_model), _breaker(settings.embedding_model)),
             budget=budget,
             wire=wire,
         )
@@ -201,6 +229,11 @@ async def open_models(settings: AgentSettings) -> AsyncGenerator[Models]:
 
 def _breaker(name: str) -> Breaker:
     return Breaker(f"model {name}", is_down, threshold=_BREAKER_THRESHOLD, pause=_BREAKER_PAUSE)
+
+
+def _check_filter(piece: Reply) -> None:
+    if piece.finish_reason == "content_filter":
+        raise ContentFiltered("finish_reason content_filter")
 
 
 def tokens(reply: Reply) -> int:

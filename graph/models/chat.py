@@ -20,7 +20,8 @@ from langchain_openai.chat_models.base import (
 )
 from pydantic import PrivateAttr
 
-from graph.models.wire import Json, Wire
+from graph.models.dialect import Dialect, Phrase
+from graph.models.wire import Json, Wire, as_event
 
 _PATH = "/chat/completions"
 
@@ -51,12 +52,16 @@ class Chat(ChatOpenAI):
     _wire: Wire = PrivateAttr()
     _head: Sequence[BaseMessage] = PrivateAttr(default=())
     _encoded_head: bytes = PrivateAttr(default=b"")
+    _path: str = PrivateAttr()
+    _dialect: Dialect = PrivateAttr()
 
     def __init__(self, wire: Wire, *, head: Sequence[BaseMessage] = (), **options: Any) -> None:  # noqa: ANN401
         # Objects in place of the OpenAI client, which would read the certificates twice for each model.
         super().__init__(client=_NO_CLIENT, async_client=_NO_CLIENT, use_responses_api=False, **options)
         self._wire = wire
         self._head = head
+        self._path = wire.path(self.model_name, _PATH)
+        self._dialect = Dialect(self.model_name)
         self._encoded_head = orjson.dumps(self._get_request_payload(list(head))["messages"])[1:-1]
 
     async def reply(self, prompt: Sequence[BaseMessage]) -> Reply:
@@ -127,7 +132,18 @@ class Chat(ChatOpenAI):
         **options: Any,  # noqa: ANN401 - the overridden signature
     ) -> ChatResult:
         with _langchain_errors():
-            return self._create_chat_result(await self._wire.post(_PATH, self._body(messages, stop, options)))
+            return self._create_chat_result(await self._whole(self._phrase(messages, stop, options)))
+
+    async def _whole(self, phrase: Phrase) -> Json:
+        while True:
+            try:
+                reply = await self._wire.post(self._path, phrase.body())
+            except openai.APIStatusError as error:
+                if not phrase.mend(error):
+                    raise
+            else:
+                phrase.worked()
+                return reply
 
     async def _events(
         self, messages: list[BaseMessage], stop: list[str] | None, stream_usage: bool | None, options: dict[str, Any]
@@ -135,12 +151,23 @@ class Chat(ChatOpenAI):
         options = {**options, "stream": True}
         if self._should_stream_usage(stream_usage, **options):
             options["stream_options"] = {"include_usage": True}
+        phrase = self._phrase(messages, stop, options)
         with _langchain_errors():
-            async with aclosing(self._wire.stream(_PATH, self._body(messages, stop, options))) as events:
-                async for event in events:
-                    yield event
+            while phrase.payload.get("stream"):
+                try:
+                    async with aclosing(self._wire.stream(self._path, phrase.body())) as events:
+                        async for event in events:
+                            if phrase.mends:
+                                phrase.worked()
+                            yield event
+                except openai.APIStatusError as error:
+                    if not phrase.mend(error):
+                        raise
+                else:
+                    return
+            yield as_event(await self._whole(phrase))
 
-    def _body(self, messages: list[BaseMessage], stop: list[str] | None, options: dict[str, Any]) -> bytes:
+    def _phrase(self, messages: list[BaseMessage], stop: list[str] | None, options: dict[str, Any]) -> Phrase:
         most = len(self._head)
         begins = most and len(messages) > most and all(map(operator.is_, self._head, messages))
         rest = messages[most:] if begins else messages
@@ -148,7 +175,7 @@ class Chat(ChatOpenAI):
         if begins:
             encoded = b"[%b,%b]" % (self._encoded_head, orjson.dumps(payload["messages"])[1:-1])
             payload["messages"] = orjson.Fragment(encoded)
-        return orjson.dumps(payload)
+        return self._dialect.phrase(payload)
 
 
 @contextmanager

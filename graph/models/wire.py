@@ -6,12 +6,9 @@ of an event, on that of a body, and on the time between two events. docs/benchma
 """
 
 import asyncio
-import base64
 import json
 import os
 import re
-import sys
-from array import array
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager, suppress
 from typing import Any, cast
@@ -24,6 +21,7 @@ import openai
 import orjson
 from yarl import URL
 
+from graph.address import DEFAULT_URL, Address, is_azure
 from graph.models.sse import EventReader
 
 LONGEST_EVENT = 1_000_000
@@ -33,7 +31,6 @@ LONGEST_BODY = 64_000_000
 _LONGEST_ERROR = 100_000  # bytes of an error's body that are read
 _DRAIN = 0.1  # seconds to wait for the end of a body, so that its connection can be used again
 _LONG_NUMBER = re.compile(rb"[0-9]{19}")  # orjson makes a float of an integer that is longer than 64 bits
-_DEFAULT_URL = "https://api.openai.com/v1"
 _STATUS_ERRORS: Mapping[int, type[openai.APIStatusError]] = {
     400: openai.BadRequestError,
     401: openai.AuthenticationError,
@@ -47,21 +44,30 @@ _STATUS_ERRORS: Mapping[int, type[openai.APIStatusError]] = {
 Json = dict[str, Any]
 
 
+class WebPage(ValueError):
+    """The reply is a page for people, so the address is not that of an API."""
+
+
 class Wire:
     """Sends requests to the model's server.
 
     Every method raises openai.APIStatusError for a status from 300 on, openai.APITimeoutError, and
-    openai.APIConnectionError; a reply that is not what was asked for raises ValueError.
+    openai.APIConnectionError; a reply that is not what was asked for raises ValueError, and one that holds an error,
+    whatever its status, raises openai.APIError.
     """
 
     def __init__(self, session: aiohttp.ClientSession, base_url: str, patience: float) -> None:
         self._session = session
-        self._base_url = base_url.rstrip("/")
+        self._address = Address.of(base_url)
         self._patience = patience
 
-    async def get(self, path: str) -> None:
-        """Send a GET, and check that a JSON reply is JSON."""
-        async with self._request("GET", path, None) as response:
+    def path(self, model: str, path: str) -> str:
+        """Return where a model is asked."""
+        return self._address.path(model, path)
+
+    async def look_up(self, model: str) -> None:
+        """Ask the server for a model by its name, and check that a JSON reply is JSON."""
+        async with self._request("GET", f"/models/{quote(model, safe='')}", None) as response:
             content = await _whole(response, LONGEST_BODY)
             if response.content_type == "application/json":
                 orjson.loads(content)
@@ -69,15 +75,18 @@ class Wire:
     async def post(self, path: str, body: bytes) -> Json:
         """Send JSON, and return the JSON object of the reply."""
         async with self._request("POST", path, body) as response:
-            return _json_object(await _whole(response, LONGEST_BODY))
+            return self._checked(_json_object(await _whole(response, LONGEST_BODY)))
 
     async def stream(self, path: str, body: bytes) -> AsyncGenerator[Json]:
         """Send JSON, and yield the JSON object of each server-sent event, up to `[DONE]` or the end of the body.
 
-        The server gets `patience` seconds for each of them. An event with an `error` raises openai.APIError.
+        The server gets `patience` seconds for each of them. One that answers with a whole completion gives one event.
         """
         loop = asyncio.get_running_loop()
         async with self._request("POST", path, body) as response:
+            if response.content_type == "application/json":
+                yield as_event(self._checked(_json_object(await _whole(response, LONGEST_BODY))))
+                return
             reader = EventReader(LONGEST_EVENT)
             content = response.content
             until = loop.time() + self._patience
@@ -95,25 +104,17 @@ class Wire:
                 if events:
                     until = loop.time() + self._patience
 
-    async def embed(self, model: str, texts: list[str]) -> list[list[float]]:
-        """Return the vectors of the texts; as many as the server sent."""
-        request = {"input": texts, "model": model, "encoding_format": "base64"}
-        reply = await self.post("/embeddings", orjson.dumps(request))
-        return [_vector(item["embedding"]) for item in reply["data"]]
-
-    async def look_up(self, model: str) -> None:
-        """Ask the server for a model by its name."""
-        await self.get(f"/models/{quote(model, safe='')}")
-
     @asynccontextmanager
     async def _request(self, method: str, path: str, body: bytes | None) -> AsyncGenerator[aiohttp.ClientResponse]:
-        url = self._base_url + path
+        url = self._address.url(path)
         try:
             async with self._session.request(
                 method, URL(url, encoded=True), data=body, allow_redirects=False
             ) as response:
                 if response.status >= 300:
                     raise await _status_error(response, httpx2.Request(method, url))
+                if response.content_type == "text/html":
+                    raise WebPage
                 yield response
         except TimeoutError as error:
             raise openai.APITimeoutError(httpx2.Request(method, url)) from error
@@ -123,8 +124,8 @@ class Wire:
     def _checked(self, event: Json) -> Json:
         if error := event.get("error"):
             raise openai.APIError(
-                "the model's server reported an error in its stream",
-                httpx2.Request("POST", self._base_url),
+                "the model's server reported an error in its reply",
+                httpx2.Request("POST", self._address.base),
                 body=error,
             )
         return event
@@ -137,12 +138,14 @@ async def open_wire(base_url: str | None, key: str, *, connect: float, patience:
     `connect` is the time-out for connecting and `patience` for each read and for each event of a stream, in seconds.
     Proxies, certificates, the organization and the project come from the environment, as for the OpenAI client.
     """
-    base_url = base_url or _DEFAULT_URL
+    base_url = base_url or DEFAULT_URL
     headers = {
         "Authorization": f"Bearer {key}",
         "Content-Type": "application/json",
         "Accept": "application/json, text/event-stream",
     }
+    if is_azure(base_url):
+        headers["api-key"] = key
     for name, variable in (("OpenAI-Organization", "OPENAI_ORG_ID"), ("OpenAI-Project", "OPENAI_PROJECT_ID")):
         if value := os.environ.get(variable):
             headers[name] = value
@@ -178,6 +181,8 @@ async def _status_error(response: aiohttp.ClientResponse, request: httpx2.Reques
     body: Any = text
     with suppress(ValueError):
         body = json.loads(text)
+    if isinstance(body, list) and len(cast("list[Any]", body)) == 1:
+        body = cast("list[Any]", body)[0]
     found: Json = cast("Json", body) if isinstance(body, dict) else {}
     detail: Any = found.get("error", cast("object", body))
     told: Any = cast("Json", detail).get("message") if isinstance(detail, dict) else None
@@ -218,11 +223,7 @@ def _json_object(content: bytes) -> Json:
     return cast("Json", found)
 
 
-def _vector(embedding: object) -> list[float]:
-    """Return the numbers of an embedding, sent as base64 of 32-bit little-endian floats, or as a list."""
-    if isinstance(embedding, str):
-        numbers = array("f", base64.b64decode(embedding))
-        if sys.byteorder == "big":
-            numbers.byteswap()
-        return numbers.tolist()
-    return cast("list[float]", embedding)
+def as_event(reply: Json) -> Json:
+    """Return a whole completion as the one event of a stream."""
+    choices = cast("list[Json]", reply.get("choices") or [])
+    return {**reply, "choices": [{**choice, "delta": choice.get("message")} for choice in choices]}

@@ -22,6 +22,9 @@ active_runs = _meter.create_up_down_counter("support_agent.active_runs", descrip
 breaker_open = _meter.create_gauge(
     "support_agent.breaker_open", description="Whether a circuit breaker is open: 1 for open, 0 for closed."
 )
+model_errors = _meter.create_counter(
+    "support_agent.model_errors", description="Failed calls to a model, by the error's code, status or kind."
+)
 redis_errors = _meter.create_counter(
     "support_agent.redis_errors", description="Redis commands that failed after their retry."
 )

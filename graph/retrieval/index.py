@@ -12,6 +12,7 @@ from langgraph.store.base.embed import AEmbeddingsFunc
 
 from graph.breaker import BreakerOpen
 from graph.errors import (
+    LASTING,
     KnowledgeError,
     KnowledgeUnavailable,
     ModelError,
@@ -127,7 +128,7 @@ async def open_knowledge(settings: AgentSettings, models: Models) -> AsyncGenera
     is malformed or the database can't be used.
     """
     library = await asyncio.to_thread(load_library, settings.knowledge)
-    knowledge = Knowledge(library, library.version(settings.embedding_model))
+    knowledge = Knowledge(library, library.version(settings.embedding))
     index = _Index(settings, models, library, knowledge)
     opening = asyncio.create_task(index.keep_open())
     try:
@@ -170,7 +171,7 @@ class _Index:
             try:
                 await self._hold()
             except ModelError as error:
-                kind = ModelUnavailable
+                kind = next((kind for kind in LASTING if isinstance(error, kind)), ModelUnavailable)
                 if not isinstance(error.__cause__, BreakerOpen):  # else the reason is what opened it
                     reason = f"the articles can't be indexed: {self._of_the_model(error)}"
             except Exception as error:
@@ -185,10 +186,12 @@ class _Index:
             await asyncio.sleep(_RETRY)
 
     def _of_the_model(self, error: ModelError) -> str:
-        model = f"the embedding model {self._settings.embedding_model!r}"
-        if error.reason in ("HTTP 401", "HTTP 403"):
-            return f"{model} refused the key ({error.reason}); correct OPENAI_API_KEY"
-        return f"{model} gave no vectors ({error.reason}); check OPENAI_BASE_URL and SUPPORT_EMBEDDING_MODEL"
+        settings = self._settings
+        model = f"the embedding model {settings.embedding_model!r}"
+        if error.reason.startswith(("HTTP 401", "HTTP 403")):
+            return f"{model} refused the key ({error.reason}); correct {settings.embedding_key_name}"
+        url = settings.embedding_url_name
+        return f"{model} gave no vectors ({error.reason}); check {url} and SUPPORT_EMBEDDING_MODEL"
 
     async def _hold(self) -> None:
         """Open the index, or build it, and hold it open until cancelled."""

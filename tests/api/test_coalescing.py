@@ -207,7 +207,7 @@ async def test_a_leader_that_fails_costs_the_others_one_more_call(
             leader.cancel()
         else:
             refused.set()
-            assert (await leader)[0] == 503
+            assert (await leader)[0] == 502
         assert await asyncio.gather(*others) == [(200, "Yes.")] * 20
     assert len(model.of("answer")) <= 2
     assert await redis.keys("answer:*:lock") == []
@@ -223,16 +223,13 @@ async def test_a_question_that_always_fails_is_asked_twice(serve: Serve, redis: 
     model.script("answer", refuse)
     async with caching(serve, 2) as urls, aiohttp.ClientSession() as session:
         statuses = await asyncio.gather(*(status_of(session, url) for url in urls * 20))
-    assert Counter(statuses) == {503: 40}
+    assert Counter(statuses) == {502: 40}
     assert len(model.of("answer")) <= 2
 
 
-@pytest.mark.parametrize("finish", ["length", "content_filter"])
-async def test_an_answer_that_is_not_kept_is_no_failure(
-    serve: Serve, redis: Redis, model: ScriptedModel, finish: str
-) -> None:
+async def test_an_answer_that_is_not_kept_is_no_failure(serve: Serve, redis: Redis, model: ScriptedModel) -> None:
     """For an answer that is not cached each replica asks once, and nobody gets an error."""
-    model.script("answer", tokens(["Cut"], pause=0.3, finish=finish))
+    model.script("answer", tokens(["Cut"], pause=0.3, finish="length"))
     async with caching(serve, 3) as urls, aiohttp.ClientSession() as session:
         statuses = await asyncio.gather(*(status_of(session, url) for url in urls * 5))
     assert Counter(statuses) == {200: 15}

@@ -32,7 +32,7 @@ async def test_runs_are_counted_by_category_and_outcome(
                 "support_agent_answers_total": {"cache": "hit"},
                 "http_server_request_duration_seconds_count": {"http_route": "/ask"},
             }
-            failed = {"category": "billing", "outcome": "model-unavailable"}
+            failed = {"category": "billing", "outcome": "model-refused"}
             found = {name: await measured(client, name, **labels) for name, labels in names.items()}
             return found | {"failed": await measured(client, "support_agent_run_duration_seconds_count", **failed)}
 

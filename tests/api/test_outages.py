@@ -112,7 +112,7 @@ async def test_one_customer_can_not_make_the_model_count_as_down(
     async with serve() as url, httpx.AsyncClient(base_url=url, timeout=20) as client:
         model.script("answer", reply)
         for _ in range(8):
-            assert (await client.post("/ask", json=QUESTION)).status_code == 503
+            assert (await client.post("/ask", json=QUESTION)).status_code in (502, 503)
         model.script("answer", stall)
         for _ in range(8):
             with pytest.raises(httpx.ReadTimeout):

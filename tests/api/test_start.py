@@ -46,7 +46,7 @@ async def answered(client: httpx.AsyncClient, seconds: float) -> None:
     """Ask something new until it is answered."""
     began = time.monotonic()
     while (response := await client.post("/ask", json={"question": f"Is it {time.time()}?"})).status_code != 200:
-        assert response.json()["type"] in ("model-unavailable", "knowledge-unavailable"), response.text
+        assert response.json()["type"] in ("model-unavailable", "model-refused", "knowledge-unavailable"), response.text
         assert time.monotonic() - began < seconds, response.text
         await asyncio.sleep(0.2)
 

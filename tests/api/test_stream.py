@@ -98,7 +98,7 @@ async def test_stream_refuses_with_a_status_before_the_first_token(
     """A failure before the first token gives a problem with a status, not an empty stream."""
     model.script("answer", status(401))
     response = await client.get("/stream", params={"question": "Why?"})
-    assert (response.status_code, response.json()["type"]) == (503, "model-unavailable")
+    assert (response.status_code, response.json()["type"]) == (502, "model-refused")
 
 
 async def test_stream_ends_with_one_error_after_the_first_token(

@@ -191,18 +191,22 @@ async def test_a_client_that_leaves_ends_its_answer(
     assert await redis.keys("session:*") == []
 
 
-@pytest.mark.parametrize("fault", [status(401), tokens(["Half"], then=cut)], ids=["refused", "cut"])
-async def test_a_model_that_fails(address: str, model: ScriptedModel, fault: Any) -> None:
+@pytest.mark.parametrize(
+    ("fault", "problem"),
+    [(status(401), "model-refused"), (tokens(["Half"], then=cut), "model-unavailable")],
+    ids=["refused", "cut"],
+)
+async def test_a_model_that_fails(address: str, model: ScriptedModel, fault: Any, problem: str) -> None:
     """The typed form sends one error event; the text form, which has none, closes with 1011."""
     model.script("answer", fault)
     async with connect(address, subprotocols=TYPED) as socket:
         await socket.send(json.dumps({"message": "Hello?"}))
         error = (await events_until_end(socket))[-1]
-        assert (error["event"], error["data"]["type"]) == ("error", "model-unavailable")
+        assert (error["event"], error["data"]["type"]) == ("error", problem)
     async with connect(address) as socket:
         await socket.send("Hello?")
         assert await code_of(socket) == 1011
-        assert socket.close_reason == "model-unavailable"
+        assert socket.close_reason == problem
 
 
 async def test_a_busy_session_is_an_error(address: str, model: ScriptedModel) -> None:

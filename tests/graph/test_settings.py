@@ -20,6 +20,11 @@ from graph.errors import SettingsError
         ("OPENAI_BASE_URL", "localhost:8000", "http://"),
         ("OPENAI_BASE_URL", "http://[::1/v1", "http://"),
         ("OPENAI_BASE_URL", "http://127.0.0.1:99999/v1", "http://"),
+        ("OPENAI_BASE_URL", "https://acme.openai.azure.com", "/openai/v1"),
+        ("OPENAI_BASE_URL", "https://acme.openai.azure.com/openai/deployments/gpt-4o", "?api-version="),
+        ("SUPPORT_EMBEDDING_BASE_URL", "https://acme.cognitiveservices.azure.com/openai", "?api-version="),
+        ("SUPPORT_EMBEDDING_BASE_URL", "localhost:8000", "http://"),
+        ("SUPPORT_EMBEDDING_API_KEY", "sk secret-dsn", "printable"),
         ("OPENAI_API_KEY", "sk-secret-dsn\n", "printable"),
         ("DATABASE_URL", "mysql://secret-dsn", "postgresql://"),
         ("REDIS_URL", "localhost:secret-dsn", "redis://"),
@@ -44,6 +49,21 @@ def test_a_bad_setting_is_named(monkeypatch: pytest.MonkeyPatch, name: str, valu
     with pytest.raises(SettingsError, match=f"^{name}: .*{re.escape(named)}") as caught:
         ServiceSettings.load()
     assert "secret-dsn" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://acme.openai.azure.com/openai/v1/",
+        "https://acme.openai.azure.com/openai/v1?api-version=preview",
+        "https://acme.openai.azure.com/?api-version=2024-10-21",
+        "https://acme.services.ai.azure.com/models?api-version=2024-05-01-preview",
+    ],
+)
+def test_an_address_of_azure_that_names_its_api_is_taken(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    """Whichever of its APIs it is."""
+    monkeypatch.setenv("OPENAI_BASE_URL", url)
+    assert ServiceSettings.load().openai_base_url == url
 
 
 def test_settings_are_read_from_a_dotenv_file(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -28,6 +28,10 @@ class Call:
     body: dict[str, Any]
     authorization: str
     began: float
+    path: str = ""
+    """The path and the query."""
+    api_key: str = ""
+    """The header that Azure reads."""
     ended: float | None = None
     cut: float | None = None
     """When the client disconnected before the end of the reply."""
@@ -80,7 +84,14 @@ class ScriptedModel:
             content += message.get("body", b"")
             more = message.get("more_body", False)
         headers = {name.decode(): value.decode() for name, value in scope["headers"]}
-        call = Call(_kind(scope["path"], content), _json(content), headers.get("authorization", ""), time.monotonic())
+        call = Call(
+            _kind(scope["path"], content),
+            _json(content),
+            headers.get("authorization", ""),
+            time.monotonic(),
+            f"{scope['path']}?{scope['query_string'].decode()}",
+            headers.get("api-key", ""),
+        )
         self.calls.append(call)
         replies = self._scripts[call.kind]
         reply = replies.popleft() if len(replies) > 1 else replies[0]

@@ -1,0 +1,145 @@
+"""The embedding model: requests of the size that its server takes, and texts of the length that it reads."""
+
+import base64
+import logging
+import re
+import sys
+from array import array
+from collections.abc import Sequence
+from typing import cast
+
+import openai
+
+from graph.errors import ContextTooLong, ModelRefused
+from graph.models.dialect import Dialect
+from graph.models.faults import kind_of, server_error, status_of
+from graph.models.wire import Wire
+
+_PATH = "/embeddings"
+_PROBE = "ok"  # a text that no model is too small for
+_SHORTEST = 32  # characters; a text that is refused although it is no longer is not refused for its length
+_MARGIN = 0.95  # of the length that should fit, since tokens are not spread evenly
+_REFUSALS = frozenset({400, 413, 422})
+
+_log = logging.getLogger(__name__)
+
+
+class Embedder:
+    """An embedding model of the server at the other end of a wire.
+
+    A request that is refused is sent again in halves, and a single text is cut, if the server takes other texts: some
+    servers answer 500 to a text that is too long. What only a text causes raises ModelRefused, never the server's
+    error.
+    """
+
+    def __init__(self, wire: Wire, model: str) -> None:
+        self.model = model
+        self._wire = wire
+        self._path = wire.path(model, _PATH)
+        self._dialect = Dialect(model)
+        self._most: int | None = None  # texts that one request may have
+        self._has_cut = False
+
+    async def embed(self, texts: Sequence[str]) -> list[list[float]]:
+        """Return the vectors of the texts; as many as the server sent."""
+        most = self._most or len(texts)
+        if len(texts) > most:
+            return [vector for at in range(0, len(texts), most) for vector in await self.embed(texts[at : at + most])]
+        try:
+            return await self._vectors(texts)
+        except openai.APIError as error:
+            return await self._smaller(texts, error)
+
+    async def _smaller(self, texts: Sequence[str], error: openai.APIError) -> list[list[float]]:
+        if not _may_be_the_texts(error):
+            raise error
+        if len(texts) == 1 or status_of(error) == 500:
+            if not (_is_too_long(error) or await self._takes_others()):
+                raise error
+            if status_of(error) == 500 and not _is_too_long(error):
+                try:
+                    return await self._vectors(texts)  # perhaps it passed
+                except openai.APIError as again:
+                    if not _may_be_the_texts(again):
+                        raise
+        if len(texts) == 1:
+            return await self._cut(texts[0], error)
+        half = (len(texts) + 1) // 2
+        found = [*await self.embed(texts[:half]), *await self.embed(texts[half:])]
+        if _is_too_many(error) and half < (self._most or len(texts)):
+            self._most = half
+            _log.warning("embedding model %s refuses %d texts at once; it gets %d", self.model, len(texts), half)
+        return found
+
+    async def _cut(self, text: str, error: openai.APIError) -> list[list[float]]:
+        """Return the vector of as much of the beginning of a text as the model takes."""
+        length = len(text)
+        while length > _SHORTEST:
+            length = _fitting(length, error)
+            try:
+                found = await self._vectors([text[:length]])
+            except openai.APIError as again:
+                if not _may_be_the_texts(again):
+                    raise
+                error = again
+            else:
+                if not self._has_cut:
+                    self._has_cut = True
+                    _log.warning(
+                        "embedding model %s does not take a text of %d characters; only the beginning of such texts "
+                        "can be found",
+                        self.model,
+                        len(text),
+                    )
+                return found
+        raise ModelRefused(f"the embedding model refuses a text (HTTP {status_of(error)})")
+
+    async def _takes_others(self) -> bool:
+        try:
+            await self._vectors([_PROBE])
+        except Exception:  # noqa: BLE001 - whatever it is, it is not the text
+            return False
+        return True
+
+    async def _vectors(self, texts: Sequence[str]) -> list[list[float]]:
+        phrase = self._dialect.phrase({"input": list(texts), "model": self.model, "encoding_format": "base64"})
+        while True:
+            try:
+                reply = await self._wire.post(self._path, phrase.body())
+            except openai.APIStatusError as error:
+                if not phrase.mend(error):
+                    raise
+            else:
+                phrase.worked()
+                return [_vector(item["embedding"]) for item in reply["data"]]
+
+
+def _may_be_the_texts(error: openai.APIError) -> bool:
+    return server_error(error) is not None and (_is_too_long(error) or status_of(error) in (*_REFUSALS, 500))
+
+
+def _is_too_long(error: openai.APIError) -> bool:
+    return kind_of(error) is ContextTooLong
+
+
+def _is_too_many(error: openai.APIError) -> bool:
+    """Whether the number of texts is at fault, and not what they have in them."""
+    says_so = re.search(r"batch size", str(error.body), re.IGNORECASE)
+    return bool(says_so) if _is_too_long(error) else status_of(error) != 500
+
+
+def _fitting(length: int, error: openai.APIError) -> int:
+    """Return the length that should fit: by the tokens that the error names, else half of it."""
+    tokens = sorted({int(number) for number in re.findall(r"\b\d{2,7}\b", str(error.body))})
+    share = tokens[-2] / tokens[-1] * _MARGIN if len(tokens) > 1 else 0
+    return int(length * share) if 0.05 < share < 1 else length // 2
+
+
+def _vector(embedding: object) -> list[float]:
+    """Return the numbers of an embedding, sent as base64 of 32-bit little-endian floats, or as a list."""
+    if isinstance(embedding, str):
+        numbers = array("f", base64.b64decode(embedding))
+        if sys.byteorder == "big":
+            numbers.byteswap()
+        return numbers.tolist()
+    return cast("list[float]", embedding)
