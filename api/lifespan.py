@@ -16,6 +16,7 @@ from api.readiness import Readiness
 from api.settings import ServiceSettings
 from api.telemetry import flush_spans
 from graph.agent import SupportAgent, open_agent
+from graph.model_watch import watching
 from graph.observe.feedback import Feedback, open_feedback
 from graph.observe.metrics import RunMetrics
 from graph.observe.redaction import Redactor
@@ -55,6 +56,8 @@ def lifespan_for(settings: ServiceSettings) -> Callable[[FastAPI], AbstractAsync
             tracing = stack.enter_context(open_tracing(settings, agent.versions, redactor))
             feedback = await stack.enter_async_context(open_feedback(redis, redactor, tracing, settings.cache_ttl))
             observers += [log_run, trace_run, RunMetrics(settings).observe, feedback.observe]
+            watch = await stack.enter_async_context(watching(agent.models, settings))
+            observers.append(watch.observe)
             observers += [tracing.observe] if tracing else []
             drain = await stack.enter_async_context(draining(agent, settings.shutdown_notice))
             limiter = RateLimiter(redis, settings.rate_limit) if settings.rate_limit else None
@@ -67,7 +70,7 @@ def lifespan_for(settings: ServiceSettings) -> Callable[[FastAPI], AbstractAsync
                 drain=drain,
                 feedback=feedback,
                 limiter=limiter,
-                readiness=Readiness(agent, redis),
+                readiness=Readiness(agent, redis, watch),
                 settings=settings,
             )
 

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import sys
+import time
 from typing import TYPE_CHECKING, cast
 
 import typer
@@ -14,9 +15,6 @@ if TYPE_CHECKING:
     from redis.asyncio import Redis
 
     from graph.health import Check
-
-
-_PATIENCE = 5.0  # seconds
 
 
 def doctor() -> None:
@@ -64,16 +62,22 @@ async def _count_answers(redis: "Redis") -> None:
 
 
 async def _examine_model(settings: ServiceSettings) -> bool:
-    from graph.health import check_model
+    from graph.model_health import check_models, in_words, names
     from graph.models import open_models
 
     if not settings.has_model:
         print("model     not configured: set OPENAI_API_KEY; without it `support-agent serve` starts the offline one")
         return True
     async with open_models(settings) as models:
-        check = await check_model(models, _PATIENCE)
-    _say("model", check, f"its server is there: {settings.classify_model}, {settings.answer_model}")
-    return check.up
+        asked = names(models, settings)
+        began = time.monotonic()
+        troubles = await check_models(models, settings)
+        latency = (time.monotonic() - began) * 1000
+    for reason, remedy in in_words(troubles, len(asked)):
+        _complain("model", f"{reason}; {remedy}")
+    if not troubles:
+        print(f"model     answers in {latency:.1f} ms, and does what a turn asks: {', '.join(dict.fromkeys(asked))}")
+    return not troubles
 
 
 async def _examine_articles(settings: ServiceSettings) -> bool:

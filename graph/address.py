@@ -46,7 +46,13 @@ class Address:
 def has_deployments(base_url: str) -> bool:
     """Whether an address is of the API with a path for each deployment."""
     url = urlsplit(base_url)
-    return _has_version(url) and not _WITHOUT_DEPLOYMENTS.search(url.path)
+    return _has_api_version(url) and not _WITHOUT_DEPLOYMENTS.search(url.path)
+
+
+def has_version(base_url: str) -> bool:
+    """Whether an address names a version of the API."""
+    url = urlsplit(base_url)
+    return _has_api_version(url) or bool(re.search(r"/v\d", url.path))
 
 
 def is_azure(base_url: str) -> bool:
@@ -58,8 +64,8 @@ def lacks_azure_version(base_url: str) -> bool:
     """Whether an address is Azure's but names no version of the API."""
     url = urlsplit(base_url)
     is_one = _AZURE_MODELS.search(url.hostname or "")
-    return bool(is_one) and not _has_version(url) and not url.path.rstrip("/").endswith("/openai/v1")
+    return bool(is_one) and not _has_api_version(url) and not url.path.rstrip("/").endswith("/openai/v1")
 
 
-def _has_version(url: SplitResult) -> bool:
+def _has_api_version(url: SplitResult) -> bool:
     return "api-version" in parse_qs(url.query)

@@ -4,12 +4,10 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-import openai
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from graph.errors import RunError
-from graph.models import Models
 from graph.retrieval.index import Knowledge
 
 
@@ -56,27 +54,6 @@ async def check_articles(knowledge: Knowledge) -> Check:
             raise _Down(
                 "can't be searched", "start Postgres, or correct DATABASE_URL; a restart rebuilds a deleted index"
             ) from error
-
-    return await _timed(ask)
-
-
-async def check_model(models: Models, seconds: float) -> Check:
-    """Ask the model's server whether it knows the answer model; any answer but a refusal will do."""
-
-    async def ask() -> None:
-        try:
-            await models.ping(seconds)
-        except openai.APIStatusError as error:
-            if error.status_code in (401, 403):
-                raise _Down("refused the key", "correct OPENAI_API_KEY") from error
-            if error.status_code >= 500:
-                raise _Down(f"HTTP {error.status_code}", "wait, or set SUPPORT_FALLBACK_MODEL") from error
-        except TimeoutError as error:
-            raise _Down(f"no answer in {seconds:g} s", "wait, or set SUPPORT_FALLBACK_MODEL") from error
-        except openai.APIConnectionError as error:
-            raise _Down("can't be reached", "start it, or correct OPENAI_BASE_URL") from error
-        except Exception as error:
-            raise _Down("answers rubbish", "correct OPENAI_BASE_URL") from error
 
     return await _timed(ask)
 

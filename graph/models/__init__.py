@@ -65,39 +65,42 @@ class Endpoint(Generic[_M]):
 
 @dataclass(frozen=True, slots=True)
 class Models:
-    """The models that the graph calls; all methods but `ping` raise ModelError."""
+    """The models that the graph calls; all methods raise ModelError.
+
+    Those called `try_…` make one attempt, past the circuit breaker, and raise the error as it is.
+    """
 
     classifier: Endpoint[Chat]
     answerers: tuple[Endpoint[Chat], ...]
     """The answer model, then the fallback if one is configured."""
     embeddings: Endpoint[Embedder]
     budget: Budget
-    wire: Wire
 
     async def classify(self, prompt: Sequence[BaseMessage]) -> Reply:
         """Return the classifier's reply."""
         model, breaker = self.classifier.model, self.classifier.breaker
         return await with_retries(model.model_name, breaker, lambda: self._reply(model, prompt))
 
-    async def ping(self, seconds: float) -> None:
-        """Look the answer model up on the server.
-
-        Raises openai.OpenAIError, TimeoutError, or whatever exception an invalid response causes.
-        """
-        async with asyncio.timeout(seconds):
-            await self.wire.look_up(self.answerers[0].model.model_name)
-
     async def embed(self, texts: Sequence[str]) -> list[list[float]]:
         """Return one vector per text, all of the same length."""
-        embedder = self.embeddings.model
+        endpoint = self.embeddings
+        return await with_retries(endpoint.model.model, endpoint.breaker, lambda: self.try_embed(texts))
 
-        async def vectors() -> list[list[float]]:
-            found = await embedder.embed(texts)
-            if len(found) != len(texts) or not all(any(vector) and isfinite(sum(vector)) for vector in found):
-                raise ModelUnavailable("invalid embedding vectors")
-            return found
+    async def try_embed(self, texts: Sequence[str]) -> list[list[float]]:
+        """Return one vector per text."""
+        found = await self.embeddings.model.embed(texts)
+        if len(found) != len(texts) or not all(any(vector) and isfinite(sum(vector)) for vector in found):
+            raise ModelUnavailable("invalid embedding vectors")
+        return found
 
-        return await with_retries(embedder.model, self.embeddings.breaker, vectors)
+    async def try_classify(self, prompt: Sequence[BaseMessage]) -> Reply:
+        """Return the classifier's reply."""
+        return await self._reply(self.classifier.model, prompt)
+
+    async def try_answer(self, endpoint: Endpoint[Chat], prompt: Sequence[BaseMessage]) -> None:
+        """Wait for the first token of an answer, and ask for no more."""
+        _, stream, *_ = await self._first_token(endpoint.model, prompt)
+        await stream.aclose()
 
     async def answer(self, prompt: Sequence[BaseMessage]) -> AsyncGenerator[Reply]:
         """Yield the answer, piece by piece.
@@ -223,7 +226,6 @@ async def open_models(settings: AgentSettings) -> AsyncGenerator[Models]:
             answerers=tuple(Endpoint(model, _breaker(model.model_name)) for model in answerers),
             embeddings=Endpoint(Embedder(embedding_wire, settings.embedding_model), _breaker(settings.embedding_model)),
             budget=budget,
-            wire=wire,
         )
 
 

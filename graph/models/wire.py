@@ -12,7 +12,6 @@ import re
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager, suppress
 from typing import Any, cast
-from urllib.parse import quote
 from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
@@ -65,16 +64,9 @@ class Wire:
         """Return where a model is asked."""
         return self._address.path(model, path)
 
-    async def look_up(self, model: str) -> None:
-        """Ask the server for a model by its name, and check that a JSON reply is JSON."""
-        async with self._request("GET", f"/models/{quote(model, safe='')}", None) as response:
-            content = await _whole(response, LONGEST_BODY)
-            if response.content_type == "application/json":
-                orjson.loads(content)
-
     async def post(self, path: str, body: bytes) -> Json:
         """Send JSON, and return the JSON object of the reply."""
-        async with self._request("POST", path, body) as response:
+        async with self._request(path, body) as response:
             return self._checked(_json_object(await _whole(response, LONGEST_BODY)))
 
     async def stream(self, path: str, body: bytes) -> AsyncGenerator[Json]:
@@ -83,7 +75,7 @@ class Wire:
         The server gets `patience` seconds for each of them. One that answers with a whole completion gives one event.
         """
         loop = asyncio.get_running_loop()
-        async with self._request("POST", path, body) as response:
+        async with self._request(path, body) as response:
             if response.content_type == "application/json":
                 yield as_event(self._checked(_json_object(await _whole(response, LONGEST_BODY))))
                 return
@@ -105,21 +97,19 @@ class Wire:
                     until = loop.time() + self._patience
 
     @asynccontextmanager
-    async def _request(self, method: str, path: str, body: bytes | None) -> AsyncGenerator[aiohttp.ClientResponse]:
+    async def _request(self, path: str, body: bytes) -> AsyncGenerator[aiohttp.ClientResponse]:
         url = self._address.url(path)
         try:
-            async with self._session.request(
-                method, URL(url, encoded=True), data=body, allow_redirects=False
-            ) as response:
+            async with self._session.post(URL(url, encoded=True), data=body, allow_redirects=False) as response:
                 if response.status >= 300:
-                    raise await _status_error(response, httpx2.Request(method, url))
+                    raise await _status_error(response, httpx2.Request("POST", url))
                 if response.content_type == "text/html":
                     raise WebPage
                 yield response
         except TimeoutError as error:
-            raise openai.APITimeoutError(httpx2.Request(method, url)) from error
+            raise openai.APITimeoutError(httpx2.Request("POST", url)) from error
         except aiohttp.ClientError as error:
-            raise openai.APIConnectionError(request=httpx2.Request(method, url)) from error
+            raise openai.APIConnectionError(request=httpx2.Request("POST", url)) from error
 
     def _checked(self, event: Json) -> Json:
         if error := event.get("error"):

@@ -10,8 +10,10 @@ import pytest
 from redis.asyncio import Redis
 
 from conftest import Serve
+from graph import model_watch
+from harness.dialects import refusal
 from harness.own_redis import own_redis
-from harness.scripted_model import Reply, ScriptedModel, body, stall, status
+from harness.scripted_model import Reply, ScriptedModel, body, html, label, stall, status, tokens
 
 
 async def ready(client: httpx.AsyncClient) -> tuple[int, dict[str, bool]]:
@@ -40,29 +42,116 @@ async def test_ready_names_what_is_down_and_forgets_it_when_it_is_back(
 @pytest.mark.parametrize(
     ("reply", "reason"),
     [
-        (status(401), "refused the key"),
-        (status(500), "HTTP 500"),
-        (stall, "no answer in 0.7 s"),
-        (body("{not json", "application/json"), "answers rubbish"),
+        (status(401), "gpt-4o refused the key"),
+        (status(500), "gpt-4o fails with HTTP 500"),
+        (stall, "has not answered yet"),
+        (body("{not json", "application/json"), "gpt-4o answers rubbish"),
+        (html, "gpt-4o answers with a web page"),
+        (refusal({"error": {"code": "insufficient_quota", "message": "sk-secret"}}, 200), "gpt-4o has no credit left"),
     ],
-    ids=["key", "500", "stall", "rubbish"],
+    ids=["key", "500", "stall", "rubbish", "page", "quota"],
 )
 async def test_a_model_that_is_down_is_named_and_costs_no_replica(
-    serve: Serve, redis: Redis, model: ScriptedModel, reply: Reply, reason: str
+    serve: Serve,
+    redis: Redis,
+    model: ScriptedModel,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    reply: Reply,
+    reason: str,
 ) -> None:
     """Since kept answers are given, and no other replica has another model."""
-    model.script("other", reply)
+    monkeypatch.setattr(model_watch, "_FIRST", 0.2 if reply is stall else 5)
+    model.script("answer", reply)
     async with serve() as url, httpx.AsyncClient(base_url=url) as client:
         response = await client.get("/ready")
-    assert (response.status_code, response.json()["checks"]["model"]["reason"]) == (200, reason)
+    told = response.json()["checks"]["model"]
+    assert (response.status_code, told["up"]) == (200, False)
+    assert told["reason"].startswith(reason)
+    assert "sk-" not in response.text + caplog.text
+    assert reply is stall or caplog.text.count(f"model check: {reason}") == 1
 
 
-async def test_probes_are_cheap(serve: Serve, redis: Redis, model: ScriptedModel) -> None:
-    """However often probes run, the model is checked at intervals only."""
+async def test_a_start_asks_each_model_what_a_turn_asks(serve: Serve, redis: Redis, model: ScriptedModel) -> None:
+    """As it will be asked: the classifier for a word, the answer and its fallback streamed, the embeddings."""
+    async with serve(SUPPORT_FALLBACK_MODEL="plan-b") as url, httpx.AsyncClient(base_url=url) as client:
+        assert (await ready(client))[1]["model"]
+        asked = {call.body["model"]: call.body for call in model.checks}
+        model.forget()
+        assert (await client.post("/ask", json={"question": "Why was I charged twice?"})).status_code == 200
+    assert asked.keys() == {"gpt-4o-mini", "gpt-4o", "plan-b", "text-embedding-3-small"}
+    for call in model.calls:
+        check = asked[call.body["model"]]
+        content = {"messages", "input"}
+        assert {name: value for name, value in check.items() if name not in content} == {
+            name: value for name, value in call.body.items() if name not in content
+        }
+
+
+async def test_probes_ask_no_model(serve: Serve, redis: Redis, model: ScriptedModel) -> None:
+    """However often they run, and whatever is known."""
+    model.script("answer", status(500))
     async with serve() as url, httpx.AsyncClient(base_url=url) as client:
         model.forget()
         await asyncio.gather(*(client.get("/ready") for _ in range(50)))
-    assert len(model.calls) == 1
+    assert model.calls + model.checks == []
+
+
+async def test_a_turn_that_failed_has_the_models_checked(
+    serve: Serve, redis: Redis, model: ScriptedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not more than once in a while; a turn that is answered shows that the model is back."""
+    question = {"question": "Why was I charged twice?"}
+    monkeypatch.setattr(model_watch, "_PAUSE", 0.5)
+    async with serve() as url, httpx.AsyncClient(base_url=url, timeout=20) as client:
+        assert (await client.get("/ready")).json()["checks"]["model"]["up"]
+        await asyncio.sleep(0.6)
+        model.forget()
+        model.script("answer", status(401))
+        for _ in range(3):
+            assert (await client.post("/ask", json=question)).status_code == 502
+        async with asyncio.timeout(5):
+            while (await client.get("/ready")).json()["checks"]["model"]["up"]:
+                await asyncio.sleep(0.05)
+        assert len(model.checks) == 3
+        model.script("answer", tokens(["Hello"]))
+        assert (await client.post("/ask", json=question)).status_code == 200
+        assert (await client.get("/ready")).json()["checks"]["model"]["up"]
+    assert len(model.checks) == 3
+
+
+@pytest.mark.parametrize("fault", ["filter", "busy"])
+async def test_what_the_model_did_not_do_has_nothing_checked(
+    serve: Serve, redis: Redis, model: ScriptedModel, monkeypatch: pytest.MonkeyPatch, fault: str
+) -> None:
+    """A filtered question and a busy session are no reason."""
+    monkeypatch.setattr(model_watch, "_PAUSE", 0)
+    async with serve() as url, httpx.AsyncClient(base_url=url, timeout=20) as client:
+        model.forget()
+        if fault == "filter":
+            model.script("answer", tokens([], finish="content_filter"))
+            assert (await client.post("/ask", json={"question": "Why?"})).status_code == 422
+        else:
+            model.script("answer", tokens(["Hello"], pause=0.5))
+            message = {"message": "Why?", "session_id": "s-1"}
+            codes = await asyncio.gather(*(client.post("/chat", json=message) for _ in range(2)))
+            assert sorted(response.status_code for response in codes) == [200, 409]
+        await asyncio.sleep(0.2)
+    assert model.checks == []
+
+
+async def test_a_classifier_that_names_no_desk_is_said_at_the_start(
+    serve: Serve, redis: Redis, model: ScriptedModel, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is asked twice; general answers do not show that it got better, others do."""
+    model.script("classify", label("Sure! I can help."))
+    async with serve() as url, httpx.AsyncClient(base_url=url) as client:
+        assert len([call for call in model.checks if call.kind == "classify"]) == 2
+        for word, up in (("Sure!", False), ("general", False), ("billing", True)):
+            model.script("classify", label(word))
+            assert (await client.post("/ask", json={"question": "Why?"})).status_code == 200
+            assert (await client.get("/ready")).json()["checks"]["model"]["up"] is up
+    assert caplog.text.count("model check: gpt-4o-mini named no desk; set SUPPORT_CLASSIFY_MODEL") == 1
 
 
 async def test_what_watches_the_service_fills_no_log(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:

@@ -8,7 +8,7 @@ import pytest
 from redis.asyncio import Redis
 from test_serve import run
 
-from harness.scripted_model import ScriptedModel, status
+from harness.scripted_model import ScriptedModel
 
 NOWHERE = "127.0.0.1:1"
 
@@ -55,12 +55,6 @@ async def test_doctor_says_how_to_mend_what_is_down(articles: Path, variables: d
     assert result.stderr.startswith(complaint)
     assert result.stderr.count("\n") == 1
     assert "secret-pw" not in result.stdout + result.stderr
-
-
-async def test_doctor_knows_a_refused_key(model: ScriptedModel, articles: Path) -> None:
-    """It names the variable with the refused key."""
-    model.script("other", status(401))
-    assert "refused the key; correct OPENAI_API_KEY" in (await examined(articles, OPENAI_BASE_URL=model.url))[2]
 
 
 async def test_doctor_refuses_what_serve_refuses(articles: Path) -> None:

@@ -86,6 +86,15 @@ def strict(taken: Reply) -> Reply:
     return taken
 
 
+def under_v1(elsewhere: Reply, taken: Reply) -> Reply:
+    """Answer below `/v1` alone."""
+
+    async def reply(call: Call, send: Send) -> None:
+        await (taken if call.path.startswith("/v1/") else elsewhere)(call, send)
+
+    return reply
+
+
 def batches_of(most: int, refused: Reply, taken: Reply) -> Reply:
     """Take no more than a few texts at once."""
     return unless(lambda request: len(request["input"]) > most, refused, taken)

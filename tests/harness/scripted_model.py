@@ -42,6 +42,12 @@ class Call:
         return [(message["role"], message["content"]) for message in self.body["messages"]]
 
     @property
+    def is_check(self) -> bool:
+        """Return whether the service asks whether the model is there."""
+        asked = self.body.get("input") or [message.get("content") for message in self.body.get("messages", ())]
+        return bool(asked) and str(asked[-1]).startswith("Is anybody there?")
+
+    @property
     def system(self) -> str:
         """Return the system prompt."""
         return self.prompt[0][1]
@@ -56,6 +62,8 @@ class ScriptedModel:
     def __init__(self) -> None:
         self.url = ""
         self.calls: list[Call] = []
+        self.checks: list[Call] = []
+        """The calls by which the service checks the models; each gets the reply that the next call would get."""
         self._scripts: dict[str, deque[Reply]] = {
             "classify": deque([label("billing")]),
             "answer": deque([tokens(["Hello", ", ", "world", "."])]),
@@ -75,6 +83,7 @@ class ScriptedModel:
     def forget(self) -> None:
         """Forget the calls so far."""
         self.calls.clear()
+        self.checks.clear()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -92,9 +101,9 @@ class ScriptedModel:
             f"{scope['path']}?{scope['query_string'].decode()}",
             headers.get("api-key", ""),
         )
-        self.calls.append(call)
+        (self.checks if call.is_check else self.calls).append(call)
         replies = self._scripts[call.kind]
-        reply = replies.popleft() if len(replies) > 1 else replies[0]
+        reply = replies.popleft() if len(replies) > 1 and not call.is_check else replies[0]
         working = asyncio.ensure_future(reply(call, send))
         gone = asyncio.create_task(_gone(receive))
         await asyncio.wait((working, gone), return_when=asyncio.FIRST_COMPLETED)
