@@ -76,7 +76,7 @@ async def _examine_model(settings: ServiceSettings) -> bool:
     for reason, remedy in in_words(troubles, len(asked)):
         _complain("model", f"{reason}; {remedy}")
     if not troubles:
-        print(f"model     answers in {latency:.1f} ms, and does what a turn asks: {', '.join(dict.fromkeys(asked))}")
+        print(f"model     answers in {latency:.1f} ms, and gives what a turn needs: {', '.join(dict.fromkeys(asked))}")
     return not troubles
 
 

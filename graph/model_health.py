@@ -1,4 +1,4 @@
-"""Whether the models do what a turn asks of them: one tiny request to each, as the turn sends it.
+"""Whether the models give what a turn needs: one tiny request to each, as the turn sends it.
 
 That is done at the start, by `support-agent doctor`, and after a turn that failed. Probes get what is known.
 """

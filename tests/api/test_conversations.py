@@ -102,7 +102,7 @@ async def test_a_failed_turn_leaves_no_trace(
     await replicas[0].post("/chat", json={"message": "First?", "session_id": "s-1"})
     model.script("answer", fault)
     response = await replicas[0].post("/chat", json={"message": "Lost?", "session_id": "s-1"})
-    assert response.status_code == 503
+    assert response.status_code in (502, 503)
     model.script("answer", echo)
     await replicas[1].post("/chat", json={"message": "Second?", "session_id": "s-1"})
     said = [text for role, text in model.of("answer")[-1].prompt if role == "user"]

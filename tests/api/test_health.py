@@ -72,7 +72,7 @@ async def test_a_model_that_is_down_is_named_and_costs_no_replica(
     assert reply is stall or caplog.text.count(f"model check: {reason}") == 1
 
 
-async def test_a_start_asks_each_model_what_a_turn_asks(serve: Serve, redis: Redis, model: ScriptedModel) -> None:
+async def test_a_start_asks_each_model_for_what_a_turn_needs(serve: Serve, redis: Redis, model: ScriptedModel) -> None:
     """As it will be asked: the classifier for a word, the answer and its fallback streamed, the embeddings."""
     async with serve(SUPPORT_FALLBACK_MODEL="plan-b") as url, httpx.AsyncClient(base_url=url) as client:
         assert (await ready(client))[1]["model"]

@@ -160,4 +160,4 @@ async def test_doctor_is_content_with_what_works(
         model.script("answer", dialects.no_streams(label("Hello")))
     code, said, complaints = await examined(articles, **variables)
     assert (code, complaints) == (0, "")
-    assert "does what a turn asks: gpt-4o-mini, gpt-4o, text-embedding-3-small" in said
+    assert "gives what a turn needs: gpt-4o-mini, gpt-4o, text-embedding-3-small" in said
