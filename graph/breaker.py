@@ -48,13 +48,17 @@ class Breaker:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if error is None:
-            if self._failed >= self._threshold:
-                _log.warning("circuit breaker closed: %s", self._name)
-                breaker_open.set(0, {"name": self._name})
-            self._failed = 0
+            self.close()
         elif isinstance(error, Exception) and self._is_failure(error):
             self._failed += 1
             self._next_trial = time.monotonic() + self._pause
             if self._failed == self._threshold:
                 _log.warning("circuit breaker open: %s", self._name)
                 breaker_open.set(1, {"name": self._name})
+
+    def close(self) -> None:
+        """Count a success, also of a call that was made past the breaker."""
+        if self._failed >= self._threshold:
+            _log.warning("circuit breaker closed: %s", self._name)
+            breaker_open.set(0, {"name": self._name})
+        self._failed = 0

@@ -9,7 +9,6 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 import openai
-from langchain_core.messages import HumanMessage, SystemMessage
 
 from graph.address import DEFAULT_URL, has_version
 from graph.errors import (
@@ -20,7 +19,7 @@ from graph.errors import (
     ModelUnavailable,
     QuotaExhausted,
 )
-from graph.models import Endpoint, Models
+from graph.models import PROBE, Endpoint, Models
 from graph.models.chat import Chat
 from graph.models.faults import kind_of, server_error, status_of, to_model_error
 from graph.models.wire import WebPage
@@ -28,10 +27,9 @@ from graph.prompts import classify_prompt
 from graph.settings import AgentSettings
 from graph.state import CATEGORIES
 
-QUESTION = "Is anybody there?"
+QUESTION = PROBE[-1].text
 """What each model is asked."""
 _QUESTIONS = (QUESTION, f"{QUESTION} I have a question about my invoice.")
-_PROMPT = (SystemMessage("Reply with one word."), HumanMessage(QUESTION))
 _UNKNOWN = re.compile(r"not (?:be )?found|not exist|invalid model|unknown model|no such model", re.IGNORECASE)
 
 
@@ -89,7 +87,7 @@ def _roles(models: Models, settings: AgentSettings) -> list[_Role]:
     embedder = models.embeddings.model
 
     def answers(endpoint: Endpoint[Chat], variable: str) -> _Role:
-        return _Role(endpoint.model.model_name, variable, lambda: models.try_answer(endpoint, _PROMPT), *server)
+        return _Role(endpoint.model.model_name, variable, lambda: models.try_answer(endpoint, PROBE), *server)
 
     return [
         _Role(models.classifier.model.model_name, "SUPPORT_CLASSIFY_MODEL", lambda: _classify(models), *server),

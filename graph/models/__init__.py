@@ -12,7 +12,7 @@ from functools import partial
 from math import isfinite
 from typing import Generic, Self, TypeVar
 
-from langchain_core.messages import BaseMessage
+from langchain_core.messages import BaseMessage, HumanMessage, SystemMessage
 from pydantic import SecretStr
 
 from graph.breaker import Breaker
@@ -24,7 +24,7 @@ from graph.models.retries import is_down, with_retries
 from graph.models.shorter import shortened
 from graph.models.wire import Wire, open_wire
 from graph.observe.report import ModelCall, begin_call, plausible_tokens
-from graph.prompts import CLASSIFY_HEAD
+from graph.prompts import CLASSIFY_HEAD, classify_prompt
 from graph.settings import AgentSettings
 
 _LABEL_TOKENS = 5  # enough for a one-word label with any tokenizer
@@ -32,6 +32,8 @@ _ANSWER_TOKENS = 1000  # several times what the longest article needs
 _BREAKER_THRESHOLD = 5  # failed attempts in a row
 _BREAKER_PAUSE = 5.0  # seconds
 _CANCELLED = "cancelled"
+PROBE = (SystemMessage("Reply with one word."), HumanMessage("Is anybody there?"))
+"""A prompt that any chat model answers."""
 _NO_KEY = SecretStr("not-needed")
 
 _log = logging.getLogger(__name__)
@@ -79,7 +81,12 @@ class Models:
     async def classify(self, prompt: Sequence[BaseMessage]) -> Reply:
         """Return the classifier's reply."""
         model, breaker = self.classifier.model, self.classifier.breaker
-        return await with_retries(model.model_name, breaker, lambda: self._reply(model, prompt))
+
+        async def probe() -> None:
+            async with asyncio.timeout(self.budget.first_token):
+                await model.reply(classify_prompt(PROBE[-1].text))
+
+        return await with_retries(model.model_name, breaker, lambda: self._reply(model, prompt), probe)
 
     async def embed(self, texts: Sequence[str]) -> list[list[float]]:
         """Return one vector per text, all of the same length."""
@@ -162,7 +169,8 @@ class Models:
         too_long = ContextTooLong()
         for shorter in shortened(prompt):
             try:
-                return await with_retries(model.model_name, breaker, partial(self._first_token, model, shorter))
+                asked = partial(self._first_token, model, shorter)
+                return await with_retries(model.model_name, breaker, asked, lambda: self.try_answer(endpoint, PROBE))
             except ContextTooLong as error:
                 too_long = error
         raise too_long

@@ -1,6 +1,7 @@
 """Retries of a call to the model's server."""
 
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import TypeVar
 
 import openai
@@ -21,8 +22,16 @@ _backoff = wait_random_exponential(multiplier=0.25, max=2)
 _T = TypeVar("_T")
 
 
-async def with_retries(model: str, breaker: Breaker, call: Callable[[], Awaitable[_T]]) -> _T:
-    """Await `call()`, retrying transient errors up to ATTEMPTS attempts while the breaker allows; raises ModelError."""
+async def with_retries(
+    model: str,
+    breaker: Breaker,
+    call: Callable[[], Awaitable[_T]],
+    probe: Callable[[], Awaitable[object]] | None = None,
+) -> _T:
+    """Await `call()`, retrying transient errors up to ATTEMPTS attempts while the breaker allows; raises ModelError.
+
+    If the last one is a 500, which one text alone may cause, and `probe()` then succeeds, none of them counts.
+    """
     retrying = AsyncRetrying(
         stop=stop_after_attempt(ATTEMPTS), wait=_retry_delay, retry=retry_if_exception(_is_transient), reraise=True
     )
@@ -50,6 +59,11 @@ async def with_retries(model: str, breaker: Breaker, call: Callable[[], Awaitabl
         kind = next((kind for kind in LASTING if kind is breaker.cause), ModelUnavailable)
         raise kind(type(error).__name__) from error
     except Exception as error:
+        sent = server_error(error)
+        if probe and sent and status_of(sent) == 500:
+            with suppress(Exception):
+                await probe()
+                breaker.close()
         raise to_model_error(error) from error
 
 

@@ -1,5 +1,6 @@
 """What callers get when the model's server says no: filters, prompts that are too long, and quotas."""
 
+import asyncio
 import json
 from typing import Any
 
@@ -13,7 +14,7 @@ from conftest import Serve
 from harness.caching import caching
 from harness.dialects import openai_refusal, refusal, unless
 from harness.measured import measured
-from harness.scripted_model import Kind, Reply, ScriptedModel, body, label, tokens
+from harness.scripted_model import Kind, Reply, ScriptedModel, body, label, status, tokens
 
 QUESTION = {"question": "Why was I charged twice?"}
 AZURE_FILTER = refusal(
@@ -180,6 +181,25 @@ async def test_long_prompts_open_no_breaker(client: httpx.AsyncClient, model: Sc
     for _ in range(8):
         assert (await client.post("/ask", json=QUESTION)).json()["type"] == "context-too-long"
     assert (await client.post("/ask", json=QUESTION)).json()["answer"] == "Hello"
+
+
+# Errors that a text causes
+
+
+@pytest.mark.parametrize("kind", ["classify", "answer"])
+async def test_a_500_that_one_text_causes_opens_no_breaker(
+    client: httpx.AsyncClient, model: ScriptedModel, kind: Kind
+) -> None:
+    """Such questions fail, one after the other and all at once, and others are answered."""
+    taken = {"classify": label("billing"), "answer": tokens(["Hello"])}[kind]
+    model.script(kind, unless(lambda request: "poison" in request["messages"][-1]["content"], status(500), taken))
+
+    async def code(question: str) -> int:
+        return (await client.post("/ask", json={"question": question})).status_code
+
+    assert [await code("poison"), await code("poison!")] == [503, 503]
+    assert await asyncio.gather(*(code(f"poison {n}") for n in range(3))) == [503] * 3
+    assert await code("Why was I charged twice?") == 200
 
 
 # Quotas

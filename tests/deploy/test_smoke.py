@@ -62,8 +62,13 @@ async def test_a_service_that_works_passes(serve: Serve, redis: Redis, tmp_path:
     assert failed["websocket"].endswith("GET /chat returned 401")
 
 
-@pytest.mark.parametrize("answer", [tokens(["Hello"], end=False, then=cut), status(400)])
-async def test_a_model_that_fails_is_noticed(serve: Serve, redis: Redis, model: ScriptedModel, answer: Reply) -> None:
+@pytest.mark.parametrize(
+    ("answer", "problem"),
+    [(tokens(["Hello"], end=False, then=cut), "model-unavailable"), (status(400), "model-refused")],
+)
+async def test_a_model_that_fails_is_noticed(
+    serve: Serve, redis: Redis, model: ScriptedModel, answer: Reply, problem: str
+) -> None:
     """A stream that ends with an error fails the check."""
     model.script("classify", label("billing"))
     model.script("answer", answer)
@@ -71,7 +76,7 @@ async def test_a_model_that_fails_is_noticed(serve: Serve, redis: Redis, model: 
         code, failed = await smoke(url)
     assert code == 1
     assert list(failed) == ALL[1:]
-    assert "model-unavailable" in failed["ask"]
+    assert problem in failed["ask"]
     assert "the last event is error" in failed["stream"]
 
 
