@@ -2,8 +2,8 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Sequence
-from html import escape
 
 from langchain_core.messages import AIMessage, AnyMessage, BaseMessage, HumanMessage, SystemMessage
 
@@ -127,9 +127,13 @@ passages below and from nothing else.
 Marker {canary}."""
 
 PASSAGE = """\
-<passage id="{id}" title="{title}">
+<passage id={id} title={title}>
 {text}
 </passage>"""
+
+# Our own tags, also with spaces and invisible characters in them. Nothing else in a text is changed: HTML entities of a
+# prompt end up in answers.
+_TAG = re.compile(r"<(?=[\s/\u00ad\u200b-\u200f\u2060-\u2064\ufeff]*(?:passages?|contact)\b)", re.IGNORECASE)
 
 PROMPT_VERSION = hashlib.sha256(json.dumps([CLASSIFY, EXAMPLES, ANSWER, PASSAGE]).encode()).hexdigest()[:12]
 """A hash of all prompts: twelve hexadecimal digits."""
@@ -150,9 +154,36 @@ def classify_prompt(question: str) -> list[BaseMessage]:
 def answer_prompt(
     company: str, contact: str, passages: Iterable[Passage], conversation: Sequence[AnyMessage]
 ) -> list[BaseMessage]:
-    """Return the messages that ask for an answer; passages are escaped, so that none can close its own tag."""
+    """Return the messages that ask for an answer; everything is quoted as written, except what looks like our tags."""
     quoted = "\n".join(
-        PASSAGE.format(**{name: escape(str(value)) for name, value in passage.items()}) for passage in passages
+        PASSAGE.format(
+            id=_attribute(passage["id"]), title=_attribute(passage["title"]), text=_without_tags(passage["text"])
+        )
+        for passage in passages
     )
-    system = ANSWER.format(canary=CANARY, company=escape(company), contact=escape(contact), passages=quoted)
-    return [SystemMessage(system), *conversation]
+    system = ANSWER.format(canary=CANARY, company=_line(company), contact=_line(contact), passages=quoted)
+    return [SystemMessage(system), *map(_quoted, conversation)]
+
+
+def _without_tags(text: str) -> str:
+    """Return the text with a similar character in place of the `<` of each of our own tags."""
+    return _TAG.sub("\u2039", text) if "<" in text else text
+
+
+def _line(text: str) -> str:
+    """Return the text as one line."""
+    return _without_tags(" ".join(text.split()))
+
+
+def _attribute(text: str) -> str:
+    """Return the text in quotation marks that it does not contain."""
+    line = _line(text)
+    if '"' not in line:
+        return f'"{line}"'
+    return "'{}'".format(line.replace("'", "\u2019"))
+
+
+def _quoted(message: AnyMessage) -> AnyMessage:
+    text = str(message.text)
+    safe = _without_tags(text)
+    return message if safe == text else message.model_copy(update={"content": safe})

@@ -14,7 +14,6 @@ questions about the articles are answered and 87 % of the unrelated ones are not
 product counts as near, and is answered from the articles.
 """
 
-import html
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -104,6 +103,8 @@ FEWEST, MOST = 4, 6
 VOTERS, VOTE_SHARPNESS = 15, 4
 """Number of examples that vote on a label, and the exponent that turns similarity into a vote's weight. On the
 evaluation's tune split 80 % of the questions get the right category, and 69 % if only the nearest example decides."""
+
+_OPENING = re.compile(r"""((?:\s(?:[^"'>]|"[^"]*"|'[^']*')*)?)>""")  # the rest of a passage's opening tag
 
 MOST_PASSAGES = 8
 MOST_SENTENCES = 60
@@ -210,18 +211,17 @@ def _passages(prompt: str) -> list[Passage]:
 
 def _passage(attributes: str, body: str) -> Passage:
     title = re.search(r"""\stitle\s*=\s*(?:"([^"]*)"|'([^']*)')""", attributes)
-    given = tuple(dict.fromkeys(sentences(html.unescape(body))))[:MOST_SENTENCES]
-    return Passage(given, embedded(html.unescape(title[1] or title[2] or "") if title else "", given))
+    given = tuple(dict.fromkeys(sentences(body)))[:MOST_SENTENCES]
+    return Passage(given, embedded(title[1] or title[2] or "" if title else "", given))
 
 
 def _tagged(prompt: str) -> list[tuple[str, str, str]]:
     """Return each `<passage …>…</passage>`: its attributes, its text, and the text between it and the next."""
     found: list[tuple[str, str, str]] = []
     for part in prompt.split("<passage")[1:]:
-        attributes, _, rest = part.partition(">")
-        body, closing, after = rest.partition("</passage>")
-        if closing and (not attributes or attributes[0].isspace()):
-            found.append((attributes, body, after))
+        body, closing, after = part.partition("</passage>")
+        if closing and (opening := _OPENING.match(body)):
+            found.append((opening[1], body[opening.end() :], after))
     return found
 
 
@@ -235,4 +235,4 @@ def _without_passages(question: str) -> str:
 def _contact(prompt: str) -> str:
     """Return the contact that the prompt names for unanswered questions."""
     name, closing, _ = prompt.partition("<contact>")[2].partition("</contact>")
-    return html.unescape(name).strip() if closing else ""
+    return name.strip() if closing else ""

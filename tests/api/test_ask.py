@@ -42,7 +42,7 @@ async def test_ask_makes_two_model_calls_with_their_prompts(client: httpx.AsyncC
     assert '<passage id="duplicate-charge" title="Charged twice">' in answer.system
     assert "returned within 5 days" in answer.system
     assert "<contact>billing@company.example</contact>" in answer.system
-    assert "Acme &amp; Sons" in answer.system
+    assert "Acme & Sons" in answer.system
     assert answer.prompt[1:] == [("user", "Why was I charged twice?")]
     assert len(model.of("embeddings")) == 1
     assert {call.authorization for call in model.calls} == {"Bearer sk-test-canary"}
