@@ -5,19 +5,22 @@ Every call to the model's server goes through `with_retries`, the only place tha
 
 import asyncio
 import logging
+import re
+from collections import defaultdict
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import partial
 from math import isfinite
 from typing import Generic, Self, TypeVar
 
 from langchain_core.messages import BaseMessage, HumanMessage, SystemMessage
+from langchain_core.messages.ai import add_usage
 from pydantic import SecretStr
 
 from graph.breaker import Breaker
 from graph.errors import ContentFiltered, ContextTooLong, ModelError, ModelUnavailable
-from graph.models.chat import Chat, Reply
+from graph.models.chat import Chat, Habits, Reply
 from graph.models.embedder import Embedder
 from graph.models.faults import count, to_model_error
 from graph.models.retries import is_down, with_retries
@@ -29,6 +32,7 @@ from graph.settings import AgentSettings
 
 _LABEL_TOKENS = 5  # enough for a one-word label with any tokenizer
 _ANSWER_TOKENS = 1000  # several times what the longest article needs
+_SEVERAL = 30  # characters of a piece that may be several tokens
 _BREAKER_THRESHOLD = 5  # failed attempts in a row
 _BREAKER_PAUSE = 5.0  # seconds
 _CANCELLED = "cancelled"
@@ -63,6 +67,14 @@ class Endpoint(Generic[_M]):
 
     model: _M
     breaker: Breaker
+    told: set[str] = field(default_factory=set[str])
+    """What the log says of it, each thing once."""
+
+    def warn_once(self, message: str) -> None:
+        """Log a warning, unless it is logged already."""
+        if message not in self.told:
+            self.told.add(message)
+            _log.warning(message)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,17 +126,23 @@ class Models:
 
         A failure before the first token is retried, and then the fallback is used. After the first token nothing is
         retried. A prompt that is too long loses the older half of its turns, and at last all of them but the question.
+        An answer that is too long is cut off, also where the server knows no limit.
         """
-        begun, stream, call = await self._begin(prompt)
+        begun, stream, call, model = await self._begin(prompt)
         finished = False
+        length = _Length()
         try:
             for piece in begun:
-                yield piece
-            finished = begun[-1].finish_reason is not None
-            async for piece in stream:
-                finished = finished or piece.finish_reason is not None
+                yield length.limited(piece)
+            finished = begun[-1].finish_reason is not None or length.is_reached
+            while not length.is_reached and (piece := await anext(stream, None)):
+                piece = length.limited(piece)
                 call.add(piece.text, piece.usage)
-                _check_filter(piece)
+                if piece.finish_reason is not None:
+                    finished = True
+                    _check_filter(piece)
+                    if piece.is_limited and not length.is_reached:
+                        model.make_room(None)
                 yield piece
             if not finished:
                 raise ModelUnavailable("the stream ended early")
@@ -138,6 +156,14 @@ class Models:
             await stream.aclose()
 
     async def _reply(self, model: Chat, prompt: Sequence[BaseMessage]) -> Reply:
+        room = model.max_tokens
+        reply = await self._one_reply(model, prompt)
+        if reply.text.strip() or not (reply.is_limited and model.make_room(room)):
+            return reply
+        again = await self._one_reply(model, prompt)
+        return replace(again, usage=add_usage(reply.usage, again.usage))
+
+    async def _one_reply(self, model: Chat, prompt: Sequence[BaseMessage]) -> Reply:
         call = begin_call("classify", model.model_name, prompt)
         try:
             reply = await model.reply(prompt)
@@ -176,25 +202,53 @@ class Models:
         raise too_long
 
     async def _first_token(self, model: Chat, prompt: Sequence[BaseMessage]) -> "_StartedStream":
+        room = model.max_tokens
         stream = model.replies(prompt)
         begun: list[Reply] = []
         call = begin_call("answer", model.model_name, prompt)
+        loop = asyncio.get_running_loop()
         try:
-            async with asyncio.timeout(self.budget.first_token):
+            async with asyncio.timeout(self.budget.first_token) as limit:
                 async for piece in stream:
                     begun.append(piece)
                     call.add(piece.text, piece.usage)
                     _check_filter(piece)
                     if piece.text.strip():
-                        return begun, stream, call
-            raise ModelUnavailable("empty answer")
+                        return begun, stream, call, model
+                    if not piece.text:  # a thought, or another sign of life
+                        limit.reschedule(loop.time() + self.budget.first_token)
+            if not (any(piece.is_limited for piece in begun) and model.make_room(room)):
+                raise ModelUnavailable("empty answer")
+            call.end("no room for thoughts")
         except BaseException as error:
             call.end(to_model_error(error).reason if isinstance(error, Exception) else _CANCELLED)
-            await stream.aclose()
             raise
+        finally:
+            if not begun or not begun[-1].text.strip():
+                await stream.aclose()
+        return await self._first_token(model, prompt)
 
 
-_StartedStream = tuple[list[Reply], AsyncGenerator[Reply], ModelCall]
+class _Length:
+    """Counts an answer's tokens: a piece of a stream is one, or has as many as it has words."""
+
+    def __init__(self) -> None:
+        self.is_reached = False
+        self._left = _ANSWER_TOKENS
+
+    def limited(self, piece: Reply) -> Reply:
+        """Return the piece, or what fits of it."""
+        text = piece.text
+        used = 1 if len(text) < _SEVERAL else max(1, len(text.split()))
+        if not text or used <= self._left:
+            self._left -= used if text else 0
+            return piece
+        self.is_reached = True
+        fits = re.match(rf"(\s*\S+){{0,{self._left}}}", text)
+        return replace(piece, text=fits[0] if fits else "", finish_reason="length")
+
+
+_StartedStream = tuple[list[Reply], AsyncGenerator[Reply], ModelCall, Chat]
 
 
 @asynccontextmanager
@@ -214,10 +268,13 @@ async def open_models(settings: AgentSettings) -> AsyncGenerator[Models]:
         elif settings.embedding_api_key:
             embedding_wire = await wire_to(settings.openai_base_url, settings.embedding_api_key)
 
+        habits = defaultdict[str, Habits](Habits)
+
         def chat(model: str, most_tokens: int, *, head: Sequence[BaseMessage] = ()) -> Chat:
             return Chat(
                 wire,
                 head=head,
+                habits=habits[model],
                 model=model,
                 api_key=key,
                 temperature=0,

@@ -1,5 +1,6 @@
 """The chat model: LangChain's ChatOpenAI, whose calls go over our own wire."""
 
+import logging
 import operator
 from collections.abc import AsyncGenerator, AsyncIterator, Generator, Sequence
 from contextlib import aclosing, contextmanager
@@ -20,10 +21,17 @@ from langchain_openai.chat_models.base import (
 )
 from pydantic import PrivateAttr
 
+from graph.errors import ModelUnavailable
 from graph.models.dialect import Dialect, Phrase
+from graph.models.replies import DONE, StreamedReply, means_limited, means_whole, remove_thoughts
 from graph.models.wire import Json, Wire, as_event
 
+THOUGHTS = 4000
+"""Tokens for the thoughts of a model that has them; its server counts them like those of its reply."""
+
 _PATH = "/chat/completions"
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +44,28 @@ class Reply:
     finish_reason: str | None = None
     """Why the reply ends with this piece; None if it goes on."""
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether the reply ends with this piece, because there is nothing more to say."""
+        return means_whole(self.finish_reason)
+
+    @property
+    def is_limited(self) -> bool:
+        """Whether the reply ends with this piece, because it has reached its limit."""
+        return means_limited(self.finish_reason)
+
     @classmethod
     def of(cls, message: AIMessage) -> Self:
         """Return what we use of LangChain's message."""
         return cls(message.text, message.usage_metadata, message.response_metadata.get("finish_reason"))
+
+
+@dataclass(slots=True)
+class Habits:
+    """What is learned about a model from its replies."""
+
+    begins_inside: bool = False
+    """Whether its last reply began with a thought without the tag that begins one."""
 
 
 class Chat(ChatOpenAI):
@@ -54,18 +80,30 @@ class Chat(ChatOpenAI):
     _encoded_head: bytes = PrivateAttr(default=b"")
     _path: str = PrivateAttr()
     _dialect: Dialect = PrivateAttr()
+    _habits: Habits = PrivateAttr()
+    _has_room: bool = PrivateAttr(default=False)
 
-    def __init__(self, wire: Wire, *, head: Sequence[BaseMessage] = (), **options: Any) -> None:  # noqa: ANN401
+    def __init__(
+        self,
+        wire: Wire,
+        *,
+        head: Sequence[BaseMessage] = (),
+        habits: Habits | None = None,
+        **options: Any,  # noqa: ANN401
+    ) -> None:
         # Objects in place of the OpenAI client, which would read the certificates twice for each model.
         super().__init__(client=_NO_CLIENT, async_client=_NO_CLIENT, use_responses_api=False, **options)
         self._wire = wire
         self._head = head
         self._path = wire.path(self.model_name, _PATH)
         self._dialect = Dialect(self.model_name)
+        self._habits = habits or Habits()
         self._encoded_head = orjson.dumps(self._get_request_payload(list(head))["messages"])[1:-1]
 
     async def reply(self, prompt: Sequence[BaseMessage]) -> Reply:
         """Return the whole reply; with callbacks as `ainvoke`, and without them at a fraction of its cost."""
+        if self._has_room:
+            return await self._streamed(prompt)
         if self._has_callbacks():
             return Reply.of(await self.ainvoke(list(prompt)))
         generation = (await self._agenerate(list(prompt))).generations[0]
@@ -85,6 +123,27 @@ class Chat(ChatOpenAI):
                 if piece := self._piece(event):
                     yield piece
 
+    def make_room(self, given: int | None) -> bool:
+        """Give replies room for thoughts from now on; return whether a reply of `given` tokens had less room."""
+        if not self._has_room and self.max_tokens is not None:
+            self.max_tokens += THOUGHTS
+            self._has_room = True
+            _log.warning(
+                "a reply of the model %s reached its limit too early; each has room for %d tokens of thoughts now",
+                self.model_name,
+                THOUGHTS,
+            )
+        return self._has_room and given != self.max_tokens
+
+    async def _streamed(self, prompt: Sequence[BaseMessage]) -> Reply:
+        """Return the whole reply of a model that thinks, streamed, since its thoughts show that it is at work."""
+        pieces = [piece async for piece in self.replies(prompt)]
+        ends = [piece.finish_reason for piece in pieces if piece.finish_reason]
+        if not ends:
+            raise ModelUnavailable("the stream ended early")
+        usages = [piece.usage for piece in pieces if piece.usage]
+        return Reply("".join(piece.text for piece in pieces), usages[-1] if usages else None, ends[0])
+
     def _has_callbacks(self) -> bool:
         """Return whether anyone listens to calls of this model: a tracer, or LangGraph's stream mode `messages`."""
         manager = AsyncCallbackManager.configure(ensure_config().get("callbacks"), self.callbacks, self.verbose)
@@ -94,10 +153,7 @@ class Chat(ChatOpenAI):
         choices = event.get("choices")
         if choices and not event.get("usage"):  # by far the most events: a piece of text
             choice = choices[0]
-            delta = choice["delta"]
-            if delta is None:
-                return None
-            content = delta.get("content")
+            content = choice["delta"].get("content")
             if content is None or isinstance(content, str):
                 return Reply(content or "", None, choice.get("finish_reason") or None)
         chunk = self._convert_chunk_to_generation_chunk(event, AIMessageChunk, None)
@@ -132,7 +188,10 @@ class Chat(ChatOpenAI):
         **options: Any,  # noqa: ANN401 - the overridden signature
     ) -> ChatResult:
         with _langchain_errors():
-            return self._create_chat_result(await self._whole(self._phrase(messages, stop, options)))
+            reply = await self._whole(self._phrase(messages, stop, options))
+            if remove_thoughts(reply):
+                self._habits.begins_inside = True
+            return self._create_chat_result(reply)
 
     async def _whole(self, phrase: Phrase) -> Json:
         while True:
@@ -152,20 +211,26 @@ class Chat(ChatOpenAI):
         if self._should_stream_usage(stream_usage, **options):
             options["stream_options"] = {"include_usage": True}
         phrase = self._phrase(messages, stop, options)
-        with _langchain_errors():
-            while phrase.payload.get("stream"):
-                try:
-                    async with aclosing(self._wire.stream(self._path, phrase.body())) as events:
-                        async for event in events:
-                            if phrase.mends:
-                                phrase.worked()
-                            yield event
-                except openai.APIStatusError as error:
-                    if not phrase.mend(error):
-                        raise
-                else:
-                    return
-            yield as_event(await self._whole(phrase))
+        reply = StreamedReply(begins_inside=self._habits.begins_inside)
+        try:
+            with _langchain_errors():
+                while phrase.payload.get("stream"):
+                    try:
+                        async with aclosing(self._wire.stream(self._path, phrase.body(), DONE)) as events:
+                            async for event in events:
+                                if phrase.mends:
+                                    phrase.worked()
+                                if event is not DONE or not reply.has_ended:
+                                    yield reply.plain(event)
+                    except openai.APIStatusError as error:
+                        if not phrase.mend(error):
+                            raise
+                    else:
+                        return
+                yield reply.plain(as_event(await self._whole(phrase)))
+        finally:
+            if reply.has_ended or reply.thoughts.began_inside:
+                self._habits.begins_inside = reply.thoughts.began_inside
 
     def _phrase(self, messages: list[BaseMessage], stop: list[str] | None, options: dict[str, Any]) -> Phrase:
         most = len(self._head)

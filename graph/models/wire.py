@@ -69,10 +69,11 @@ class Wire:
         async with self._request(path, body) as response:
             return self._checked(_json_object(await _whole(response, LONGEST_BODY)))
 
-    async def stream(self, path: str, body: bytes) -> AsyncGenerator[Json]:
+    async def stream(self, path: str, body: bytes, done: Json | None = None) -> AsyncGenerator[Json]:
         """Send JSON, and yield the JSON object of each server-sent event, up to `[DONE]` or the end of the body.
 
-        The server gets `patience` seconds for each of them. One that answers with a whole completion gives one event.
+        For `[DONE]` it yields `done`, if given. The server gets `patience` seconds for each event. One that answers with
+        a whole completion gives one event.
         """
         loop = asyncio.get_running_loop()
         async with self._request(path, body) as response:
@@ -90,6 +91,8 @@ class Wire:
                 events = reader.feed(piece)
                 for event in events:
                     if event.startswith(b"[DONE]"):
+                        if done is not None:
+                            yield done
                         await _drain(content)
                         return
                     yield self._checked(_json_object(event))

@@ -13,6 +13,7 @@ from graph.events import Token, emit
 from graph.models import Models, tokens
 from graph.prompts import answer_prompt
 from graph.retrieval.index import Knowledge
+from graph.small_talk import friendly_line
 from graph.state import AgentContext, AgentState, StateUpdate
 
 LONGEST = 1_000_000
@@ -23,8 +24,11 @@ async def answer(
     state: AgentState, runtime: Runtime[AgentContext], *, models: Models, knowledge: Knowledge, most_messages: int
 ) -> StateUpdate:
     """Stream the answer model's reply, and drop the oldest turns."""
-    contact = knowledge.contacts[state["category"]]
     messages = state["messages"]
+    if line := friendly_line(messages):
+        emit(Token(line), runtime)
+        return _update(state, line, most_messages, used=0, complete=True)
+    contact = knowledge.contacts[state["category"]]
     prompt = answer_prompt(knowledge.company, contact, state["passages"], messages)
     answered: list[str] = []
     length = used = 0
@@ -40,16 +44,20 @@ async def answer(
     async with aclosing(models.answer(prompt)) as pieces:
         async for piece in pieces:
             used = max(used, tokens(piece))  # some servers report a running total
-            complete = complete or piece.finish_reason == "stop"
+            complete = complete or piece.is_whole
             show(canary_filter.feed(characters.feed(piece.text)))
             length += len(piece.text)
             if length > LONGEST:
                 raise ModelUnavailable("the answer is too long")
     show(canary_filter.feed(characters.end()))
     show(canary_filter.end())
-    reply = AIMessage("".join(answered), id=str(uuid.uuid4()))
+    return _update(state, "".join(answered), most_messages, used=used, complete=complete)
+
+
+def _update(state: AgentState, answered: str, most_messages: int, *, used: int, complete: bool) -> StateUpdate:
+    reply = AIMessage(answered, id=str(uuid.uuid4()))
     return {
-        "messages": [*_removals(messages, most_messages - 1), reply],
+        "messages": [*_removals(state["messages"], most_messages - 1), reply],
         "tokens_used": state["tokens_used"] + used,
         "complete": complete,
     }

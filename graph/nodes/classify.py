@@ -1,33 +1,38 @@
 """Classify a question: find the desk that it belongs to."""
 
-import logging
+import re
 
-from langchain_core.messages import HumanMessage
 from langgraph.runtime import Runtime
 
 from graph.events import CategoryFound, emit
 from graph.models import Models, tokens
 from graph.observe.metrics import unknown_categories
 from graph.prompts import classify_prompt
+from graph.small_talk import friendly_line, questions
 from graph.state import CATEGORIES, AgentContext, AgentState, Category, StateUpdate
 
-_log = logging.getLogger(__name__)
+_WORD = re.compile(r"[^\W_]+(?:-[^\W_]+)*")
 
 
 async def classify(state: AgentState, runtime: Runtime[AgentContext], *, models: Models) -> StateUpdate:
     """Ask the small model for one word; a follow-up may only make sense with the question before it."""
-    asked = [message.text for message in state["messages"] if isinstance(message, HumanMessage)]
+    if friendly_line(state["messages"]):
+        emit(CategoryFound("general"), runtime)
+        return {"category": "general", "tokens_used": 0}
+    asked = questions(state["messages"])
     reply = await models.classify(classify_prompt("\n".join(asked[-2:])))
     category = _category(reply.text)
-    emit(CategoryFound(category), runtime)
-    return {"category": category, "tokens_used": tokens(reply)}
+    if category is None:
+        unknown_categories.add(1)
+        models.classifier.warn_once(
+            f"a reply of the classifier {models.classifier.model.model_name} names no category: the question, and any "
+            "other with such a reply, goes to general; check SUPPORT_CLASSIFY_MODEL"
+        )
+    emit(CategoryFound(category or "general"), runtime)
+    return {"category": category or "general", "tokens_used": tokens(reply)}
 
 
-def _category(reply: str) -> Category:
-    word = reply.strip().strip(".\"'`*").lower()
-    for category in CATEGORIES:
-        if word == category:
-            return category
-    unknown_categories.add(1)
-    _log.warning("unknown category in the classifier's reply (%d characters); using general", len(word))
-    return "general"
+def _category(reply: str) -> Category | None:
+    """Return the first word of a reply that is a category."""
+    words = set(CATEGORIES)
+    return next((word for word in _WORD.findall(reply.lower()) if word in words), None)

@@ -2,21 +2,23 @@
 
 from collections.abc import Sequence
 
-from langchain_core.messages import AnyMessage, HumanMessage
+from langchain_core.messages import AnyMessage
 from langgraph.runtime import Runtime
 
 from graph.events import Source, SourcesFound, emit
 from graph.retrieval.index import Knowledge
+from graph.small_talk import friendly_line, questions
 from graph.state import AgentContext, AgentState, StateUpdate
 
 
 async def retrieve(state: AgentState, runtime: Runtime[AgentContext], *, knowledge: Knowledge) -> StateUpdate:
     """Search the articles for the question; for a follow-up, also for the previous question and this one together."""
-    passages = await knowledge.search(*_queries(state["messages"]))
+    messages = state["messages"]
+    passages = [] if friendly_line(messages) else await knowledge.search(*_queries(messages))
     emit(SourcesFound(tuple(Source(passage["id"], passage["title"]) for passage in passages)), runtime)
     return {"passages": passages}
 
 
 def _queries(messages: Sequence[AnyMessage]) -> list[str]:
-    *earlier, question = [message.text for message in messages if isinstance(message, HumanMessage)]
+    *earlier, question = questions(messages)
     return [question, f"{earlier[-1]} {question}"] if earlier else [question]

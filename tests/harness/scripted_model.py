@@ -54,6 +54,7 @@ class Call:
 
 
 Reply = Callable[[Call, Send], Awaitable[None]]
+Delta = dict[str, Any]
 
 
 class ScriptedModel:
@@ -131,31 +132,31 @@ async def scripted_model() -> AsyncGenerator[ScriptedModel]:
         yield model
 
 
-def label(word: str, *, used: int = 50) -> Reply:
-    """A complete reply."""
+def label(word: Any, *, used: int = 50, finish: str = "stop", **fields: Any) -> Reply:
+    """A complete reply; `fields` stand beside its content."""
     usage = {"prompt_tokens": used - 1, "completion_tokens": 1, "total_tokens": used}
-    message = {"role": "assistant", "content": word}
-    choice = {"index": 0, "message": message, "finish_reason": "stop"}
+    message = {"role": "assistant", "content": word, **fields}
+    choice = {"index": 0, "message": message, "finish_reason": finish}
     return body(json.dumps(_completion("chat.completion", [choice], usage)), "application/json")
 
 
 def tokens(
-    pieces: Iterable[str],
+    pieces: Iterable[str | Delta],
     *,
     used: int = 300,
     pause: float = 0,
     end: bool = True,
-    finish: str = "stop",
+    finish: str | None = "stop",
     then: Reply | None = None,
 ) -> Reply:
-    """A streamed reply with usage; `then` may break its end."""
+    """A streamed reply with usage; a piece is text or a whole delta, and `then` may break the reply's end."""
     pieces = list(pieces)
 
     async def reply(call: Call, send: Send) -> None:
         await _start(send, 200, "text/event-stream")
         await _event(send, _chunk({"role": "assistant", "content": ""}))
         for piece in pieces:
-            await _event(send, _chunk({"content": piece}))
+            await _event(send, _chunk({"content": piece} if isinstance(piece, str) else piece))
             if pause:
                 await asyncio.sleep(pause)
         if then:
@@ -309,7 +310,7 @@ def _json(content: bytes) -> dict[str, Any]:
     return json.loads(content) if content else {}
 
 
-def _chunk(delta: dict[str, str], finish: str | None = None) -> str:
+def _chunk(delta: Delta, finish: str | None = None) -> str:
     choice = {"index": 0, "delta": delta, "finish_reason": finish}
     return json.dumps(_completion("chat.completion.chunk", [choice], None))
 
