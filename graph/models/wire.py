@@ -72,8 +72,8 @@ class Wire:
     async def stream(self, path: str, body: bytes, done: Json | None = None) -> AsyncGenerator[Json]:
         """Send JSON, and yield the JSON object of each server-sent event, up to `[DONE]` or the end of the body.
 
-        For `[DONE]` it yields `done`, if given. The server gets `patience` seconds for each event. One that answers with
-        a whole completion gives one event.
+        For `[DONE]` it yields `done`, if given. The server gets `patience` seconds for each event. One that answers
+        with a whole completion gives one event.
         """
         loop = asyncio.get_running_loop()
         async with self._request(path, body) as response:

@@ -8,11 +8,13 @@ import openai
 import pytest
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, HumanMessage, SystemMessage, ToolMessage
 from langchain_openai import ChatOpenAI
+from redis.asyncio import Redis
 
 from conftest import Serve
 from graph.models.chat import Chat, Reply
 from graph.models.wire import open_wire
 from harness.llama_cpp import ANSWER, CALLS, CONCLUSION, CONTEXT, llama_cpp
+from harness.routes import ROUTES, ask
 
 pytestmark = pytest.mark.soak
 
@@ -204,3 +206,14 @@ async def test_the_service_answers_with_it(serve: Serve, url: str) -> None:
         assert (reply["answer"], reply["category"]) == (ANSWER, "billing")
         assert reply["tokens_used"] > 1000
         assert {source["id"] for source in reply["sources"]} >= {"duplicate-charge"}
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("route", ROUTES)
+async def test_it_answers_over_every_route(serve: Serve, url: str, redis: Redis, route: str) -> None:
+    """A model that thinks gets room for it, and customers see its conclusion alone."""
+    async with serve(OPENAI_BASE_URL=url) as service, httpx.AsyncClient(base_url=service, timeout=60) as client:
+        answered = await ask(client, route, "Why was I charged twice?")
+        assert (answered.text, answered.category) in ((ANSWER, None), (ANSWER, "billing"))
+        thought = await ask(client, route, "Think: why was I charged twice?")
+        assert (thought.text, thought.category) in ((CONCLUSION, None), (CONCLUSION, "general"))
