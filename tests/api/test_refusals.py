@@ -81,7 +81,7 @@ async def test_a_question_is_filtered_whichever_model_filters_it(
 
 
 async def test_an_answer_that_is_filtered_half_way_ends_with_the_error(
-    client: httpx.AsyncClient, model: ScriptedModel
+    redis: Redis, client: httpx.AsyncClient, model: ScriptedModel
 ) -> None:
     """After the first token there is one `error` event, and the conversation does not keep the turn."""
     model.script("answer", tokens(["Half an ", "answer"], finish="content_filter"))

@@ -2,6 +2,7 @@
 
 import httpx
 import pytest
+from redis.asyncio import Redis
 
 from conftest import Serve
 from harness import dialects
@@ -107,7 +108,7 @@ async def test_a_server_that_is_down_opens_the_breaker(client: httpx.AsyncClient
 
 
 async def test_a_follow_up_is_embedded_one_text_at_a_time_if_need_be(
-    client: httpx.AsyncClient, model: ScriptedModel
+    redis: Redis, client: httpx.AsyncClient, model: ScriptedModel
 ) -> None:
     """A server for one text answers follow-ups, which are two."""
     too_many = TOO_MANY["DashScope"]
