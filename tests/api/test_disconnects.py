@@ -41,6 +41,7 @@ async def test_a_client_that_leaves_holds_nothing(
         for number in range(count)
     ]
     while len(model.of("answer")) < count:
+        assert not [post.result().text for post in posts if post.done()]
         await asyncio.sleep(0.01)
     await asyncio.sleep(0.3)
     for post in posts:
