@@ -77,6 +77,7 @@ class Wire:
         """
         loop = asyncio.get_running_loop()
         async with self._request(path, body) as response:
+            del body
             if response.content_type == "application/json":
                 yield as_event(self._checked(_json_object(await _whole(response, LONGEST_BODY))))
                 return
@@ -108,6 +109,7 @@ class Wire:
                     raise await _status_error(response, httpx2.Request("POST", url))
                 if response.content_type == "text/html":
                     raise WebPage
+                del body  # as long as all else that an open stream holds
                 yield response
         except TimeoutError as error:
             raise openai.APITimeoutError(httpx2.Request("POST", url)) from error
@@ -208,7 +210,8 @@ async def _drain(content: aiohttp.StreamReader) -> None:
 
 def _json_object(content: bytes) -> Json:
     try:
-        found = (json if _LONG_NUMBER.search(content) else orjson).loads(content)
+        has_long = b'"usage"' in content and _LONG_NUMBER.search(content)  # no other number of a reply is read
+        found = (json if has_long else orjson).loads(content)
     except orjson.JSONDecodeError:  # which it also raises for half a surrogate pair, NaN and Infinity
         found = json.loads(content.decode())
     if not isinstance(found, dict):
