@@ -26,7 +26,7 @@ from graph.models.faults import count, to_model_error
 from graph.models.retries import is_down, with_retries
 from graph.models.shorter import shortened
 from graph.models.wire import Wire, open_wire
-from graph.observe.report import ModelCall, begin_call, plausible_tokens
+from graph.observe.report import ModelCall, begin_call, plausible_tokens, recording
 from graph.prompts import CLASSIFY_HEAD, classify_prompt
 from graph.settings import AgentSettings
 
@@ -117,9 +117,13 @@ class Models:
         return await self._reply(self.classifier.model, prompt)
 
     async def try_answer(self, endpoint: Endpoint[Chat], prompt: Sequence[BaseMessage]) -> None:
-        """Wait for the first token of an answer, and ask for no more."""
-        _, stream, *_ = await self._first_token(endpoint.model, prompt)
-        await stream.aclose()
+        """Wait for the first token of an answer, and ask for no more; the current run's report does not have it."""
+        reported = recording.set(None)
+        try:
+            _, stream, *_ = await self._first_token(endpoint.model, prompt)
+            await stream.aclose()
+        finally:
+            recording.reset(reported)
 
     async def answer(self, prompt: Sequence[BaseMessage]) -> AsyncGenerator[Reply]:
         """Yield the answer, piece by piece.
