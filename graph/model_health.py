@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 import openai
+from langsmith import tracing_context  # pyright: ignore[reportUnknownVariableType] - its mappings have no types
 
 from graph.address import DEFAULT_URL, has_version
 from graph.errors import (
@@ -61,7 +62,8 @@ class _NoDesk(Exception):
 async def check_models(models: Models, settings: AgentSettings) -> list[Trouble]:
     """Ask each model, all at once; return what is wrong with them."""
     seconds = models.budget.first_token
-    found = await asyncio.gather(*(_trouble(role, seconds) for role in _roles(models, settings)))
+    with tracing_context(enabled=False):  # LangChain would trace the calls by itself, and delay the shutdown
+        found = await asyncio.gather(*(_trouble(role, seconds) for role in _roles(models, settings)))
     return [trouble for trouble in found if trouble]
 
 

@@ -96,7 +96,7 @@ async def test_a_case_without_an_answer_is_left_out(folder: Path, run: Run, mode
     cases.write_text(yaml.safe_dump([{**case, "safety": case["id"] == "refund-4"} for case in found]))
     done = await run("--update-baseline")
     assert (done.status, done.said) == (2, "")
-    assert "the safety case 'refund-4' got no answer: model-unavailable" in done.error
+    assert "the safety case 'refund-4' got no answer: model-refused" in done.error
 
 
 @pytest.fixture

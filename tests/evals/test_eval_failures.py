@@ -103,7 +103,7 @@ async def test_half_of_the_cases_in_error_give_no_verdict(folder: Path, run: Run
     model.script("answer", half)
     done = await run("--update-baseline")
     assert (done.status, done.said) == (2, "")
-    assert "runs ended without an answer, the last with model-unavailable" in done.error
+    assert "runs ended without an answer, the last with model-refused" in done.error
     assert not (folder / "evals" / "baseline.json").exists()
     answered = {call.prompt[-1][1] for call in model.of("answer")}
     model.forget()
