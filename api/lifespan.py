@@ -16,7 +16,7 @@ from api.readiness import Readiness
 from api.settings import ServiceSettings
 from api.telemetry import flush_spans
 from graph.agent import SupportAgent, open_agent
-from graph.model_watch import watching
+from graph.models.watch import watching
 from graph.observe.feedback import Feedback, open_feedback
 from graph.observe.metrics import RunMetrics
 from graph.observe.redaction import Redactor

@@ -10,7 +10,7 @@ from redis.asyncio import Redis
 
 from graph.agent import SupportAgent
 from graph.health import Check, check_articles, check_redis
-from graph.model_watch import ModelWatch
+from graph.models.watch import ModelWatch
 
 _FRESH = 1.0  # seconds that a check is cached
 _FIRST_CHECK = 0.7  # seconds to wait for what the start asks the models, shorter than a probe's own time-out

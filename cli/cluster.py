@@ -112,7 +112,7 @@ def _wait_until_ready(replica: Service) -> None:
             said, since = waits_for, time.monotonic()
         if time.monotonic() - since > _STUCK:
             raise LocalServiceError(f"{replica.name} is not ready: {said} (log: {replica.log})")
-        time.sleep(_LOOK)
+        time.sleep(_LOOK)  # /ready is asked, since no child tells when it has started
 
 
 def _unready(replica: Service) -> str | None:

@@ -62,8 +62,8 @@ async def _count_answers(redis: "Redis") -> None:
 
 
 async def _examine_model(settings: ServiceSettings) -> bool:
-    from graph.model_health import check_models, in_words, names
     from graph.models import open_models
+    from graph.models.checks import check_models, in_words, names
 
     if not settings.has_model:
         print("model     not configured: set OPENAI_API_KEY; without it `support-agent serve` starts the offline one")

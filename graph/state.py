@@ -13,6 +13,14 @@ from typing_extensions import TypedDict  # before Python 3.12 Pydantic needs it,
 Category = Literal["billing", "technical", "general"]
 CATEGORIES: tuple[Category, ...] = get_args(Category)
 
+_WORD = re.compile(r"[^\W_]+(?:-[^\W_]+)*")
+
+
+def category_in(reply: str) -> Category | None:
+    """Return the first word of a reply that is a category; None if no word is."""
+    words = set(CATEGORIES)
+    return next((word for word in _WORD.findall(reply.lower()) if word in words), None)
+
 
 class Passage(TypedDict):
     """An article, as quoted in the answer prompt and cited to the client."""

@@ -303,8 +303,8 @@ def _breaker(name: str) -> Breaker:
 
 
 def _check_filter(piece: Reply) -> None:
-    if piece.finish_reason == "content_filter":
-        raise ContentFiltered("finish_reason content_filter")
+    if piece.is_filtered:
+        raise ContentFiltered(f"finish_reason {piece.finish_reason}".lower())
 
 
 def tokens(reply: Reply) -> int:

@@ -22,8 +22,8 @@ from langchain_openai.chat_models.base import (
 from pydantic import PrivateAttr
 
 from graph.errors import ModelUnavailable
-from graph.models.dialect import Dialect, Phrase
-from graph.models.replies import DONE, StreamedReply, means_limited, means_whole, remove_thoughts
+from graph.models.dialect import Dialect, Request
+from graph.models.replies import DONE, StreamedReply, means_filtered, means_limited, means_whole, remove_thoughts
 from graph.models.wire import Json, Wire, as_event
 
 THOUGHTS = 4000
@@ -53,6 +53,11 @@ class Reply:
     def is_limited(self) -> bool:
         """Whether the reply ends with this piece, because it has reached its limit."""
         return means_limited(self.finish_reason)
+
+    @property
+    def is_filtered(self) -> bool:
+        """Whether the reply ends with this piece, because a content filter has ended it."""
+        return means_filtered(self.finish_reason)
 
     @classmethod
     def of(cls, message: AIMessage) -> Self:
@@ -188,21 +193,10 @@ class Chat(ChatOpenAI):
         **options: Any,  # noqa: ANN401 - the overridden signature
     ) -> ChatResult:
         with _langchain_errors():
-            reply = await self._whole(self._phrase(messages, stop, options))
+            reply = await self._request(messages, stop, options).send(self._wire, self._path)
             if remove_thoughts(reply):
                 self._habits.begins_inside = True
             return self._create_chat_result(reply)
-
-    async def _whole(self, phrase: Phrase) -> Json:
-        while True:
-            try:
-                reply = await self._wire.post(self._path, phrase.body())
-            except openai.APIStatusError as error:
-                if not phrase.mend(error):
-                    raise
-            else:
-                phrase.worked()
-                return reply
 
     async def _events(
         self, messages: list[BaseMessage], stop: list[str] | None, stream_usage: bool | None, options: dict[str, Any]
@@ -210,29 +204,28 @@ class Chat(ChatOpenAI):
         options = {**options, "stream": True}
         if self._should_stream_usage(stream_usage, **options):
             options["stream_options"] = {"include_usage": True}
-        phrase = self._phrase(messages, stop, options)
+        request = self._request(messages, stop, options)
         reply = StreamedReply(begins_inside=self._habits.begins_inside)
         try:
             with _langchain_errors():
-                while phrase.payload.get("stream"):
+                while request.payload.get("stream"):
                     try:
-                        async with aclosing(self._wire.stream(self._path, phrase.body(), DONE)) as events:
+                        async with aclosing(self._wire.stream(self._path, request.body(), DONE)) as events:
                             async for event in events:
-                                if phrase.mends:
-                                    phrase.worked()
+                                request.accepted()
                                 if event is not DONE or not reply.has_ended:
                                     yield reply.plain(event)
                     except openai.APIStatusError as error:
-                        if not phrase.mend(error):
+                        if not request.adapt(error):
                             raise
                     else:
                         return
-                yield reply.plain(as_event(await self._whole(phrase)))
+                yield reply.plain(as_event(await request.send(self._wire, self._path)))
         finally:
             if reply.has_ended or reply.thoughts.began_inside:
                 self._habits.begins_inside = reply.thoughts.began_inside
 
-    def _phrase(self, messages: list[BaseMessage], stop: list[str] | None, options: dict[str, Any]) -> Phrase:
+    def _request(self, messages: list[BaseMessage], stop: list[str] | None, options: dict[str, Any]) -> Request:
         most = len(self._head)
         begins = most and len(messages) > most and all(map(operator.is_, self._head, messages))
         rest = messages[most:] if begins else messages
@@ -240,7 +233,7 @@ class Chat(ChatOpenAI):
         if begins:
             encoded = b"[%b,%b]" % (self._encoded_head, orjson.dumps(payload["messages"])[1:-1])
             payload["messages"] = orjson.Fragment(encoded)
-        return self._dialect.phrase(payload)
+        return self._dialect.request(payload)
 
 
 @contextmanager

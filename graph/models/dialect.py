@@ -15,6 +15,7 @@ import openai
 import orjson
 
 from graph.models.faults import is_about_the_text
+from graph.models.wire import Json, Wire
 
 _TWINS: dict[str, str] = {"max_completion_tokens": "max_tokens"}
 _OPTIONAL = ("temperature", "max_completion_tokens", "max_tokens", "stream_options", "encoding_format")
@@ -25,7 +26,7 @@ _STATUSES = frozenset({400, 422})
 _log = logging.getLogger(__name__)
 
 Payload = dict[str, Any]
-_Mends = dict[str, str | None]  # a parameter and the name to use instead, None for no parameter at all
+_Changes = dict[str, str | None]  # a parameter and the name to use instead, None for no parameter at all
 
 
 class Dialect:
@@ -33,50 +34,63 @@ class Dialect:
 
     def __init__(self, model: str) -> None:
         self._model = model
-        self._mends: _Mends = {}
+        self._changes: _Changes = {}
 
-    def phrase(self, payload: Payload) -> "Phrase":
-        """Put a request in the words that the server is known to take."""
-        for name, twin in self._mends.items():
+    def request(self, payload: Payload) -> "Request":
+        """Return a request with the parameters that the server is known to take."""
+        for name, twin in self._changes.items():
             _replace(payload, name, twin)
-        return Phrase(self, payload)
+        return Request(self, payload)
 
-    def keep(self, mends: _Mends) -> None:
+    def learn(self, changes: _Changes) -> None:
         """Remember what made a request work."""
-        for name, twin in mends.items():
-            if name not in self._mends:
-                self._mends[name] = twin
+        for name, twin in changes.items():
+            if name not in self._changes:
+                self._changes[name] = twin
                 instead = f"with {twin!r} instead" if twin else "without it"
                 _log.warning("model %s refuses the parameter %r; it is asked %s", self._model, name, instead)
 
 
 @dataclass(slots=True)
-class Phrase:
-    """One request, in words that change while the server refuses them."""
+class Request:
+    """One request, whose parameters change while the server refuses them."""
 
     dialect: Dialect
     payload: Payload
-    mends: _Mends = field(default_factory=dict[str, str | None])
-    """What changed; empty once it is remembered."""
+    changes: _Changes = field(default_factory=dict[str, str | None])
+    """What changed; empty once it is learned."""
+
+    async def send(self, wire: Wire, path: str) -> Json:
+        """Return the reply to the request, changed until the server takes it; raises the server's other errors."""
+        while True:
+            try:
+                reply = await wire.post(path, self.body())
+            except openai.APIStatusError as error:
+                if not self.adapt(error):
+                    raise
+            else:
+                self.accepted()
+                return reply
 
     def body(self) -> bytes:
         """Return the request's JSON."""
         return orjson.dumps(self.payload)
 
-    def mend(self, error: openai.APIStatusError) -> bool:
+    def adapt(self, error: openai.APIStatusError) -> bool:
         """Change what the server refused; False if it refused something else."""
         name = _refused(error, self.payload)
         if name is None:
             return False
         twin = _TWINS.get(name)
         _replace(self.payload, name, twin)
-        self.mends[name] = twin
+        self.changes[name] = twin
         return True
 
-    def worked(self) -> None:
-        """Remember the changes, since the server took them."""
-        self.dialect.keep(self.mends)
-        self.mends = {}
+    def accepted(self) -> None:
+        """Learn the changes, since the server took them."""
+        if self.changes:
+            self.dialect.learn(self.changes)
+            self.changes = {}
 
 
 def _replace(payload: Payload, name: str, twin: str | None) -> None:

@@ -102,16 +102,9 @@ class Embedder:
         return True
 
     async def _vectors(self, texts: Sequence[str]) -> list[list[float]]:
-        phrase = self._dialect.phrase({"input": list(texts), "model": self.model, "encoding_format": "base64"})
-        while True:
-            try:
-                reply = await self._wire.post(self._path, phrase.body())
-            except openai.APIStatusError as error:
-                if not phrase.mend(error):
-                    raise
-            else:
-                phrase.worked()
-                return [_vector(item["embedding"]) for item in reply["data"]]
+        payload = {"input": list(texts), "model": self.model, "encoding_format": "base64"}
+        reply = await self._dialect.request(payload).send(self._wire, self._path)
+        return [_vector(item["embedding"]) for item in reply["data"]]
 
 
 def _may_be_the_texts(error: openai.APIError) -> bool:

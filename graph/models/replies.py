@@ -10,16 +10,25 @@ DONE: Json = {"choices": []}
 """Stands for `[DONE]`."""
 
 _LIMITED = frozenset({"length", "max_tokens", "model_length"})
-_UNFINISHED = _LIMITED | {
-    *("content_filter", "safety", "recitation", "blocklist", "prohibited_content", "spii"),
-    *("tool_calls", "tool_use", "function_call", "malformed_function_call"),
-    *("error", "abort", "cancelled"),
-}
+_FILTERED = frozenset({"content_filter", "safety", "recitation", "blocklist", "prohibited_content", "spii"})
+_UNFINISHED = (
+    _LIMITED
+    | _FILTERED
+    | {
+        *("tool_calls", "tool_use", "function_call", "malformed_function_call"),
+        *("error", "abort", "cancelled"),
+    }
+)
 
 
 def means_limited(reason: str | None) -> bool:
     """Whether a finish reason means that the reply had reached its limit."""
     return str(reason).lower() in _LIMITED
+
+
+def means_filtered(reason: str | None) -> bool:
+    """Whether a finish reason means that a content filter has ended the reply."""
+    return str(reason).lower() in _FILTERED
 
 
 def means_whole(reason: str | None) -> bool:

@@ -1,7 +1,5 @@
 """Classify a question: find the desk that it belongs to."""
 
-import re
-
 from langgraph.runtime import Runtime
 
 from graph.events import CategoryFound, emit
@@ -9,9 +7,7 @@ from graph.models import Models, tokens
 from graph.observe.metrics import unknown_categories
 from graph.prompts import classify_prompt
 from graph.small_talk import friendly_line, questions
-from graph.state import CATEGORIES, AgentContext, AgentState, Category, StateUpdate
-
-_WORD = re.compile(r"[^\W_]+(?:-[^\W_]+)*")
+from graph.state import AgentContext, AgentState, StateUpdate, category_in
 
 
 async def classify(state: AgentState, runtime: Runtime[AgentContext], *, models: Models) -> StateUpdate:
@@ -21,7 +17,7 @@ async def classify(state: AgentState, runtime: Runtime[AgentContext], *, models:
         return {"category": "general", "tokens_used": 0}
     asked = questions(state["messages"])
     reply = await models.classify(classify_prompt("\n".join(asked[-2:])))
-    category = _category(reply.text)
+    category = category_in(reply.text)
     if category is None:
         unknown_categories.add(1)
         models.classifier.warn_once(
@@ -30,9 +26,3 @@ async def classify(state: AgentState, runtime: Runtime[AgentContext], *, models:
         )
     emit(CategoryFound(category or "general"), runtime)
     return {"category": category or "general", "tokens_used": tokens(reply)}
-
-
-def _category(reply: str) -> Category | None:
-    """Return the first word of a reply that is a category."""
-    words = set(CATEGORIES)
-    return next((word for word in _WORD.findall(reply.lower()) if word in words), None)

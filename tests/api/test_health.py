@@ -10,7 +10,7 @@ import pytest
 from redis.asyncio import Redis
 
 from conftest import Serve
-from graph import model_watch
+from graph.models import watch
 from harness.dialects import refusal
 from harness.own_redis import own_redis
 from harness.scripted_model import Reply, ScriptedModel, body, html, label, stall, status, tokens
@@ -61,7 +61,7 @@ async def test_a_model_that_is_down_is_named_and_costs_no_replica(
     reason: str,
 ) -> None:
     """Since kept answers are given, and no other replica has another model."""
-    monkeypatch.setattr(model_watch, "_FIRST", 0.2 if reply is stall else 5)
+    monkeypatch.setattr(watch, "_FIRST", 0.2 if reply is stall else 5)
     model.script("answer", reply)
     async with serve() as url, httpx.AsyncClient(base_url=url) as client:
         response = await client.get("/ready")
@@ -102,7 +102,7 @@ async def test_a_turn_that_failed_has_the_models_checked(
 ) -> None:
     """Not more than once in a while; a turn that is answered shows that the model is back."""
     question = {"question": "Why was I charged twice?"}
-    monkeypatch.setattr(model_watch, "_PAUSE", 0.5)
+    monkeypatch.setattr(watch, "_PAUSE", 0.5)
     async with serve() as url, httpx.AsyncClient(base_url=url, timeout=20) as client:
         assert (await client.get("/ready")).json()["checks"]["model"]["up"]
         await asyncio.sleep(0.6)
@@ -125,7 +125,7 @@ async def test_what_the_model_did_not_do_has_nothing_checked(
     serve: Serve, redis: Redis, model: ScriptedModel, monkeypatch: pytest.MonkeyPatch, fault: str
 ) -> None:
     """A filtered question and a busy session are no reason."""
-    monkeypatch.setattr(model_watch, "_PAUSE", 0)
+    monkeypatch.setattr(watch, "_PAUSE", 0)
     async with serve() as url, httpx.AsyncClient(base_url=url, timeout=20) as client:
         model.forget()
         if fault == "filter":

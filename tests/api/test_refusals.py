@@ -80,11 +80,12 @@ async def test_a_question_is_filtered_whichever_model_filters_it(
     assert (response.status_code, response.json()["type"]) == (422, "content-filtered")
 
 
+@pytest.mark.parametrize("finish", ["content_filter", "SAFETY", "PROHIBITED_CONTENT"])
 async def test_an_answer_that_is_filtered_half_way_ends_with_the_error(
-    redis: Redis, client: httpx.AsyncClient, model: ScriptedModel
+    redis: Redis, client: httpx.AsyncClient, model: ScriptedModel, finish: str
 ) -> None:
     """After the first token there is one `error` event, and the conversation does not keep the turn."""
-    model.script("answer", tokens(["Half an ", "answer"], finish="content_filter"))
+    model.script("answer", tokens(["Half an ", "answer"], finish=finish))
     message = {"message": "Why?", "session_id": "s-1"}
     found = events((await client.post("/chat/stream", json=message)).text)
     assert [kind for kind, _ in found if kind in ("token", "error", "done")] == ["token", "token", "error"]

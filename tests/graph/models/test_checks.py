@@ -5,8 +5,8 @@ from langchain_core.callbacks import AsyncCallbackManager
 from langsmith.utils import tracing_is_enabled
 
 from conftest import MakeSettings
-from graph.model_health import check_models
 from graph.models import open_models
+from graph.models.checks import check_models
 
 
 async def test_langchain_traces_no_check(make_settings: MakeSettings, monkeypatch: pytest.MonkeyPatch) -> None:

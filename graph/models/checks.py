@@ -26,7 +26,7 @@ from graph.models.faults import kind_of, server_error, status_of, to_model_error
 from graph.models.wire import WebPage
 from graph.prompts import classify_prompt
 from graph.settings import AgentSettings
-from graph.state import CATEGORIES
+from graph.state import category_in
 
 QUESTION = PROBE[-1].text
 """What each model is asked."""
@@ -101,7 +101,7 @@ def _roles(models: Models, settings: AgentSettings) -> list[_Role]:
 async def _classify(models: Models) -> None:
     for question in _QUESTIONS:
         reply = await models.try_classify(classify_prompt(question))
-        if any(word in CATEGORIES for word in re.findall(r"\w+", reply.text.lower())):
+        if category_in(reply.text):
             return
     raise _NoDesk
 

@@ -9,8 +9,8 @@ from contextlib import asynccontextmanager, suppress
 from graph.errors import RUN_ERRORS, ContentFiltered, ContextTooLong, ModelError
 from graph.events import Failed
 from graph.health import Check
-from graph.model_health import Trouble, check_models, in_words, names
 from graph.models import Models
+from graph.models.checks import Trouble, check_models, in_words, names
 from graph.observe.report import RunReport
 from graph.settings import AgentSettings
 
