@@ -25,7 +25,7 @@ Found = tuple[int, str]  # a kind's place in _KINDS, and the answer
 def friendly_line(messages: Sequence[AnyMessage]) -> str | None:
     """Return the answer to the last message if that is small talk."""
     found = _small_talk(messages[-1].text)
-    if found is None or (found[0] == 0 and _is_asked(messages[:-1])):
+    if found is None or (found[0] == 0 and _is_asked(messages[:-1], messages[-1].text)):
         return None
     return found[1]
 
@@ -36,12 +36,14 @@ def questions(messages: Sequence[AnyMessage]) -> list[str]:
     return [*(text for text in earlier if not _small_talk(text)), last]
 
 
-def _is_asked(earlier: Sequence[AnyMessage]) -> bool:
-    """Return whether the agent has asked something, so that an "ok" is a reply."""
+def _is_asked(earlier: Sequence[AnyMessage], reply: str) -> bool:
+    """Return whether the agent has asked something, or for these very words, so that an "ok" is a reply."""
     if not (earlier and isinstance(earlier[-1], AIMessage)):
         return False
     said = earlier[-1].text.strip()
-    return said.endswith(_ASKS) and said not in {line for _, line in _phrases().values()}
+    if said in {line for _, line in _phrases().values()}:
+        return False
+    return any(mark in said for mark in _ASKS) or f" {_words(_plain(reply))} " in f" {_words(_plain(said))} "
 
 
 def _small_talk(text: str) -> Found | None:

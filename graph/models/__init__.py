@@ -21,12 +21,13 @@ from pydantic import SecretStr
 from graph.breaker import Breaker
 from graph.errors import ContentFiltered, ContextTooLong, ModelError, ModelUnavailable
 from graph.models.chat import Chat, Habits, Reply
+from graph.models.embedder import PROBE as EMBEDDING_PROBE
 from graph.models.embedder import Embedder
 from graph.models.faults import count, to_model_error
 from graph.models.retries import is_down, with_retries
 from graph.models.shorter import shortened
 from graph.models.wire import Wire, open_wire
-from graph.observe.report import ModelCall, begin_call, plausible_tokens, recording
+from graph.observe.report import ModelCall, begin_call, plausible_tokens
 from graph.prompts import CLASSIFY_HEAD, classify_prompt
 from graph.settings import AgentSettings
 
@@ -90,20 +91,31 @@ class Models:
     embeddings: Endpoint[Embedder]
     budget: Budget
 
+    @property
+    def endpoints(self) -> "tuple[Endpoint[Chat] | Endpoint[Embedder], ...]":
+        """All of them."""
+        return (self.classifier, *self.answerers, self.embeddings)
+
     async def classify(self, prompt: Sequence[BaseMessage]) -> Reply:
         """Return the classifier's reply."""
         model, breaker = self.classifier.model, self.classifier.breaker
 
-        async def probe() -> None:
+        async def harmless() -> None:
             async with asyncio.timeout(self.budget.first_token):
                 await model.reply(classify_prompt(PROBE[-1].text))
 
-        return await with_retries(model.model_name, breaker, lambda: self._reply(model, prompt), probe)
+        return await with_retries(model.model_name, breaker, lambda: self._reply(model, prompt), harmless)
 
     async def embed(self, texts: Sequence[str]) -> list[list[float]]:
         """Return one vector per text, all of the same length."""
         endpoint = self.embeddings
-        return await with_retries(endpoint.model.model, endpoint.breaker, lambda: self.try_embed(texts))
+        model, breaker = endpoint.model, endpoint.breaker
+
+        async def harmless() -> None:
+            async with asyncio.timeout(self.budget.first_token):
+                await model.embed([EMBEDDING_PROBE])
+
+        return await with_retries(model.model_name, breaker, lambda: self.try_embed(texts), harmless)
 
     async def try_embed(self, texts: Sequence[str]) -> list[list[float]]:
         """Return one vector per text."""
@@ -117,13 +129,9 @@ class Models:
         return await self._reply(self.classifier.model, prompt)
 
     async def try_answer(self, endpoint: Endpoint[Chat], prompt: Sequence[BaseMessage]) -> None:
-        """Wait for the first token of an answer, and ask for no more; the current run's report does not have it."""
-        reported = recording.set(None)
-        try:
-            _, stream, *_ = await self._first_token(endpoint.model, prompt)
-            await stream.aclose()
-        finally:
-            recording.reset(reported)
+        """Wait for the first token of an answer, and ask for no more."""
+        _, stream, *_ = await self._first_token(endpoint.model, prompt)
+        await stream.aclose()
 
     async def answer(self, prompt: Sequence[BaseMessage]) -> AsyncGenerator[Reply]:
         """Yield the answer, piece by piece.
@@ -290,12 +298,15 @@ async def open_models(settings: AgentSettings) -> AsyncGenerator[Models]:
 
         classifier = chat(settings.classify_model, _LABEL_TOKENS, head=CLASSIFY_HEAD)
         answerers = [chat(name, _ANSWER_TOKENS) for name in (settings.answer_model, settings.fallback_model) if name]
-        yield Models(
+        models = Models(
             classifier=Endpoint(classifier, _breaker(classifier.model_name)),
             answerers=tuple(Endpoint(model, _breaker(model.model_name)) for model in answerers),
             embeddings=Endpoint(Embedder(embedding_wire, settings.embedding_model), _breaker(settings.embedding_model)),
             budget=budget,
         )
+        for endpoint in models.endpoints:
+            stack.callback(endpoint.breaker.stop)
+        yield models
 
 
 def _breaker(name: str) -> Breaker:

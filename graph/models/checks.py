@@ -94,7 +94,7 @@ def _roles(models: Models, settings: AgentSettings) -> list[_Role]:
     return [
         _Role(models.classifier.model.model_name, "SUPPORT_CLASSIFY_MODEL", lambda: _classify(models), *server),
         *map(answers, models.answerers, ("SUPPORT_ANSWER_MODEL", "SUPPORT_FALLBACK_MODEL")),
-        _Role(embedder.model, "SUPPORT_EMBEDDING_MODEL", lambda: models.try_embed([QUESTION]), *own),
+        _Role(embedder.model_name, "SUPPORT_EMBEDDING_MODEL", lambda: models.try_embed([QUESTION]), *own),
     ]
 
 

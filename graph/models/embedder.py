@@ -6,6 +6,7 @@ import re
 import sys
 from array import array
 from collections.abc import Sequence
+from operator import itemgetter
 from typing import cast
 
 import openai
@@ -13,10 +14,11 @@ import openai
 from graph.errors import ContextTooLong, ModelRefused
 from graph.models.dialect import Dialect
 from graph.models.faults import kind_of, server_error, status_of
-from graph.models.wire import Wire
+from graph.models.wire import Json, Wire
 
 _PATH = "/embeddings"
-_PROBE = "ok"  # a text that no model is too small for
+PROBE = "ok"
+"""A text that no model is too small for."""
 _SHORTEST = 32  # characters; a text that is refused although it is no longer is not refused for its length
 _MARGIN = 0.95  # of the length that should fit, since tokens are not spread evenly
 _REFUSALS = frozenset({400, 413, 422})
@@ -33,7 +35,7 @@ class Embedder:
     """
 
     def __init__(self, wire: Wire, model: str) -> None:
-        self.model = model
+        self.model_name = model
         self._wire = wire
         self._path = wire.path(model, _PATH)
         self._dialect = Dialect(model)
@@ -68,7 +70,7 @@ class Embedder:
         found = [*await self.embed(texts[:half]), *await self.embed(texts[half:])]
         if _is_too_many(error) and half < (self._most or len(texts)):
             self._most = half
-            _log.warning("embedding model %s refuses %d texts at once; it gets %d", self.model, len(texts), half)
+            _log.warning("embedding model %s refuses %d texts at once; it gets %d", self.model_name, len(texts), half)
         return found
 
     async def _cut(self, text: str, error: openai.APIError) -> list[list[float]]:
@@ -88,7 +90,7 @@ class Embedder:
                     _log.warning(
                         "embedding model %s does not take a text of %d characters; only the beginning of such texts "
                         "can be found",
-                        self.model,
+                        self.model_name,
                         len(text),
                     )
                 return found
@@ -96,15 +98,23 @@ class Embedder:
 
     async def _takes_others(self) -> bool:
         try:
-            await self._vectors([_PROBE])
+            await self._vectors([PROBE])
         except Exception:  # noqa: BLE001 - whatever it is, it is not the text
             return False
         return True
 
     async def _vectors(self, texts: Sequence[str]) -> list[list[float]]:
-        payload = {"input": list(texts), "model": self.model, "encoding_format": "base64"}
+        payload = {"input": list(texts), "model": self.model_name, "encoding_format": "base64"}
         reply = await self._dialect.request(payload).send(self._wire, self._path)
-        return [_vector(item["embedding"]) for item in reply["data"]]
+        return [_vector(item["embedding"]) for item in _in_order(reply["data"])]
+
+
+def _in_order(items: Sequence[Json]) -> Sequence[Json]:
+    """Return a reply's items in the order of the texts: by their index, where each has one of its own."""
+    indexes = [item.get("index") for item in items]
+    if set(indexes) != set(range(len(items))):
+        return items
+    return sorted(items, key=itemgetter("index"))
 
 
 def _may_be_the_texts(error: openai.APIError) -> bool:

@@ -3,10 +3,11 @@
 import asyncio
 import random
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from functools import partial
 from typing import TypeVar
 
 import openai
+from langsmith import tracing_context  # pyright: ignore[reportUnknownVariableType] - its mappings have no types
 
 from graph.breaker import Breaker, BreakerOpen
 from graph.errors import LASTING, ModelError, ModelUnavailable
@@ -17,6 +18,7 @@ ATTEMPTS = 3
 
 _MAX_RETRY_AFTER = 5.0  # seconds; a server that asks for a longer pause counts as down
 _REQUEST_FAULTS = frozenset({400, 403, 404, 413, 422})  # the customer's message may be the cause
+_CHECK = 1.0  # seconds that a call waits for the check of an open breaker
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.25, 2.0  # seconds before a retry, at most; twice as long before each further one
 
 _T = TypeVar("_T")
@@ -26,34 +28,32 @@ async def with_retries(
     model: str,
     breaker: Breaker,
     call: Callable[[], Awaitable[_T]],
-    probe: Callable[[], Awaitable[object]] | None = None,
+    harmless: Callable[[], Awaitable[object]],
 ) -> _T:
     """Await `call()`, retrying transient errors up to ATTEMPTS attempts while the breaker allows; raises ModelError.
 
-    If the last one is a 500, which one text alone may cause, and `probe()` then succeeds, none of them counts.
+    One text alone may cause any error. So when the breaker opens, and `harmless()` then succeeds, it closes.
     """
     try:
-        return await _attempts(model, breaker, call)
+        return await _attempts(model, breaker, call, harmless)
     except BreakerOpen as error:
         # A key that is refused, or no credit left, does not pass while the breaker is open.
         kind = next((kind for kind in LASTING if kind is breaker.cause), ModelUnavailable)
         raise kind(type(error).__name__) from error
     except Exception as error:
-        sent = server_error(error)
-        if probe and sent and status_of(sent) == 500:
-            with suppress(Exception):
-                await probe()
-                breaker.close()
         raise to_model_error(error) from error
 
 
-async def _attempts(model: str, breaker: Breaker, call: Callable[[], Awaitable[_T]]) -> _T:
+async def _attempts(
+    model: str, breaker: Breaker, call: Callable[[], Awaitable[_T]], harmless: Callable[[], Awaitable[object]]
+) -> _T:
     """Make the attempts in a loop, since a retry library's work for calls that succeed is 4 % of an answer's cost."""
     failed: Exception | None = None
     for retry in range(ATTEMPTS):
         if failed:
             most = min(_SHORTEST_PAUSE * 2 ** (retry - 1), _LONGEST_PAUSE)
             await asyncio.sleep(_retry_after(failed) or random.uniform(0, most))  # noqa: S311 - no secret
+        await breaker.settle(_CHECK)
         try:
             with breaker:
                 return await call()
@@ -64,9 +64,16 @@ async def _attempts(model: str, breaker: Breaker, call: Callable[[], Awaitable[_
             count(model, error)
             if is_down(error):
                 breaker.cause = type(to_model_error(error))
+                if breaker.is_open:
+                    breaker.check(partial(_untraced, harmless))
             if retry == ATTEMPTS - 1 or not _is_transient(error):
                 raise
     raise AssertionError("the last attempt returns or raises")
+
+
+async def _untraced(call: Callable[[], Awaitable[object]]) -> None:
+    with tracing_context(enabled=False):  # outside a run LangChain would trace it by itself
+        await call()
 
 
 def _is_transient(error: BaseException) -> bool:

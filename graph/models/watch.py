@@ -5,6 +5,7 @@ import logging
 import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
+from contextvars import Context
 
 from graph.errors import RUN_ERRORS, ContentFiltered, ContextTooLong, ModelError
 from graph.events import Failed
@@ -38,10 +39,17 @@ class ModelWatch:
             await asyncio.wait((self._checking,), timeout=patience)
         if self._troubles is None:
             return Check(up=False, latency_ms=round(patience * 1000, 1), reason="has not answered yet")
-        said = in_words(self._troubles, self._count)
+        said = in_words([*self._troubles, *self._refused()], self._count)
         reason = "; ".join(reason for reason, _ in said) or None
         remedy = "; ".join(remedy for _, remedy in said) or None
         return Check(not said, self._latency, reason, remedy)
+
+    def _refused(self) -> list[Trouble]:
+        """Return the models that are not asked, since they have failed, although no check has found out why."""
+        known = {trouble.model for trouble in self._troubles or ()}
+        open_ = [endpoint.model.model_name for endpoint in self._models.endpoints if endpoint.breaker.is_open]
+        reason, remedy = "has failed several times in a row, and is not asked for a moment", "read its server's log"
+        return [Trouble(name, reason, remedy) for name in open_ if name not in known]
 
     def observe(self, report: RunReport) -> None:
         """Learn from a run that has ended."""
@@ -60,7 +68,7 @@ class ModelWatch:
     def check(self) -> None:
         """Check the models, unless that is under way or was done a moment ago."""
         if time.monotonic() >= self._next and (self._checking is None or self._checking.done()):
-            self._checking = asyncio.create_task(self._check())
+            self._checking = asyncio.create_task(self._check(), context=Context())  # not part of the run that failed
 
     async def stop(self) -> None:
         """End a check that is under way."""

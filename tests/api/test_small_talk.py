@@ -104,9 +104,22 @@ async def test_thanks_do_not_hide_the_question_before_them(serve: Serve, redis: 
     assert ("assistant", WELCOME) in model.of("answer")[-1].prompt
 
 
-async def test_ok_may_answer_a_question_of_ours(serve: Serve, redis: Redis, model: ScriptedModel) -> None:
+@pytest.mark.parametrize(
+    "question",
+    [
+        "Shall I explain the refund?",
+        "Do you use the annual plan? \U0001f60a",
+        "**Do you use the annual plan?**",
+        "Would you like me to explain? (Just say so.)",
+        "\u4f60\u7528\u5e74\u4ed8\u5417\uff1f\u8c22\u8c22",
+        "Say OK to continue.",
+    ],
+)
+async def test_ok_may_answer_a_question_of_ours(
+    serve: Serve, redis: Redis, model: ScriptedModel, question: str
+) -> None:
     """After a question of the model "ok" is a reply; after our own greeting it is not."""
-    model.script("answer", tokens(["Shall I explain the refund?"]), tokens(["Within 30 days."]))
+    model.script("answer", tokens([question]), tokens(["Within 30 days."]))
     async with serve() as url, httpx.AsyncClient(base_url=url, timeout=20) as client:
 
         async def said(message: str, session: str) -> str:
@@ -114,7 +127,7 @@ async def test_ok_may_answer_a_question_of_ours(serve: Serve, redis: Redis, mode
             return (await client.post("/chat", json=body)).json()["answer"]
 
         assert (await said("Refund", "s-1"), await said("ok", "s-1")) == (
-            "Shall I explain the refund?",
+            question,
             "Within 30 days.",
         )
         assert await said("Hi", "s-2") == "Hello! How can I help you?"

@@ -1,13 +1,16 @@
 """Embedding servers that take few texts, or short ones."""
 
+import json
+
 import httpx
 import pytest
 from redis.asyncio import Redis
 
-from conftest import Serve
+from conftest import MakeSettings, Serve
+from graph.models import open_models
 from harness import dialects
 from harness.dialects import openai_refusal, refusal
-from harness.scripted_model import Reply, ScriptedModel, embedded, status
+from harness.scripted_model import Reply, ScriptedModel, body, embedded, status
 
 VECTORS = embedded(64)
 QUESTION = {"question": "Why was I charged twice?"}
@@ -73,6 +76,18 @@ async def test_long_articles_are_found_by_their_beginning(serve: Serve, model: S
     async with serve() as url, httpx.AsyncClient(base_url=url) as client:
         assert (await client.get("/ready")).json()["checks"]["articles"]["up"]
         assert (await client.post("/ask", json=QUESTION)).status_code == 200
+
+
+@pytest.mark.parametrize("has_index", [True, False])
+async def test_vectors_belong_to_the_texts_that_they_are_numbered_for(
+    make_settings: MakeSettings, model: ScriptedModel, *, has_index: bool
+) -> None:
+    """A server may reply in any order, as one that works in parallel does; without numbers the order counts."""
+    data = [{"embedding": [float(n), 1.0], **({"index": n} if has_index else {})} for n in (2, 0, 1)]
+    model.script("embeddings", body(json.dumps({"data": data}), "application/json"))
+    async with open_models(make_settings()) as models:
+        found = await models.embed(["a", "b", "c"])
+    assert [vector[0] for vector in found] == ([0, 1, 2] if has_index else [2, 0, 1])
 
 
 async def test_what_one_text_causes_opens_no_breaker(client: httpx.AsyncClient, model: ScriptedModel) -> None:
