@@ -6,8 +6,7 @@ from collections.abc import Callable
 from typing import Annotated, Any, ClassVar, Self, TypeVar
 
 from limits import RateLimitItem, parse_many
-from pydantic import BeforeValidator, Field
-from pydantic_settings import NoDecode
+from pydantic import BeforeValidator, ConfigDict, Field
 
 from api.auth import ANONYMOUS, NAME, ApiKey
 from graph.errors import SettingsError
@@ -68,25 +67,25 @@ def _limit(value: Any) -> RateLimitItem | None:  # noqa: ANN401 - whatever was c
 class ServiceSettings(AgentSettings):
     """The service's settings."""
 
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+
     may_be_empty: ClassVar[frozenset[str]] = frozenset({"SUPPORT_RATE_LIMIT"})
 
     cache_ttl: int = Field(default=3600, ge=0, le=31_536_000, alias="SUPPORT_CACHE_TTL")
     """Seconds until a cached answer expires; 0 turns the answer cache off."""
-    rate_limit: Annotated[RateLimitItem | None, NoDecode, BeforeValidator(_limit)] = Field(
+    rate_limit: Annotated[RateLimitItem | None, BeforeValidator(_limit)] = Field(
         default="10/minute", alias="SUPPORT_RATE_LIMIT", validate_default=True
     )
     """The rate limit per caller; None for no limit."""
-    api_keys: Annotated[tuple[ApiKey, ...], NoDecode, BeforeValidator(_each(_key))] = Field(
-        default=(), alias="SUPPORT_API_KEYS"
-    )
+    api_keys: Annotated[tuple[ApiKey, ...], BeforeValidator(_each(_key))] = Field(default=(), alias="SUPPORT_API_KEYS")
     """The accepted API keys; without any, no key is needed."""
     allow_anonymous: bool = Field(default=False, alias="SUPPORT_ALLOW_ANONYMOUS")
     """Whether production may run without API keys."""
-    allowed_origins: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_each(_origin))] = Field(
+    allowed_origins: Annotated[tuple[str, ...], BeforeValidator(_each(_origin))] = Field(
         default=(), alias="SUPPORT_ALLOWED_ORIGINS"
     )
     """Origins that CORS and WebSockets accept, in addition to the service's own."""
-    trusted_proxies: Annotated[tuple[Network, ...], NoDecode, BeforeValidator(_each(_network))] = Field(
+    trusted_proxies: Annotated[tuple[Network, ...], BeforeValidator(_each(_network))] = Field(
         default=(), alias="SUPPORT_TRUSTED_PROXIES"
     )
     """Networks of reverse proxies whose X-Forwarded-For is trusted."""

@@ -14,6 +14,9 @@ _AZURE = re.compile(r"\.(?:azure\.com|azure\.us|azure\.cn|azure-api\.net)$")
 _AZURE_MODELS = re.compile(r"\.(?:openai|cognitiveservices|services\.ai)\.azure\.(?:com|us|cn)$")
 _WITHOUT_DEPLOYMENTS = re.compile(r"/(?:openai/v1|models)/?$")
 
+UNENCODED = "has a password with special characters: write # as %23, / as %2F, ? as %3F, [ as %5B and ] as %5D"
+"""What is wrong with a URL that has a bare password."""
+
 
 @dataclass(frozen=True, slots=True)
 class Address:
@@ -69,3 +72,20 @@ def lacks_azure_version(base_url: str) -> bool:
 
 def _has_api_version(url: SplitResult) -> bool:
     return "api-version" in parse_qs(url.query)
+
+
+def has_bare_password(url: str, *, may_have: str = "") -> bool:
+    """Whether a URL's user or password has a character that should be encoded, other than those of `may_have`.
+
+    A `/`, `?` or `#` in it ends the part with the host, so the `@` comes too late.
+    """
+    rest = url.partition("://")[2]
+    authority = re.split(f"[{''.join({*'/?#'} - {*may_have})}]", rest, maxsplit=1)[0]
+    user, at, _ = authority.rpartition("@")
+    if at:
+        return bool(({*"[]"} - {*may_have}) & {*user})
+    if "@" not in rest:
+        return False
+    host, colon, port = authority.rpartition(":")
+    is_address = not colon or (host and port.isdecimal()) or authority.endswith("]")
+    return rest[len(authority)] == "#" or not is_address

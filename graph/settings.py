@@ -1,34 +1,21 @@
-"""The agent's settings, from environment variables and a `.env` file."""
+"""The agent's settings: environment variables, a `.env` file and mounted secrets."""
 
-import os
 import re
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import ClassVar, Literal, Self
 from urllib.parse import urlsplit
 
-from dotenv import dotenv_values
-from pydantic import Field, HttpUrl, SecretStr, TypeAdapter, ValidationError, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import BaseModel, ConfigDict, Field, HttpUrl, SecretStr, TypeAdapter, ValidationError, field_validator
 
-from graph.address import lacks_azure_version
+from graph.address import UNENCODED, has_bare_password, lacks_azure_version
+from graph.environment import read
 from graph.errors import SettingsError
 
-_ENV_FILE = ".env"
-_SECRETS = Path("/run/secrets")
-"""Files named after environment variables, as Docker mounts secrets; the environment takes precedence."""
 
-
-class AgentSettings(BaseSettings):
+class AgentSettings(BaseModel):
     """Settings of the agent itself; each field's alias is its environment variable."""
 
-    model_config = SettingsConfigDict(
-        env_file=_ENV_FILE,
-        env_ignore_empty=True,
-        extra="ignore",
-        frozen=True,
-        populate_by_name=True,
-        hide_input_in_errors=True,
-    )
+    model_config = ConfigDict(extra="ignore", frozen=True, populate_by_name=True, hide_input_in_errors=True)
 
     may_be_empty: ClassVar[frozenset[str]] = frozenset()
     """Environment variables whose empty value has a meaning; any other empty variable counts as unset."""
@@ -81,10 +68,16 @@ class AgentSettings(BaseSettings):
     @field_validator("openai_base_url", "embedding_base_url", "langsmith_endpoint")
     @classmethod
     def _http_url(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        if has_bare_password(value):
+            raise ValueError(UNENCODED)
         try:
-            TypeAdapter(HttpUrl).validate_python(value or "http://unset")
+            TypeAdapter(HttpUrl).validate_python(value)
         except ValidationError:
             raise ValueError("must be a URL that starts with http:// or https://") from None
+        if re.search(r"\s", value):
+            raise ValueError("must be a URL without spaces")
         return value
 
     @field_validator("openai_base_url", "embedding_base_url")
@@ -104,14 +97,22 @@ class AgentSettings(BaseSettings):
     @field_validator("database_url")
     @classmethod
     def _postgres_url(cls, value: SecretStr | None) -> SecretStr | None:
-        return _with_scheme(value, "postgresql://", "postgres://")
+        value = _with_scheme(value, "postgresql://", "postgres://")
+        if value and has_bare_password(value.get_secret_value(), may_have="#?[]"):  # libpq reads it as it is
+            raise ValueError(UNENCODED)
+        return value
 
     @field_validator("redis_url")
     @classmethod
     def _redis_url(cls, value: SecretStr | None) -> SecretStr | None:
         value = _with_scheme(value, "redis://", "rediss://", "unix://")
+        url = value.get_secret_value() if value else "unix://"
+        if url.startswith("unix://"):
+            return value
+        if has_bare_password(url) or "@" in urlsplit(url).path:
+            raise ValueError(UNENCODED)
         try:
-            _ = value and urlsplit(value.get_secret_value()).port
+            _ = urlsplit(url).port
         except ValueError:
             raise ValueError("must have a numeric port, such as redis://host:6379/0") from None
         return value
@@ -148,20 +149,19 @@ class AgentSettings(BaseSettings):
 
     @classmethod
     def load(cls) -> Self:
-        """Read the environment and mounted secrets; raises SettingsError for the first unknown or invalid one."""
+        """Read the environment, `.env` and mounted secrets; raises SettingsError for the first unknown or invalid one.
+
+        An empty variable counts as unset, also where a later place has it.
+        """
         names = {str(field.alias) for field in cls.model_fields.values()}
-        try:
-            configured = {**dotenv_values(_ENV_FILE, interpolate=False), **os.environ}
-        except UnicodeDecodeError:
-            raise SettingsError(f"{_ENV_FILE}: not valid UTF-8; save the file as UTF-8") from None
-        for name in sorted(configured):
-            if name.upper().startswith("SUPPORT_") and name not in names:
+        found = read(names)
+        for name in sorted(found):
+            if name not in names:
                 raise SettingsError(f"{name}: unknown setting; .env.example lists all settings")
-        given: dict[str, Any] = {name: "" for name in cls.may_be_empty if configured.get(name) == ""}
-        if _SECRETS.is_dir():
-            given["_secrets_dir"] = _SECRETS
         try:
-            settings = cls(**given)
+            settings = cls.model_validate(
+                {name: value for name, value in found.items() if value or name in cls.may_be_empty}
+            )
         except ValidationError as error:
             first = error.errors(include_input=False, include_url=False)[0]
             message = first["msg"].removeprefix("Value error, ")

@@ -12,6 +12,7 @@ import openai
 from langsmith import tracing_context  # pyright: ignore[reportUnknownVariableType] - its mappings have no types
 
 from graph.address import DEFAULT_URL, has_version
+from graph.connection import connection_trouble
 from graph.errors import (
     ContentFiltered,
     ContextTooLong,
@@ -134,7 +135,8 @@ def _diagnosis(error: Exception, role: _Role) -> tuple[str, str]:
     if isinstance(error, ModelError):
         return f"refused the request ({error.reason})", f"set {role.variable} to another model"
     if isinstance(error, openai.APIConnectionError):
-        return "can't be reached", f"start it, or correct {role.url_variable}"
+        trouble = connection_trouble(error, role.url_variable, "SSL_CERT_FILE")
+        return trouble or ("can't be reached", f"start it, or correct {role.url_variable}")
     if isinstance(error, WebPage):
         return "answers with a web page", f"set {role.url_variable} to the address of the API{_version_hint(role)}"
     return "answers rubbish", f"correct {role.url_variable}"
@@ -150,6 +152,8 @@ def _refusal(error: openai.APIError, role: _Role) -> tuple[str, str]:
         return f"reads less than a turn sends ({reason})", f"set {role.variable} to a model that reads more"
     if _is_unknown(error, role):
         return f"is not a model of the server ({reason})", f"set {role.variable} to one that is"
+    if status == 407:
+        return "can't be reached through the proxy", "correct the user and password in HTTP_PROXY or HTTPS_PROXY"
     if status in (401, 403):
         return "refused the key", f"correct {role.key_variable}"
     if status in (404, 405):

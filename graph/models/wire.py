@@ -9,18 +9,21 @@ import asyncio
 import json
 import os
 import re
+import ssl
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager, suppress
 from typing import Any, cast
-from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 import httpx2
 import openai
 import orjson
+from aiohttp_socks import ProxyConnectionError, ProxyConnector, ProxyError, ProxyTimeoutError
+from python_socks import parse_proxy_url
 from yarl import URL
 
 from graph.address import DEFAULT_URL, Address, is_azure
+from graph.connection import proxy_for
 from graph.models.sse import EventReader
 
 LONGEST_EVENT = 1_000_000
@@ -111,9 +114,9 @@ class Wire:
                     raise WebPage
                 del body  # as long as all else that an open stream holds
                 yield response
-        except TimeoutError as error:
+        except (TimeoutError, ProxyTimeoutError) as error:
             raise openai.APITimeoutError(httpx2.Request("POST", url)) from error
-        except aiohttp.ClientError as error:
+        except (aiohttp.ClientError, ssl.SSLError, ProxyConnectionError, ProxyError) as error:
             raise openai.APIConnectionError(request=httpx2.Request("POST", url)) from error
 
     def _checked(self, event: Json) -> Json:
@@ -144,28 +147,30 @@ async def open_wire(base_url: str | None, key: str, *, connect: float, patience:
     for name, variable in (("OpenAI-Organization", "OPENAI_ORG_ID"), ("OpenAI-Project", "OPENAI_PROJECT_ID")):
         if value := os.environ.get(variable):
             headers[name] = value
-    proxy = _proxy(URL(base_url))
+    proxy = proxy_for(base_url)
+    socks = proxy if proxy and proxy.startswith("socks") else None
     secure = any(url.startswith("https:") for url in (base_url, proxy or ""))
     async with aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(
-            limit=0,  # the service limits its clients
-            ssl=httpx2.create_ssl_context() if secure else True,
-        ),
+        connector=_connector(socks, secure=secure),
         headers=headers,
         timeout=aiohttp.ClientTimeout(connect=patience, sock_connect=connect, sock_read=patience),
         cookie_jar=aiohttp.DummyCookieJar(),
-        proxy=proxy,
+        proxy=None if socks else proxy,
     ) as session:
         yield Wire(session, base_url, patience)
 
 
-def _proxy(url: URL) -> str | None:
-    """Return the environment's proxy for a URL; aiohttp itself would look for it, and for a .netrc, at each request."""
-    proxies = getproxies()
-    proxy = proxies.get(url.scheme) or proxies.get("all")
-    if not proxy or proxy_bypass(url.host or ""):
-        return None
-    return proxy if "://" in proxy else f"http://{proxy}"
+def _connector(socks: str | None, *, secure: bool) -> aiohttp.TCPConnector:
+    """Return a connection pool; `socks` is the URL of a SOCKS proxy."""
+    options: dict[str, Any] = {
+        "limit": 0,  # the service limits its clients
+        "ssl": httpx2.create_ssl_context() if secure else True,
+    }
+    if socks is None:
+        return aiohttp.TCPConnector(**options)
+    # `socks5h` says that the proxy looks names up, which it does here anyway.
+    kind, host, port, user, password = parse_proxy_url(re.sub("^(socks[45])[ah]:", r"\1:", socks))
+    return ProxyConnector(host, port, kind, user or None, password or None, rdns=True, **options)
 
 
 async def _status_error(response: aiohttp.ClientResponse, request: httpx2.Request) -> openai.APIStatusError:

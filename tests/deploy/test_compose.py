@@ -236,7 +236,7 @@ def test_secrets_are_made_once(volumes: Path) -> None:
 def test_the_service_reads_what_was_written(volumes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The service's URLs have the host names of the file and the generated passwords."""
     files = written(volumes, OPENAI_API_KEY="sk-one")
-    monkeypatch.setattr("graph.settings._SECRETS", volumes / "api")
+    monkeypatch.setattr("graph.environment.SECRETS", volumes / "api")
     settings = ServiceSettings.load().require_service()
     assert settings.openai_api_key is not None
     assert settings.openai_api_key.get_secret_value() == "sk-one"

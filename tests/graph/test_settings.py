@@ -1,3 +1,4 @@
+import os
 import re
 from pathlib import Path
 
@@ -5,7 +6,7 @@ import pytest
 
 from api.app import create_app
 from api.settings import ServiceSettings
-from graph import settings as settings_module
+from graph import environment
 from graph.errors import SettingsError
 
 
@@ -25,10 +26,18 @@ from graph.errors import SettingsError
         ("SUPPORT_EMBEDDING_BASE_URL", "https://acme.cognitiveservices.azure.com/openai", "?api-version="),
         ("SUPPORT_EMBEDDING_BASE_URL", "localhost:8000", "http://"),
         ("SUPPORT_EMBEDDING_API_KEY", "sk secret-dsn", "printable"),
-        ("OPENAI_API_KEY", "sk-secret-dsn\n", "printable"),
+        ("OPENAI_API_KEY", "sk-secret-dsn\nsk-2", "printable"),
         ("DATABASE_URL", "mysql://secret-dsn", "postgresql://"),
         ("REDIS_URL", "localhost:secret-dsn", "redis://"),
         ("REDIS_URL", "redis://:secret-dsn@localhost:six/0", "numeric port"),
+        ("REDIS_URL", "redis://:secret-dsn#1@localhost:6379/0", "write # as %23"),
+        ("REDIS_URL", "redis://:12#secret-dsn@localhost:6379/0", "write # as %23"),
+        ("REDIS_URL", "rediss://agent:12/secret-dsn@redis.example:6380", "/ as %2F"),
+        ("REDIS_URL", "redis://:secret-dsn?@localhost/0", "? as %3F"),
+        ("REDIS_URL", "redis://:secret-dsn[@localhost/0", "[ as %5B"),
+        ("DATABASE_URL", "postgresql://agent:secret/dsn@db.example:5432/agent", "/ as %2F"),
+        ("OPENAI_BASE_URL", "http://me:secret#dsn@model.example/v1", "write # as %23"),
+        ("OPENAI_BASE_URL", "http://model.example/v1 # the big one", "without spaces"),
         ("SUPPORT_API_KEYS", "web:secret-dsn", "NAME:SHA256"),
         ("SUPPORT_API_KEYS", f"web:{'A' * 64}", "NAME:SHA256"),
         ("SUPPORT_API_KEYS", f"anonymous:{'a' * 64}", "another name"),
@@ -82,7 +91,7 @@ def test_settings_are_read_from_a_dotenv_file(monkeypatch: pytest.MonkeyPatch) -
 
 def test_secrets_are_read_from_files(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A file named after a variable is read without its last line break; the environment takes precedence."""
-    monkeypatch.setattr(settings_module, "_SECRETS", tmp_path)
+    monkeypatch.setattr(environment, "SECRETS", tmp_path)
     (tmp_path / "OPENAI_API_KEY").write_text("sk-from-file\n")
     (tmp_path / "REDIS_URL").write_text("redis://:secret@redis:6379/0\n")
     monkeypatch.setenv("REDIS_URL", "redis://127.0.0.1:6379/0")
@@ -128,3 +137,83 @@ def test_an_empty_rate_limit_turns_it_off(monkeypatch: pytest.MonkeyPatch) -> No
     assert str(ServiceSettings.load().rate_limit) == "5 per 1 second"
     monkeypatch.setenv("SUPPORT_RATE_LIMIT", "")
     assert ServiceSettings.load().rate_limit is None
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("REDIS_URL", "redis://localhost:6379/0?client_name=me@example"),
+        ("REDIS_URL", "redis://agent:p@ss%23w%2Frd@[::1]:6379/0"),
+        ("REDIS_URL", "unix:///run/redis@1/redis.sock"),
+        ("DATABASE_URL", "postgresql://agent:pa#ss?word@localhost/agent"),
+        ("DATABASE_URL", "postgresql://localhost:5432/agent?user=me@tenant"),
+    ],
+)
+def test_an_odd_address_that_works_is_taken(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    """What looks like an unencoded password, but is read as it was meant, does not stop the start."""
+    monkeypatch.setenv(name, value)
+    settings = ServiceSettings.load()
+    secret = settings.redis_url or settings.database_url
+    assert secret
+    assert secret.get_secret_value() == value
+
+
+@pytest.mark.parametrize(
+    "value", ["http://model.example/v1\n", '"http://model.example/v1"', " 'http://model.example/v1'\r\n"]
+)
+@pytest.mark.parametrize("place", ["environment", ".env", "secret"])
+def test_a_value_is_taken_without_the_quotes_and_line_breaks_around_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, place: str, value: str
+) -> None:
+    """A shell's `$(cat file)`, `docker run --env-file` and files from Windows leave them there."""
+    monkeypatch.setattr(environment, "SECRETS", tmp_path / "secrets")
+    (tmp_path / "secrets").mkdir()
+    if place == "environment":
+        monkeypatch.setenv("OPENAI_BASE_URL", value)
+    elif place == ".env":
+        Path(".env").write_text(f"OPENAI_BASE_URL={value}", newline="")
+    else:
+        (tmp_path / "secrets" / "OPENAI_BASE_URL").write_text(value, newline="")
+    assert ServiceSettings.load().openai_base_url == "http://model.example/v1"
+
+
+def test_what_libraries_read_is_trimmed_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A line break in the organization's id would else break the header that it is sent in."""
+    for name in ("OPENAI_ORG_ID", "OTEL_EXPORTER_OTLP_ENDPOINT", "HTTPS_PROXY", "no_proxy"):
+        monkeypatch.setenv(name, '"value"\n')
+    ServiceSettings.load()
+    assert {os.environ[name] for name in ("OPENAI_ORG_ID", "OTEL_EXPORTER_OTLP_ENDPOINT", "no_proxy")} == {"value"}
+
+
+def test_an_env_file_saved_on_windows_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Notepad begins it with a byte order mark, and ends lines with CR LF."""
+    Path(".env").write_bytes(b"\xef\xbb\xbfOPENAI_API_KEY=sk-1\r\nSUPPORT_ANSWER_MODEL=other\r\n")
+    settings = ServiceSettings.load()
+    assert (settings.has_model, settings.answer_model) == (True, "other")
+    Path(".env").write_bytes("OPENAI_API_KEY=sk-1\n".encode("utf-16"))  # PowerShell's `>`
+    with pytest.raises(SettingsError, match=r"^\.env: not valid UTF-8"):
+        ServiceSettings.load()
+
+
+@pytest.mark.parametrize("empty", ["", " ", '""'])
+def test_an_empty_variable_counts_as_unset_also_over_an_env_file(monkeypatch: pytest.MonkeyPatch, empty: str) -> None:
+    """`OPENAI_API_KEY= support-agent serve` starts the offline model, whatever `.env` says."""
+    names = ("OPENAI_API_KEY", "OPENAI_BASE_URL", "REDIS_URL", "DATABASE_URL")
+    Path(".env").write_text("".join(f"{name}=nonsense\n" for name in names) + "SUPPORT_ANSWER_MODEL=other\n")
+    for name in names:
+        monkeypatch.setenv(name, empty)
+    settings = ServiceSettings.load()
+    assert not settings.has_model
+    assert (settings.redis_url, settings.database_url, settings.answer_model) == (None, None, "other")
+
+
+def test_old_names_are_pointed_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A variable under a name that nothing reads any more is named with the new one, unless that is set."""
+    Path(".env").write_text("LANGCHAIN_API_KEY=lsv2-secret\n")
+    monkeypatch.setenv("LANGCHAIN_TRACING_V2", "true")
+    monkeypatch.setenv("OPENAI_API_BASE", "http://model.example/v1")
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://model.example/v1")
+    assert environment.old_names() == [
+        "LANGCHAIN_TRACING_V2: ignored; set LANGSMITH_TRACING",
+        "LANGCHAIN_API_KEY: ignored; set LANGSMITH_API_KEY",
+    ]

@@ -1,0 +1,66 @@
+"""How servers are reached, and why not: proxies, certificates and names, whichever library connects."""
+
+import socket
+import ssl
+from collections.abc import Iterator
+from urllib.parse import urlsplit
+
+from requests.utils import get_environ_proxies, select_proxy
+
+from graph.address import UNENCODED, has_bare_password
+from graph.errors import SettingsError
+
+_PROXIES = "HTTP_PROXY, HTTPS_PROXY or ALL_PROXY"
+_SCHEMES = frozenset({"http", "https", "socks4", "socks4a", "socks5", "socks5h"})
+_EXPIRED = 10  # OpenSSL's codes
+_OTHER_NAMES = frozenset({62, 64})
+
+
+def proxy_for(url: str) -> str | None:
+    """Return the environment's proxy for a URL, as `requests` picks it; raises SettingsError if it is invalid."""
+    proxy = select_proxy(url, get_environ_proxies(url))
+    if not proxy:
+        return None
+    proxy = proxy if "://" in proxy else f"http://{proxy}"
+    if has_bare_password(proxy):
+        raise SettingsError(f"{_PROXIES}: {UNENCODED}")
+    try:
+        parts = urlsplit(proxy)
+        is_valid = parts.scheme in _SCHEMES and parts.hostname and (parts.port or parts.scheme.startswith("http"))
+    except ValueError:
+        is_valid = False
+    if not is_valid:
+        raise SettingsError(f"{_PROXIES}: must be like http://proxy.example:3128 or socks5://proxy.example:1080")
+    return proxy
+
+
+def connection_trouble(error: BaseException, url_variable: str, authority_variable: str) -> tuple[str, str] | None:
+    """Return why a server can't be reached, and what mends it; None if it simply does not answer.
+
+    `authority_variable` names the file of trusted authorities.
+    """
+    causes = list(_causes(error))
+    if distrust := [cause for cause in causes if isinstance(cause, ssl.SSLCertVerificationError)]:
+        return _distrust(distrust[-1], url_variable, authority_variable)  # the first may be a library's, without a code
+    if any(isinstance(cause, ssl.SSLError) for cause in causes):
+        return "speaks no TLS that fits", f"correct {url_variable}, which says https://"
+    if any("Proxy" in type(cause).__name__ for cause in causes):  # aiohttp, its SOCKS, urllib3 and PySocks
+        return "can't be reached through the proxy", f"correct {_PROXIES}, or add the server's host to NO_PROXY"
+    if any(isinstance(cause, socket.gaierror) or "Resolution" in type(cause).__name__ for cause in causes):
+        return "has a host name without an address", f"correct {url_variable}"
+    return None
+
+
+def _distrust(error: ssl.SSLCertVerificationError, url_variable: str, authority_variable: str) -> tuple[str, str]:
+    if error.verify_code == _EXPIRED:
+        return "has a certificate that has expired", "renew it, or correct this machine's clock"
+    if error.verify_code in _OTHER_NAMES:
+        return "has a certificate for another name", f"correct {url_variable}"
+    remedy = f"set {authority_variable} to a file with the authority's certificate, in PEM"
+    return "has a certificate of an authority that is not trusted", remedy
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error:
+        yield error
+        error = error.__cause__ or error.__context__
