@@ -50,12 +50,14 @@ COPY --from=application /app/deploy deploy
 USER 65532:65532
 EXPOSE 8000
 # Liveness only; load balancers ask /ready whether the service takes new requests.
-HEALTHCHECK --interval=10s --timeout=3s --start-period=30s CMD ["python", "-I", "-S", "-c", "import http.client; \
-    asked = http.client.HTTPConnection('127.0.0.1', 8000, timeout=2); asked.request('GET', '/health'); \
+HEALTHCHECK --interval=10s --timeout=3s --start-period=30s CMD ["python", "-I", "-S", "-c", "import http.client, os; \
+    asked = http.client.HTTPConnection('127.0.0.1', os.environ.get('PORT') or 8000, timeout=2); \
+    asked.request('GET', '/health'); \
     raise SystemExit(asked.getresponse().status != 200)"]
 # Python is process 1, so it gets SIGTERM itself; it drains within 9 seconds. One worker: to scale, run more containers.
 ENTRYPOINT ["support-agent"]
-CMD ["serve", "--host", "0.0.0.0", "--port", "8000"]
+# It listens on PORT, or 8000.
+CMD ["serve", "--host", "0.0.0.0"]
 
 ARG VERSION=0
 ARG REVISION=unknown

@@ -93,6 +93,8 @@ class ServiceSettings(AgentSettings):
     """The domain of the TLS certificate of docker-compose.yml's reverse proxy; the service itself ignores it."""
     shutdown_notice: float = Field(default=0, ge=0, le=5, alias="SUPPORT_SHUTDOWN_NOTICE")
     """Seconds after SIGTERM in which new work is still accepted, while /ready already returns 503."""
+    port: int = Field(default=8000, ge=1, le=65_535, alias="PORT")
+    """The port to listen on, unless the command line names another."""
     max_body: int = Field(default=65_536, ge=1024, alias="SUPPORT_MAX_BODY")
     """Maximum bytes of a request's body, and of a WebSocket message."""
 

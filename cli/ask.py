@@ -7,13 +7,13 @@ from typing import Annotated
 import typer
 
 from api.settings import ServiceSettings
-from cli.embedded import embedded
+from cli.embedded import Offline, embedded, load_settings
 from cli.question import checked, write_event
 
 
-def ask(question: Annotated[str, typer.Argument(help="The customer's question.")]) -> None:
+def ask(question: Annotated[str, typer.Argument(help="The customer's question.")], offline: Offline = False) -> None:
     """Ask one question; stream the answer, then print its category and sources."""
-    settings = ServiceSettings.load()
+    settings = load_settings(offline=offline)
     with embedded(settings, redis=False) as started:
         asked = checked(question)  # its imports take seconds, while the local services start
         started.wait()

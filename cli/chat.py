@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.text import Text
 
 from api.settings import ServiceSettings
-from cli.embedded import embedded
+from cli.embedded import Offline, embedded, load_settings
 from cli.question import checked, write_event
 from graph.errors import RunError, SettingsError
 
@@ -23,9 +23,12 @@ if TYPE_CHECKING:
     from graph.agent import SupportAgent
 
 
-def chat(session: Annotated[str | None, typer.Option(help="Id of the conversation to continue.")] = None) -> None:
+def chat(
+    session: Annotated[str | None, typer.Option(help="Id of the conversation to continue.")] = None,
+    offline: Offline = False,
+) -> None:
     """Chat with the agent. Ctrl-C stops an answer, Ctrl-D ends the conversation."""
-    settings = ServiceSettings.load()
+    settings = load_settings(offline=offline)
     with embedded(settings, redis=True) as started:
         # Imported here because it takes seconds, while the local services start.
         from graph.agent import open_agent

@@ -10,17 +10,15 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Annotated
 from urllib.error import HTTPError
 from urllib.request import urlopen
 
-import typer
 from rich.console import Console
 from rich.table import Table
 
 from api.settings import ServiceSettings
 from cli.embedded import embedded
-from cli.serve import check_free
+from cli.serve import Port, check_free
 from graph import __version__
 from graph.errors import SettingsError
 from local.caddy import find_caddy, start_caddy
@@ -37,10 +35,11 @@ _AGAIN = 2.0  # seconds after a start within which the same is not started once 
 
 
 def cluster(
-    port: Annotated[int, typer.Option(min=1, max=65535, help="Port that Caddy listens on.")] = 8000,
+    port: Port = None,
 ) -> None:
     """Serve with two replicas behind Caddy, starting what is not configured; what dies is started again."""
     settings = ServiceSettings.load()
+    port = port or settings.port
     find_caddy()
     if not _CADDYFILE.exists():
         raise SettingsError(f"there is no {_CADDYFILE} here; run this in the project's folder")

@@ -5,12 +5,38 @@ import signal
 from collections.abc import Generator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from typing import Annotated
 
+import typer
+
+from api.settings import ServiceSettings
+from graph.errors import SettingsError
 from graph.settings import AgentSettings
 from local.model import start_model
 from local.postgres import start_postgres
 from local.process import Service
 from local.redis import start_redis
+
+Offline = Annotated[
+    bool,
+    typer.Option("--offline", help="Use nothing that is configured elsewhere: the offline model, a Redis of its own."),
+]
+_ELSEWHERE = (
+    *("OPENAI_API_KEY", "OPENAI_BASE_URL", "SUPPORT_EMBEDDING_API_KEY", "SUPPORT_EMBEDDING_BASE_URL"),
+    *("REDIS_URL", "DATABASE_URL", "LANGSMITH_API_KEY", "LANGSMITH_TRACING"),
+    *("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"),
+)
+"""The variables that lead to other machines."""
+
+
+def load_settings(*, offline: bool) -> ServiceSettings:
+    """Read the settings, without those that lead to other machines if `offline`; raises SettingsError."""
+    if offline:
+        os.environ.update(dict.fromkeys(_ELSEWHERE, ""))
+    settings = ServiceSettings.load()
+    if offline and settings.env == "production":
+        raise SettingsError("--offline: not with SUPPORT_ENV=production, which starts nothing local")
+    return settings
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 import evals
 from api.settings import ServiceSettings
-from cli.embedded import embedded
+from cli.embedded import Offline, embedded, load_settings
 from cli.output import discard_output
 from graph.errors import SettingsError, SupportAgentError
 from local.process import LocalServiceError
@@ -39,10 +39,12 @@ def evaluate(
     ),
     update_baseline: Annotated[bool, typer.Option("--update-baseline", help="Write a new baseline.")] = False,
     repeat: Annotated[int, typer.Option(min=1, max=100, help="Runs of each case.")] = 1,
+    offline: Offline = False,
 ) -> None:
     """Judge the agent: exits 0 when it may be deployed, 1 when quality fell, 2 when nothing could be measured."""
     try:
-        passed = _evaluate(suite, baseline, report, repeat, update_baseline=update_baseline)
+        settings = load_settings(offline=offline)
+        passed = _evaluate(settings, suite, baseline, report, repeat, update_baseline=update_baseline)
         sys.stdout.flush()
     except (SupportAgentError, LocalServiceError) as error:
         print(f"support-agent: {error}", file=sys.stderr)
@@ -60,8 +62,9 @@ def evaluate(
     raise typer.Exit(0 if passed else 1)
 
 
-def _evaluate(suite: str | None, baseline: Path, report: Path, repeat: int, *, update_baseline: bool) -> bool:
-    settings = ServiceSettings.load()
+def _evaluate(
+    settings: ServiceSettings, suite: str | None, baseline: Path, report: Path, repeat: int, *, update_baseline: bool
+) -> bool:
     if update_baseline and baseline == _BASELINE and not _BASELINE.is_relative_to(Path.cwd()):
         raise SettingsError("--update-baseline: say with --baseline which file to write; this folder has no evals/")
     with embedded(settings, redis=True) as started:

@@ -10,22 +10,28 @@ from rich.console import Console
 from rich.table import Table
 
 from api.settings import ServiceSettings
-from cli.embedded import Embedded, embedded
+from cli.embedded import Embedded, Offline, embedded, load_settings
 from graph import __version__
 from graph.errors import SettingsError
 
 _APPLICATION = "api.app"
 _GRACE = 1  # seconds that open requests have to end, once the application has drained
 
+Port = Annotated[
+    int | None, typer.Option(min=1, max=65535, help="Port to listen on.", show_default="PORT if that is set, else 8000")
+]
+
 
 def serve(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 8000,
+    port: Port = None,
     workers: Annotated[int, typer.Option(min=1, help="Processes that serve.")] = 1,
     reload: Annotated[bool, typer.Option("--reload", help="Start again when the source changes.")] = False,
+    offline: Offline = False,
 ) -> None:
     """Serve the agent over HTTP, starting what is not configured."""
-    settings = ServiceSettings.load()
+    settings = load_settings(offline=offline)
+    port = port or settings.port
     check_free(host, port)
     with embedded(settings, redis=True) as started:
         # Imported while the local services start, since it takes seconds.
@@ -42,7 +48,8 @@ def serve(
         uvicorn.run(
             f"{_APPLICATION}:create_app",
             factory=True,
-            host=host,
+            # asyncio restricts "::" to IPv6, but takes "" for both; uvicorn's sockets for several processes do not.
+            host="" if host == "::" and workers == 1 and not reload else host,
             port=port,
             workers=workers,
             reload=reload,

@@ -25,7 +25,7 @@ def test_hadolint_finds_nothing() -> None:
         ("USER 65532:65532", "USER root", "DL3002"),
         ("FROM ${BASE}", "FROM python", "DL3006"),
         ("RUN uv venv .venv", "RUN apt-get update && apt-get install -y curl \\\n    && uv venv .venv", "DL3008"),
-        ('CMD ["serve", "--host", "0.0.0.0", "--port", "8000"]', "CMD serve", "DL3025"),
+        ('CMD ["serve", "--host", "0.0.0.0"]', "CMD serve", "DL3025"),
         ("COPY knowledge knowledge", "ADD knowledge knowledge", "DL3020"),
     ],
 )

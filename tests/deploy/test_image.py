@@ -88,8 +88,8 @@ class Container:
         self.url = f"http://127.0.0.1:{self.port}"
 
     def _start(self, command: Sequence[str], output: str, **variables: str) -> subprocess.Popen[bytes]:
-        moved = [part.replace("8000", str(self.port)) for part in command]
-        return self._image.start(moved, variables, self._folder / output, root=self._root)
+        variables = {"PORT": str(self.port)} | variables
+        return self._image.start(command, variables, self._folder / output, root=self._root)
 
     @asynccontextmanager
     async def serve(self, **variables: str) -> AsyncGenerator[subprocess.Popen[bytes]]:

@@ -86,8 +86,8 @@ def megabytes(size: Any) -> int:
 
 
 def port(files: Files) -> int:
-    """Return the port of the image's command."""
-    return int(re.findall(r'^CMD .*"--port", "(\d+)"', files["Dockerfile"], re.MULTILINE)[0])
+    """Return the image's port where PORT is not set, as its health check has it."""
+    return int(re.findall(r"os\.environ\.get\('PORT'\) or (\d+)", files["Dockerfile"])[0])
 
 
 def probed(container: Any, where: str | int) -> Rules:

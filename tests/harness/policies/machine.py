@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from api.drain import GRACE
+from api.settings import ServiceSettings
 from harness.caddy import adapted
 from harness.image import instructions
 from harness.policies.descriptions import (
@@ -51,8 +52,9 @@ def image(files: Files) -> Rules:
     return {
         SIGTERM: "STOPSIGNAL" not in only,
         LISTENS: ip_address(dict(pairwise(only["CMD"].value))["--host"]).is_unspecified
-        and only["EXPOSE"].value == (str(port(files)),)
-        and f"('127.0.0.1', {port(files)}, " in check.value[-1],
+        and "--port" not in only["CMD"].value  # which would overrule PORT
+        and only["EXPOSE"].value == (str(port(files)),) == (str(ServiceSettings().port),)
+        and f"('127.0.0.1', os.environ.get('PORT') or {port(files)}, " in check.value[-1],
         "both bases are of one Python": bases["BUILD_BASE"] == bases["BASE"].replace("-slim", ""),
         "its labels are what they are called": all(
             labels[f"org.opencontainers.image.{name}"] == f"${{{name.upper()}}}"
@@ -224,9 +226,9 @@ HEALTHY = "Redis is healthy while it answers"
 MISTAKES = [
     ("Dockerfile", "EXPOSE 8000", "EXPOSE 8000\nSTOPSIGNAL SIGKILL", SIGTERM),
     ("Dockerfile", '"0.0.0.0"', '"127.0.0.1"', LISTENS),
-    ("Dockerfile", '"--port", "8000"', '"--port", "8080"', LISTENS),
+    ("Dockerfile", '"0.0.0.0"', '"0.0.0.0", "--port", "8000"', LISTENS),
     ("Dockerfile", "EXPOSE 8000", "EXPOSE 8080", LISTENS),
-    ("Dockerfile", "'127.0.0.1', 8000", "'127.0.0.1', 8080", LISTENS),
+    ("Dockerfile", "or 8000", "or 8080", LISTENS),
     ("Dockerfile", " BASE=python:3.12", " BASE=python:3.13", BASES),
     ("Dockerfile", "BUILD_BASE=python:3.12-trixie", "BUILD_BASE=python:3.12-bookworm", BASES),
     ("Dockerfile", "--interval=10s", "--interval=10m", "it is asked every few seconds"),
