@@ -1,6 +1,7 @@
 """Opens what lives as long as the service, and closes it in reverse, also after a failed start."""
 
 import gc
+import logging
 from collections.abc import AsyncGenerator, Callable, Generator, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
 from functools import partial
@@ -16,6 +17,7 @@ from api.readiness import Readiness
 from api.settings import ServiceSettings
 from api.telemetry import flush_spans
 from graph.agent import SupportAgent, open_agent
+from graph.environment import old_names
 from graph.models.watch import watching
 from graph.observe.feedback import Feedback, open_feedback
 from graph.observe.metrics import RunMetrics
@@ -25,6 +27,7 @@ from graph.observe.spans import trace_run
 from graph.observe.tracing import open_tracing
 from graph.redis import open_redis
 
+_log = logging.getLogger(__name__)
 _OLDEST = 100  # collections of the middle generation between two of the oldest; 10 by default
 
 
@@ -45,6 +48,8 @@ def lifespan_for(settings: ServiceSettings) -> Callable[[FastAPI], AbstractAsync
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncGenerator[State]:
+        for line in old_names():
+            _log.warning(line)
         async with AsyncExitStack() as stack:
             redis = await stack.enter_async_context(open_redis(settings))
             stack.callback(flush_spans)

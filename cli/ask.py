@@ -8,7 +8,7 @@ import typer
 
 from api.settings import ServiceSettings
 from cli.embedded import Offline, embedded, load_settings
-from cli.question import checked, write_event
+from cli.question import AnswerWriter, checked
 
 
 def ask(question: Annotated[str, typer.Argument(help="The customer's question.")], offline: Offline = False) -> None:
@@ -26,6 +26,7 @@ async def _stream(settings: ServiceSettings, question: str) -> None:
     logging.disable()  # a failure is one line, which says the same
     async with open_agent(settings) as agent:
         await agent.knowledge.indexed()
+        writer = AnswerWriter()
         async with agent.stream(question) as run:
             async for _, event in run.follow():
-                write_event(event)
+                writer.write(event)

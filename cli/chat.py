@@ -11,12 +11,10 @@ from contextlib import AsyncExitStack, contextmanager
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
-from rich.text import Text
 
 from api.settings import ServiceSettings
 from cli.embedded import Offline, embedded, load_settings
-from cli.question import checked, write_event
+from cli.question import AnswerWriter, checked, print_dim
 from graph.errors import RunError, SettingsError
 
 if TYPE_CHECKING:
@@ -54,25 +52,24 @@ def chat(
 def _converse(runner: asyncio.Runner, agent: "SupportAgent", session: str) -> None:
     from graph.state import AgentContext
 
-    console = Console(highlight=False)
     history = runner.run(agent.sessions.history(session, AgentContext().tenant))
     for message in history.messages if history else ():
-        console.print(Text(f"{'>' if message.type == 'human' else ' '} {message.text}", style="dim"), soft_wrap=True)
-    console.print(Text(f"session {session}; Ctrl-C stops an answer, Ctrl-D ends", style="dim"), soft_wrap=True)
+        print_dim(f"{'>' if message.type == 'human' else ' '} {message.text}")
+    print_dim(f"session {session}; Ctrl-C stops an answer, Ctrl-D ends")
     while True:
         try:
             message = input("> ")
         except EOFError:
-            console.print()
+            print()
             return
         except KeyboardInterrupt:
-            console.print()
+            print()
             continue
         try:
             if not runner.run(_answer(agent, session, checked(message))):
                 return
         except KeyboardInterrupt:
-            console.print(Text("\n(stopped)", style="dim"))
+            print_dim("\n(stopped)")
         except (RunError, SettingsError) as error:
             print(f"\n{error}", file=sys.stderr)
 
@@ -82,11 +79,12 @@ async def _answer(agent: "SupportAgent", session: str, message: str) -> bool:
     from graph.state import AgentContext
 
     turn = agent.sessions.turn(message, session, AgentContext())
+    writer = AnswerWriter()
     with _cancelled_by_sigterm() as terminated:
         try:
             run = await agent.sessions.begin(turn)
             async for _, event in run.follow():
-                write_event(event)
+                writer.write(event)
         except asyncio.CancelledError:
             turn.cancel()
             await turn.ended()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, cast
 import typer
 
 from api.settings import ServiceSettings
+from graph.environment import old_names
 from graph.errors import StartError
 
 if TYPE_CHECKING:
@@ -23,6 +24,8 @@ def doctor() -> None:
     if settings.env == "production":
         settings.require_service()
     print("settings  read; none is unknown or bad")
+    for line in old_names():
+        print(f"settings  {line}")
     if not asyncio.run(_examine(settings)):
         raise typer.Exit(1)
 
@@ -30,7 +33,14 @@ def doctor() -> None:
 async def _examine(settings: ServiceSettings) -> bool:
     """Print how each is; return whether all that is configured is well."""
     logging.disable()  # it says the same
-    return all([await _examine_redis(settings), await _examine_model(settings), await _examine_articles(settings)])
+    return all(
+        [
+            await _examine_redis(settings),
+            await _examine_model(settings),
+            await _examine_articles(settings),
+            await _examine_langsmith(settings),
+        ]
+    )
 
 
 async def _examine_redis(settings: ServiceSettings) -> bool:
@@ -92,6 +102,19 @@ async def _examine_articles(settings: ServiceSettings) -> bool:
         return _complain("articles", str(error))
     where = "Postgres can hold them" if settings.database_url else "kept in memory"
     print(f"articles  {len(library.articles)} in {settings.knowledge}; {where}")
+    return True
+
+
+async def _examine_langsmith(settings: ServiceSettings) -> bool:
+    from graph.observe.langsmith import check_langsmith
+
+    if settings.langsmith_api_key is None:
+        print("LangSmith off: set LANGSMITH_TRACING=true and LANGSMITH_API_KEY to trace runs")
+        return True
+    if trouble := await asyncio.to_thread(check_langsmith, settings):
+        return _complain("LangSmith", "; ".join(trouble))
+    traced = "gets traces" if settings.langsmith_tracing else "gets experiments, but no traces"
+    print(f"LangSmith takes the key, and {traced}")
     return True
 
 

@@ -1,9 +1,11 @@
 """Shared by `ask` and `chat`: validates a question and prints the answer's events."""
 
 import re
+import shutil
 import sys
 from typing import TYPE_CHECKING
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
@@ -13,6 +15,8 @@ if TYPE_CHECKING:
     from graph.events import Event
 
 
+_WIDE = re.compile(r"[\u2e80-\ua4cf\uac00-\ud7af\uf900-\ufaff\uff00-\uff60]")  # may break after each character
+_PIECES = re.compile(rf"\s+|{_WIDE.pattern}|(?:(?!{_WIDE.pattern})\S)+")
 _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # an answer must not send escape sequences to the terminal
 
 
@@ -29,16 +33,65 @@ def checked(question: str) -> str:
         raise SettingsError(f"question: {message}") from None
 
 
-def write_event(event: "Event") -> None:
-    """Print a token, or at the end the category and sources; raises RunError if the run failed."""
-    from graph.events import Done, Failed, Token
+class AnswerWriter:
+    """Prints an answer while it is written; in a terminal, no line breaks in the middle of a word."""
 
-    if isinstance(event, Token):
-        sys.stdout.write(_CONTROLS.sub("", event.text))
+    def __init__(self) -> None:
+        self._column = 0
+        self._space = ""  # before the next word
+        self._word = ""  # what there is of a word that may go on
+
+    def write(self, event: "Event") -> None:
+        """Print a token, or at the end the category and sources; raises RunError if the run failed."""
+        from graph.events import Done, Failed, Token
+
+        if isinstance(event, Token):
+            self._say(_CONTROLS.sub("", event.text))
+        elif isinstance(event, Failed):
+            self._end_word()
+            raise RUN_ERRORS[event.error]
+        elif isinstance(event, Done):
+            self._end_word()
+            lines = [f"category  {event.category}"]
+            lines += [f"source    {source.id}  {source.title}" for source in event.sources]
+            print_dim("\n\n" + "\n".join(lines))
+
+    def _say(self, text: str) -> None:
+        if not sys.stdout.isatty():
+            sys.stdout.write(text)
+        else:
+            *pieces, last = _PIECES.findall(self._word + text) or [""]
+            self._word = ""
+            for piece in pieces:
+                self._put(piece)
+            if last.isspace() or _WIDE.match(last):
+                self._put(last)
+            else:
+                self._word = last
         sys.stdout.flush()
-    elif isinstance(event, Failed):
-        raise RUN_ERRORS[event.error]
-    elif isinstance(event, Done):
-        lines = [f"category  {event.category}"]
-        lines += [f"source    {source.id}  {source.title}" for source in event.sources]
-        Console(highlight=False).print(Text("\n\n" + "\n".join(lines), style="dim"), soft_wrap=True)
+
+    def _put(self, piece: str) -> None:
+        if piece.isspace():
+            before, line_break, space = piece.rpartition("\n")
+            if line_break:
+                sys.stdout.write(f"{before}\n")
+                self._column, self._space = 0, ""
+            self._space += space
+            return
+        length, width = cell_len(piece), shutil.get_terminal_size().columns
+        if self._column and self._column + len(self._space) + length > width:
+            self._space, self._column = "\n", -1
+        sys.stdout.write(self._space + piece)
+        self._column += len(self._space) + length
+        self._space = ""
+
+    def _end_word(self) -> None:
+        if self._word:
+            self._put(self._word)
+            self._word = ""
+
+
+def print_dim(text: str) -> None:
+    """Print what is not the answer; in a terminal, no line breaks in the middle of a word."""
+    console = Console(highlight=False)
+    console.print(Text(text, style="dim"), soft_wrap=not console.is_terminal)

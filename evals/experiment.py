@@ -10,18 +10,24 @@ from typing import Any
 
 from langsmith import Client
 from langsmith.utils import LangSmithError
-from pydantic import ValidationError
-from urllib3 import Retry
 
 from evals.cases import Case, Dataset
 from evals.errors import CannotMeasure
 from evals.evaluators import Score
 from evals.outcome import Outcome
 from evals.run import AT_ONCE
+from graph.observe.langsmith import langsmith_client, langsmith_trouble
 from graph.settings import AgentSettings
 
 _TIMEOUT = (5_000, 10_000)  # milliseconds: connect and read time-outs
 _FLUSH = 60  # seconds to send the remaining rows
+_LIMITS = {  # those of LangSmith's client where a server tells none
+    "scale_up_qsize_trigger": 1000,
+    "scale_up_nthreads_limit": 16,
+    "scale_down_nempty_trigger": 4,
+    "size_limit": 100,
+    "size_limit_bytes": 20_971_520,
+}
 _NAMES = uuid.UUID("5b0f8a52-7b5e-4f0e-9c37-2f8f0d6f1c11")  # namespace of the examples' ids
 
 
@@ -73,17 +79,10 @@ async def experiment(
 
     def evaluate() -> str:
         logging.getLogger("langsmith").setLevel(logging.CRITICAL)  # errors that matter are raised
-        client = Client(
-            settings.langsmith_endpoint,
-            api_key=settings.langsmith_api_key.get_secret_value() if settings.langsmith_api_key else None,
-            workspace_id=settings.langsmith_workspace,
-            timeout_ms=_TIMEOUT,
-            retry_config=Retry(0),
-            tracing_error_callback=lost.append,
-        )
+        # Asked first, because the calls below retry for a long time.
+        info = _info(settings)
+        client = langsmith_client(settings, timeout_ms=_TIMEOUT, tracing_error_callback=lost.append, info=info)
         try:
-            # Fail fast, because the calls below retry for a long time.
-            client.request_with_retries("GET", "/info", stop_after_attempt=1)
             name = f"support-agent {dataset.hash}"
             _upload(client, name, dataset)
             results = client.evaluate(
@@ -100,16 +99,36 @@ async def experiment(
                 pass  # errors that ended the experiment early are raised only here
             client.flush(_FLUSH)
             _raise_first(lost)  # rows that LangSmith did not accept
+            if client.tracing_queue and (unsent := client.tracing_queue.unfinished_tasks):
+                raise CannotMeasure(f"LangSmith did not get {unsent} parts of the experiment within {_FLUSH} s")
             return results.experiment_name
         finally:
             client.close(timeout=0)
 
     try:
         name = await asyncio.to_thread(evaluate)
-    except (LangSmithError, ValidationError, OSError) as error:
-        raise CannotMeasure(f"LangSmith did not accept the experiment: {type(error).__name__}") from error
+    except (LangSmithError, ValueError, OSError) as error:
+        raise CannotMeasure(
+            f"LangSmith did not accept the experiment: it {'; '.join(langsmith_trouble(error))}"
+        ) from error
     _raise_first(failures)
     return name
+
+
+def _info(settings: AgentSettings) -> dict[str, Any]:
+    """Return what LangSmith says of itself; raises LangSmithError, and ValueError.
+
+    The client's thread ends, and loses all runs without a word, where a limit is missing. Without compression every run
+    goes through the queue, so that one which is not sent shows there.
+    """
+    client = langsmith_client(settings, timeout_ms=_TIMEOUT, auto_batch_tracing=False)
+    told: dict[str, Any] = client.request_with_retries("GET", "/info", stop_after_attempt=1).json()
+    limits: dict[str, Any] = told.get("batch_ingest_config") or {}
+    flags: dict[str, Any] = told.get("instance_flags") or {}
+    return told | {
+        "batch_ingest_config": _LIMITS | {name: value for name, value in limits.items() if value is not None},
+        "instance_flags": flags | {"zstd_compression_enabled": False},
+    }
 
 
 def _raise_first(errors: Sequence[BaseException]) -> None:

@@ -39,14 +39,14 @@ def connection_trouble(error: BaseException, url_variable: str, authority_variab
 
     `authority_variable` names the file of trusted authorities.
     """
-    causes = list(_causes(error))
-    if distrust := [cause for cause in causes if isinstance(cause, ssl.SSLCertVerificationError)]:
+    chain = list(causes(error))
+    if distrust := [cause for cause in chain if isinstance(cause, ssl.SSLCertVerificationError)]:
         return _distrust(distrust[-1], url_variable, authority_variable)  # the first may be a library's, without a code
-    if any(isinstance(cause, ssl.SSLError) for cause in causes):
+    if any(isinstance(cause, ssl.SSLError) for cause in chain):
         return "speaks no TLS that fits", f"correct {url_variable}, which says https://"
-    if any("Proxy" in type(cause).__name__ for cause in causes):  # aiohttp, its SOCKS, urllib3 and PySocks
+    if any("Proxy" in type(cause).__name__ for cause in chain):  # aiohttp, its SOCKS, urllib3 and PySocks
         return "can't be reached through the proxy", f"correct {_PROXIES}, or add the server's host to NO_PROXY"
-    if any(isinstance(cause, socket.gaierror) or "Resolution" in type(cause).__name__ for cause in causes):
+    if any(isinstance(cause, socket.gaierror) or "Resolution" in type(cause).__name__ for cause in chain):
         return "has a host name without an address", f"correct {url_variable}"
     return None
 
@@ -60,7 +60,8 @@ def _distrust(error: ssl.SSLCertVerificationError, url_variable: str, authority_
     return "has a certificate of an authority that is not trusted", remedy
 
 
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
+def causes(error: BaseException | None) -> Iterator[BaseException]:
+    """Yield an error, and what it came of."""
     while error:
         yield error
         error = error.__cause__ or error.__context__

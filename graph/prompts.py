@@ -184,6 +184,6 @@ def _attribute(text: str) -> str:
 
 
 def _quoted(message: AnyMessage) -> AnyMessage:
-    text = str(message.text)
-    safe = _without_tags(text)
-    return message if safe == text else message.model_copy(update={"content": safe})
+    # Only text: an image, which many models refuse, would be in the prompt of every later turn too.
+    safe = _without_tags(str(message.text)) or "(no text)"
+    return message if safe == message.content else message.model_copy(update={"content": safe})

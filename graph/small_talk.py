@@ -12,6 +12,9 @@ from pathlib import Path
 
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage
 
+NO_TEXT = "I can only read text. Please describe in words what you need."
+"""The answer to a message without text."""
+
 _FILE = Path(__file__).with_name("small_talk.toml")
 _KINDS = ("ok", "greeting", "thanks", "farewell")  # where a message has several, the last of these is answered
 _LONGEST = 80  # characters
@@ -23,7 +26,9 @@ Found = tuple[int, str]  # a kind's place in _KINDS, and the answer
 
 
 def friendly_line(messages: Sequence[AnyMessage]) -> str | None:
-    """Return the answer to the last message if that is small talk."""
+    """Return the answer to the last message if that is small talk, or has no text, like an image from Studio."""
+    if not messages[-1].text.strip():
+        return NO_TEXT
     found = _small_talk(messages[-1].text)
     if found is None or (found[0] == 0 and _is_asked(messages[:-1], messages[-1].text)):
         return None
@@ -31,9 +36,9 @@ def friendly_line(messages: Sequence[AnyMessage]) -> str | None:
 
 
 def questions(messages: Sequence[AnyMessage]) -> list[str]:
-    """Return the customer's messages; of the earlier ones no small talk, since a follow-up is read with one of them."""
+    """Return the customer's messages; of the earlier ones only questions: a follow-up is read with one of them."""
     *earlier, last = [message.text for message in messages if isinstance(message, HumanMessage)]
-    return [*(text for text in earlier if not _small_talk(text)), last]
+    return [*(text for text in earlier if text.strip() and not _small_talk(text)), last]
 
 
 def _is_asked(earlier: Sequence[AnyMessage], reply: str) -> bool:

@@ -15,12 +15,10 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any, cast
 
-from langsmith import Client
 from langsmith.utils import LangSmithError
-from urllib3 import Retry
 
 from graph.breaker import Breaker, BreakerOpen
-from graph.errors import SettingsError
+from graph.observe.langsmith import langsmith_client, langsmith_trouble, status_of
 from graph.observe.metrics import traces_dropped
 from graph.observe.redaction import DROPPED, Redactor
 from graph.observe.report import RunReport
@@ -32,7 +30,6 @@ _BATCH = 50  # reports per request
 _BATCH_SIZE = 1_000_000  # characters per request, unless one report is longer
 _PAUSE = 2.0  # seconds between two attempts while LangSmith is down
 _SHUTDOWN_WAIT = 1.5  # seconds that shutdown waits for unsent traces
-_TIMEOUT = (1_000, 2_000)  # milliseconds to connect and to read; traces use LangSmith's own time-outs
 _RETRYABLE_STATUSES = frozenset({401, 403, 408, 429})  # and every status from 500 on
 
 _log = logging.getLogger(__name__)
@@ -43,15 +40,11 @@ class Tracing:
 
     def __init__(self, settings: AgentSettings, versions: Mapping[str, str], redactor: Redactor) -> None:
         self._errors: list[Exception] = []
-        self._client = Client(
-            settings.langsmith_endpoint,
-            api_key=settings.langsmith_api_key.get_secret_value() if settings.langsmith_api_key else None,
-            workspace_id=settings.langsmith_workspace,
+        self._client = langsmith_client(
+            settings,
             tracing_sampling_rate=settings.langsmith_sampling,
             anonymizer=partial(_masked, redactor),
             tracing_error_callback=self._errors.append,
-            timeout_ms=_TIMEOUT,
-            retry_config=Retry(0),  # _send retries
             auto_batch_tracing=False,
             omit_traced_runtime_info=True,
             disable_prompt_cache=True,
@@ -65,6 +58,8 @@ class Tracing:
         self._closing = threading.Event()
         self._unsent = 0
         self._is_down = False
+        self._told = ""
+        """What the log says of LangSmith, once while it stays so."""
         self._thread = threading.Thread(target=self._send_loop, name="langsmith", daemon=True)
         self._breaker = Breaker("LangSmith", _is_transient, threshold=1, pause=_PAUSE)
         self._thread.start()
@@ -96,12 +91,13 @@ class Tracing:
                 trace_id=run_id,
                 session_id=self._project_id,
                 feedback_id=name,
+                extend_trace_retention=False,  # an extended trace costs more, and a rating is no reason to keep it
                 stop_after_attempt=1,
             )
         except Exception as error:  # noqa: BLE001 - a rating that can't be sent must not stop the next
             if _is_transient(error) or self._project_id is None:  # the first trace creates the project
                 return False
-            _log.warning("failed to send a rating to LangSmith: %s", type(error).__name__)
+            _log.warning("failed to send a rating to LangSmith: %s; %s", *langsmith_trouble(error))
         return True
 
     def close(self) -> None:
@@ -145,18 +141,26 @@ class Tracing:
                         self._client.request_with_retries("GET", "/info", stop_after_attempt=1)
                     self._ingest([run for report in reports for run in self._traces.of(report)])
                     self._is_down = False
+                    self._told = ""
             except Exception as error:  # noqa: BLE001 - a trace that can't be sent must not stop the next
                 if not _is_transient(error):
                     if len(reports) > 1:  # at least one is refused, so each is sent on its own
                         return all(self._send([report]) for report in reports)
                     traces_dropped.add(len(reports))
-                    _log.warning("failed to send a trace to LangSmith: %s", type(error).__name__)
+                    _log.warning("failed to send a trace: LangSmith %s; %s", *langsmith_trouble(error))
                     return True
                 self._is_down = True
+                self._tell(error)
             else:
                 return True
             if self._closing.wait(_PAUSE / 10):
                 return False
+
+    def _tell(self, error: Exception) -> None:
+        trouble = "" if isinstance(error, BreakerOpen) else "; ".join(langsmith_trouble(error))
+        if trouble and trouble != self._told:
+            _log.warning("LangSmith %s", trouble)
+            self._told = trouble
 
     def _ingest(self, runs: list[dict[str, Any]]) -> None:
         self._errors.clear()
@@ -177,8 +181,7 @@ def _size(report: RunReport) -> int:
 
 def _is_transient(error: Exception) -> bool:
     """Whether a retry may succeed: LangSmith is down, or does not accept the key at the moment."""
-    response = getattr(error.__context__, "response", None)
-    status = 503 if response is None else response.status_code
+    status = status_of(error) or 503
     expected = isinstance(error, LangSmithError | BreakerOpen | OSError)  # OSError: connection errors
     return expected and (status in _RETRYABLE_STATUSES or status >= 500)
 
@@ -195,12 +198,7 @@ def open_tracing(settings: AgentSettings, versions: Mapping[str, str], redactor:
         yield None
         return
     logging.getLogger("langsmith").setLevel(logging.CRITICAL)  # it logs every attempt; our breaker logs only changes
-    try:
-        tracing = Tracing(settings, versions, redactor)
-    except LangSmithError as error:
-        raise SettingsError(
-            "LANGSMITH_: conflicting environment variables; set only those that .env.example lists"
-        ) from error
+    tracing = Tracing(settings, versions, redactor)
     try:
         yield tracing
     finally:

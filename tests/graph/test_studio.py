@@ -1,4 +1,5 @@
 import asyncio
+import json
 from pathlib import Path
 
 import psutil
@@ -7,7 +8,9 @@ from langchain_core.messages import HumanMessage
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.memory import InMemorySaver
 
+from conftest import REPOSITORY
 from graph.errors import KnowledgeError
+from graph.small_talk import NO_TEXT
 from graph.state import AgentContext, AgentState
 from graph.studio import graph
 from harness.scripted_model import ScriptedModel
@@ -79,3 +82,33 @@ async def test_studio_is_told_what_goes_in() -> None:
     context = opened.get_context_jsonschema()
     assert context
     assert list(context["properties"]) == ["tenant", "customer_id"]
+
+
+@pytest.mark.parametrize("with_text", [False, True], ids=["an image", "an image and a question"])
+async def test_an_image_does_not_break_its_thread(model: ScriptedModel, with_text: bool) -> None:
+    """The models get text alone, in this turn and in later ones; a message without text gets an answer that says so."""
+    thread = (await graph()).copy(update={"checkpointer": InMemorySaver()})
+    config: RunnableConfig = {"configurable": {"thread_id": "1"}}
+    image = {"type": "image_url", "image_url": {"url": "data:image/png;base64,aGVsbG8="}}
+    text = [{"type": "text", "text": "Why was I charged twice?"}] if with_text else []
+
+    async def say(message: HumanMessage) -> str:
+        state = await thread.ainvoke({"messages": [message]}, config, context=AgentContext())
+        return state["messages"][-1].text
+
+    answer = await say(HumanMessage([*text, image]))
+    assert answer == ("Hello, world." if with_text else NO_TEXT)
+    assert await say(HumanMessage("And how do I get a refund?")) == "Hello, world."
+    asked = [request for kind in ("classify", "answer", "embeddings") for request in model.of(kind)]
+    assert all("aGVsbG8" not in json.dumps(request.body) for request in asked)
+    assert model.of("answer")[-1].prompt[1:] == [
+        ("user", "Why was I charged twice?" if with_text else "(no text)"),
+        ("assistant", answer),
+        ("user", "And how do I get a refund?"),
+    ]
+
+
+def test_browsers_may_read_where_a_run_is() -> None:
+    """LangGraph's client reconnects by the `Location` of a run, which CORS hides unless it is exposed."""
+    cors = json.loads((REPOSITORY / "langgraph.json").read_text())["http"]["cors"]
+    assert {"Content-Location", "Location"} <= set(cors["expose_headers"])
