@@ -17,6 +17,7 @@ from graph.observe import prices
 from graph.prompts import PROMPT_VERSION
 from harness.langsmith import langsmith_server, traced
 from harness.scripted_model import Call, ScriptedModel, cut, stall, status, tokens
+from harness.socks import socks_proxy
 
 QUESTION = {"question": "Why was I charged twice?"}
 SECRETS = {
@@ -212,11 +213,19 @@ async def test_a_share_of_runs_can_be_traced(serve: Serve, redis: Redis, model: 
     assert all(len(langsmith.children(root)) == 3 for root in roots)
 
 
-@pytest.mark.parametrize("fault", [503, 429, 401])
+@pytest.mark.parametrize(
+    ("fault", "cause"),
+    [
+        (503, "fails with HTTP 503; "),
+        (429, "fails with HTTP 429; "),
+        (401, "refused the key "),
+        (403, "refused the key "),
+    ],
+)
 async def test_langsmith_may_be_away_for_a_while(
-    serve: Serve, redis: Redis, model: ScriptedModel, caplog: pytest.LogCaptureFixture, fault: int
+    serve: Serve, redis: Redis, model: ScriptedModel, caplog: pytest.LogCaptureFixture, fault: int, cause: str
 ) -> None:
-    """Traces are queued during an outage and delay nobody; its start and its end are logged once."""
+    """Traces are queued during an outage and delay nobody; its start, its cause and its end are logged once."""
     async with traced(serve) as (client, langsmith):
         langsmith.fault = fault
         answers = [await client.post("/ask", json=QUESTION) for _ in range(3)]
@@ -227,7 +236,27 @@ async def test_langsmith_may_be_away_for_a_while(
         roots = await langsmith.until(3)
     assert [root["id"] for root in roots] == [answer.json()["run_id"] for answer in answers]
     lines = [record.getMessage() for record in caplog.records if "LangSmith" in record.getMessage()]
-    assert lines == ["circuit breaker open: LangSmith", "circuit breaker closed: LangSmith"]
+    assert len(lines) == 3
+    assert lines[1].startswith(f"LangSmith {cause}")
+    assert lines[::2] == ["circuit breaker open: LangSmith", "circuit breaker closed: LangSmith"]
+
+
+async def test_traces_go_through_a_socks_proxy(
+    serve: Serve, redis: Redis, model: ScriptedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As ALL_PROXY says, while the model's server, which NO_PROXY names, is asked directly."""
+    async with langsmith_server() as langsmith, socks_proxy(("me", "p@ss")) as proxy:
+        monkeypatch.setenv("ALL_PROXY", f"socks5h://me:p%40ss@127.0.0.1:{proxy.port}")
+        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+        settings = {
+            "LANGSMITH_TRACING": "true",
+            "LANGSMITH_API_KEY": "lsv2_key",
+            "LANGSMITH_ENDPOINT": langsmith.url.replace("127.0.0.1", "langsmith.invalid"),
+        }
+        async with serve(**settings) as url, httpx.AsyncClient(base_url=url, trust_env=False) as client:
+            assert (await client.post("/ask", json=QUESTION)).status_code == 200
+            await langsmith.until(1)
+    assert set(proxy.asked) == {"langsmith.invalid"}
 
 
 async def test_a_trace_that_langsmith_refuses_costs_itself_alone(

@@ -2,6 +2,7 @@
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -29,6 +30,26 @@ async def test_with_a_key_it_is_an_experiment_in_langsmith(folder: Path, run: Ru
         assert scores["passed"] == 1
         assert {"category", "recall", "required_facts", "groundedness"} <= scores.keys()
         assert experiment["extra"]["metadata"]["models"].startswith("gpt-4o-mini, gpt-4o")
+
+
+@pytest.mark.parametrize("limits", [{"use_multipart_endpoint": True}, {"size_limit": None}])
+async def test_a_server_that_tells_few_limits_gets_every_run(run: Run, limits: dict[str, Any]) -> None:
+    """Compatible servers do; LangSmith's client would lose all runs there, and report a success."""
+    async with langsmith_server() as langsmith:
+        langsmith.limits = limits
+        done = await run("--update-baseline", LANGSMITH_API_KEY="lsv2_test", LANGSMITH_ENDPOINT=langsmith.url)
+        assert done.status == 0, done
+        assert len(langsmith.roots) == len(CASES) + 1
+        assert {one["key"] for one in langsmith.feedback.values()} >= {"passed", "category"}
+
+
+async def test_an_experiment_whose_runs_are_refused_is_no_success(run: Run) -> None:
+    """The exit status is 2, with the cause, where LangSmith takes all but the runs."""
+    async with langsmith_server() as langsmith:
+        langsmith.run_fault = 403
+        done = await run("--update-baseline", LANGSMITH_API_KEY="lsv2_test", LANGSMITH_ENDPOINT=langsmith.url)
+    assert (done.status, done.said) == (2, "")
+    assert "LangSmith did not accept the experiment: it refused the key (HTTP 403)" in done.error
 
 
 @pytest.mark.soak

@@ -40,9 +40,18 @@ class LangSmith:
         self.keys: set[str] = set()
         self.posts = 0
         self.fault: int | None = None
+        self.run_fault: int | None = None
+        """As `fault`, for runs alone."""
+        self.limits: dict[str, Any] = {
+            "use_multipart_endpoint": multipart,
+            "size_limit": 100,
+            "size_limit_bytes": 20_000_000,
+            "scale_up_nthreads_limit": 16,
+            "scale_up_qsize_trigger": 1000,
+            "scale_down_nempty_trigger": 4,
+        }
         self.thawed = asyncio.Event()
         self.thawed.set()
-        self._multipart = multipart
 
     @property
     def roots(self) -> list[dict[str, Any]]:
@@ -84,16 +93,8 @@ class LangSmith:
 
     async def _info(self, _: Request) -> Response:
         await self.thawed.wait()
-        limits = {
-            "use_multipart_endpoint": self._multipart,
-            "size_limit": 100,
-            "size_limit_bytes": 20_000_000,
-            "scale_up_nthreads_limit": 16,
-            "scale_up_qsize_trigger": 1000,
-            "scale_down_nempty_trigger": 4,
-        }
         flags = {"dataset_examples_multipart_enabled": True}
-        return JSONResponse({"version": "0.15.0", "batch_ingest_config": limits, "instance_flags": flags})
+        return JSONResponse({"version": "0.15.0", "batch_ingest_config": self.limits, "instance_flags": flags})
 
     async def _projects(self, request: Request) -> Response:
         if self.fault:
@@ -146,8 +147,8 @@ class LangSmith:
 
     async def _batch(self, request: Request) -> Response:
         body = await self._body(request)
-        if self.fault:
-            return Response("fault", self.fault)
+        if fault := self.fault or self.run_fault:
+            return Response("fault", fault)
         told = json.loads(body)
         for run in told["post"] + told.get("patch", []):
             self.runs.setdefault(run["id"], {}).update(run)
@@ -155,8 +156,8 @@ class LangSmith:
 
     async def _parts(self, request: Request) -> Response:
         body = await self._body(request)
-        if self.fault:
-            return Response("fault", self.fault)
+        if fault := self.fault or self.run_fault:
+            return Response("fault", fault)
         for name, content in _parts(request.headers["content-type"], body):
             operation, told_id, *field = name.split(".")
             assert operation in ("post", "patch", "feedback")

@@ -1,0 +1,222 @@
+"""What `support-agent doctor` says of proxies, certificates, passwords and LangSmith: broken set-ups, and odd ones."""
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trustme
+import typer
+from starlette.applications import Starlette
+from starlette.responses import HTMLResponse
+from starlette.routing import Route
+
+from cli.doctor import doctor
+from graph.errors import SettingsError
+from harness.langsmith import LangSmith, langsmith_server
+from harness.scripted_model import ScriptedModel
+from harness.serving import serving
+from harness.socks import socks_proxy
+
+NOWHERE = "127.0.0.1:1"
+PROXIES = "correct HTTP_PROXY, HTTPS_PROXY or ALL_PROXY, or add the server's host to NO_PROXY"
+PASSWORD = "has a password with special characters: write # as %23, / as %2F, ? as %3F, [ as %5B and ] as %5D"
+UNTRUSTED = (
+    "has a certificate of an authority that is not trusted; "
+    "set SSL_CERT_FILE to a file with the authority's certificate, in PEM"
+)
+Examine = Callable[..., Awaitable[tuple[int, str, str]]]
+
+
+@pytest.fixture
+def examine(articles: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Generator[Examine]:
+    """Run the command in this process; return its exit status, and what it printed to both streams."""
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)
+    monkeypatch.setenv("SUPPORT_KNOWLEDGE", str(articles))
+
+    async def run(**variables: str) -> tuple[int, str, str]:
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+        status, refusal = 0, ""
+        try:
+            await asyncio.to_thread(doctor)
+        except typer.Exit as ended:
+            status = ended.exit_code
+        except SettingsError as error:  # which `main` prints
+            status, refusal = 1, str(error)
+        said = capsys.readouterr()
+        return status, said.out, said.err + refusal
+
+    yield run
+    logging.disable(logging.NOTSET)
+
+
+@pytest.fixture(scope="module")
+def authority() -> trustme.CA:
+    """A company's own certificate authority."""
+    return trustme.CA()
+
+
+@asynccontextmanager
+async def secure(app: Any, authority: trustme.CA, folder: Path, name: str) -> AsyncGenerator[str]:
+    """Serve over TLS, with a certificate for `name`."""
+    own = authority.issue_cert(name)
+    own.private_key_pem.write_to_path(folder / "key.pem")
+    own.cert_chain_pems[0].write_to_path(folder / "chain.pem")
+    authority.cert_pem.write_to_path(folder / "authority.pem")
+    files: dict[str, Any] = {"ssl_keyfile": str(folder / "key.pem"), "ssl_certfile": str(folder / "chain.pem")}
+    async with serving(app, lifespan=False, **files) as url:
+        yield url.replace("http:", "https:")
+
+
+@pytest.fixture
+async def langsmith() -> AsyncGenerator[LangSmith]:
+    async with langsmith_server() as server:
+        yield server
+
+
+@pytest.mark.parametrize(
+    ("variables", "complaint"),
+    [
+        ({"REDIS_URL": "redis://:secret#1@127.0.0.1:6379/0"}, f"REDIS_URL: {PASSWORD}"),
+        ({"REDIS_URL": "rediss://agent:sec/ret@redis.example:6380/0"}, f"REDIS_URL: {PASSWORD}"),
+        ({"DATABASE_URL": "postgresql://agent:sec/ret@db.example/agent"}, f"DATABASE_URL: {PASSWORD}"),
+        (
+            {"OPENAI_BASE_URL": "http://model.example/v1", "HTTP_PROXY": "http://me:secret#1@proxy.example:3128"},
+            f"HTTP_PROXY, HTTPS_PROXY or ALL_PROXY: {PASSWORD}",
+        ),
+        (
+            {"OPENAI_BASE_URL": "http://model.example/v1", "ALL_PROXY": "socks5://secret.example"},
+            "HTTP_PROXY, HTTPS_PROXY or ALL_PROXY: must be like http://proxy.example:3128 or",
+        ),
+        ({"PORT": "secret"}, "PORT: Input should be a valid integer"),
+        (
+            {"OPENAI_BASE_URL": "https://model.example/v1", "HTTPS_PROXY": f"http://{NOWHERE}"},
+            f"model     can't be reached through the proxy; {PROXIES}\n",
+        ),
+        (
+            {"OPENAI_BASE_URL": "https://model.example/v1", "ALL_PROXY": f"socks5://{NOWHERE}"},
+            f"model     can't be reached through the proxy; {PROXIES}\n",
+        ),
+        (
+            {"OPENAI_BASE_URL": "http://model.invalid/v1"},
+            "model     has a host name without an address; correct OPENAI_BASE_URL\n",
+        ),
+    ],
+    ids=lambda value: "" if isinstance(value, str) else " ".join(value),
+)
+async def test_doctor_names_the_cause_of_what_never_gets_there(
+    examine: Examine, variables: dict[str, str], complaint: str
+) -> None:
+    """An unencoded password, a wrong proxy, a wrong name: in one line, without the value."""
+    status, said, complaints = await examine(**variables)
+    assert (status, complaints.count("\n") <= 1, complaints[: len(complaint)]) == (1, True, complaint)
+    assert "secret" not in said + complaints
+
+
+@pytest.mark.parametrize(
+    ("certified", "complaint"),
+    [
+        (
+            "127.0.0.1",
+            UNTRUSTED,
+        ),
+        ("other.example", "has a certificate for another name; correct OPENAI_BASE_URL"),
+        (None, "speaks no TLS that fits; correct OPENAI_BASE_URL, which says https://"),
+    ],
+)
+async def test_doctor_names_what_is_wrong_with_a_certificate(
+    model: ScriptedModel, examine: Examine, authority: trustme.CA, tmp_path: Path, certified: str | None, complaint: str
+) -> None:
+    """A private authority, another server's certificate, and a server without TLS are three things."""
+    async with AsyncExitStack() as stack:
+        url = model.url.replace("http:", "https:")
+        if certified:
+            url = f"{await stack.enter_async_context(secure(model, authority, tmp_path, certified))}/v1"
+        variables = {"SSL_CERT_FILE": str(tmp_path / "authority.pem")} if certified == "other.example" else {}
+        status, _, complaints = await examine(OPENAI_BASE_URL=url, **variables)
+    assert (status, complaints) == (1, f"model     {complaint}\n")
+
+
+async def test_doctor_names_why_langsmith_gets_nothing(
+    examine: Examine, langsmith: LangSmith, authority: trustme.CA, tmp_path: Path
+) -> None:
+    """A key that is refused, a web page, a private authority, and a server that is not there."""
+
+    async def complaint(url: str) -> str:
+        status, _, complaints = await examine(
+            LANGSMITH_TRACING="true", LANGSMITH_API_KEY="lsv2_secret", LANGSMITH_ENDPOINT=url
+        )
+        assert status == 1
+        assert "secret" not in complaints
+        return complaints.removeprefix("LangSmith ").rstrip("\n")
+
+    langsmith.fault = 403
+    assert await complaint(langsmith.url) == (
+        "refused the key (HTTP 403); correct LANGSMITH_API_KEY, or LANGSMITH_ENDPOINT if the key is of another region; "
+        "an organisation's key needs LANGSMITH_WORKSPACE_ID"
+    )
+    page = Starlette(routes=[Route("/sessions", lambda _: HTMLResponse("<h1>LangSmith</h1>"))])
+    async with serving(page, lifespan=False) as url:
+        assert await complaint(url) == "does not answer as LangSmith does; correct LANGSMITH_ENDPOINT"
+    async with secure(page, authority, tmp_path, "127.0.0.1") as url:
+        assert "not trusted; set REQUESTS_CA_BUNDLE to a file" in await complaint(url)
+    assert await complaint(f"http://{NOWHERE}") == "can't be reached; start it, or correct LANGSMITH_ENDPOINT"
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        "quotes and line breaks",
+        "a SOCKS proxy",
+        "a proxy that is not asked",
+        "a private authority",
+        "old names",
+        "LangSmith for experiments alone",
+    ],
+)
+async def test_doctor_is_content_with_odd_surroundings(
+    model: ScriptedModel,
+    examine: Examine,
+    langsmith: LangSmith,
+    redis_url: str,
+    authority: trustme.CA,
+    tmp_path: Path,
+    odd: str,
+) -> None:
+    """They work; it exits with 0, and points out what has no effect."""
+    variables = {"OPENAI_BASE_URL": model.url, "REDIS_URL": redis_url}
+    expected = "model     answers in"
+    async with AsyncExitStack() as stack:
+        if odd == "quotes and line breaks":
+            variables |= {"OPENAI_BASE_URL": f'"{model.url}"', "REDIS_URL": f" {redis_url}\r\n"}
+        elif odd == "a SOCKS proxy":
+            proxy = await stack.enter_async_context(socks_proxy(("me", "p@ss")))
+            variables |= {
+                "OPENAI_BASE_URL": model.url.replace("127.0.0.1", "model.invalid"),
+                "ALL_PROXY": f"socks5h://me:p%40ss@127.0.0.1:{proxy.port}",
+            }
+        elif odd == "a proxy that is not asked":
+            variables |= {
+                "ALL_PROXY": f"socks5://{NOWHERE}",
+                "HTTP_PROXY": NOWHERE,
+                "NO_PROXY": "10.0.0.0/8,127.0.0.0/8",
+            }
+        elif odd == "a private authority":
+            url = await stack.enter_async_context(secure(model, authority, tmp_path, "127.0.0.1"))
+            variables |= {"OPENAI_BASE_URL": f"{url}/v1", "SSL_CERT_FILE": str(tmp_path / "authority.pem")}
+        elif odd == "old names":
+            variables |= {"LANGCHAIN_API_KEY": "lsv2_secret", "LANGCHAIN_TRACING_V2": "true"}
+            expected = "settings  LANGCHAIN_API_KEY: ignored; set LANGSMITH_API_KEY"
+        else:
+            variables |= {"LANGSMITH_API_KEY": "lsv2_secret", "LANGSMITH_ENDPOINT": langsmith.url}
+            expected = "LangSmith takes the key, and gets experiments, but no traces"
+        status, said, complaints = await examine(**variables)
+    assert (status, complaints) == (0, "")
+    assert expected in said
+    assert "secret" not in said
