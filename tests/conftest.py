@@ -103,6 +103,7 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         if name.startswith(("SUPPORT_", "OPENAI_", "LANGSMITH_", "LANGCHAIN_")) or name in (
             "REDIS_URL",
             "DATABASE_URL",
+            "PORT",
         ):
             monkeypatch.delenv(name)
     (tmp_path / "cwd").mkdir()

@@ -43,6 +43,7 @@ async def test_a_rating_reaches_the_trace(serve: Serve, redis: Redis, model: Scr
         ("customer", "Write to [email]", PROJECT)
     }
     assert [one["trace_id"] for one in given] == [one["run_id"] for one in given]
+    assert [one["extend_trace_retention"] for one in given] == [False] * 3  # extended ones cost more
 
 
 async def test_only_runs_of_the_caller_can_be_rated(serve: Serve, redis: Redis, model: ScriptedModel) -> None:

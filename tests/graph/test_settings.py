@@ -17,6 +17,8 @@ from graph.errors import SettingsError
         ("SUPPORT_ANSWER_TIMEOUT", "0", "greater than 0"),
         ("SUPPORT_ENV", "staging", "'development' or 'production'"),
         ("SUPPORT_MAX_BODY", "12", "1024"),
+        ("PORT", "tcp://10.0.0.1:80", "valid integer"),
+        ("PORT", "70000", "65535"),
         ("SUPPORT_TIMEOUT", "60", "unknown setting"),
         ("OPENAI_BASE_URL", "localhost:8000", "http://"),
         ("OPENAI_BASE_URL", "http://[::1/v1", "http://"),
