@@ -13,7 +13,8 @@ ENV_FILE = ".env"
 SECRETS = Path("/run/secrets")
 """Files named after environment variables, as Docker mounts secrets; the environment takes precedence."""
 
-_LIBRARIES = re.compile(r"OPENAI_(ORG|PROJECT)_ID|OTEL_.+|(HTTPS?|ALL|NO)_PROXY|SSL_CERT_(FILE|DIR)|REQUESTS_CA_BUNDLE")
+LIBRARIES = re.compile(r"OPENAI_(ORG|PROJECT)_ID|OTEL_.+|(HTTPS?|ALL|NO)_PROXY|SSL_CERT_(FILE|DIR)|REQUESTS_CA_BUNDLE")
+"""The variables that libraries read from the process's environment."""
 _OLD_NAMES = {
     "LANGCHAIN_TRACING_V2": "LANGSMITH_TRACING",
     "LANGCHAIN_API_KEY": "LANGSMITH_API_KEY",
@@ -40,7 +41,7 @@ def read(names: Collection[str]) -> dict[str, str]:
     not UTF-8.
     """
     for name, value in os.environ.items():
-        if _LIBRARIES.fullmatch(name.upper()):
+        if LIBRARIES.fullmatch(name.upper()):
             os.environ[name] = plain(value)
     found = {**_secrets(names), **_env_file(), **os.environ}
     return {

@@ -176,6 +176,8 @@ def postgres_trouble(error: Exception) -> str:
         return "it holds vectors of another length than SUPPORT_EMBEDDING_MODEL's; use an empty database"
     if isinstance(error, psycopg.ProgrammingError) and error.sqlstate is None:
         return "is not an address that Postgres understands"
+    if isinstance(error, psycopg.OperationalError) and "certificate verify failed" in str(error):
+        return "has a certificate of an authority that is not trusted; name its file with sslrootcert in the URL"
     if isinstance(error, psycopg.OperationalError | PoolTimeout):
         return "Postgres can't be reached or refused the login"
     return f"Postgres refused to store the articles ({type(error).__name__})"

@@ -2,8 +2,9 @@
 
 import asyncio
 import logging
+import ssl
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -141,6 +142,29 @@ async def test_doctor_names_what_is_wrong_with_a_certificate(
         variables = {"SSL_CERT_FILE": str(tmp_path / "authority.pem")} if certified == "other.example" else {}
         status, _, complaints = await examine(OPENAI_BASE_URL=url, **variables)
     assert (status, complaints) == (1, f"model     {complaint}\n")
+
+
+async def test_doctor_names_an_authority_that_postgres_has_of_its_own(
+    examine: Examine, authority: trustme.CA, tmp_path: Path
+) -> None:
+    """Libpq's own words, which may hold the URL, are not shown."""
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    trustme.CA().cert_pem.write_to_path(tmp_path / "other.pem")
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readexactly(8)  # libpq's request for TLS
+        writer.write(b"S")
+        with suppress(OSError):
+            await writer.start_tls(context)
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        url = f"postgresql://agent:secret@127.0.0.1:{port}/agent?sslmode=verify-full&sslrootcert={tmp_path}/other.pem"
+        status, _, complaints = await examine(DATABASE_URL=url)
+    trouble = "has a certificate of an authority that is not trusted; name its file with sslrootcert in the URL"
+    assert (status, complaints) == (1, f"articles  DATABASE_URL: {trouble}\n")
 
 
 async def test_doctor_names_why_langsmith_gets_nothing(
