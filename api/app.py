@@ -4,6 +4,7 @@ from typing import Any
 
 from fastapi import FastAPI
 from starlette.exceptions import HTTPException
+from starlette.routing import Route, WebSocketRoute
 from starlette.types import Receive, Scope, Send
 
 from api import errors
@@ -17,7 +18,8 @@ from api.middleware import (
     RequestMiddleware,
     StartMiddleware,
 )
-from api.routes import ask, chat, feedback, health, metrics, runs, sessions, stream, websocket
+from api.prefix import PrefixMiddleware
+from api.routes import ask, chat, docs, feedback, health, metrics, runs, sessions, stream, websocket
 from api.settings import ServiceSettings
 from api.telemetry import telemetry
 from graph import __version__
@@ -27,11 +29,13 @@ Answers customers' questions from the company's own help articles.
 
 Every response carries `X-Request-ID`; errors are `application/problem+json` (RFC 9457)."""
 
+_ROUTES = (ask, stream, chat, websocket, runs, sessions, feedback, health, metrics, docs)
 _KEYS = {
     "bearer": {"type": "http", "scheme": "bearer"},
     "header": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
 }
-_ASKED_HEADERS = ["Authorization", "Cache-Control", "Idempotency-Key", "Last-Event-ID", "X-API-Key", "X-Request-ID"]
+_OUR_HEADERS = ["Authorization", "Cache-Control", "Idempotency-Key", "Last-Event-ID", "X-API-Key", "X-Request-ID"]
+_TOOLS_HEADERS = ["Baggage", "Sentry-Trace", "Traceparent", "Tracestate", "X-Requested-With"]  # added to every request
 _TOLD_HEADERS = ["RateLimit", "RateLimit-Policy", "Retry-After", "X-Cache", "X-Request-ID"]
 
 
@@ -48,6 +52,9 @@ def create_app(settings: ServiceSettings | None = None) -> FastAPI:
         version=__version__,
         lifespan=lifespan_for(settings),
         telemetry=telemetry(),
+        docs_url=None,  # FastAPI's pages load their scripts from the internet
+        redoc_url=None,
+        swagger_ui_oauth2_redirect_url=None,
         redirect_slashes=False,  # a redirect would go to whatever host the client put into its Host header
     )
     app.add_middleware(BodyLimitMiddleware, limit=settings.max_body)
@@ -56,19 +63,26 @@ def create_app(settings: ServiceSettings | None = None) -> FastAPI:
     app.add_middleware(
         CrossOriginMiddleware,
         allow_origins=settings.allowed_origins,
-        allow_methods=["GET", "POST", "DELETE"],
-        allow_headers=_ASKED_HEADERS,
+        allow_methods=["GET", "HEAD", "POST", "DELETE"],
+        allow_headers=_OUR_HEADERS + _TOOLS_HEADERS,
         expose_headers=_TOLD_HEADERS,
+        allow_private_network=True,  # an origin that is allowed is so from any network
     )
     app.add_middleware(RequestMiddleware)
-    app.add_middleware(StartMiddleware)  # the last added is the outermost
     errors.install(app)
-    for route in (ask, stream, chat, websocket, runs, sessions, feedback, health, metrics):
-        app.include_router(route.router)
+    for module in _ROUTES:
+        app.include_router(module.router)
+    app.add_middleware(PrefixMiddleware, trusted=settings.trusted_proxies, routes=_first_segments())
+    app.add_middleware(StartMiddleware)  # the last added is the outermost
     app.router.default = _nowhere
     if settings.api_keys:
         app.openapi = lambda: _with_keys(FastAPI.openapi(app))
     return app
+
+
+def _first_segments() -> set[str]:
+    routes = (route for module in _ROUTES for route in module.router.routes)
+    return {route.path.split("/")[1] for route in routes if isinstance(route, Route | WebSocketRoute)}
 
 
 async def _nowhere(scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG001 - ASGI's signature

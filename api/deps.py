@@ -2,8 +2,9 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Mapping
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Any, TypeVar
 from urllib.parse import unquote_to_bytes
 
@@ -18,10 +19,11 @@ from api.answer_cache.single_flight import Piece
 from api.auth import ANONYMOUS, OPERATOR_NAME, Principal
 from api.drain import Drain
 from api.errors import ClientGone, NoSuchEvent, NothingMore
-from api.rate_limit import Allowance, RateLimited, RateLimiter, client_address
+from api.proxies import client_address, forwarded, stranger_address
+from api.rate_limit import Allowance, RateLimited, RateLimiter
 from api.readiness import Readiness
 from api.schemas import ChatRequest, RunName, SessionId, StreamQuery
-from api.settings import ServiceSettings
+from api.settings import ServiceSettings, origin_of
 from graph.agent import SupportAgent
 from graph.errors import RUN_ERRORS
 from graph.events import Done, Failed
@@ -131,6 +133,19 @@ async def _meter(connection: HTTPConnection) -> Meter:
 
 MeterDep = Annotated[Meter, Depends(_meter)]
 
+Idle = Callable[[Callable[[], object]], AbstractContextManager[None]]
+"""Counts a WebSocket as idle while a block lasts; calls its argument if the client has too many of them."""
+
+
+async def _idle(connection: HTTPConnection, caller: PrincipalDep, settings: SettingsDep) -> Idle:
+    address = stranger_address(connection, settings.trusted_proxies)
+    if caller.tenant != ANONYMOUS or address is None:  # a server of theirs may connect all its customers
+        return nullcontext
+    return partial(connection.state.idle.counted, address)
+
+
+IdleDep = Annotated[Idle, Depends(_idle)]
+
 
 async def _operator(caller: PrincipalDep, settings: SettingsDep) -> None:
     if settings.api_keys and caller.tenant != OPERATOR_NAME:
@@ -167,9 +182,10 @@ class LimitedRoute(APIRoute):
 async def _same_origin(websocket: WebSocket, settings: SettingsDep) -> None:
     """Refuse pages from foreign origins, which would act with their visitor's address or cookies."""
     origin = websocket.headers.get("origin")
-    own = websocket.headers.get("host")
-    ours = (*settings.allowed_origins, *((f"http://{own}", f"https://{own}") if own else ()))
-    if origin is None or origin in ours:
+    told = forwarded(websocket, "x-forwarded-host", settings.trusted_proxies)
+    host = (told or websocket.headers.get("host", "")).partition(",")[0].strip().lower()
+    ours = (origin_of(f"http://{host}"), origin_of(f"https://{host}")) if host else ()
+    if origin is None or origin in ours or origin in settings.allowed_origins:
         return
     raise HTTPException(403)
 
@@ -185,6 +201,10 @@ async def _question(request: Request, query: Annotated[StreamQuery, Query()]) ->
         error = {"type": "value_error", "loc": ("query", "question"), "msg": "must be percent-encoded UTF-8"}
         raise RequestValidationError([error]) from None
     return query.question
+
+
+QUESTION = Depends(_question)
+"""For a route that only checks the question."""
 
 
 @dataclass(frozen=True, slots=True)

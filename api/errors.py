@@ -9,6 +9,7 @@ from urllib.parse import quote
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError, WebSocketRequestValidationError
 from pydantic import ValidationError
+from starlette._utils import get_route_path  # what routes see of a path
 from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection
 from starlette.responses import Response
@@ -139,7 +140,7 @@ def _install_frameworks(app: FastAPI) -> None:
     async def _(request: HTTPConnection, error: HTTPException) -> Response | None:
         headers = error.headers
         if error.status_code == 405:  # Starlette's Allow lists the methods of one route, not of the whole path
-            headers = {"Allow": ", ".join(_methods(app, request.url.path))}
+            headers = {"Allow": ", ".join(_methods(app, get_route_path(request.scope)))}
         response = _response(_http_problem(error.status_code, request.url.path), headers)
         if not isinstance(request, WebSocket):
             return response
@@ -179,6 +180,11 @@ def problem_response(status: int, instance: str) -> Response:
     return _response(_http_problem(status, instance))
 
 
+def preflight_response(refused: str, instance: str) -> Response:
+    """Return the response to a preflight from an allowed origin, for a method or headers that are `refused`."""
+    return _response(_problem(403, "preflight-refused", "The request may not be sent by a page", refused, instance))
+
+
 def defect_response(instance: str) -> Response:
     """Return the response to a request that failed because of a bug."""
     return _response(problem_of(InternalError.code, instance))
@@ -196,8 +202,9 @@ def _methods(app: FastAPI, path: str) -> list[str]:
     """Return the methods of a path, as OpenAPI lists them."""
     for template, operations in app.openapi()["paths"].items():
         if re.fullmatch(re.sub(r"\{\w+\}", "[^/]+", template), path):
-            return sorted(method.upper() for method in operations)
-    return ["GET"]  # /openapi.json and /docs
+            methods = [method.upper() for method in operations]
+            return sorted([*methods, "HEAD"] if "GET" in methods else methods)
+    return ["GET", "HEAD"]  # /openapi.json and /docs
 
 
 def _refusal(request: Request, error: RequestValidationError) -> Problem:

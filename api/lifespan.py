@@ -11,6 +11,7 @@ from fastapi import FastAPI
 
 from api.answer_cache.cache import AnswerCache
 from api.drain import Drain, draining
+from api.idle import IdleConnections
 from api.logs import log_run, masked_logs
 from api.rate_limit import RateLimiter
 from api.readiness import Readiness
@@ -32,12 +33,13 @@ _OLDEST = 100  # collections of the middle generation between two of the oldest;
 
 
 class State(TypedDict):
-    """What requests find in `request.state`."""
+    """What requests find in `request.state`, and the protocols in `app_state`."""
 
     agent: SupportAgent
     answers: AnswerCache
     drain: Drain
     feedback: Feedback
+    idle: IdleConnections
     limiter: RateLimiter | None
     readiness: Readiness
     settings: ServiceSettings
@@ -74,6 +76,7 @@ def lifespan_for(settings: ServiceSettings) -> Callable[[FastAPI], AbstractAsync
                 answers=answers,
                 drain=drain,
                 feedback=feedback,
+                idle=IdleConnections(),
                 limiter=limiter,
                 readiness=Readiness(agent, redis, watch),
                 settings=settings,

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 
 import anyio
+from starlette._utils import get_route_path  # what routes see of a path
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
@@ -14,7 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from structlog.contextvars import bind_contextvars, unbind_contextvars
 
 from api.auth import ApiKey, identify
-from api.errors import defect_response, problem_response
+from api.errors import defect_response, preflight_response, problem_response
 from api.request_id import HEADER, choose_request_id, request_id
 from api.telemetry import UNINTERESTING, open_streams
 from graph.errors import StartError, kind_and_place
@@ -28,6 +29,8 @@ BODY_TIMEOUT = 10.0
 OPEN = frozenset({"/health", "/ready", "/docs", "/openapi.json"})
 """Paths that need no key: probes send none, and the OpenAPI description is public."""
 
+_DOCS_FILES = "/docs/"
+
 _STREAM = "text/event-stream"
 
 _SECURITY = (
@@ -37,9 +40,8 @@ _SECURITY = (
     (b"x-frame-options", b"DENY"),
 )
 _POLICY = b"default-src 'none'; frame-ancestors 'none'"
-_DOCS_POLICY = (  # what FastAPI's /docs page loads
-    b"default-src 'self'; script-src 'self' 'unsafe-inline' https://cdn.jsdelivr.net;"
-    b" style-src 'self' 'unsafe-inline' https://cdn.jsdelivr.net; img-src 'self' data: https://fastapi.tiangolo.com;"
+_DOCS_POLICY = (  # Swagger UI has a script and styles within the page
+    b"default-src 'self'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; img-src 'self' data:;"
     b" frame-ancestors 'none'"
 )
 
@@ -79,7 +81,7 @@ class RequestMiddleware:
                 if not streams and Headers(raw=message["headers"]).get("content-type", "").startswith(_STREAM):
                     streams = True
                     open_streams.add(1)
-                message = {**message, "headers": _headers(message["headers"], headers, scope["path"])}
+                message = {**message, "headers": _headers(message["headers"], headers, get_route_path(scope))}
             elif message["type"] == "websocket.close":
                 status = message["code"]
             await send(message)
@@ -148,7 +150,7 @@ class DefectMiddleware:
 
 
 class CrossOriginMiddleware(CORSMiddleware):
-    """Refuses a CORS preflight with a problem; Starlette would use plain text."""
+    """Refuses a CORS preflight with a problem that says what was refused; Starlette would use plain text."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
@@ -157,13 +159,23 @@ class CrossOriginMiddleware(CORSMiddleware):
             answer = self.preflight_response(headers)
             if answer.status_code != 200:
                 told = {name: value for name, value in answer.headers.items() if not name.startswith("content-")}
-                answer = problem_response(403, scope["path"])
+                refused = self._refused(headers) if self.is_allowed_origin(headers["origin"]) else None
+                answer = preflight_response(refused, scope["path"]) if refused else problem_response(403, scope["path"])
                 answer.headers.update(told)
             await answer(scope, receive, send)
         elif self.allow_origins:
             await super().__call__(scope, receive, send)
         else:  # no page may read the response, so there is nothing to add
             await self.app(scope, receive, send)
+
+    def _refused(self, headers: Headers) -> str:
+        """Return which method or headers a page of an allowed origin may not use, and those that it may."""
+        method = headers["access-control-request-method"]
+        if method not in self.allow_methods:
+            return f"The method {method} is none of {', '.join(self.allow_methods)}."
+        asked = (name.strip().lower() for name in headers.get("access-control-request-headers", "").split(","))
+        others = ", ".join(name for name in asked if name not in self.allow_headers)
+        return f"No page may send these headers: {others}. It may send {', '.join(self.allow_headers)}."
 
 
 class StartMiddleware:
@@ -194,7 +206,7 @@ class KeyMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
-        if scope["type"] not in ("http", "websocket") or scope["path"] in OPEN:
+        if scope["type"] not in ("http", "websocket") or _is_open(get_route_path(scope)):
             await self._app(scope, receive, send)
         elif caller := identify(self._keys, Headers(scope=scope)):
             scope["state"]["caller"] = caller
@@ -203,6 +215,10 @@ class KeyMiddleware:
             response = problem_response(401, scope["path"])
             response.headers["WWW-Authenticate"] = "Bearer"
             await response(scope, receive, send)
+
+
+def _is_open(path: str) -> bool:
+    return path in OPEN or path.startswith(_DOCS_FILES)
 
 
 class BodyLimitMiddleware:

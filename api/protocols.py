@@ -1,18 +1,25 @@
 """uvicorn's HTTP and WebSocket protocols, with limits on what a client may send before its request is complete.
 
-uvicorn reads headers without a limit, and answers pings even if the client does not read the pongs.
+uvicorn reads headers without a limit, keeps any number of idle connections, sends chunks to HTTP/1.0 clients, and
+answers pings even if the client does not read the pongs.
 """
 
 import asyncio
 from collections.abc import Mapping
 from typing import Any, cast
 
+from starlette.datastructures import Headers
+from starlette.requests import HTTPConnection
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.exceptions import SecurityError
 
 from api.errors import unread_response
+from api.idle import IdleConnections
 from api.middleware import MAX_HEADERS
+from api.proxies import stranger_address
 from api.request_id import HEADER, choose_request_id, request_id
 
 HEADERS_TIMEOUT = 10.0
@@ -27,9 +34,13 @@ _MOST_UNREAD = 65_536  # bytes of pongs that a client may leave unread
 
 
 class HttpProtocol(HttpToolsProtocol):
-    """Refuses too large headers with 431, slow ones with 408 and invalid HTTP with 400, as problems, and closes."""
+    """Refuses too large headers with 431, slow ones with 408 and invalid HTTP with 400, as problems, and closes.
+
+    Of an address with too many idle connections it closes the longest idle one. A trusted proxy may have any number.
+    """
 
     url = b""  # uvicorn has none before a request begins
+    _stranger: str | None = None
     _head = 0
     _in_head = True
     _refused = False
@@ -39,10 +50,16 @@ class HttpProtocol(HttpToolsProtocol):
         """Start the time-out for the headers."""
         super().connection_made(transport)
         self._wait()
+        self._idle: IdleConnections | None = self.app_state.get("idle")  # an application without our lifespan has none
+        if self._idle and self.client:
+            connection = HTTPConnection({"type": "http", "client": self.client, "headers": []})
+            self._stranger = stranger_address(connection, self.app_state["settings"].trusted_proxies)
+        self._begin_idling()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop the time-out."""
         self._stop_waiting()
+        self._end_idling()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -68,6 +85,7 @@ class HttpProtocol(HttpToolsProtocol):
         """Stop the time-out; uvicorn serves the request."""
         self._in_head = False
         self._stop_waiting()
+        self._end_idling()
         super().on_headers_complete()
         # The parser stops at a request to upgrade: it would take the bytes of the body for the next request.
         if self.parser.should_upgrade() and not self._should_upgrade():  # pyright: ignore[reportOptionalMemberAccess] - it calls us
@@ -86,6 +104,21 @@ class HttpProtocol(HttpToolsProtocol):
         super().on_response_complete()
         if not self._in_head and self._deadline is None:
             self._linger()
+        if self._is_answered() and not self.transport.is_closing():
+            self._begin_idling()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        if cycle.scope["http_version"] == "1.0":
+            app = cast("ASGI3Application", _unframed(cast("ASGIApp", app), cycle))
+        super()._start_asgi_task(cycle, app)
+
+    def _begin_idling(self) -> None:
+        if self._idle and self._stranger:
+            self._idle.begin(self._stranger, self, self.transport.abort)
+
+    def _end_idling(self) -> None:
+        if self._idle and self._stranger:
+            self._idle.end(self._stranger, self)
 
     def _is_answered(self) -> bool:
         cycle = cast("RequestResponseCycle | None", self.cycle)  # None before the first request
@@ -118,6 +151,26 @@ class HttpProtocol(HttpToolsProtocol):
             self._linger()
         else:
             self.transport.close()
+
+
+def _unframed(app: ASGIApp, cycle: RequestResponseCycle) -> ASGIApp:
+    """Send a response without Content-Length as it is: HTTP/1.0 has no chunks, the end of the connection ends it."""
+
+    async def serve(scope: Scope, receive: Receive, send: Send) -> None:
+        unframed = False
+
+        async def send_unframed(message: Message) -> None:
+            nonlocal unframed
+            if message["type"] == "http.response.start":
+                unframed = "content-length" not in Headers(raw=message["headers"])
+                cycle.chunked_encoding = False if unframed else None
+            elif unframed:  # uvicorn would refuse a body that is longer than it expects
+                cycle.expected_content_length = len(message.get("body", b""))
+            await send(message)
+
+        await app(scope, receive, send_unframed)
+
+    return serve
 
 
 def _refusal(status: int) -> bytes:

@@ -3,10 +3,8 @@
 The headers `RateLimit-Policy` and `RateLimit` follow draft-ietf-httpapi-ratelimit-headers-10.
 """
 
-import ipaddress
 import math
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from limits import RateLimitItem
@@ -15,14 +13,11 @@ from limits.aio.strategies import MovingWindowRateLimiter
 from limits.errors import StorageError
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
-from starlette.requests import HTTPConnection
 
-from api.settings import Network
 from api.telemetry import requests_limited
 
 _POLICY = "requests"
 _STRATEGY = "moving-window"  # part of each key, since the keys of another strategy have another type
-_NETWORK_BITS = 64  # of an IPv6 address: one customer has a whole /64
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,28 +80,3 @@ class RateLimiter:
             reset=max(1, math.ceil(reset - time.time())),
             allowed=allowed,
         )
-
-
-def client_address(connection: HTTPConnection, trusted: Sequence[Network]) -> str:
-    """Return the client's address: the right-most one that is not a trusted proxy's; the /64 network for IPv6."""
-    client = _address(connection.client.host) if connection.client else None
-    hops = ",".join(connection.headers.getlist("x-forwarded-for")).split(",")
-    while client and hops and any(client in network for network in trusted):
-        before = _address(hops.pop())
-        if before is None:  # not an address: the trusted proxy before it is the last address we know
-            break
-        client = before
-    if isinstance(client, ipaddress.IPv6Address):
-        return str(ipaddress.ip_network((client, _NETWORK_BITS), strict=False))
-    return str(client)
-
-
-def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    text = text.strip()
-    if text.count(":") == 1:  # some proxies add the port
-        text = text.partition(":")[0]
-    try:
-        address = ipaddress.ip_address(text)
-    except ValueError:
-        return None
-    return (address.version == 6 and address.ipv4_mapped) or address

@@ -15,7 +15,9 @@ from graph.settings import AgentSettings
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 _T = TypeVar("_T")
-_ORIGIN = re.compile(r"https?://[a-z0-9.-]+(:\d{1,5})?|https?://\[[0-9a-f:]+\](:\d{1,5})?")
+# A web page's, or an app's with a scheme of its own, such as capacitor://localhost. No origin has a WebSocket's scheme.
+_ORIGIN = re.compile(r"(?!wss?:)[a-z][a-z0-9+.-]*://([a-z0-9.-]+|\[[0-9a-f:]+\])(:\d{1,5})?")
+_DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 
 
 def _each(read: Callable[[str], _T]) -> Callable[[Any], tuple[_T, ...]]:
@@ -39,10 +41,16 @@ def _key(item: str) -> ApiKey:
     return ApiKey(name, bytes.fromhex(digest))
 
 
+def origin_of(url: str) -> str:
+    """Return the origin as browsers send it: without the default port."""
+    scheme, _, host = url.partition("://")
+    return f"{scheme}://{host.removesuffix(_DEFAULT_PORTS.get(scheme, ':'))}"
+
+
 def _origin(item: str) -> str:
     if not _ORIGIN.fullmatch(item):
         raise ValueError("must be origins as browsers send them, such as https://www.example.com, comma separated")
-    return item
+    return origin_of(item)
 
 
 def _network(item: str) -> Network:
@@ -88,7 +96,7 @@ class ServiceSettings(AgentSettings):
     trusted_proxies: Annotated[tuple[Network, ...], BeforeValidator(_each(_network))] = Field(
         default=(), alias="SUPPORT_TRUSTED_PROXIES"
     )
-    """Networks of reverse proxies whose X-Forwarded-For is trusted."""
+    """Networks of reverse proxies whose X-Forwarded-For, X-Forwarded-Host and X-Forwarded-Prefix are trusted."""
     domain: str | None = Field(default=None, alias="SUPPORT_DOMAIN")
     """The domain of the TLS certificate of docker-compose.yml's reverse proxy; the service itself ignores it."""
     shutdown_notice: float = Field(default=0, ge=0, le=5, alias="SUPPORT_SHUTDOWN_NOTICE")

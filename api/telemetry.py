@@ -16,6 +16,7 @@ from opentelemetry.sdk.metrics.view import ExplicitBucketHistogramAggregation, V
 from opentelemetry.sdk.resources import SERVICE_NAME, SERVICE_VERSION, Resource
 from opentelemetry.sdk.trace import Span, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from starlette._utils import get_route_path  # what routes see of a path
 from starlette.types import Scope
 
 from graph import __version__
@@ -101,4 +102,4 @@ def _resource() -> Resource:
 
 
 def _is_uninteresting(scope: Scope) -> bool:
-    return scope["path"] in UNINTERESTING
+    return get_route_path(scope) in UNINTERESTING

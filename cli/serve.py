@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from api.prefix import prefix_of
 from api.settings import ServiceSettings
 from cli.embedded import Embedded, Offline, embedded, load_settings
 from graph import __version__
@@ -26,12 +27,14 @@ def serve(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Port = None,
     workers: Annotated[int, typer.Option(min=1, help="Processes that serve.")] = 1,
+    root_path: Annotated[str, typer.Option(help="Path prefix under which a reverse proxy publishes the service.")] = "",
     reload: Annotated[bool, typer.Option("--reload", help="Start again when the source changes.")] = False,
     offline: Offline = False,
 ) -> None:
     """Serve the agent over HTTP, starting what is not configured."""
     settings = load_settings(offline=offline)
     port = port or settings.port
+    prefix = _prefix(root_path)
     check_free(host, port)
     with embedded(settings, redis=True) as started:
         # Imported while the local services start, since it takes seconds.
@@ -56,8 +59,16 @@ def serve(
             log_config=log_config(as_json=settings.env == "production"),
             timeout_graceful_shutdown=_GRACE,
             ws_max_size=settings.max_body,
+            root_path=prefix,
             **OPTIONS,
         )
+
+
+def _prefix(root_path: str) -> str:
+    try:
+        return prefix_of(root_path)
+    except ValueError as error:
+        raise SettingsError(f"--root-path: {error}") from None
 
 
 def check_free(host: str, port: int) -> None:

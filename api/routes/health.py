@@ -16,6 +16,7 @@ async def health() -> HealthResponse:
     return HealthResponse(status="healthy", version=__version__)
 
 
+@router.head("/ready", include_in_schema=False)
 @router.get(
     "/ready",
     response_model_exclude_none=True,

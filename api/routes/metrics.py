@@ -9,6 +9,7 @@ from api.errors import documented
 router = APIRouter(tags=["operations"], dependencies=[OPERATOR])
 
 
+@router.head("/metrics", include_in_schema=False)
 @router.get("/metrics", response_class=Response, responses=documented(401, 500))
 async def metrics() -> Response:
     """Return this process's metrics in Prometheus' text format.

@@ -13,6 +13,7 @@ router = APIRouter(prefix="/runs", tags=["conversations"])
 _NOTHING_MORE: dict[int | str, dict[str, Any]] = {204: {"description": "The client has received all events."}}
 
 
+@router.head("/{run_id}/stream", include_in_schema=False)
 @router.get(
     "/{run_id}/stream",
     response_class=EventStream,

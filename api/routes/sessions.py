@@ -10,6 +10,7 @@ from api.schemas import MessageOut, SessionResponse
 router = APIRouter(prefix="/sessions", tags=["conversations"])
 
 
+@router.head("/{session_id}", include_in_schema=False)
 @router.get("/{session_id}", responses=documented(401, 404, 422, 500, 503))
 async def read_session(session_id: SessionPath, agent: AgentDep, caller: PrincipalDep) -> SessionResponse:
     """Return a conversation's messages, oldest first."""

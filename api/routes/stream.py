@@ -1,8 +1,10 @@
 """GET /stream: one question, its answer streamed token by token."""
 
+from collections.abc import AsyncIterator
+
 from fastapi import APIRouter
 
-from api.deps import AnswerStreamDep, ConnectionDep, LimitedRoute
+from api.deps import QUESTION, AnswerStreamDep, ConnectionDep, LimitedRoute
 from api.errors import documented
 from api.sse import STREAMED, EventStream, plain
 
@@ -17,3 +19,14 @@ async def stream(answer: AnswerStreamDep, connection: ConnectionDep) -> EventStr
     ends the stream.
     """
     return EventStream(plain(answer, connection.path))
+
+
+@router.head("/stream", dependencies=[QUESTION], include_in_schema=False)
+async def stream_headers() -> EventStream:
+    """Return the headers of a stream, without asking any model."""
+    return EventStream(_nothing())
+
+
+async def _nothing() -> AsyncIterator[bytes]:
+    return
+    yield b""

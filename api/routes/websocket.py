@@ -4,7 +4,8 @@ Text: a message in, the answer's tokens out, then `[DONE]`; an error closes the 
 `support.v1`: `{"message": …}` or `{"type": "cancel"}` in, the typed events out as `{"id", "event", "data"}`.
 
 Close codes: 1001 shutdown, 1003 a binary frame, 1008 an invalid message or too many messages, 1009 a message that is
-too large, 1011 no answer, 1013 rate limit exceeded (both text form only). Closing the connection cancels the turn.
+too large, 1011 no answer (text form only), 1013 rate limit exceeded (text form only) or too many idle connections.
+Closing the connection cancels the turn.
 """
 
 import asyncio
@@ -17,7 +18,7 @@ from fastapi import APIRouter, Query, WebSocket, WebSocketDisconnect
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, model_validator
 from starlette.websockets import WebSocketState
 
-from api.deps import SAME_ORIGIN, AgentDep, DrainDep, Meter, MeterDep, PrincipalDep, SettingsDep
+from api.deps import SAME_ORIGIN, AgentDep, DrainDep, Idle, IdleDep, Meter, MeterDep, PrincipalDep, SettingsDep
 from api.errors import invalid_message, problem_of, rate_limit_problem
 from api.rate_limit import RateLimited
 from api.schemas import Problem, SessionId
@@ -44,6 +45,7 @@ async def websocket_chat(
     agent: AgentDep,
     caller: PrincipalDep,
     meter: MeterDep,
+    idle: IdleDep,
     drain: DrainDep,
     settings: SettingsDep,
     session_id: Annotated[SessionId | None, Query()] = None,
@@ -58,6 +60,7 @@ async def websocket_chat(
         agent.sessions,
         AgentContext(tenant=caller.tenant),
         meter,
+        idle,
         session_id=session_id or uuid.uuid4().hex,
         most_bytes=settings.max_body,
     )
@@ -165,6 +168,7 @@ class Conversation:
         sessions: Sessions,
         context: AgentContext,
         meter: Meter,
+        idle: Idle,
         *,
         session_id: str,
         most_bytes: int,
@@ -174,6 +178,7 @@ class Conversation:
         self._sessions = sessions
         self._context = context
         self._meter = meter
+        self._idle = idle
         self._path = websocket.url.path
         self._session_id = session_id
         self._most_bytes = most_bytes
@@ -245,7 +250,10 @@ class Conversation:
             self._refused = 0
             if code is not None:
                 return code
-        return GOING_AWAY
+        if ending.is_set():
+            return GOING_AWAY
+        self._form.reason = "too many idle connections"
+        return TRY_LATER
 
     async def _answer_one(self, message: str) -> int | None:
         turn = self._turn = self._sessions.turn(message, self._session_id, self._context)
@@ -273,12 +281,13 @@ class Conversation:
         return None
 
     async def _next(self, ending: asyncio.Event) -> str | None:
-        """Return the next message, or None when the service drains."""
+        """Return the next message; None when the service drains, or the client has too many idle connections."""
         waiting = asyncio.create_task(self._waiting.get())
         ended = asyncio.create_task(ending.wait())
         try:
-            await asyncio.wait((waiting, ended), return_when=asyncio.FIRST_COMPLETED)
-            return waiting.result() if waiting.done() and not ending.is_set() else None
+            with self._idle(waiting.cancel):
+                await asyncio.wait((waiting, ended), return_when=asyncio.FIRST_COMPLETED)
+            return None if ending.is_set() or waiting.cancelled() else waiting.result()
         finally:
             waiting.cancel()
             ended.cancel()

@@ -154,16 +154,88 @@ async def test_a_foreign_origin_is_refused(serve: Serve, origin: str) -> None:
         assert "access-control-allow-origin" not in asked.headers
 
 
-async def test_a_named_origin_may_not_ask_all_things(serve: Serve) -> None:
-    """A preflight for a disallowed method or header is refused, with the allowed ones."""
+@pytest.mark.parametrize(
+    ("method", "header", "named"),
+    [
+        ("PUT", "X-API-Key", ["method PUT", "GET, HEAD, POST, DELETE"]),
+        ("POST", "X-Other", ["x-other", "idempotency-key"]),
+        ("POST", "traceparent,x-other, x-more", ["x-other, x-more", "traceparent"]),
+    ],
+)
+async def test_a_named_origin_may_not_ask_all_things(serve: Serve, method: str, header: str, named: list[str]) -> None:
+    """A preflight for a disallowed method or header names it, and the allowed ones; the origin is not blamed."""
     origin = "https://www.shop.example"
     async with serve(SUPPORT_ALLOWED_ORIGINS=origin) as url, httpx.AsyncClient() as client:
-        for method, header in (("PUT", "X-API-Key"), ("POST", "X-Other")):
-            wish = {"Access-Control-Request-Method": method, "Access-Control-Request-Headers": header}
-            asked = await client.options(f"{url}/ask", headers={"Origin": origin, **wish})
-            assert (asked.status_code, asked.json()["type"]) == (403, "origin-refused")
-            assert asked.headers["access-control-allow-origin"] == origin
-            assert asked.headers["access-control-allow-methods"] == "GET, POST, DELETE"
+        wish = {"Access-Control-Request-Method": method, "Access-Control-Request-Headers": header}
+        asked = await client.options(f"{url}/ask", headers={"Origin": origin, **wish})
+    assert (asked.status_code, asked.json()["type"]) == (403, "preflight-refused")
+    assert all(name in asked.json()["detail"] for name in named), asked.json()["detail"]
+    assert "origin" not in asked.json()["detail"].lower()
+    assert asked.headers["access-control-allow-origin"] == origin
+    assert asked.headers["access-control-allow-methods"] == "GET, HEAD, POST, DELETE"
+
+
+@pytest.mark.parametrize(
+    ("method", "asked"),
+    [
+        ("POST", "content-type,traceparent,tracestate"),
+        ("POST", "baggage,content-type,sentry-trace"),
+        ("POST", "content-type,x-requested-with"),
+        ("POST", "authorization,content-type,idempotency-key,traceparent"),
+        ("HEAD", "authorization"),
+    ],
+    ids=["OpenTelemetry", "Sentry", "Axios", "all", "HEAD"],
+)
+async def test_what_tools_add_to_every_request_is_let_through(serve: Serve, method: str, asked: str) -> None:
+    """A page that is traced, or uses an old HTTP library, may call the service; so may one in a private network."""
+    origin = "https://www.shop.example"
+    async with serve(SUPPORT_ALLOWED_ORIGINS=origin) as url, httpx.AsyncClient() as client:
+        wish = {"Access-Control-Request-Method": method, "Access-Control-Request-Headers": asked}
+        private = {"Access-Control-Request-Private-Network": "true"}
+        response = await client.options(f"{url}/ask", headers={"Origin": origin, **wish, **private})
+    assert response.status_code == 200
+    assert response.headers["access-control-allow-private-network"] == "true"
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        "capacitor://localhost",
+        "tauri://localhost",
+        "app://shop.example",
+        "moz-extension://0f6f0e9f-6a11",
+        "http://[::1]:1",
+    ],
+)
+async def test_an_app_with_a_scheme_of_its_own_is_let_in(serve: Serve, origin: str) -> None:
+    """A mobile or desktop app asks over HTTP and WebSocket, and no other app does."""
+    async with serve(SUPPORT_ALLOWED_ORIGINS=origin) as url, httpx.AsyncClient() as client:
+        for sent, allowed in ((origin, True), (f"{origin}2", False), (origin.replace("://", "s://"), False)):
+            response = await client.post(f"{url}/ask", json=QUESTION, headers={"Origin": sent})
+            assert (response.headers.get("access-control-allow-origin") == sent) is allowed
+        async with connect(url.replace("http", "ws") + "/chat", additional_headers={"Origin": origin}) as socket:
+            await socket.send("Hello?")
+            assert await asyncio.wait_for(socket.recv(), 5) == "Hello"
+
+
+@pytest.mark.parametrize("configured", ["https://www.shop.example:443", "http://www.shop.example:80"])
+async def test_a_default_port_in_the_settings_is_no_other_origin(serve: Serve, configured: str) -> None:
+    """Browsers never send it."""
+    origin = configured.rpartition(":")[0]
+    async with serve(SUPPORT_ALLOWED_ORIGINS=configured) as url, httpx.AsyncClient() as client:
+        response = await client.post(f"{url}/ask", json=QUESTION, headers={"Origin": origin})
+    assert response.headers["access-control-allow-origin"] == origin
+
+
+async def test_only_a_trusted_proxy_names_our_site(serve: Serve) -> None:
+    """X-Forwarded-Host and X-Forwarded-Prefix of anybody else are ignored."""
+    headers = {"Origin": "https://evil.example", "X-Forwarded-Host": "evil.example", "X-Forwarded-Prefix": "/evil"}
+    async with serve(SUPPORT_TRUSTED_PROXIES="192.0.2.1") as url, httpx.AsyncClient() as client:
+        with pytest.raises(InvalidStatus):
+            async with connect(url.replace("http", "ws") + "/chat", additional_headers=headers):
+                pass
+        assert (await client.get(f"{url}/nowhere", headers=headers)).json()["instance"] == "/nowhere"
+        assert "servers" not in (await client.get(f"{url}/openapi.json", headers=headers)).json()
 
 
 async def test_a_named_origin_and_our_own_are_let_in(serve: Serve) -> None:

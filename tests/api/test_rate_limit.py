@@ -16,7 +16,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.typing import Subprotocol
 
 from api.auth import digest, new_key
-from api.rate_limit import client_address
+from api.proxies import client_address
 from conftest import MakeSettings, Serve
 
 QUESTION = {"question": "Why was I charged twice?"}
@@ -112,6 +112,10 @@ async def test_a_websocket_message_counts_as_a_request(serve: Serve, redis: Redi
         ("10.0.0.1", ["10.0.0.3, 10.0.0.2"], "10.0.0.3"),
         ("10.0.0.1", ["198.51.100.1, nonsense"], "10.0.0.1"),
         ("10.0.0.1", ["198.51.100.1:5100"], "198.51.100.1"),
+        ("10.0.0.1", ["[2001:db8:0:1:ffff::1]:5100"], "2001:db8:0:1::/64"),
+        ("10.0.0.1", ["[2001:db8:0:1:ffff::1]"], "2001:db8:0:1::/64"),
+        ("10.0.0.1", ["198.51.100.1, [::ffff:10.0.0.2]:443"], "198.51.100.1"),
+        ("10.0.0.1", ["[nonsense]:5100"], "10.0.0.1"),
         ("10.0.0.1", [""], "10.0.0.1"),
         ("10.0.0.1", [], "10.0.0.1"),
         ("::ffff:10.0.0.1", ["198.51.100.1"], "198.51.100.1"),

@@ -5,12 +5,15 @@ from typing import Any
 
 import pytest
 from playwright.async_api import Page, async_playwright
+from redis.asyncio import Redis
 from starlette.applications import Starlette
 from starlette.responses import HTMLResponse
 from starlette.routing import Route
 
+from api.app import create_app
 from api.auth import digest, new_key
-from conftest import Serve
+from conftest import MakeSettings, Serve
+from harness.nginx import nginx
 from harness.programs import program
 from harness.scripted_model import ScriptedModel, tokens
 from harness.serving import serving
@@ -58,16 +61,27 @@ RESUME = """
 })"""
 
 
+TRACED_CHAT = """
+async ([url, message]) => {
+    const traced = {"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "tracestate": "a=1",
+        "baggage": "a=1", "sentry-trace": "0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-1",
+        "x-requested-with": "XMLHttpRequest"};
+    const headers = {"content-type": "application/json", ...traced};
+    return (await fetch(url + "/chat", {method: "POST", headers, body: JSON.stringify({message})})).status;
+}"""
+
+
 @pytest.fixture
 async def page() -> AsyncGenerator[Page]:
-    """An empty page on its own origin."""
+    """An empty page on its own origin, in a browser that reaches nothing but this machine."""
 
     async def blank(_: Any) -> HTMLResponse:
         return HTMLResponse("<!doctype html><title>A shop</title>")
 
     chromium = program("chromium")
+    offline = "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1"
     async with serving(Starlette(routes=[Route("/", blank)]), lifespan=False) as url, async_playwright() as driver:
-        browser = await driver.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        browser = await driver.chromium.launch(executable_path=chromium, args=["--no-sandbox", offline])
         page = await browser.new_page()
         page.set_default_timeout(20_000)
         await page.goto(url)
@@ -126,3 +140,38 @@ async def test_a_page_of_another_origin_gets_nothing(page: Page, serve: Serve, m
             await page.evaluate(f"(all) => ({CHAT})(all).catch((error) => error.name)", [url, "", "Hi"]) == "TypeError"
         )
         assert not [call for call in model.of("answer") if call.prompt[-1][1] == "Hi"]
+
+
+async def test_a_traced_page_may_ask(page: Page, serve: Serve, model: ScriptedModel) -> None:
+    """What OpenTelemetry, Sentry and old HTTP libraries add to each request passes the preflight."""
+    async with serve(SUPPORT_ALLOWED_ORIGINS=origin(page)) as url:
+        assert await page.evaluate(TRACED_CHAT, [url, "Refund?"]) == 200
+
+
+@pytest.mark.parametrize(
+    "prefix", [pytest.param("", marks=pytest.mark.soak), "/support"], ids=["at the root", "under a prefix"]
+)
+async def test_the_documentation_needs_no_internet(
+    page: Page, make_settings: MakeSettings, redis: Redis, prefix: str
+) -> None:
+    """Everything on /docs comes from the service itself, and a route can be tried with a key."""
+    key = new_key()
+    failed: list[str] = []
+    page.on("requestfailed", lambda request: failed.append(request.url))
+    page.on("console", lambda line: failed.append(line.text) if line.type in ("error", "warning") else None)
+    page.on("response", lambda response: failed.append(response.url) if response.status >= 400 else None)
+    asked: set[str] = set()
+    page.on("request", lambda request: asked.add(request.url))
+    app = create_app(make_settings(SUPPORT_API_KEYS=f"shop:{digest(key).hex()}"))
+    async with serving(app, root_path=prefix) as url, nginx(f"location {prefix}/ {{ proxy_pass {url}/; }}") as proxy:
+        await page.goto(f"{proxy}{prefix}/docs")
+        await page.get_by_role("button", name="Authorize").click()
+        await page.locator("#auth-bearer-value").fill(key)
+        await page.get_by_role("button", name="Apply credentials").first.click()
+        await page.get_by_role("button", name="Close").first.click()
+        await page.locator("#operations-questions-ask_ask_post").get_by_role("button").first.click()
+        await page.get_by_role("button", name="Try it out").click()
+        await page.get_by_role("button", name="Execute").click()
+        assert "Hello, world." in await page.locator(".live-responses-table").inner_text()
+        assert all(one.startswith((f"{proxy}{prefix}/", "data:")) for one in asked), asked
+    assert failed == []

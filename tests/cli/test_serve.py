@@ -54,6 +54,16 @@ def wait_until_gone(processes: list[psutil.Process]) -> list[psutil.Process]:
     return alive
 
 
+@pytest.mark.parametrize("root_path", ["support", "//evil.example", "/a b", "https://shop.example/support"])
+def test_a_path_prefix_that_is_none_is_refused(tmp_path: Path, root_path: str) -> None:
+    """One line names the option and what is valid, before anything is started."""
+    with command(tmp_path, "serve", "--port", str(free_port()), "--root-path", root_path) as process:
+        assert process.wait(30) == 1
+    [line] = (tmp_path / "output").read_text().splitlines()
+    assert "--root-path: must be a path" in line
+    assert "such as /support" in line
+
+
 @pytest.mark.parametrize(
     ("ending", "code"),
     [(signal.SIGTERM, 0), (signal.SIGHUP, 0), (signal.SIGINT, 0), (signal.SIGKILL, -signal.SIGKILL)],
