@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import sys
 import time
 from collections.abc import AsyncGenerator
 from pathlib import Path
@@ -15,13 +16,13 @@ from websockets.exceptions import InvalidStatus
 
 from api.app import create_app
 from api.auth import digest, new_key
-from conftest import MakeSettings, Serve
+from conftest import REPOSITORY, MakeSettings, Serve
 from harness.nginx import WEBSOCKETS, nginx
 from harness.programs import program
 from harness.scripted_model import ScriptedModel, tokens
 from harness.serving import serving
 from local.caddy import start_caddy
-from local.process import free_port
+from local.process import Service, free_port
 
 KEY = new_key()
 KEYS = f"web:{digest(KEY).hex()}"
@@ -67,6 +68,28 @@ async def test_the_service_works_under_a_path_prefix(
         async with connect(address, additional_headers={"X-API-Key": KEY}) as socket:
             await socket.send("Hello?")
             assert await asyncio.wait_for(socket.recv(), 5) == "Hello"
+
+
+@pytest.mark.soak
+async def test_the_smoke_test_passes_under_a_path_prefix(
+    make_settings: MakeSettings, redis: Redis, offline_model: Service, tmp_path: Path
+) -> None:
+    """deploy/smoke.py takes an address with a prefix, and all that it tries works."""
+    (tmp_path / "key").write_text(KEY)
+    model = {"OPENAI_BASE_URL": offline_model.url, "OPENAI_API_KEY": offline_model.secret}
+    app = create_app(make_settings(SUPPORT_API_KEYS=KEYS, **model))
+    async with serving(app, root_path="/support") as url:
+        async with nginx(STRIPPED.format(url=url, more=WEBSOCKETS)) as proxy:
+            command = [
+                sys.executable,
+                REPOSITORY / "deploy/smoke.py",
+                f"{proxy}/support",
+                "--key-file",
+                tmp_path / "key",
+            ]
+            process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+            said, _ = await asyncio.wait_for(process.communicate(), 60)
+    assert process.returncode == 0, said.decode()
 
 
 async def test_streams_pass_through_an_nginx_that_speaks_http_1_0(
