@@ -6,6 +6,7 @@ answers pings even if the client does not read the pongs.
 
 import asyncio
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, cast
 
 from starlette.datastructures import Headers
@@ -30,6 +31,9 @@ KEEP_ALIVE = 620
 closed first, a request could already be on its way, and the load balancer would respond with 502."""
 
 _LINGER = 2.0  # seconds to discard the rest of a request that a client still sends after the response
+_SETTLING = (
+    0.5  # seconds before a connection counts as idle: of many at once, a request may have arrived but not been read
+)
 _MOST_UNREAD = 65_536  # bytes of pongs that a client may leave unread
 
 
@@ -41,6 +45,7 @@ class HttpProtocol(HttpToolsProtocol):
 
     url = b""  # uvicorn has none before a request begins
     _stranger: str | None = None
+    _settling: asyncio.TimerHandle | None = None
     _head = 0
     _in_head = True
     _refused = False
@@ -114,10 +119,12 @@ class HttpProtocol(HttpToolsProtocol):
 
     def _begin_idling(self) -> None:
         if self._idle and self._stranger:
-            self._idle.begin(self._stranger, self, self.transport.abort)
+            begin = partial(self._idle.begin, self._stranger, self, self.transport.abort)
+            self._settling = asyncio.get_running_loop().call_later(_SETTLING, begin)
 
     def _end_idling(self) -> None:
-        if self._idle and self._stranger:
+        if self._idle and self._stranger and self._settling:
+            self._settling.cancel()
             self._idle.end(self._stranger, self)
 
     def _is_answered(self) -> bool:

@@ -12,7 +12,7 @@ from redis.asyncio import Redis
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
-from api import idle
+from api import idle, protocols
 from api.auth import digest, new_key
 from conftest import Serve
 from harness.replica import replica
@@ -28,6 +28,7 @@ Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 def few(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let an address have four idle connections."""
     monkeypatch.setattr(idle, "MOST_IDLE", MOST)
+    monkeypatch.setattr(protocols, "_SETTLING", 0.02)
 
 
 async def opened(url: str, sent: bytes = b"", *, source: str = "127.0.0.1") -> Stream:
@@ -53,6 +54,7 @@ async def is_open(stream: Stream) -> bool:
 
 async def which_are_open(streams: list[Stream]) -> list[bool]:
     try:
+        await asyncio.sleep(0.1)
         return await asyncio.gather(*map(is_open, streams))
     finally:
         for _, writer in streams:
@@ -72,10 +74,25 @@ async def test_a_connection_that_is_used_is_not_the_oldest(serve: Serve, few: No
     """Its time counts from its last answer."""
     async with serve() as url:
         streams = [await opened(url, HEALTH) for _ in range(MOST)]
+        await asyncio.sleep(0.1)
         streams[0][1].write(HEALTH)
         await streams[0][0].readuntil(b"}")
         streams.append(await opened(url, HEALTH))
         assert await which_are_open(streams) == [True, False, True, True, True]
+
+
+async def test_many_requests_at_once_are_all_answered(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Connections that come together, each with its request, are no idle ones; nor are those of a busy client."""
+    monkeypatch.setattr(idle, "MOST_IDLE", MOST)
+    async with serve() as url:
+        streams = [await opened(url) for _ in range(MOST * 5)]
+        for _ in range(3):
+            for _, writer in streams:
+                writer.write(HEALTH)
+            async with asyncio.timeout(5):
+                assert all(await asyncio.gather(*(reader.readuntil(b"}") for reader, _ in streams)))
+        for _, writer in streams:
+            writer.close()
 
 
 async def test_an_answer_under_way_is_not_idle(serve: Serve, model: ScriptedModel, few: None) -> None:
