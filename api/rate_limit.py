@@ -6,6 +6,7 @@ The headers `RateLimit-Policy` and `RateLimit` follow draft-ietf-httpapi-ratelim
 import math
 import time
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
 
 from limits import RateLimitItem
 from limits.aio.storage import MemoryStorage, RedisStorage
@@ -16,8 +17,14 @@ from redis.exceptions import RedisError
 
 from api.telemetry import requests_limited
 
+if TYPE_CHECKING:
+    from limits.aio.storage.redis.redispy import RedispyBridge
+
 _POLICY = "requests"
 _STRATEGY = "moving-window"  # part of each key, since the keys of another strategy have another type
+
+# redis-py sends a script again whose answer is late: the same time in a caller's list means that it has run.
+_TAKEN = "if redis.call('lpos', KEYS[1], tonumber(ARGV[1])) then return true end\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +63,9 @@ class RateLimiter:
     def __init__(self, redis: Redis, limit: RateLimitItem) -> None:
         self._limit = limit
         shared = RedisStorage("redis://", implementation="redispy", connection_pool=redis.connection_pool)  # pyright: ignore[reportArgumentType] - its type lacks pools
+        bridge = cast("RedispyBridge", shared.bridge)
+        take = _TAKEN + bridge.SCRIPT_ACQUIRE_MOVING_WINDOW.decode()
+        bridge.lua_acquire_moving_window = bridge.get_connection().register_script(take)  # pyright: ignore - its type is that of a blocking client
         self._shared = MovingWindowRateLimiter(shared)
         self._own = MovingWindowRateLimiter(MemoryStorage())
 

@@ -6,11 +6,10 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Literal
 
-from redis.asyncio import Redis
-
 from graph.agent import SupportAgent
-from graph.health import Check, check_articles, check_redis
+from graph.health import Check, RedisWatch, check_articles
 from graph.models.watch import ModelWatch
+from graph.redis import WatchedRedis
 
 _FRESH = 1.0  # seconds that a check is cached
 _FIRST_CHECK = 0.7  # seconds to wait for what the start asks the models, shorter than a probe's own time-out
@@ -37,9 +36,9 @@ class Readiness:
     The models do not decide: while they are down, kept answers are served, and no other replica has others.
     """
 
-    def __init__(self, agent: SupportAgent, redis: Redis, watch: ModelWatch) -> None:
+    def __init__(self, agent: SupportAgent, redis: WatchedRedis, watch: ModelWatch) -> None:
         self._has_been_ready = False
-        self._redis = _Asked(partial(check_redis, redis))
+        self._redis = _Asked(RedisWatch(redis).latest)
         self._articles = _Asked(partial(check_articles, agent.knowledge))
         self._watch = watch
 

@@ -15,8 +15,6 @@ from graph.errors import StartError
 if TYPE_CHECKING:
     from redis.asyncio import Redis
 
-    from graph.health import Check
-
 
 def doctor() -> None:
     """Check the settings and all that they name, say how to mend it, and show what the answer cache saved."""
@@ -44,19 +42,22 @@ async def _examine(settings: ServiceSettings) -> bool:
 
 
 async def _examine_redis(settings: ServiceSettings) -> bool:
-    from graph.health import check_redis
     from graph.redis import open_redis
+    from graph.redis_check import find_trouble
 
     if settings.redis_url is None:
         print("Redis     not configured: set REDIS_URL; without it `support-agent serve` starts one of its own")
         return True
     try:
         async with open_redis(settings) as redis:
-            check = await check_redis(redis)
-            _say("Redis", check, "takes the login")
-            if check.up:
-                await _count_answers(redis)
-            return check.up
+            began = time.monotonic()
+            trouble = await find_trouble(redis, redis.faults)
+            latency = (time.monotonic() - began) * 1000
+            if trouble:
+                return _complain("Redis", f"{trouble.reason}; {trouble.remedy}")
+            print(f"Redis     answers in {latency:.1f} ms, and takes what the service needs")
+            await _count_answers(redis)
+            return True
     except StartError as error:
         return _complain("Redis", str(error))
 
@@ -116,13 +117,6 @@ async def _examine_langsmith(settings: ServiceSettings) -> bool:
     traced = "gets traces" if settings.langsmith_tracing else "gets experiments, but no traces"
     print(f"LangSmith takes the key, and {traced}")
     return True
-
-
-def _say(name: str, check: "Check", well: str) -> None:
-    if check.up:
-        print(f"{name:<9} answers in {check.latency_ms:g} ms, and {well}")
-    else:
-        _complain(name, f"{check.reason}; {check.remedy}")
 
 
 def _complain(name: str, trouble: str) -> bool:

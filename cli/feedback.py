@@ -43,12 +43,14 @@ async def _bad(settings: ServiceSettings, below: float) -> "list[Rating]":
     from graph.observe.feedback import Feedback
     from graph.observe.redaction import Redactor
     from graph.redis import open_redis
+    from graph.redis_faults import trouble_of
 
     async with open_redis(settings) as redis:
         try:
             return await Feedback(redis, Redactor()).below(below)
-        except MemoryUnavailable:
-            raise SettingsError("REDIS_URL: Redis can't be reached; start it, or correct the address") from None
+        except MemoryUnavailable as error:
+            trouble = trouble_of(error.reason)
+            raise SettingsError(f"REDIS_URL: Redis {trouble.reason}; {trouble.remedy}") from None
 
 
 def _case(rating: "Rating") -> str:

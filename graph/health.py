@@ -4,10 +4,12 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from graph.errors import RunError
+from graph.redis import WatchedRedis
+from graph.redis_check import ask_redis, find_trouble
+from graph.redis_faults import Trouble, kind_of, trouble_of
 from graph.retrieval.index import Knowledge
 
 
@@ -30,14 +32,37 @@ class _Down(Exception):
         self.remedy = remedy
 
 
-async def check_redis(redis: Redis) -> Check:
-    """Send Redis a PING."""
+class RedisWatch:
+    """What is known of Redis: by a check of what a turn needs, and by another one after a command that failed."""
+
+    def __init__(self, redis: WatchedRedis) -> None:
+        self._redis = redis
+        self._seen = -1  # faults when a check found nothing wrong
+
+    async def latest(self) -> Check:
+        """Return how Redis is: by a whole check where something has failed since the last, else by one command."""
+        seen = self._redis.faults.count
+        if seen == self._seen:
+            return await _timed(self._ask)
+        check = await check_redis(self._redis)
+        if check.up:
+            self._seen = seen
+        return check
+
+    async def _ask(self) -> None:
+        try:
+            await ask_redis(self._redis)
+        except RedisError as error:
+            raise _down(trouble_of(kind_of(error))) from error
+
+
+async def check_redis(redis: WatchedRedis) -> Check:
+    """Ask Redis for what a turn needs."""
 
     async def ask() -> None:
-        try:
-            await redis.ping()
-        except RedisError as error:
-            raise _Down("can't be reached", "start Redis, or correct REDIS_URL") from error
+        trouble = await find_trouble(redis, redis.faults)
+        if trouble and trouble.stops_turns:
+            raise _down(trouble)
 
     return await _timed(ask)
 
@@ -56,6 +81,10 @@ async def check_articles(knowledge: Knowledge) -> Check:
             ) from error
 
     return await _timed(ask)
+
+
+def _down(trouble: Trouble) -> _Down:
+    return _Down(trouble.reason, trouble.remedy)
 
 
 async def _timed(ask: Callable[[], Awaitable[None]]) -> Check:

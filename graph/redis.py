@@ -1,20 +1,20 @@
 """The connection pool for Redis, with one retry and a circuit breaker for when Redis is down."""
 
-import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from contextvars import ContextVar
 from typing import Any, Self, TypeVar
 
 import redis.exceptions
-from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio import BlockingConnectionPool, ConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import AuthenticationError, RedisError
+from redis.exceptions import ReadOnlyError, RedisError
 
 from graph.breaker import Breaker, BreakerOpen
 from graph.errors import MemoryUnavailable, SettingsError
-from graph.observe.metrics import redis_errors
+from graph.redis_check import find_trouble
+from graph.redis_faults import FATAL, Faults, kind_of
 from graph.settings import AgentSettings
 
 _CONNECT_TIMEOUT = 0.25  # seconds
@@ -23,16 +23,23 @@ _CONNECTIONS = 512
 _BREAKER_THRESHOLD = 1  # failed commands, each tried twice
 _BREAKER_PAUSE = 2.0  # seconds
 
-_log = logging.getLogger(__name__)
 _guarded = ContextVar("_guarded", default=False)
 _T = TypeVar("_T")
 
 
 class GuardedRetry(Retry):
-    """One retry, and a circuit breaker that all connections share: a Redis that is down delays one command only."""
+    """One retry, and a circuit breaker that all connections share: a Redis that is down delays one command only.
 
-    def __init__(self) -> None:
-        super().__init__(NoBackoff(), 1)
+    A Redis that has become a read-only replica has a successor, often at the same address. So all connections are
+    closed before the retry, also those that would read from it.
+    """
+
+    def __init__(self, faults: Faults, disconnect: Callable[[], Awaitable[None]]) -> None:
+        super().__init__(
+            NoBackoff(), 1, (redis.exceptions.ConnectionError, redis.exceptions.TimeoutError, ReadOnlyError)
+        )
+        self._faults = faults
+        self._disconnect = disconnect
         self._breaker = Breaker("Redis", _is_down, threshold=_BREAKER_THRESHOLD, pause=_BREAKER_PAUSE)
 
     def __deepcopy__(self, memo: object) -> Self:
@@ -55,12 +62,19 @@ class GuardedRetry(Retry):
             except RuntimeError as error:  # uvloop, on a reset: findings/uvloop-reset.sh
                 raise redis.exceptions.ConnectionError("reset") from error
 
+        async def failed(error: Exception, *counted: int) -> None:
+            if isinstance(error, ReadOnlyError):
+                self._faults.note(error)
+                await self._disconnect()
+            await fail(error, *counted)
+
         token = _guarded.set(True)
         try:
             with self._breaker:
-                return await super().call_with_retry(do_it, fail, is_retryable, with_failure_count)
-        except (redis.exceptions.ConnectionError, redis.exceptions.TimeoutError):
-            redis_errors.add(1)
+                return await super().call_with_retry(do_it, failed, is_retryable, with_failure_count)
+        except RedisError as error:
+            if not isinstance(error, ReadOnlyError):
+                self._faults.note(error)
             raise
         except BreakerOpen as error:
             raise redis.exceptions.ConnectionError("circuit breaker open") from error
@@ -72,40 +86,46 @@ def _is_down(error: Exception) -> bool:
     return isinstance(error, redis.exceptions.ConnectionError | redis.exceptions.TimeoutError)
 
 
-@asynccontextmanager
-async def open_redis(settings: AgentSettings) -> AsyncGenerator[Redis]:
-    """Open the connection pool; raises SettingsError when Redis refuses the login.
+class WatchedRedis(Redis):
+    """A client that knows what Redis refuses."""
 
-    A Redis that can't be reached does not stop the start: it is used as soon as it answers.
+    def __init__(self, pool: ConnectionPool, faults: Faults) -> None:
+        super().__init__(connection_pool=pool)
+        self.faults = faults
+
+
+@asynccontextmanager
+async def open_redis(settings: AgentSettings) -> AsyncGenerator[WatchedRedis]:
+    """Open the connection pool; raises SettingsError where only another REDIS_URL helps: a refused login, a cluster.
+
+    Any other trouble does not stop the start: it is logged, and Redis is used as soon as it is over.
     """
     if settings.redis_url is None:
         raise SettingsError("missing in the environment: REDIS_URL")
+    faults = Faults()
     pool = BlockingConnectionPool.from_url(
         settings.redis_url.get_secret_value(),
         max_connections=_CONNECTIONS,
         timeout=_TIMEOUT,
         socket_connect_timeout=_CONNECT_TIMEOUT,
         socket_timeout=_TIMEOUT,
-        retry=GuardedRetry(),
+        retry=GuardedRetry(faults, lambda: _disconnect(pool)),
     )
-    redis = Redis(connection_pool=pool)
+    redis = WatchedRedis(pool, faults)
     try:
-        await _log_in(redis)
+        trouble = await find_trouble(redis, faults)
+        if trouble and trouble.kind in FATAL:
+            raise SettingsError(f"REDIS_URL: Redis {trouble.reason}; {trouble.remedy}")
         yield redis
     finally:
         await redis.aclose()
         await pool.disconnect()
 
 
-async def _log_in(redis: Redis) -> None:
-    try:
-        await redis.ping()
-    except AuthenticationError as error:
-        raise SettingsError("REDIS_URL: Redis refused the login") from error
-    except RedisError as error:
-        _log.warning(
-            "REDIS_URL: Redis can't be reached (%s); sessions are unavailable until it can", type(error).__name__
-        )
+async def _disconnect(pool: ConnectionPool) -> None:
+    await pool.update_active_connections_for_reconnect()
+    with suppress(RedisError, OSError):
+        await pool.disconnect(inuse_connections=False)
 
 
 @contextmanager
@@ -114,4 +134,4 @@ def memory_errors() -> Generator[None]:
     try:
         yield
     except RedisError as error:
-        raise MemoryUnavailable(type(error).__name__) from error
+        raise MemoryUnavailable(kind_of(error)) from error

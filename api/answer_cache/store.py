@@ -9,6 +9,7 @@ late followers, for a moment, that the model failed.
 
 import contextlib
 import time
+import uuid
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,6 +27,13 @@ from graph.runs.locks import Locks
 
 STATISTICS = "answers"
 """The Redis hash that counts hits, misses and coalesced requests."""
+
+# redis-py may send it twice, and what failed is sent again: the number of the latest batch of a process is kept.
+_COUNT = """\
+if redis.call('get', KEYS[2]) == ARGV[1] then return end
+redis.call('set', KEYS[2], ARGV[1], 'EX', ARGV[2])
+for i = 3, #ARGV, 2 do redis.call('hincrby', KEYS[1], ARGV[i], ARGV[i + 1]) end"""
+_BATCH_TTL = 3600  # seconds without a request after which a process' number expires
 
 _LEASE = 5  # seconds until the lock of a leader that does not renew it expires
 _FAILURE_TTL = 500  # milliseconds that a failure stays visible: several poll intervals
@@ -58,7 +66,11 @@ class AnswerStore:
         self._redis = redis
         self._locks = Locks(redis, _LEASE)
         self._batches = Batches(redis)
+        self._count_script = redis.register_script(_COUNT)
+        self._counts = f"{STATISTICS}:{uuid.uuid4().hex}"
+        self._batch = 0
         self._counted: Counter[CacheStatus] = Counter()
+        self._writing: Counter[CacheStatus] = Counter()
         self._write_counts_at = 0.0
 
     def count(self, status: CacheStatus) -> None:
@@ -75,15 +87,18 @@ class AnswerStore:
 
     async def write_counts(self) -> None:
         """Add what was counted to the statistics in Redis; ignores RedisError."""
-        counted, self._counted = self._counted, Counter()
         self._write_counts_at = time.monotonic() + _COUNTING
-        pipe = self._redis.pipeline(transaction=False)
-        for status, count in counted.items():
-            pipe.hincrby(STATISTICS, status, count)
-        try:
-            await pipe.execute()
-        except RedisError:
-            self._counted += counted
+        if not self._writing:
+            self._writing, self._counted = self._counted, Counter()
+            self._batch += 1
+        batch = self._batch
+        if not self._writing:
+            return
+        counts = [part for pair in self._writing.items() for part in pair]
+        with contextlib.suppress(RedisError):  # the batch is sent again
+            await self._count_script(keys=[STATISTICS, self._counts], args=[batch, _BATCH_TTL, *counts])
+            if batch == self._batch:
+                self._writing = Counter()
 
     async def put(self, key: str, answer: Done) -> None:
         """Cache an answer; ignores RedisError."""

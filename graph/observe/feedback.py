@@ -3,8 +3,8 @@
 `run:<id>:record` stores a run's question and answer, masked, for 24 hours, so that the run can be rated. A cache hit
 stores nothing: its id begins as that of the run that gave the answer, whose record is also under `run:<beginning>:hits`
 for as long as there may be hits. `feedback` is a stream of ratings, each with its run's record. `run:<id>:rated` stores
-the id of a run's entry in the stream, which the run's next rating replaces. A consumer group reads the stream for
-LangSmith, so that no rating is lost while LangSmith or this service is down.
+the id of a run's entry in the stream, which the run's next rating replaces, and the rating's hash. A consumer group
+reads the stream for LangSmith, so that no rating is lost while LangSmith or this service is down.
 """
 
 import asyncio
@@ -28,6 +28,16 @@ from graph.redis import memory_errors
 
 RATABLE = 86_400
 """Seconds in which a run can be rated after its end."""
+
+# Replaces the run's earlier rating. redis-py may send it twice, so the rating that a run has is left alone.
+_RATE = """\
+local rated = redis.call('get', KEYS[2]) or ''
+local entry, earlier = rated:match('^(%S+) ?(%S*)')
+local rating = redis.sha1hex(ARGV[1])
+if earlier == rating then return end
+if entry then redis.call('xdel', KEYS[1], entry) end
+entry = redis.call('xadd', KEYS[1], 'MAXLEN', '~', ARGV[2], '*', 'rating', ARGV[1])
+redis.call('set', KEYS[2], entry .. ' ' .. rating, 'EX', ARGV[3])"""
 
 _SHARED = 18  # characters, of which 60 bits are random, that the id of a hit has in common with that of its answer
 _STREAM = "feedback"
@@ -71,6 +81,7 @@ class Feedback:
         self._redis = redis
         self._redactor = redactor
         self._cached = cached  # seconds that an answer is cached; 0 for not at all
+        self._rate = redis.register_script(_RATE)
         self._storing: set[asyncio.Task[None]] = set()
 
     def observe(self, report: RunReport) -> None:
@@ -91,12 +102,9 @@ class Feedback:
         record = _record_json.validate_json(found) if found else None
         if record is None or record.tenant != tenant:
             return False
-        rating = Rating(run_id, score, comment and self._redactor.text(comment), record)
+        rating = _rating_json.dump_json(Rating(run_id, score, comment and self._redactor.text(comment), record))
         with memory_errors():
-            entry = await self._redis.xadd(_STREAM, {"rating": _rating_json.dump_json(rating)}, maxlen=_MAX_RATINGS)
-            earlier = await self._redis.set(_rated(run_id), cast("bytes", entry), ex=RATABLE, get=True)
-            if earlier:
-                await self._redis.xdel(_STREAM, cast("bytes", earlier))
+            await self._rate(keys=[_STREAM, _rated(run_id)], args=[rating, _MAX_RATINGS, RATABLE])
         return True
 
     async def below(self, score: float) -> list[Rating]:

@@ -26,7 +26,7 @@ model_errors = _meter.create_counter(
     "support_agent.model_errors", description="Failed calls to a model, by the error's code, status or kind."
 )
 redis_errors = _meter.create_counter(
-    "support_agent.redis_errors", description="Redis commands that failed after their retry."
+    "support_agent.redis_errors", description="Redis commands that failed after their retry, by the error's kind."
 )
 traces_dropped = _meter.create_counter(
     "support_agent.traces_dropped", description="Traces that were not sent to LangSmith."
@@ -59,7 +59,7 @@ class RunMetrics:
         self._fallback = settings.fallback_model
         for name in {settings.classify_model, settings.answer_model}:
             cost(self._server, name, 0, 0)  # fills the price cache, so that no run waits for it
-        for counter in (redis_errors, traces_dropped, unknown_categories):
+        for counter in (traces_dropped, unknown_categories):
             counter.add(0)  # so that the series exists before the first event
         for outcome in ("answered", "failed"):
             _fallbacks.add(0, {"outcome": outcome})

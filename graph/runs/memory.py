@@ -18,6 +18,14 @@ from graph.redis import memory_errors
 
 _FORMAT = "msgpack"  # what LangGraph's serializer calls the form of every checkpoint
 
+# A full Redis runs this too, since a script that has deleted something may write. redis-py may send it twice.
+_FORGET = """\
+if redis.call('exists', KEYS[2]) == 1 then return -1 end
+if redis.call('del', KEYS[1]) == 0 then return redis.call('get', KEYS[3]) == ARGV[1] and 1 or 0 end
+redis.call('set', KEYS[3], ARGV[1], 'EX', ARGV[2])
+return 1"""
+_REPEATED = 10  # seconds in which redis-py may repeat a command
+
 _log = logging.getLogger(__name__)
 
 
@@ -113,6 +121,7 @@ class Memory:
     def __init__(self, redis: Redis, ttl: int) -> None:
         self.checkpointer = TurnSaver(redis, ttl)
         self._redis = redis
+        self._forget = redis.register_script(_FORGET)
 
     async def history(self, thread: str) -> History | None:
         """Return what the session remembers; None where there is no such session."""
@@ -126,15 +135,25 @@ class Memory:
             return None
         return History(tuple(found.checkpoint["channel_values"]["messages"]), expires_in)
 
-    async def forget(self, thread: str) -> bool:
-        """Delete a session; return whether there was one."""
+    async def forget(self, thread: str, token: str) -> bool | None:
+        """Delete a session; return whether there was one, or None while it has a turn.
+
+        A repeated call with the same `token` returns what the first has returned.
+        """
+        keys = [turn_key(thread), lock_name(thread), f"session:{thread}:forgotten"]
         with memory_errors():
-            return await self._redis.delete(turn_key(thread)) > 0
+            deleted = await self._forget(keys=keys, args=[token, _REPEATED])
+        return None if deleted < 0 else deleted > 0
 
 
 def turn_key(thread: str) -> str:
     """Return the Redis key of a thread's state. Earlier releases kept JSON documents under `checkpoint:…`."""
     return f"turn:{thread}"
+
+
+def lock_name(thread: str) -> str:
+    """Return the Redis key of the lock that a thread's turn holds."""
+    return f"session:{thread}:lock"
 
 
 def _thread(config: RunnableConfig) -> str:

@@ -28,6 +28,7 @@ from graph.errors import (
 from graph.events import Done, Ending, Event, Failed, NodeEvent, RunStarted, Source, Token, listening
 from graph.observe.metrics import active_runs
 from graph.observe.report import Observe, RunReport, recording
+from graph.redis_faults import kind_of
 from graph.runs.feed import Feed
 from graph.state import AgentContext, AgentState
 
@@ -136,7 +137,7 @@ class Run(Feed):
         if isinstance(error, RunError):
             return self._failed(error)
         if isinstance(error, RedisError):
-            return self._failed(MemoryUnavailable(type(error).__name__))
+            return self._failed(MemoryUnavailable(kind_of(error)))
         if error or driving.cancelled():
             self._report.reason = kind_and_place(error) if error else "cancelled from outside the run"
             return Failed(InternalError.code)

@@ -6,14 +6,14 @@ import hashlib
 import json
 import time
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import TypeVar
 from weakref import WeakValueDictionary
 
 from redis.asyncio import Redis
 from redis.asyncio.lock import Lock
-from redis.exceptions import LockError
 
 from graph.errors import (
     Cancelled,
@@ -28,7 +28,7 @@ from graph.redis import memory_errors
 from graph.runs.feed import Followed
 from graph.runs.locks import Locks
 from graph.runs.log import ALIVE, RunLog
-from graph.runs.memory import History, Memory, thread_id
+from graph.runs.memory import History, Memory, lock_name, thread_id
 from graph.runs.run import Engine, end_runs
 from graph.runs.turn import Turn
 from graph.settings import AgentSettings
@@ -45,6 +45,8 @@ if redis.call('get', KEYS[1]) ~= ARGV[1] then return 0 end
 if ARGV[2] == '' then return redis.call('del', KEYS[1]) end
 redis.call('set', KEYS[1], ARGV[2], 'EX', ARGV[3])
 return 1"""
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,13 +174,8 @@ class Sessions:
 
     async def forget(self, session_id: str, tenant: str) -> bool:
         """Delete the tenant's session; return whether there was one. Raises SessionBusy while it has a turn."""
-        thread = thread_id(tenant, session_id)
-        lock = await self._take(thread)
-        try:
-            return await self._memory.forget(thread)
-        finally:
-            with memory_errors(), contextlib.suppress(LockError):
-                await lock.release()
+        thread, token = thread_id(tenant, session_id), uuid.uuid4().hex
+        return await self._when_free(thread, lambda: self._memory.forget(thread, token))
 
     async def drain(self, seconds: float) -> None:
         """Begin no more turns; after `seconds`, end the turns still running with ShuttingDown."""
@@ -219,25 +216,32 @@ class Sessions:
         with memory_errors():
             return bool(await self._compare_and_set_script(keys=[claim], args=[old, new, self._log.ttl]))
 
-    async def _take(self, thread: str, turn: Turn | None = None) -> Lock:
+    async def _take(self, thread: str, turn: Turn) -> Lock:
         """Take the session's lock, in order of arrival on this replica."""
-        name = f"session:{thread}:lock"
-        with memory_errors():
-            if self._settings.busy_session == "reject":
-                if lock := await self._locks.take(name):
-                    return lock
-                raise SessionBusy
-            queue = self._queues.setdefault(thread, asyncio.Lock())
-            give_up = time.monotonic() + self._settings.answer_timeout
-            async with queue:
-                while time.monotonic() < give_up:
-                    if self._draining:
-                        raise ShuttingDown
-                    if turn and turn.requested_end:
-                        raise turn.requested_end
-                    if lock := await self._locks.take(name):
-                        return lock
-                    await asyncio.sleep(_RETRY)
+
+        async def attempt() -> Lock | None:
+            if turn.requested_end:
+                raise turn.requested_end
+            with memory_errors():
+                return await self._locks.take(lock_name(thread))
+
+        return await self._when_free(thread, attempt)
+
+    async def _when_free(self, thread: str, attempt: Callable[[], Awaitable[_T | None]]) -> _T:
+        """Return what `attempt` returns once it is not None, which means that the session has a turn."""
+        if self._settings.busy_session == "reject":
+            if (result := await attempt()) is not None:
+                return result
+            raise SessionBusy
+        queue = self._queues.setdefault(thread, asyncio.Lock())
+        give_up = time.monotonic() + self._settings.answer_timeout
+        async with queue:
+            while time.monotonic() < give_up:
+                if self._draining:
+                    raise ShuttingDown
+                if (result := await attempt()) is not None:
+                    return result
+                await asyncio.sleep(_RETRY)
         raise SessionBusy
 
     def close(self) -> None:

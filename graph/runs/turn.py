@@ -12,6 +12,7 @@ from redis.exceptions import LockError, RedisError
 
 from graph.errors import MemoryUnavailable, RunError, kind_and_place
 from graph.events import Done, Ending, Event, Failed
+from graph.redis_faults import kind_of
 from graph.runs.log import RunLog
 from graph.runs.memory import may_store, thread_id
 from graph.runs.run import Engine, Run
@@ -104,7 +105,7 @@ class Turn(Run):
         except LockError:
             self.cancel(MemoryUnavailable)
         except RedisError as error:
-            raise MemoryUnavailable(type(error).__name__) from error
+            raise MemoryUnavailable(kind_of(error)) from error
 
     async def _release(self) -> None:
         lock, self._lock = self._lock, None

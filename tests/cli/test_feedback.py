@@ -50,5 +50,5 @@ async def test_badly_rated_runs_become_cases(
     assert len(load_dataset(tmp_path).cases) == 2
     lost = await asyncio.to_thread(run, "feedback", "export", REDIS_URL="redis://127.0.0.1:1/0")
     assert (lost.returncode, "Traceback" in lost.stderr) == (1, False)
-    assert lost.stderr.endswith("REDIS_URL: Redis can't be reached; start it, or correct the address\n")
+    assert lost.stderr.endswith("REDIS_URL: Redis can't be reached; start Redis, or correct REDIS_URL\n")
     assert "REDIS_URL" in (await asyncio.to_thread(run, "feedback", "export")).stderr

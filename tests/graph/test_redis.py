@@ -18,7 +18,7 @@ async def test_a_wrong_password_is_named(make_settings: MakeSettings, redis_url:
     with pytest.raises(SettingsError) as error:
         async with open_redis(make_settings(REDIS_URL=f"redis://{login}{address}")):
             pass
-    assert str(error.value) == "REDIS_URL: Redis refused the login"
+    assert str(error.value) == "REDIS_URL: Redis refused the login; correct its user or password"
 
 
 def test_a_reset_connection_is_tried_again(make_settings: MakeSettings, redis_url: str) -> None:

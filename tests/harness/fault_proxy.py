@@ -6,6 +6,7 @@ import socket
 import struct
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
+from typing import Any
 
 _CHUNK = 65536  # the most that one direction buffers: the next chunk is read once this one is sent
 _ABORT = struct.pack("ii", 1, 0)  # SO_LINGER of 0 seconds: closing sends RST
@@ -22,6 +23,8 @@ class FaultProxy:
         self._listener: socket.socket | None = None
         self._links: dict[asyncio.Task[None], list[socket.socket]] = {}
         self._thawed = asyncio.Event()
+        self._mute: set[asyncio.Task[Any] | None] = set()
+        """The tasks that send for the clients whose answers are lost."""
         self.restore()
 
     @property
@@ -46,6 +49,14 @@ class FaultProxy:
             _abort(*sockets)
         await self._ended()
 
+    def lose_answer(self, to: bytes) -> None:
+        """Forward the next chunk from a client that contains `to`, but nothing that comes back on its connection."""
+        self.unanswered = to
+
+    def move(self, port: int) -> None:
+        """Connect new connections to another port of the server; open ones stay where they are."""
+        self._target = (self._target[0], port)
+
     def freeze(self) -> None:
         """Accept connections but forward nothing, neither bytes nor an end; at most a chunk is read."""
         self._thawed.clear()
@@ -65,6 +76,7 @@ class FaultProxy:
         """End every fault; connections that a fault has closed stay closed."""
         self._most = 0.0
         self._left: int | None = None
+        self.unanswered = b""
         self.thaw()
         if not self._listener:
             self._listener = _bound(("127.0.0.1", self.port))
@@ -105,19 +117,25 @@ class FaultProxy:
             await self._thawed.wait()
             await asyncio.get_running_loop().sock_connect(server, self._target)
             async with asyncio.TaskGroup() as pumps:
-                pumps.create_task(self._pump(client, server))
-                pumps.create_task(self._pump(server, client))
+                sending = pumps.create_task(self._pump(client, server))
+                pumps.create_task(self._pump(server, client, sending))
         except* OSError:  # no await here: a task group that fails while it is cancelled loses the cancellation
             _abort(client, server)  # pass one end's failure on to the other
 
-    async def _pump(self, source: socket.socket, sink: socket.socket) -> None:
+    async def _pump(
+        self, source: socket.socket, sink: socket.socket, sending: asyncio.Task[None] | None = None
+    ) -> None:
         chunk = b"the first"
         try:
             while chunk:
                 chunk = await asyncio.get_running_loop().sock_recv(source, _CHUNK)
                 await asyncio.sleep(random.uniform(0, self._most))  # noqa: S311 - no secret
                 await self._thawed.wait()
-                await self._forward(chunk, sink)
+                if self.unanswered and sending is None and self.unanswered in chunk:
+                    self.unanswered = b""
+                    self._mute.add(asyncio.current_task())
+                if sending not in self._mute or not chunk:
+                    await self._forward(chunk, sink)
             sink.shutdown(socket.SHUT_WR)
         except OSError:
             await self._thawed.wait()

@@ -6,6 +6,7 @@ import time
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from redis import Redis
 from redis.exceptions import RedisError
@@ -17,11 +18,17 @@ from local.process import free_port
 class OwnRedis:
     """A redis-server on a fixed port."""
 
-    def __init__(self, directory: Path) -> None:
-        port = free_port()
-        self.url = f"redis://127.0.0.1:{port}/0"
-        self._command = [str(server_under_test()), "--port", str(port), "--save", "", "--dir", str(directory)]
+    def __init__(self, directory: Path, *options: str) -> None:
+        self.port = free_port()
+        self.url = f"redis://127.0.0.1:{self.port}/0"
+        own = ["--port", str(self.port), "--save", "", "--dir", str(directory)]
+        self._command = [str(server_under_test()), *own, *options]
         self.start()
+
+    def send(self, *command: str | int) -> Any:
+        """Send a command as the operator of this Redis."""
+        with Redis.from_url(self.url, decode_responses=True) as client:
+            return client.execute_command(*command)
 
     def start(self) -> None:
         """Start an empty Redis, and wait until it answers."""
@@ -54,9 +61,9 @@ def _answers(client: Redis) -> bool:
 
 
 @contextmanager
-def own_redis(directory: Path) -> Generator[OwnRedis]:
-    """Yield a Redis that ends with the block."""
-    redis = OwnRedis(directory)
+def own_redis(directory: Path, *options: str) -> Generator[OwnRedis]:
+    """Yield a Redis that ends with the block; the server gets the `options`."""
+    redis = OwnRedis(directory, *options)
     try:
         yield redis
     finally:
