@@ -38,7 +38,6 @@ async def find_trouble(redis: Redis, faults: Faults) -> Trouble | None:
         return trouble_of(kind_of(error))
     if trouble:
         faults.tell(trouble)
-        await redis.connection_pool.disconnect(inuse_connections=False)  # a MULTI may be open, if EXEC was refused
     return trouble
 
 

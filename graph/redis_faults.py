@@ -13,9 +13,7 @@ from graph.observe.metrics import redis_errors
 ACL_LIST = "docs/deploy.md lists the commands and keys that the user needs"
 
 _AWAY = 60.0  # seconds without an error of a kind, after which the next one is news again
-_CODE = re.compile(
-    r"(?:^|caused error: \(['\"])([A-Z]{2,})\b"
-)  # redis-py knows few codes, and wraps a pipeline's errors
+_CODE = re.compile(r"(?:^|caused error: \(['\"]|because of: )([A-Z]{2,})\b")  # also in a pipeline, or a transaction
 _COMMAND = re.compile(r"run the '([a-z|]+)' command|unknown command '([A-Za-z]+)")
 _EXPECTED = frozenset({"BUSYGROUP", "NOGROUP", "NOSCRIPT"})  # answers that the service reckons with
 
@@ -86,10 +84,9 @@ def kind_of(error: RedisError) -> str:
     for text, kind in _TEXTS.items():
         if text in said:
             return kind
-    found = _CODE.search(said)
-    code = error.status_code or (found[1] if found else "")
-    if code != "ERR" and (code in _MEANINGS or code in _EXPECTED):
-        return code
+    for code in (error.status_code, *_CODE.findall(said)):
+        if code != "ERR" and (code in _MEANINGS or code in _EXPECTED):
+            return code
     if isinstance(error, ConnectionError):
         return "connection"
     return "timeout" if isinstance(error, TimeoutError) else "ERR"

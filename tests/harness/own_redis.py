@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from redis import Redis
-from redis.exceptions import RedisError
+from redis.backoff import NoBackoff
+from redis.exceptions import BusyLoadingError, RedisError
+from redis.retry import Retry
 
 from harness.servers import server_under_test
 from local.process import free_port
@@ -22,7 +24,7 @@ class OwnRedis:
         self.port = free_port()
         self.url = f"redis://127.0.0.1:{self.port}/0"
         own = ["--port", str(self.port), "--save", "", "--dir", str(directory)]
-        self._command = [str(server_under_test()), *own, *options]
+        self._command = [str(server_under_test()), *options, *own]
         self.start()
 
     def send(self, *command: str | int) -> Any:
@@ -38,6 +40,20 @@ class OwnRedis:
             while not _answers(client):
                 assert time.monotonic() < deadline
                 time.sleep(0.05)
+
+    def restart(self, *options: str) -> None:
+        """Start it again with more options, and wait until it says that it loads its data."""
+        self._process = subprocess.Popen([*self._command, *options], stdout=subprocess.DEVNULL)
+        with Redis.from_url(self.url, retry=Retry(NoBackoff(), 0)) as client:
+            deadline = time.monotonic() + 20
+            while time.monotonic() < deadline:
+                try:
+                    client.ping()
+                except BusyLoadingError:
+                    return
+                except RedisError:
+                    time.sleep(0.02)
+        raise AssertionError("it has not said so")
 
     def kill(self) -> None:
         """Kill Redis with all its data."""

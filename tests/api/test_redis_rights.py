@@ -1,0 +1,73 @@
+"""The rights that docs/deploy.md lists for a Redis user: with them everything works, and none is superfluous."""
+
+import asyncio
+from pathlib import Path
+
+import httpx
+
+from conftest import Serve
+from harness.acl import documented_rules
+from harness.langsmith import traced
+from harness.own_redis import OwnRedis, own_redis
+from harness.redis_setups import with_user
+from harness.scripted_model import ScriptedModel, tokens
+
+QUESTION = {"question": "Why was I charged twice?"}
+
+
+async def use_everything(one: httpx.AsyncClient, other: httpx.AsyncClient, model: ScriptedModel) -> None:
+    """Do what customers do, on two replicas; the first sends traces."""
+    model.script("answer", tokens(["In ", "30 ", "days."], pause=0.1))
+    asked = await asyncio.gather(*(client.post("/ask", json=QUESTION) for client in (one, other)))
+    assert sorted(answer.headers["X-Cache"] for answer in asked) == ["coalesced", "miss"]
+    assert (await other.get("/stream", params=QUESTION)).headers["X-Cache"] == "hit"
+
+    message = {"message": "Why was I charged twice?", "session_id": "s-1"}
+    for client in (one, other):
+        answer = await client.post("/chat", json=message, headers={"Idempotency-Key": "k-1"})
+        assert answer.json()["messages_in_history"] == 2
+    run_id = answer.json()["run_id"]
+    assert "event: done" in (await other.get(f"/runs/{run_id}/stream")).text
+    for score in (0, 1):
+        assert (await other.post("/feedback", json={"run_id": run_id, "score": score})).status_code == 202
+
+    model.script("answer", tokens(["Slow"] * 50, pause=0.1))
+    async with one.stream("POST", "/chat/stream", json=message) as stream:
+        lines = stream.aiter_lines()
+        while "run_id" not in (line := await anext(lines)):
+            pass
+        running = line.split('"')[3]
+        assert (await other.post("/chat", json=message)).status_code == 409
+        assert (await other.delete(f"/runs/{running}")).status_code == 202
+        assert "cancelled" in "".join([line async for line in lines])
+    assert len((await one.get("/sessions/s-1")).json()["messages"]) == 2
+    assert (await other.delete("/sessions/s-1")).status_code == 204
+    assert (await one.get("/ready")).status_code == (await other.get("/ready")).status_code == 200
+
+
+def commands(own: OwnRedis) -> dict[str, dict[str, int]]:
+    return {name.removeprefix("cmdstat_"): calls for name, calls in own.send("INFO", "commandstats").items()}
+
+
+async def test_the_documented_rights_are_enough_and_all_needed(
+    serve: Serve, model: ScriptedModel, tmp_path: Path
+) -> None:
+    """For conversations, the cache, limits, ratings and LangSmith; Redis refuses nothing, and each command is used."""
+    with own_redis(tmp_path) as own:
+        rules = documented_rules()
+        url = with_user(own, *rules).replace("/0", "/1")
+        variables = {"REDIS_URL": url, "SUPPORT_CACHE_TTL": 60, "SUPPORT_RATE_LIMIT": "1000/minute"}
+        async with (
+            traced(serve, **variables) as (one, langsmith),
+            serve(**variables) as address,
+            httpx.AsyncClient(base_url=address, timeout=20) as other,
+        ):
+            await use_everything(one, other, model)
+            async with asyncio.timeout(10):
+                while not langsmith.feedback:
+                    await asyncio.sleep(0.05)
+        assert own.send("ACL", "LOG") == []
+        seen = commands(own)
+        allowed = {rule.removeprefix("+") for rule in rules if rule.startswith("+")}
+        assert {name: calls for name, calls in seen.items() if calls["rejected_calls"]} == {}
+        assert allowed - seen.keys() == set()

@@ -1,0 +1,194 @@
+"""What `support-agent doctor` says of Redis: broken set-ups, and ones that are odd but work."""
+
+import logging
+from collections.abc import Callable, Generator
+from pathlib import Path
+
+import pytest
+import typer
+
+from cli.doctor import doctor
+from harness.acl import documented_rules
+from harness.own_redis import OwnRedis, own_redis
+from harness.redis_setups import PASSWORD, clustered, demote, fill, mend, sentinel, unsaved, with_user
+
+Examine = Callable[[str], tuple[int, str, str]]
+
+CLUSTER = (
+    "REDIS_URL: Redis runs in cluster mode, or spreads its keys over several shards, which is not supported; "
+    "use a Redis with cluster mode off and one shard; at Azure, choose the clustering policy Non-clustered"
+)
+PRIMARY = "set REDIS_URL to the address of the primary"
+RIGHTS = "docs/deploy.md lists the commands and keys that the user needs"
+LOGIN = "REDIS_URL: Redis refused the login; correct its user or password"
+VERSION = "use Redis 7.2 or Valkey 8, or later, in which no command that docs/deploy.md lists is renamed"
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Generator[OwnRedis]:
+    with own_redis(tmp_path_factory.mktemp("redis")) as own:
+        yield own
+
+
+@pytest.fixture
+def own(server: OwnRedis) -> Generator[OwnRedis]:
+    """A Redis, one for all tests, which is mended after each."""
+    yield server
+    mend(server)
+
+
+@pytest.fixture
+def examine(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], articles: Path) -> Examine:
+    """Run `doctor`; return its exit code, and what it says of Redis."""
+
+    def examine(url: str) -> tuple[int, str, str]:
+        monkeypatch.setenv("REDIS_URL", url)
+        monkeypatch.setenv("SUPPORT_KNOWLEDGE", str(articles))
+        code = 0
+        try:
+            doctor()
+        except typer.Exit as ended:
+            code = ended.exit_code
+        finally:
+            logging.disable(logging.NOTSET)
+        said = capsys.readouterr()
+        assert PASSWORD not in said.out + said.err
+        return code, said.out, said.err
+
+    return examine
+
+
+def without_command(own: OwnRedis) -> str:
+    return with_user(own, "~*", "+@all", "-xadd", "-xlen")
+
+
+def without_keys(own: OwnRedis) -> str:
+    return with_user(own, "~turn:*", "~run:*", "~answer*", "~feedback", "~LIMITS:*", "+@all")
+
+
+def without_limits(own: OwnRedis) -> str:
+    return with_user(own, "~*", "+@all", "-lpos", "-ltrim")
+
+
+def without_transactions(own: OwnRedis) -> str:
+    return with_user(own, "~*", "+@all", "-exec")
+
+
+def without_rights(own: OwnRedis) -> str:
+    return with_user(own)
+
+
+def full(own: OwnRedis) -> str:
+    fill(own)
+    return own.url
+
+
+def a_replica(own: OwnRedis) -> str:
+    demote(own)
+    return own.url
+
+
+def lonely(own: OwnRedis) -> str:
+    own.send("CONFIG", "SET", "min-replicas-to-write", 1)
+    return own.url
+
+
+def the_wrong_password(own: OwnRedis) -> str:
+    return with_user(own, "~*", "+@all").replace(PASSWORD, "wrong")
+
+
+def a_user_that_is_off(own: OwnRedis) -> str:
+    return with_user(own, "~*", "+@all", "off")
+
+
+def no_such_database(own: OwnRedis) -> str:
+    return own.url.replace("/0", "/99")
+
+
+@pytest.mark.parametrize(
+    ("setup", "complaint"),
+    [
+        (without_command, f"does not let its user run XADD, XLEN; {RIGHTS}"),
+        (without_keys, f"does not let its user use the keys session:*, idempotency:*; {RIGHTS}"),
+        (without_limits, f"does not let its user run LPOS, LTRIM; {RIGHTS}"),
+        (without_transactions, f"does not let its user run EXEC; {RIGHTS}"),
+        (full, "is full; raise its maxmemory, or lower SUPPORT_SESSION_TTL and SUPPORT_CACHE_TTL"),
+        (a_replica, f"is a read-only replica; {PRIMARY}"),
+        (lonely, "has too few replicas, and so refuses writes; start them, or lower min-replicas-to-write"),
+        (the_wrong_password, LOGIN),
+        (a_user_that_is_off, LOGIN),
+        (no_such_database, "does not have the database that REDIS_URL names; end REDIS_URL with /0"),
+    ],
+)
+def test_doctor_names_the_cause_and_the_remedy(
+    own: OwnRedis, examine: Examine, setup: Callable[[OwnRedis], str], complaint: str
+) -> None:
+    """In one line, without a password; it exits with 1."""
+    code, _, said = examine(setup(own))
+    assert (code, said) == (1, f"Redis     {complaint}\n")
+
+
+def test_doctor_names_all_that_a_user_may_not_do(own: OwnRedis, examine: Examine) -> None:
+    """A user without any rights gets the whole list, in the order of a turn."""
+    code, _, said = examine(without_rights(own))
+    assert code == 1
+    assert said.startswith("Redis     does not let its user run SET, GET, TTL, SCRIPT LOAD, EVALSHA, PEXPIRE, XADD")
+
+
+def test_doctor_names_a_cluster(tmp_path: Path, examine: Examine) -> None:
+    """Also one with a single node, which takes every command but those of several keys."""
+    with clustered(tmp_path) as own:
+        assert examine(own.url)[::2] == (1, f"Redis     {CLUSTER}\n")
+
+
+def test_doctor_names_a_sentinel(own: OwnRedis, tmp_path: Path, examine: Examine) -> None:
+    """Whether REDIS_URL has its port or its scheme."""
+    with sentinel(tmp_path, own) as watching:
+        complaint = f"Redis     REDIS_URL: Redis is a Sentinel, which keeps no data; {PRIMARY}\n"
+        assert examine(watching.url)[::2] == (1, complaint)
+
+
+def test_doctor_names_a_disk_that_can_not_be_written(tmp_path: Path, examine: Examine) -> None:
+    """Such a Redis answers every PING."""
+    with unsaved(tmp_path) as own:
+        complaint = "can't save to its disk, and so refuses writes; free disk space; its own log has the reason"
+        assert examine(own.url)[::2] == (1, f"Redis     {complaint}\n")
+
+
+def test_doctor_names_a_renamed_command(tmp_path: Path, examine: Examine) -> None:
+    """As some providers do."""
+    with own_redis(tmp_path, "--rename-command", "EVALSHA", "") as own:
+        assert examine(own.url)[::2] == (1, f"Redis     does not know EVALSHA; {VERSION}\n")
+
+
+def the_documented_user(own: OwnRedis) -> str:
+    return with_user(own, *documented_rules())
+
+
+def an_evicting_one(own: OwnRedis) -> str:
+    own.send("CONFIG", "SET", "maxmemory-policy", "allkeys-lru")
+    return own.url
+
+
+def another_database(own: OwnRedis) -> str:
+    return own.url.replace("/0", "/3")
+
+
+def one_without_administration(own: OwnRedis) -> str:
+    return with_user(own, "~*", "+@all", "-ping", "-info", "-config", "-keys", "-client", "-flushall", "-@admin")
+
+
+@pytest.mark.parametrize("setup", [the_documented_user, an_evicting_one, another_database, one_without_administration])
+def test_doctor_is_content_with_what_works(own: OwnRedis, examine: Examine, setup: Callable[[OwnRedis], str]) -> None:
+    """However odd it is; it exits with 0, and leaves nothing behind."""
+    code, said, complaints = examine(setup(own))
+    assert (code, complaints) == (0, "")
+    assert "takes what the service needs" in said
+    assert own.send("DBSIZE") == 0
+
+
+def test_doctor_is_content_with_a_socket(tmp_path: Path, examine: Examine) -> None:
+    """A Unix socket needs no host."""
+    path = tmp_path / "redis.sock"
+    with own_redis(tmp_path, "--unixsocket", str(path)):
+        assert examine(f"unix://{path}")[0] == 0
