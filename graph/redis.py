@@ -39,6 +39,7 @@ class GuardedRetry(Retry):
             NoBackoff(), 1, (redis.exceptions.ConnectionError, redis.exceptions.TimeoutError, ReadOnlyError)
         )
         self._faults = faults
+        self._why: str | None = None  # the kind of error that has opened the circuit breaker
         self._disconnect = disconnect
         self._breaker = Breaker("Redis", _is_down, threshold=_BREAKER_THRESHOLD, pause=_BREAKER_PAUSE)
 
@@ -75,9 +76,11 @@ class GuardedRetry(Retry):
         except RedisError as error:
             if not isinstance(error, ReadOnlyError):
                 self._faults.note(error)
+            if _is_down(error):
+                self._why = kind_of(error)
             raise
         except BreakerOpen as error:
-            raise redis.exceptions.ConnectionError("circuit breaker open") from error
+            raise redis.exceptions.ConnectionError("circuit breaker open", status_code=self._why) from error
         finally:
             _guarded.reset(token)
 

@@ -105,6 +105,8 @@ class AgentSettings(BaseModel):
     @field_validator("redis_url")
     @classmethod
     def _redis_url(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and "sentinel" in value.get_secret_value().partition("://")[0]:
+            raise ValueError("must be the address of the primary; Sentinel is not supported")
         value = _with_scheme(value, "redis://", "rediss://", "unix://")
         url = value.get_secret_value() if value else "unix://"
         if url.startswith("unix://"):

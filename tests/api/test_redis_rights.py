@@ -2,6 +2,7 @@
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import httpx
 
@@ -56,7 +57,7 @@ async def test_the_documented_rights_are_enough_and_all_needed(
     with own_redis(tmp_path) as own:
         rules = documented_rules()
         url = with_user(own, *rules).replace("/0", "/1")
-        variables = {"REDIS_URL": url, "SUPPORT_CACHE_TTL": 60, "SUPPORT_RATE_LIMIT": "1000/minute"}
+        variables: dict[str, Any] = {"REDIS_URL": url, "SUPPORT_CACHE_TTL": 60, "SUPPORT_RATE_LIMIT": "1000/minute"}
         async with (
             traced(serve, **variables) as (one, langsmith),
             serve(**variables) as address,

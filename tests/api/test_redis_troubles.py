@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from api import readiness
+from api.settings import ServiceSettings
 from conftest import MakeSettings, Serve
 from graph.errors import SettingsError
 from graph.redis import open_redis
@@ -200,7 +201,7 @@ async def test_a_redis_that_loads_its_data_is_waited_for(
 ) -> None:
     """And named, since it accepts connections meanwhile."""
     with own_redis(tmp_path) as own:
-        for n in range(60):
+        for n in range(30):
             own.send("SET", n, secrets.token_hex(1000))
         own.send("SAVE")
         async with serve(REDIS_URL=own.url) as url, httpx.AsyncClient(base_url=url, timeout=20) as client:
@@ -226,3 +227,11 @@ async def test_a_redis_of_another_kind_is_refused_at_the_start(
                 pass
     words = "runs in cluster mode.*choose the clustering policy Non-clustered" if kind == "a cluster" else "a Sentinel"
     assert re.match(f"REDIS_URL: Redis .*{words}", str(error.value))
+
+
+@pytest.mark.parametrize("scheme", ["redis+sentinel", "sentinel"])
+def test_the_scheme_of_a_sentinel_is_refused_by_name(monkeypatch: pytest.MonkeyPatch, scheme: str) -> None:
+    """Other clients know it."""
+    monkeypatch.setenv("REDIS_URL", f"{scheme}://127.0.0.1:26379/mymaster")
+    with pytest.raises(SettingsError, match="REDIS_URL: must be the address of the primary; Sentinel is not supported"):
+        ServiceSettings.load()
