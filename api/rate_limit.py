@@ -5,26 +5,34 @@ The headers `RateLimit-Policy` and `RateLimit` follow draft-ietf-httpapi-ratelim
 
 import math
 import time
+import uuid
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
 
 from limits import RateLimitItem
-from limits.aio.storage import MemoryStorage, RedisStorage
+from limits.aio.storage import MemoryStorage
 from limits.aio.strategies import MovingWindowRateLimiter
-from limits.errors import StorageError
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from api.telemetry import requests_limited
 
-if TYPE_CHECKING:
-    from limits.aio.storage.redis.redispy import RedispyBridge
-
 _POLICY = "requests"
-_STRATEGY = "moving-window"  # part of each key, since the keys of another strategy have another type
+_KIND = "times"  # part of each key, since earlier releases keep another type under theirs
 
-# redis-py sends a script again whose answer is late: the same time in a caller's list means that it has run.
-_TAKEN = "if redis.call('lpos', KEYS[1], tonumber(ARGV[1])) then return true end\n"
+# The moving window of `limits`, with two differences: the clock is that of Redis, since those of replicas differ, and
+# a request that redis-py sends twice counts once, since it has an id.
+_TAKE = """\
+local time, limit, window = redis.call('time'), tonumber(ARGV[1]), ARGV[2] * 1000000
+local now = time[1] * 1000000 + time[2]
+redis.call('zremrangebyscore', KEYS[1], '-inf', string.format('%.0f', now - window))
+local count, allowed = redis.call('zcard', KEYS[1]), redis.call('zscore', KEYS[1], ARGV[3])
+if not allowed and count < limit then
+  redis.call('zadd', KEYS[1], string.format('%.0f', now), ARGV[3])
+  redis.call('expire', KEYS[1], ARGV[2])
+  count, allowed = count + 1, true
+end
+local oldest = redis.call('zrange', KEYS[1], 0, 0, 'withscores')
+return {allowed and 1 or 0, limit - count, oldest[2] + window - now}"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,31 +70,36 @@ class RateLimiter:
 
     def __init__(self, redis: Redis, limit: RateLimitItem) -> None:
         self._limit = limit
-        shared = RedisStorage("redis://", implementation="redispy", connection_pool=redis.connection_pool)  # pyright: ignore[reportArgumentType] - its type lacks pools
-        bridge = cast("RedispyBridge", shared.bridge)
-        take = _TAKEN + bridge.SCRIPT_ACQUIRE_MOVING_WINDOW.decode()
-        bridge.lua_acquire_moving_window = bridge.get_connection().register_script(take)  # pyright: ignore - its type is that of a blocking client
-        self._shared = MovingWindowRateLimiter(shared)
+        self._take_shared = redis.register_script(_TAKE)
         self._own = MovingWindowRateLimiter(MemoryStorage())
 
     async def take(self, caller: str) -> Allowance:
         """Count one request; raises RateLimited if it exceeds the limit."""
         try:
-            allowance = await self._take(self._shared, caller)
-        except (RedisError, StorageError):
-            allowance = await self._take(self._own, caller)
+            allowance = await self._shared(caller)
+        except RedisError:
+            allowance = await self._alone(caller)
         if not allowance.allowed:
             requests_limited.add(1)
             raise RateLimited(allowance)
         return allowance
 
-    async def _take(self, limiter: MovingWindowRateLimiter, caller: str) -> Allowance:
-        allowed = await limiter.hit(self._limit, _STRATEGY, caller)
-        reset, remaining = await limiter.get_window_stats(self._limit, _STRATEGY, caller)
+    async def _shared(self, caller: str) -> Allowance:
+        limit = self._limit
+        arguments = [limit.amount, limit.get_expiry(), uuid.uuid4().bytes]
+        allowed, remaining, reset = await self._take_shared([f"LIMITS:{limit.key_for(_KIND, caller)}"], arguments)
+        return self._allowance(allowed, remaining, reset / 1_000_000)
+
+    async def _alone(self, caller: str) -> Allowance:
+        allowed = await self._own.hit(self._limit, caller)
+        reset, remaining = await self._own.get_window_stats(self._limit, caller)
+        return self._allowance(allowed, remaining, reset - time.time())
+
+    def _allowance(self, allowed: int, remaining: int, reset: float) -> Allowance:
         return Allowance(
             amount=self._limit.amount,
             window=self._limit.get_expiry(),
             remaining=max(0, remaining),
-            reset=max(1, math.ceil(reset - time.time())),
-            allowed=allowed,
+            reset=max(1, math.ceil(reset)),
+            allowed=bool(allowed),
         )

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import re
+import time
 from collections import Counter
 from typing import Any
 
@@ -143,3 +144,21 @@ async def test_a_forwarded_address_counts_behind_a_trusted_proxy(serve: Serve, r
                 for forwarded in ("1.1.1.1, 198.51.100.1", "2.2.2.2, 198.51.100.1", "3.3.3.3, 198.51.100.1", "2.2.2.2")
             ]
     assert statuses == [200, 200, 429, 200]
+
+
+@pytest.mark.parametrize("skew", [-120, 120], ids=["behind", "ahead"])
+async def test_replicas_whose_clocks_differ_keep_the_limit_together(
+    serve: Serve, redis: Redis, monkeypatch: pytest.MonkeyPatch, skew: int
+) -> None:
+    """Two minutes apart, they allow no request too many, refuse none too early, and name the right time to wait."""
+    real = time.time
+    async with serve(SUPPORT_RATE_LIMIT="4/minute") as one, serve(SUPPORT_RATE_LIMIT="4/minute") as other:
+        answers: list[httpx.Response] = []
+        async with httpx.AsyncClient() as client:
+            for number in range(8):
+                url, clock = ((one, real), (other, lambda: real() + skew))[number % 2]
+                monkeypatch.setattr(time, "time", clock)
+                answers.append(await client.post(f"{url}/ask", json=QUESTION))
+                monkeypatch.setattr(time, "time", real)
+    assert [answer.status_code for answer in answers] == [200] * 4 + [429] * 4
+    assert all(50 <= int(answer.headers["Retry-After"]) <= 60 for answer in answers[4:])
