@@ -27,6 +27,7 @@ from graph.observe.report import Observe, RunReport
 from graph.observe.spans import trace_run
 from graph.observe.tracing import open_tracing
 from graph.redis import open_redis
+from graph.redis_memory import watching_memory
 
 _log = logging.getLogger(__name__)
 _OLDEST = 100  # collections of the middle generation between two of the oldest; 10 by default
@@ -61,8 +62,11 @@ def lifespan_for(settings: ServiceSettings) -> Callable[[FastAPI], AbstractAsync
             redactor = Redactor(agent.contacts)
             stack.enter_context(masked_logs(redactor, as_json=settings.env == "production"))
             tracing = stack.enter_context(open_tracing(settings, agent.versions, redactor))
-            feedback = await stack.enter_async_context(open_feedback(redis, redactor, tracing, settings.cache_ttl))
+            feedback = await stack.enter_async_context(
+                open_feedback(redis, redactor, tracing, cached=settings.cache_ttl, ratable=settings.ratable_answers)
+            )
             observers += [log_run, trace_run, RunMetrics(settings).observe, feedback.observe]
+            await stack.enter_async_context(watching_memory(redis))
             watch = await stack.enter_async_context(watching(agent.models, settings))
             observers.append(watch.observe)
             observers += [tracing.observe] if tracing else []

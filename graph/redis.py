@@ -6,20 +6,20 @@ from contextvars import ContextVar
 from typing import Any, Self, TypeVar
 
 import redis.exceptions
-from redis.asyncio import BlockingConnectionPool, ConnectionPool, Redis
+from redis.asyncio import ConnectionPool
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import ReadOnlyError, RedisError
+from redis.maint_notifications import MaintNotificationsConfig
 
 from graph.breaker import Breaker, BreakerOpen
 from graph.errors import MemoryUnavailable, SettingsError
 from graph.redis_check import find_trouble
 from graph.redis_faults import FATAL, Faults, kind_of
+from graph.redis_pool import RedisPool
+from graph.redis_prefix import PrefixedRedis
 from graph.settings import AgentSettings
 
-_CONNECT_TIMEOUT = 0.25  # seconds
-_TIMEOUT = 0.4  # seconds, of one attempt of two: a frozen Redis costs less than a second
-_CONNECTIONS = 512
 _BREAKER_THRESHOLD = 1  # failed commands, each tried twice
 _BREAKER_PAUSE = 2.0  # seconds
 
@@ -89,11 +89,11 @@ def _is_down(error: Exception) -> bool:
     return isinstance(error, redis.exceptions.ConnectionError | redis.exceptions.TimeoutError)
 
 
-class WatchedRedis(Redis):
+class WatchedRedis(PrefixedRedis):
     """A client that knows what Redis refuses."""
 
-    def __init__(self, pool: ConnectionPool, faults: Faults) -> None:
-        super().__init__(connection_pool=pool)
+    def __init__(self, pool: ConnectionPool, prefix: str, faults: Faults) -> None:
+        super().__init__(pool, prefix)
         self.faults = faults
 
 
@@ -106,15 +106,15 @@ async def open_redis(settings: AgentSettings) -> AsyncGenerator[WatchedRedis]:
     if settings.redis_url is None:
         raise SettingsError("missing in the environment: REDIS_URL")
     faults = Faults()
-    pool = BlockingConnectionPool.from_url(
+    pool = RedisPool.from_url(
         settings.redis_url.get_secret_value(),
-        max_connections=_CONNECTIONS,
-        timeout=_TIMEOUT,
-        socket_connect_timeout=_CONNECT_TIMEOUT,
-        socket_timeout=_TIMEOUT,
+        max_connections=settings.redis_connections,
+        socket_connect_timeout=settings.redis_timeout,
+        socket_timeout=settings.redis_timeout,
         retry=GuardedRetry(faults, lambda: _disconnect(pool)),
+        maint_notifications_config=MaintNotificationsConfig(enabled=False),
     )
-    redis = WatchedRedis(pool, faults)
+    redis = WatchedRedis(pool, settings.redis_prefix, faults)
     try:
         trouble = await find_trouble(redis, faults)
         if trouble and trouble.kind in FATAL:

@@ -8,10 +8,10 @@ import uuid
 from collections.abc import Sequence
 from typing import Any, cast
 
-from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from graph.redis_faults import Faults, Trouble, kind_of, trouble_of
+from graph.redis_prefix import PrefixedRedis
 
 _SCRIPT = "return 1"  # which commands a user may run is the same in scripts
 _SCRIPT_HASH = hashlib.sha1(_SCRIPT.encode(), usedforsecurity=False).hexdigest()
@@ -20,18 +20,18 @@ _TTL = 10  # seconds until the keys of a check expire, if they could not be dele
 _Command = tuple[str | int, ...]
 
 
-async def ask_redis(redis: Redis) -> None:
+async def ask_redis(redis: PrefixedRedis) -> None:
     """Send Redis the cheapest command that a turn needs; raises RedisError."""
     await redis.get("turn:")
 
 
-async def find_trouble(redis: Redis, faults: Faults) -> Trouble | None:
+async def find_trouble(redis: PrefixedRedis, faults: Faults) -> Trouble | None:
     """Return what keeps Redis from being used, with every command and key that it refuses; None if nothing does."""
     probe = uuid.uuid4().hex
     turn, rest = _of_a_turn(probe), _beside_turns(probe)
     try:
         refused = await _refused(redis, [*turn, *rest])
-        trouble = _trouble(refused, turn, probe)
+        trouble = _trouble(refused, turn, probe, redis.prefix)
         if trouble and trouble.kind == "UNKNOWN" and await _is_sentinel(redis):
             trouble = trouble_of("SENTINEL")
     except RedisError as error:  # counted where it was raised
@@ -74,16 +74,21 @@ def _beside_turns(probe: str) -> list[_Command]:
         ("GET", f"answer:{probe}"),
         ("HINCRBY", counts, "hit", 1),
         ("HGETALL", "answers"),
-        ("LPUSH", limit, 1),
-        ("LPOS", limit, 1),
-        ("LINDEX", limit, 0),
-        ("LTRIM", limit, 0, 1),
+        ("TIME",),
+        ("ZADD", limit, 1, probe),
+        ("ZCARD", limit),
+        ("ZRANGE", limit, 0, 0),
+        ("ZSCORE", limit, probe),
+        ("ZREMRANGEBYSCORE", limit, 0, 0),
+        ("ZPOPMIN", limit),
+        ("ZCARD", "feedback:records"),
         ("XDEL", "feedback", "0-1"),
+        ("INFO", "memory"),
         *(("DEL", key) for key in (limit, counts)),
     ]
 
 
-async def _refused(redis: Redis, commands: Sequence[_Command]) -> list[tuple[_Command, RedisError]]:
+async def _refused(redis: PrefixedRedis, commands: Sequence[_Command]) -> list[tuple[_Command, RedisError]]:
     pipe = redis.pipeline(transaction=False)
     for command in commands:
         pipe.execute_command(*command)
@@ -92,7 +97,9 @@ async def _refused(redis: Redis, commands: Sequence[_Command]) -> list[tuple[_Co
     return [(command, reply) for command, reply in pairs if isinstance(reply, RedisError)]
 
 
-def _trouble(refused: Sequence[tuple[_Command, RedisError]], turn: Sequence[_Command], probe: str) -> Trouble | None:
+def _trouble(
+    refused: Sequence[tuple[_Command, RedisError]], turn: Sequence[_Command], probe: str, prefix: str
+) -> Trouble | None:
     """Return the first kind of trouble, and all that it concerns; what comes after is often its consequence."""
     if not refused:
         return None
@@ -100,7 +107,7 @@ def _trouble(refused: Sequence[tuple[_Command, RedisError]], turn: Sequence[_Com
     same = [(command, error) for command, error in refused if kind_of(error) == kind]
     of_keys = [command for command, error in same if "access" in str(error)]  # "no permissions to access a key"
     commands = [str(command[0]) for command, _ in same if command not in of_keys]
-    keys = [_pattern(command, probe) for command in of_keys]
+    keys = [prefix + _pattern(command, probe) for command in of_keys]
     return trouble_of(
         kind,
         commands=", ".join(dict.fromkeys(commands)),
@@ -115,6 +122,6 @@ def _pattern(command: _Command, probe: str) -> str:
     return f"{before}*" if found else key
 
 
-async def _is_sentinel(redis: Redis) -> bool:
+async def _is_sentinel(redis: PrefixedRedis) -> bool:
     role = cast("list[Any]", await redis.execute_command("ROLE"))
     return role[0] == b"sentinel"

@@ -26,6 +26,14 @@ class AgentSettings(BaseModel):
     """URL of the model's server, including its version path; unset means OpenAI."""
     redis_url: SecretStr | None = Field(default=None, alias="REDIS_URL")
     """Redis 7.2 or Valkey 8, or later, without modules; secret because it may contain a password."""
+    redis_prefix: str = Field(default="", pattern=r"^[A-Za-z0-9_.:-]{0,64}$", alias="SUPPORT_REDIS_PREFIX")
+    """What every key begins with, so that several services can share one Redis."""
+    redis_connections: int = Field(default=50, ge=1, le=10_000, alias="SUPPORT_REDIS_CONNECTIONS")
+    """The most connections of a process to Redis; a command waits for one while all are in use."""
+    redis_timeout: float = Field(default=0.4, gt=0, le=60, alias="SUPPORT_REDIS_TIMEOUT")
+    """Seconds for Redis to accept a connection, and to answer a command; both are tried twice."""
+    ratable_answers: int = Field(default=50_000, ge=1, alias="SUPPORT_RATABLE_ANSWERS")
+    """The most answers whose question and answer are kept so that they can be rated; the oldest are forgotten."""
     database_url: SecretStr | None = Field(default=None, alias="DATABASE_URL")
     """Postgres with pgvector; if unset, the articles are kept in memory."""
     env: Literal["development", "production"] = Field(default="development", alias="SUPPORT_ENV")

@@ -1,10 +1,11 @@
 """Customers' ratings of answers, stored in Redis and forwarded to LangSmith.
 
-`run:<id>:record` stores a run's question and answer, masked, for 24 hours, so that the run can be rated. A cache hit
-stores nothing: its id begins as that of the run that gave the answer, whose record is also under `run:<beginning>:hits`
-for as long as there may be hits. `feedback` is a stream of ratings, each with its run's record. `run:<id>:rated` stores
-the id of a run's entry in the stream, which the run's next rating replaces, and the rating's hash. A consumer group
-reads the stream for LangSmith, so that no rating is lost while LangSmith or this service is down.
+`run:<id>:record` stores a run's question and answer, masked, for 24 hours, so that the run can be rated. Of an answer
+that may be cached it is `run:<beginning>:hits`, for as long as there may be hits, which store nothing: their ids begin
+as that of the run that gave the answer. `feedback:records` has the names of these keys with their expiry, so that the
+oldest can be deleted when there are too many. `feedback` is a stream of ratings, each with its run's record.
+`run:<id>:rated` stores the id of a run's entry in the stream, which the run's next rating replaces, and the rating's
+hash. A consumer group reads the stream for LangSmith, so that no rating is lost while LangSmith or the service is down.
 """
 
 import asyncio
@@ -41,11 +42,26 @@ redis.call('set', KEYS[2], entry .. ' ' .. rating, 'EX', ARGV[3])"""
 
 _SHARED = 18  # characters, of which 60 bits are random, that the id of a hit has in common with that of its answer
 _STREAM = "feedback"
+_RECORDS = "feedback:records"
 _GROUP = "langsmith"
 _MAX_RATINGS = 10_000  # in the stream; the oldest are trimmed
 _BATCH = 10  # ratings that are forwarded at once
 _PAUSE = 1.0  # seconds between two polls for ratings to forward
 _ORPHANED = 30_000  # milliseconds after which another replica takes over a pending rating
+
+# Stores a value, or only counts a key that is there, and deletes the keys over the limit that would expire first: some
+# at a time, in case the limit has been lowered.
+_KEEP = """\
+local now = redis.call('time')[1]
+if ARGV[1] ~= '' then redis.call('set', KEYS[1], ARGV[1], 'EX', ARGV[2]) end
+redis.call('zadd', KEYS[2], now + ARGV[2], KEYS[1])
+redis.call('expire', KEYS[2], ARGV[3])
+redis.call('zremrangebyscore', KEYS[2], '-inf', now)
+local over = math.min(redis.call('zcard', KEYS[2]) - ARGV[4], 100)
+if over > 0 then
+  local first = redis.call('zpopmin', KEYS[2], over)
+  for n = 1, #first, 2 do redis.call('del', first[n]) end
+end"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,11 +93,13 @@ _rating_json = TypeAdapter(Rating)
 class Feedback:
     """The ratings; methods raise MemoryUnavailable if Redis can't be reached."""
 
-    def __init__(self, redis: Redis, redactor: Redactor, cached: int = 0) -> None:
+    def __init__(self, redis: Redis, redactor: Redactor, cached: int = 0, ratable: int = 1) -> None:
         self._redis = redis
         self._redactor = redactor
         self._cached = cached  # seconds that an answer is cached; 0 for not at all
+        self._ratable = ratable  # the most answers that can be rated
         self._rate = redis.register_script(_RATE)
+        self._keep_script = redis.register_script(_KEEP)
         self._storing: set[asyncio.Task[None]] = set()
 
     def observe(self, report: RunReport) -> None:
@@ -105,6 +123,7 @@ class Feedback:
         rating = _rating_json.dump_json(Rating(run_id, score, comment and self._redactor.text(comment), record))
         with memory_errors():
             await self._rate(keys=[_STREAM, _rated(run_id)], args=[rating, _MAX_RATINGS, RATABLE])
+            await self._keep(_rated(run_id), "", RATABLE)
         return True
 
     async def below(self, score: float) -> list[Rating]:
@@ -119,11 +138,12 @@ class Feedback:
             await asyncio.wait(self._storing)
 
     async def _store(self, run_id: str, record: Record, *, is_cached: bool) -> None:
-        stored = _record_json.dump_json(record)
+        key, ttl = (_hits(run_id), self._cached + RATABLE) if is_cached else (_key(run_id), RATABLE)
         with contextlib.suppress(RedisError):
-            await self._redis.set(_key(run_id), stored, ex=RATABLE)
-            if is_cached:
-                await self._redis.set(_hits(run_id), stored, ex=self._cached + RATABLE)
+            await self._keep(key, _record_json.dump_json(record), ttl)
+
+    async def _keep(self, key: str, value: bytes | str, ttl: int) -> None:
+        await self._keep_script([key, _RECORDS], [value, ttl, self._cached + RATABLE, self._ratable])
 
     def _record(self, report: RunReport) -> Record:
         tenant, question, ending = report.context.tenant, self._redactor.text(report.question), report.ending
@@ -189,10 +209,13 @@ class _Forwarding:
 
 @asynccontextmanager
 async def open_feedback(
-    redis: Redis, redactor: Redactor, tracing: Tracing | None, cached: int
+    redis: Redis, redactor: Redactor, tracing: Tracing | None, *, cached: int, ratable: int
 ) -> AsyncGenerator[Feedback]:
-    """Store ratings, and forward them to LangSmith if tracing is on; answers are cached for `cached` seconds."""
-    feedback = Feedback(redis, redactor, cached)
+    """Store ratings, and forward them to LangSmith if tracing is on.
+
+    Answers are cached for `cached` seconds, and the latest `ratable` ones can be rated.
+    """
+    feedback = Feedback(redis, redactor, cached, ratable)
     forwarding = _Forwarding(redis, tracing) if tracing else None
     task = asyncio.create_task(forwarding.run()) if forwarding else None
     try:

@@ -25,6 +25,10 @@ breaker_open = _meter.create_gauge(
 model_errors = _meter.create_counter(
     "support_agent.model_errors", description="Failed calls to a model, by the error's code, status or kind."
 )
+redis_memory = _meter.create_gauge(
+    "support_agent.redis_memory_ratio",
+    description="Share of its maxmemory that Redis uses, from 0 to 1; 0 without one.",
+)
 redis_errors = _meter.create_counter(
     "support_agent.redis_errors", description="Redis commands that failed after their retry, by the error's kind."
 )

@@ -59,7 +59,7 @@ def lack_xadd(own: OwnRedis) -> None:
 
 
 def lack_sessions(own: OwnRedis) -> None:
-    own.send("ACL", "SETUSER", "agent", "resetkeys", "~turn:*", "~run:*", "~idempotency:*", "~answer*", "~feedback")
+    own.send("ACL", "SETUSER", "agent", "resetkeys", "~turn:*", "~run:*", "~idempotency:*", "~answer*", "~feedback*")
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,10 @@ async def test_a_start_says_what_redis_refuses(
     fill(own)
     async with serve(REDIS_URL=own.url) as url, httpx.AsyncClient(base_url=url) as client:
         assert [record.getMessage() for record in caplog.records if record.name.startswith("graph.redis")] == [
-            "Redis is full (OOM); raise its maxmemory, or lower SUPPORT_SESSION_TTL and SUPPORT_CACHE_TTL"
+            (
+                "Redis is full (OOM); raise its maxmemory, or lower SUPPORT_RATABLE_ANSWERS, SUPPORT_SESSION_TTL "
+                "and SUPPORT_CACHE_TTL"
+            )
         ]
         assert (await client.get("/ready")).json()["status"] == "starting"
         mend(own)
@@ -116,12 +119,12 @@ async def test_what_only_the_cache_and_limits_lack_costs_no_replica(
     own: OwnRedis, serve: Serve, model: ScriptedModel, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Conversations work, so /ready is 200; the start names what is refused."""
-    url = with_user(own, "~*", "+@all", "-lpush", "-hincrby")
+    url = with_user(own, "~*", "+@all", "-zadd", "-hincrby")
     async with (
         serve(REDIS_URL=url, SUPPORT_RATE_LIMIT="9/minute", SUPPORT_CACHE_TTL=60) as url,
         httpx.AsyncClient(base_url=url) as client,
     ):
-        assert "does not let its user run HINCRBY, LPUSH (NOPERM)" in caplog.text
+        assert "does not let its user run HINCRBY, ZADD (NOPERM)" in caplog.text
         assert (await client.get("/ready")).status_code == 200
         assert await chat(client) == 200
         assert (await client.post("/ask", json=QUESTION)).status_code == 200
