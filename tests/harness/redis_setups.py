@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from harness.own_redis import OwnRedis, own_redis
+from local.process import free_port
 
 PASSWORD = "acl-canary"
 
@@ -43,7 +44,8 @@ def mend(own: OwnRedis) -> None:
 @contextmanager
 def clustered(directory: Path) -> Generator[OwnRedis]:
     """Yield a cluster of one node, which has all slots."""
-    with own_redis(directory, "--cluster-enabled", "yes") as own:
+    bus = str(free_port())  # its own choice, 10,000 above the port, may be too high
+    with own_redis(directory, "--cluster-enabled", "yes", "--cluster-port", bus) as own:
         own.send("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
         deadline = time.monotonic() + 10
         while own.send("CLUSTER INFO")["cluster_state"] != "ok":
