@@ -6,6 +6,7 @@ Every call to the model's server goes through `with_retries`, the only place tha
 import asyncio
 import logging
 import re
+from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -33,7 +34,10 @@ from graph.settings import AgentSettings
 
 _LABEL_TOKENS = 5  # enough for a one-word label with any tokenizer
 _ANSWER_TOKENS = 1000  # several times what the longest article needs
-_SEVERAL = 30  # characters of a piece that may be several tokens
+_SEVERAL = 12  # characters of a piece that may be several tokens
+_LONG = 10  # characters that are at least one token: twice as many as in usual text
+_CHARACTERS = 3  # characters of a script without spaces that are at least one token
+_WITHOUT_SPACES = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff]")
 _BREAKER_THRESHOLD = 5  # failed attempts in a row
 _BREAKER_PAUSE = 5.0  # seconds
 _CANCELLED = "cancelled"
@@ -242,7 +246,7 @@ class Models:
 
 
 class _Length:
-    """Counts an answer's tokens: a piece of a stream is one, or has as many as it has words."""
+    """Counts an answer's tokens: a short piece of a stream is one, and a long one has at least as many as it seems."""
 
     def __init__(self) -> None:
         self.is_reached = False
@@ -251,13 +255,20 @@ class _Length:
     def limited(self, piece: Reply) -> Reply:
         """Return the piece, or what fits of it."""
         text = piece.text
-        used = 1 if len(text) < _SEVERAL else max(1, len(text.split()))
+        used = 1 if len(text) < _SEVERAL else _fewest_tokens(text)
         if not text or used <= self._left:
             self._left -= used if text else 0
             return piece
         self.is_reached = True
-        fits = re.match(rf"(\s*\S+){{0,{self._left}}}", text)
-        return replace(piece, text=fits[0] if fits else "", finish_reason="length")
+        text = text[: (self._left + 1) * _LONG]
+        fits = bisect_right(range(1, len(text) + 1), self._left, key=lambda end: _fewest_tokens(text[:end]))
+        return replace(piece, text=text[:fits].rstrip(), finish_reason="length")
+
+
+def _fewest_tokens(text: str) -> int:
+    """Return how many tokens a text has at least: by its words, by the characters of Chinese or Thai, by its length."""
+    by_words = len(text.split()) + len(_WITHOUT_SPACES.findall(text)) // _CHARACTERS
+    return max(1, by_words, len(text) // _LONG)
 
 
 _StartedStream = tuple[list[Reply], AsyncGenerator[Reply], ModelCall, Chat]
