@@ -24,12 +24,14 @@ from pydantic import PrivateAttr
 from graph.errors import ModelUnavailable
 from graph.models.dialect import Dialect, Request
 from graph.models.replies import DONE, StreamedReply, means_filtered, means_limited, means_whole, remove_thoughts
+from graph.models.thoughts import ThoughtFilter
 from graph.models.wire import Json, Wire, as_event
 
 THOUGHTS = 4000
 """Tokens for the thoughts of a model that has them; its server counts them like those of its reply."""
 
 _PATH = "/chat/completions"
+_ANSWERS_FOR_A_HABIT = 2
 
 _log = logging.getLogger(__name__)
 
@@ -69,8 +71,17 @@ class Reply:
 class Habits:
     """What is learned about a model from its replies."""
 
-    begins_inside: bool = False
-    """Whether its last reply began with a thought without the tag that begins one."""
+    begun_inside: int = 0
+    """How many answers in a row, up to the last, began with a thought without the tag that begins one."""
+
+    @property
+    def begins_inside(self) -> bool:
+        """Whether the next reply will begin so, which one answer alone does not show: it may have mentioned the tag."""
+        return self.begun_inside >= _ANSWERS_FOR_A_HABIT
+
+    def learn(self, thoughts: ThoughtFilter) -> None:
+        """Learn from an answer that has ended."""
+        self.begun_inside = self.begun_inside + 1 if thoughts.began_inside else 0
 
 
 class Chat(ChatOpenAI):
@@ -194,8 +205,8 @@ class Chat(ChatOpenAI):
     ) -> ChatResult:
         with _langchain_errors():
             reply = await self._request(messages, stop, options).send(self._wire, self._path)
-            if remove_thoughts(reply):
-                self._habits.begins_inside = True
+            if remove_thoughts(reply):  # a label has no reason to mention the tag
+                self._habits.begun_inside = _ANSWERS_FOR_A_HABIT
             return self._create_chat_result(reply)
 
     async def _events(
@@ -222,8 +233,8 @@ class Chat(ChatOpenAI):
                         return
                 yield reply.plain(as_event(await request.send(self._wire, self._path)))
         finally:
-            if reply.has_ended or reply.thoughts.began_inside:
-                self._habits.begins_inside = reply.thoughts.began_inside
+            if reply.has_ended and not means_limited(reply.reason):
+                self._habits.learn(reply.thoughts)
 
     def _request(self, messages: list[BaseMessage], stop: list[str] | None, options: dict[str, Any]) -> Request:
         most = len(self._head)

@@ -70,7 +70,7 @@ class Wire:
     async def post(self, path: str, body: bytes) -> Json:
         """Send JSON, and return the JSON object of the reply."""
         async with self._request(path, body) as response:
-            return self._checked(_json_object(await _whole(response, LONGEST_BODY)))
+            return _checked(_json_object(await _whole(response, LONGEST_BODY)))
 
     async def stream(self, path: str, body: bytes, done: Json | None = None) -> AsyncGenerator[Json]:
         """Send JSON, and yield the JSON object of each server-sent event, up to `[DONE]` or the end of the body.
@@ -81,17 +81,21 @@ class Wire:
         loop = asyncio.get_running_loop()
         async with self._request(path, body) as response:
             del body
-            if response.content_type == "application/json":
-                yield as_event(self._checked(_json_object(await _whole(response, LONGEST_BODY))))
-                return
             reader = EventReader(LONGEST_EVENT)
             content = response.content
             until = loop.time() + self._patience
+            is_json = None
             while True:
                 async with asyncio.timeout_at(until):
                     piece = await content.readany()
                 if not piece:
                     return
+                if is_json is None and (start := piece.lstrip()):  # the content type is not always true
+                    is_json = start.startswith(b"{")
+                    if is_json:
+                        whole = piece + await _whole(response, LONGEST_BODY - len(piece))
+                        yield as_event(_checked(_json_object(whole)))
+                        return
                 events = reader.feed(piece)
                 for event in events:
                     if event.startswith(b"[DONE]"):
@@ -99,7 +103,7 @@ class Wire:
                             yield done
                         await _drain(content)
                         return
-                    yield self._checked(_json_object(event))
+                    yield _checked(_json_object(event))
                 if events:
                     until = loop.time() + self._patience
 
@@ -118,15 +122,6 @@ class Wire:
             raise openai.APITimeoutError(httpx2.Request("POST", url)) from error
         except (aiohttp.ClientError, ssl.SSLError, ProxyConnectionError, ProxyError) as error:
             raise openai.APIConnectionError(request=httpx2.Request("POST", url)) from error
-
-    def _checked(self, event: Json) -> Json:
-        if error := event.get("error"):
-            raise openai.APIError(
-                "the model's server reported an error in its reply",
-                httpx2.Request("POST", self._address.base),
-                body=error,
-            )
-        return event
 
 
 @asynccontextmanager
@@ -225,6 +220,26 @@ def _json_object(content: bytes) -> Json:
 
 
 def as_event(reply: Json) -> Json:
-    """Return a whole completion as the one event of a stream."""
+    """Return a whole completion as the one event of a stream; it has ended, whether or not it says so."""
     choices = cast("list[Json]", reply.get("choices") or [])
-    return {**reply, "choices": [{**choice, "delta": choice.get("message")} for choice in choices]}
+    ends = [{**choice, "finish_reason": choice.get("finish_reason") or "stop"} for choice in choices]
+    return {**reply, "choices": [{**choice, "delta": choice.get("message")} for choice in ends]}
+
+
+def reported(error: object) -> openai.APIError:
+    """Return what a server's report of an error, in a reply that should have been none, raises."""
+    body: object = cast("object", error) if isinstance(error, dict) else {"message": str(error)}
+    request = httpx2.Request("POST", DEFAULT_URL)
+    return openai.APIError("the model's server reported an error in its reply", request, body=body)
+
+
+def _checked(reply: Json) -> Json:
+    error: object = reply.get("error")
+    if not error and "choices" not in reply:
+        if reply.get("object") == "error":
+            error = reply
+        elif "data" not in reply:
+            error = reply.get("detail")
+    if error:
+        raise reported(error)
+    return reply

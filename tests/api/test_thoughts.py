@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from typing import Any
 
 import httpx
@@ -127,14 +128,48 @@ async def test_an_answer_model_that_thinks_gets_room(client: httpx.AsyncClient, 
     assert limits == [1000, 1000 + THOUGHTS, 1000 + THOUGHTS]
 
 
-async def test_a_thought_without_a_beginning_is_shown_once_at_most(
-    client: httpx.AsyncClient, model: ScriptedModel
-) -> None:
-    """Such an answer ends with an error; from then on the model's replies are read so."""
-    model.script("answer", tokens([SECRET, "</think>", ANSWER]), tokens([SECRET, "</think>", ANSWER]), tokens([ANSWER]))
-    replies = [await client.post("/ask", json={"question": question}) for question in ("One?", "Two?", "Three?")]
-    assert [reply.status_code for reply in replies] == [503, 200, 200]
-    assert [reply.json()["answer"] for reply in replies[1:]] == [ANSWER, ANSWER]
+async def test_a_thought_without_a_beginning_is_shown_twice_at_most(serve: Serve, model: ScriptedModel) -> None:
+    """Such answers are not kept, and after two in a row the model's replies are read so."""
+    model.script("answer", *[tokens([SECRET, ".\n", "</think>", "\n\n", ANSWER])] * 4, tokens([ANSWER]))
+    async with caching(serve) as (url,), httpx.AsyncClient(base_url=url) as client:
+        replies = [
+            await client.post("/ask", json={"question": question})
+            for question in ("One?", "One?", "One?", "One?", "Two?", "Three?")
+        ]
+    shown = f"{SECRET}.\n</think>\n\n{ANSWER}"
+    assert [reply.json()["answer"] for reply in replies] == [shown, shown, ANSWER, ANSWER, ANSWER, ANSWER]
+    assert [reply.headers["X-Cache"] for reply in replies[:4]] == ["miss", "miss", "miss", "hit"]
+
+
+@pytest.mark.parametrize(
+    "mention",
+    [
+        "End the note with the tag </think> and save it.",
+        "Type `<think>` in the box to start a note.",
+        "Paste this:\n```\n</think>\n```\nThen save.",
+    ],
+)
+@pytest.mark.parametrize("size", [4, 1000])
+async def test_an_answer_may_mention_a_tag(serve: Serve, model: ScriptedModel, mention: str, size: int) -> None:
+    """It is shown whole and kept, and the next answers begin as soon as ever."""
+
+    async def next_answer(call: Call, send: Send) -> None:
+        await tokens(["Within ", "30 days."], then=slow, end=True)(call, send)
+
+    async def slow(_: Call, __: Send) -> None:
+        await asyncio.sleep(1)
+
+    pieces = [mention[at : at + size] for at in range(0, len(mention), size)]
+    model.script("answer", tokens(pieces), tokens(pieces), next_answer)
+    async with caching(serve) as (url,), httpx.AsyncClient(base_url=url) as client:
+        answers = [(await client.post("/ask", json={"question": question})) for question in ("One?", "Two?", "Two?")]
+        began = time.monotonic()
+        async with client.stream("GET", "/stream", params={"question": "Three?"}) as stream:
+            await anext(stream.aiter_lines())
+            waited = time.monotonic() - began
+    assert [answer.json()["answer"] for answer in answers] == [mention] * 3
+    assert [answer.headers["X-Cache"] for answer in answers] == ["miss", "miss", "hit"]
+    assert waited < 0.8
 
 
 async def test_the_classifier_shows_how_the_same_model_thinks(serve: Serve, model: ScriptedModel) -> None:
@@ -168,7 +203,16 @@ async def test_an_answer_that_was_cut_off_is_not_kept(serve: Serve, model: Scrip
 
 
 @pytest.mark.parametrize(
-    ("pieces", "longest"), [(["word "] * 3000, 5000), (["word " * 500] * 10, 5000), (["word " * 3000], 4999)]
+    ("pieces", "longest"),
+    [
+        (["word "] * 3000, 5000),
+        (["word " * 500] * 10, 5000),
+        (["word " * 3000], 4999),
+        (["退款需要三十天请写信给账单部门" * 10] * 100, 2942),
+        (["กรุณาติดต่อฝ่ายสนับสนุนของเรา" * 10] * 100, 2989),
+        (["a" * 30_000], 10_009),
+        (["-" * 29] * 2000, 14_500),
+    ],
 )
 async def test_an_answer_has_the_length_that_is_promised(
     serve: Serve, model: ScriptedModel, pieces: list[str | Delta], longest: int
