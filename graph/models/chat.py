@@ -158,7 +158,11 @@ class Chat(ChatOpenAI):
         if not ends:
             raise ModelUnavailable("the stream ended early")
         usages = [piece.usage for piece in pieces if piece.usage]
-        return Reply("".join(piece.text for piece in pieces), usages[-1] if usages else None, ends[0])
+        thoughts = ThoughtFilter()  # since of a whole reply more can be told
+        text = thoughts.feed("".join(piece.text for piece in pieces)) + thoughts.end()
+        if thoughts.began_inside:
+            self._habits.begun_inside = _ANSWERS_FOR_A_HABIT
+        return Reply(text, usages[-1] if usages else None, ends[0])
 
     def _has_callbacks(self) -> bool:
         """Return whether anyone listens to calls of this model: a tracer, or LangGraph's stream mode `messages`."""

@@ -59,7 +59,7 @@ def remove_thoughts(reply: Json) -> bool:
         if content := message.get("content"):
             thoughts = ThoughtFilter()
             message["content"] = thoughts.feed(text_of(content)) + thoughts.end(is_whole=not means_limited(reason))
-            began_inside = thoughts.began_inside and not thoughts.has_shown_thought
+            began_inside = thoughts.began_inside
             if thoughts.is_unfinished:
                 choice["finish_reason"] = "length"
     return began_inside

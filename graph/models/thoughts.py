@@ -44,6 +44,7 @@ _MOST_ATTRIBUTES = 200  # characters
 _LONGEST_TAG = 250
 _WORD_BEFORE = re.compile(r"[\w,;][ \t]+\Z")
 _SENTENCE_AFTER = re.compile(r"[ \t]+[a-z0-9]|[ \t]*[.,;:!?)]")
+_BEFORE_ANSWER = re.compile(r"[ \t]*\n\s*\S|\w|\n\n")
 _QUOTES = frozenset("\"'`“”«»\u2018\u2019")
 
 
@@ -230,5 +231,5 @@ def _end_of_lone_thought(text: str) -> int:
         before, after = text[: tag.start()], text[tag.end() :]
         is_end = tag.lastindex is not None and tag.lastindex <= len(_LONE)
         is_apart = before.endswith("\n") or not before[-1:].isspace()
-        return tag.end() if is_end and is_apart and after.strip() and re.match(r"[ \t]*\n|\w", after) else 0
+        return tag.end() if is_end and is_apart and _BEFORE_ANSWER.match(after) else 0
     return 0

@@ -95,7 +95,15 @@ async def test_a_model_that_falls_silent_in_its_thoughts_is_left(serve: Serve, m
         label("<think>The customer", finish="stop"),
     ],
 )
-@pytest.mark.parametrize("whole", [label("technical"), tokens(["<think>hm", "</think>", "technical"])])
+@pytest.mark.parametrize(
+    "whole",
+    [
+        label("technical"),
+        tokens(["<think>hm", "</think>", "technical"]),
+        tokens(["Is it billing?\n", "</think>", "\n\n", "technical"]),
+        tokens(["<|channel|>", "analysis<|message|>billing?<|end|>", "<|channel|>final<|message|>", "technical"]),
+    ],
+)
 async def test_a_classifier_that_thinks_gets_room(
     client: httpx.AsyncClient, model: ScriptedModel, caplog: pytest.LogCaptureFixture, cut: Any, whole: Any
 ) -> None:

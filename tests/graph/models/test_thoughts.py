@@ -30,6 +30,7 @@ REPLIES = {
     "<think>Is it": "",
     "<think></think>\n\nIt is.": "It is.",
     "Is it?\n</think>\n\nIt is.": "It is.",
+    "Is it?\n</think>\n\n": "",
     "It is <b>so</b>, see [this](/a) [": "It is <b>so</b>, see [this](/a) [",
     "a <thin line, a <": "a <thin line, a <",
     "  It is.": "  It is.",
