@@ -35,7 +35,7 @@ class RedisPool(ConnectionPool):
 
     def can_get_connection(self) -> bool:
         """Return whether a connection is free, or may be opened."""
-        if self._available_connections:
+        if self._available_connections and self._available_connections[-1].is_connected:
             return True
         may_open = not self._in_use_connections or time.monotonic() > self._full_until
         return may_open and len(self._in_use_connections) < self.max_connections
@@ -91,21 +91,23 @@ class RedisPool(ConnectionPool):
         return any(one.is_connected for one in (*self._in_use_connections, *self._available_connections))
 
     async def release(self, connection: AbstractConnection) -> None:
-        """Take a connection back, and forget it if it is closed; a cancellation can't come before that is done."""
+        """Take a connection back, a closed one for last use; a cancellation can't come before that is done."""
         self._in_use_connections.remove(connection)
         self._returned.set()
-        if connection.should_reconnect():
+        if connection.should_reconnect() or not connection.is_connected:
+            self._available_connections.insert(0, connection)  # a new one would cost more, while Redis is down
             await connection.disconnect(nowait=True)
-        elif connection.is_connected:
+        else:
             self._available_connections.append(connection)
             self._idle_since[connection] = time.monotonic()
             await self._close_idle()
 
     async def _close_idle(self) -> None:
-        oldest = self._available_connections[0]
-        if time.monotonic() - self._idle_since.get(oldest, 0) > _IDLE:
+        oldest, since = next(iter(self._idle_since.items()))
+        if time.monotonic() - since > _IDLE:
+            del self._idle_since[oldest]
             self._available_connections.remove(oldest)
-            self._idle_since.pop(oldest, None)
+            self._available_connections.insert(0, oldest)
             await oldest.disconnect(nowait=True)
 
 
