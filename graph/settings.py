@@ -90,6 +90,13 @@ class AgentSettings(BaseModel):
 
     @field_validator("openai_base_url", "embedding_base_url")
     @classmethod
+    def _without_password(cls, value: str | None) -> str | None:
+        if value and "@" in urlsplit(value).netloc:  # it would stand where the key does, in the same header
+            raise ValueError("must have no user and password; the server gets the API key")
+        return value
+
+    @field_validator("openai_base_url", "embedding_base_url")
+    @classmethod
     def _azure_url(cls, value: str | None) -> str | None:
         if value and lacks_azure_version(value):
             raise ValueError("must end with /openai/v1, or with ?api-version= and a version such as 2024-10-21")

@@ -118,8 +118,15 @@ class Chat(ChatOpenAI):
 
     async def reply(self, prompt: Sequence[BaseMessage]) -> Reply:
         """Return the whole reply; with callbacks as `ainvoke`, and without them at a fraction of its cost."""
-        if self._has_room:
-            return await self._streamed(prompt)
+        if not (self._has_room or self._dialect.always_streams):
+            try:
+                return await self._in_one_piece(prompt)
+            except openai.APIError as error:
+                if not self._dialect.wants_streams(error):
+                    raise
+        return await self._streamed(prompt)
+
+    async def _in_one_piece(self, prompt: Sequence[BaseMessage]) -> Reply:
         if self._has_callbacks():
             return Reply.of(await self.ainvoke(list(prompt)))
         generation = (await self._agenerate(list(prompt))).generations[0]
@@ -152,7 +159,7 @@ class Chat(ChatOpenAI):
         return self._has_room and given != self.max_tokens
 
     async def _streamed(self, prompt: Sequence[BaseMessage]) -> Reply:
-        """Return the whole reply of a model that thinks, streamed, since its thoughts show that it is at work."""
+        """Return the whole reply, streamed: a model's thoughts show that it is at work, and some models only stream."""
         pieces = [piece async for piece in self.replies(prompt)]
         ends = [piece.finish_reason for piece in pieces if piece.finish_reason]
         if not ends:
@@ -230,7 +237,7 @@ class Chat(ChatOpenAI):
                                 request.accepted()
                                 if event is not DONE or not reply.has_ended:
                                     yield reply.plain(event)
-                    except openai.APIStatusError as error:
+                    except openai.APIError as error:
                         if not request.adapt(error):
                             raise
                     else:

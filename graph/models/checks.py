@@ -7,6 +7,7 @@ import asyncio
 import re
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 import openai
 from langsmith import tracing_context  # pyright: ignore[reportUnknownVariableType] - its mappings have no types
@@ -32,6 +33,7 @@ from graph.state import category_in
 QUESTION = PROBE[-1].text
 """What each model is asked."""
 _QUESTIONS = (QUESTION, f"{QUESTION} I have a question about my invoice.")
+_ENDPOINT = re.compile(r"/(?:chat/completions|embeddings|completions|models)/?$")
 _UNKNOWN = re.compile(r"not (?:be )?found|not exist|invalid model|unknown model|no such model", re.IGNORECASE)
 
 
@@ -54,6 +56,7 @@ class _Role:
     url: str
     url_variable: str
     key_variable: str
+    embeds: bool = False
 
 
 class _NoDesk(Exception):
@@ -63,9 +66,17 @@ class _NoDesk(Exception):
 async def check_models(models: Models, settings: AgentSettings) -> list[Trouble]:
     """Ask each model, all at once; return what is wrong with them."""
     seconds = models.budget.first_token
+    roles = _roles(models, settings)
     with tracing_context(enabled=False):  # LangChain would trace the calls by itself, and delay the shutdown
-        found = await asyncio.gather(*(_trouble(role, seconds) for role in _roles(models, settings)))
-    return [trouble for trouble in found if trouble]
+        errors = await asyncio.gather(*(_error(role, seconds) for role in roles))
+    working = {
+        role.url for role, error in zip(roles, errors, strict=True) if error is None or isinstance(error, _NoDesk)
+    }
+    return [
+        Trouble(role.model, *_diagnosis(error, role, seconds, is_right=role.url in working))
+        for role, error in zip(roles, errors, strict=True)
+        if error
+    ]
 
 
 def in_words(troubles: Sequence[Trouble], models: int) -> list[tuple[str, str]]:
@@ -95,7 +106,7 @@ def _roles(models: Models, settings: AgentSettings) -> list[_Role]:
     return [
         _Role(models.classifier.model.model_name, "SUPPORT_CLASSIFY_MODEL", lambda: _classify(models), *server),
         *map(answers, models.answerers, ("SUPPORT_ANSWER_MODEL", "SUPPORT_FALLBACK_MODEL")),
-        _Role(embedder.model_name, "SUPPORT_EMBEDDING_MODEL", lambda: models.try_embed([QUESTION]), *own),
+        _Role(embedder.model_name, "SUPPORT_EMBEDDING_MODEL", lambda: models.try_embed([QUESTION]), *own, embeds=True),
     ]
 
 
@@ -107,42 +118,39 @@ async def _classify(models: Models) -> None:
     raise _NoDesk
 
 
-async def _trouble(role: _Role, seconds: float) -> Trouble | None:
+async def _error(role: _Role, seconds: float) -> Exception | None:
     try:
         async with asyncio.timeout(seconds):
             await role.ask()
-    except TimeoutError:
-        return Trouble(role.model, *_late(seconds, role))
-    except _NoDesk:
-        remedy = f"set {role.variable} to a model that replies with one word"
-        return Trouble(role.model, "named no desk", remedy)
-    except ModelUnavailable:
-        return Trouble(role.model, "gave nothing that can be used", f"set {role.variable} to a model for that")
     except Exception as error:  # noqa: BLE001 - whatever it is, it is told
-        late = isinstance(error, openai.APITimeoutError)
-        return Trouble(role.model, *(_late(seconds, role) if late else _diagnosis(error, role)))
+        return error
     return None
 
 
-def _late(seconds: float, role: _Role) -> tuple[str, str]:
-    return f"gave no answer in {seconds:g} s", f"wait until its server has loaded it, or correct {role.url_variable}"
-
-
-def _diagnosis(error: Exception, role: _Role) -> tuple[str, str]:
-    """Return the reason and the remedy of an error."""
+def _diagnosis(error: Exception, role: _Role, seconds: float, *, is_right: bool) -> tuple[str, str]:
+    """Return the reason and the remedy of an error; `is_right` says that another model at the address has answered."""
+    if isinstance(error, TimeoutError | openai.APITimeoutError):
+        return (
+            f"gave no answer in {seconds:g} s",
+            f"wait until its server has loaded it, or correct {role.url_variable}",
+        )
+    if isinstance(error, _NoDesk):
+        return "named no desk", f"set {role.variable} to a model that replies with one word"
+    if isinstance(error, ModelUnavailable):
+        return "gave nothing that can be used", f"set {role.variable} to a model for that"
     if sent := server_error(error):
-        return _refusal(sent, role)
+        return _refusal(sent, role, is_right=is_right)
     if isinstance(error, ModelError):
         return f"refused the request ({error.reason})", f"set {role.variable} to another model"
     if isinstance(error, openai.APIConnectionError):
         trouble = connection_trouble(error, role.url_variable, "SSL_CERT_FILE")
         return trouble or ("can't be reached", f"start it, or correct {role.url_variable}")
     if isinstance(error, WebPage):
-        return "answers with a web page", f"set {role.url_variable} to the address of the API{_version_hint(role)}"
+        return "answers with a web page", _of_the_api(role)
     return "answers rubbish", f"correct {role.url_variable}"
 
 
-def _refusal(error: openai.APIError, role: _Role) -> tuple[str, str]:
+def _refusal(error: openai.APIError, role: _Role, *, is_right: bool) -> tuple[str, str]:
     status, kind, reason = status_of(error), kind_of(error), to_model_error(error).reason
     if kind is QuotaExhausted:
         return f"has no credit left ({reason})", "add credit at its provider, or raise the limit"
@@ -156,15 +164,40 @@ def _refusal(error: openai.APIError, role: _Role) -> tuple[str, str]:
         return "can't be reached through the proxy", "correct the user and password in HTTP_PROXY or HTTPS_PROXY"
     if status in (401, 403):
         return "refused the key", f"correct {role.key_variable}"
-    if status in (404, 405):
-        well = f"correct {role.url_variable} or {role.variable}"
-        hint = "" if has_version(role.url) else f"correct {role.url_variable}{_version_hint(role)}"
-        return f"can't be asked at this address ({reason})", hint or well
+    if status in (404, 405, 501) or (status or 500) < 400:
+        return _elsewhere(status or 0, reason, role, is_right=is_right)
     if status is None and not has_version(role.url):
         return "answers with an error inside HTTP 200", f"correct {role.url_variable}{_version_hint(role)}"
     if kind is ModelRefused:
         return f"refuses every request ({reason})", f"set {role.variable} to another model"
-    return f"fails with {reason}", "wait, or set SUPPORT_FALLBACK_MODEL"
+    return _failing(status, reason, role, is_right=is_right)
+
+
+def _failing(status: int | None, reason: str, role: _Role, *, is_right: bool) -> tuple[str, str]:
+    """Return the reason and the remedy of what may pass."""
+    wait = "wait, or raise the rate limit at its provider" if status == 429 else "wait, or look at its server's log"
+    can_fall_back = is_right and role.variable == "SUPPORT_ANSWER_MODEL"
+    return f"fails with {reason}", f"{wait}, or set SUPPORT_FALLBACK_MODEL" if can_fall_back else wait
+
+
+def _elsewhere(status: int, reason: str, role: _Role, *, is_right: bool) -> tuple[str, str]:
+    """Return the reason and the remedy of a status that says that nothing like that is here."""
+    if status < 400:
+        return f"is not at this address, which leads elsewhere ({reason})", _of_the_api(role)
+    if role.embeds and (is_right or status == 501):
+        own = role.url_variable == "SUPPORT_EMBEDDING_BASE_URL"
+        remedy = f"set SUPPORT_EMBEDDING_BASE_URL to {'another' if own else 'one'} that gives them"
+        return f"can't embed, since its server gives no embeddings ({reason})", remedy
+    reason = f"can't be asked at this address ({reason})"
+    if is_right:
+        return reason, f"set {role.variable} to a model of the server"
+    if path := _ENDPOINT.search(urlsplit(role.url).path):
+        return reason, f"remove {path[0]} from {role.url_variable}"
+    return reason, f"correct {role.url_variable}{_version_hint(role) or ', or the names of the models'}"
+
+
+def _of_the_api(role: _Role) -> str:
+    return f"set {role.url_variable} to the address of the API{_version_hint(role)}"
 
 
 def _is_unknown(error: openai.APIError, role: _Role) -> bool:
@@ -172,7 +205,8 @@ def _is_unknown(error: openai.APIError, role: _Role) -> bool:
     if (error.code or "").lower() in ("model_not_found", "unknown_model", "deploymentnotfound"):
         return True
     said = str(error.body)
-    return status_of(error) in (400, 404) and role.model in said and bool(_UNKNOWN.search(said))
+    is_named = re.search(rf"(?<!\w){re.escape(role.model)}(?!\w)", said)  # a short name is a part of many words
+    return status_of(error) in (400, 404) and bool(is_named and _UNKNOWN.search(said))
 
 
 def _version_hint(role: _Role) -> str:

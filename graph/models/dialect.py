@@ -1,32 +1,101 @@
 """Which parameters a model's server takes; learned from its refusals.
 
 Servers with OpenAI's API differ: reasoning models take no `temperature`, older servers know `max_tokens` and not
-`max_completion_tokens`, strict ones refuse `stream_options`, and some accounts may not stream. A request that is
-refused because of such a parameter is sent again without it, or with its twin. What has worked is remembered.
+`max_completion_tokens`, strict ones refuse `stream_options`, some models take no system prompt, and some are streamed
+never or always. A request that is refused for such a reason is sent again without the parameter, with its twin, or with
+a value that the server names. What has worked is remembered.
 """
 
-import json
 import logging
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, cast
 
 import openai
 import orjson
 
-from graph.models.faults import is_about_the_text
+from graph.errors import ModelRefused, ModelUnavailable
+from graph.models.faults import kind_of, status_of, words_of
 from graph.models.wire import Json, Wire
 
-_TWINS: dict[str, str] = {"max_completion_tokens": "max_tokens"}
+_TWINS = {"max_completion_tokens": "max_tokens"}
 _OPTIONAL = ("temperature", "max_completion_tokens", "max_tokens", "stream_options", "encoding_format")
-_NAMED = re.compile(rf"(?<![\w.-])(?:{'|'.join(_OPTIONAL)})(?![\w-])")
-_ECHOES = frozenset({"input", "ctx"})  # where Pydantic quotes the request
-_STATUSES = frozenset({400, 422})
+_LIMITS = ("max_completion_tokens", "max_tokens")
+_SPELLINGS = {
+    **{re.sub("_(.)", lambda found: found[1].upper(), name): name for name in _OPTIONAL},
+    **{name: name for name in _OPTIONAL},
+}
+_NAMED = re.compile(rf"(?<![\w.-])(?:(?:body|parameters?|params)\.)?({'|'.join(_SPELLINGS)})(?![\w-])")
+_LIMIT_NAMED = re.compile(r"(?<![\w.-])max_(?:new_|output_|completion_)?tokens(?![\w-])")
+_NUMBER = r"(?: a)?(?: value)?(?: of| is|:)? *['`\"]?(\d{1,9})"
+_AT_LEAST = re.compile(rf"(?:>=|at least|no less than|greater than(?: or equal to)?|minimum){_NUMBER}", re.IGNORECASE)
+_AT_MOST = re.compile(
+    rf"(?:<=|\d >|at most|no more than|less than(?: or equal to)?|up to|maximum){_NUMBER}|\[\d+, *(\d{{1,9}})\]",
+    re.IGNORECASE,
+)
+_STREAM_REFUSED = re.compile(
+    r"\bstream(?:ing|s|ed)?\b[^.]{0,30}\b(?:not|isn't) (?:supported|allowed|available|enabled|implemented|permitted)"
+    r"|\b(?:not|n't) support [^.]{0,20}\bstream|\bstream(?:ing)? (?:is )?(?:unsupported|disabled)",
+    re.IGNORECASE,
+)
+_STREAM_WANTED = re.compile(
+    r"\bonly supports? [^.]{0,10}\bstream|\b(?:enable|set|use) (?:the )?['`\"]?stream|\bnon-stream\w* calls"
+    r"|\bstream['`\"]? (?:must|should) be (?:set to )?true|\brequires? stream",
+    re.IGNORECASE,
+)
+_SYSTEM_REFUSED = re.compile(
+    r"\b(?:system|developer)['`\"]? (?:roles?|messages?|prompts?|instructions?) (?:is |are )?not (?:supported|enabled)"
+    r"|\b(?:not|n't) support (?:the )?['`\"]?(?:system|developer)\b",
+    re.IGNORECASE,
+)
+_SYSTEM_PARAM = re.compile(r"messages(?:\[0\]|\.0)\.role")
+_REFUSAL = re.compile(
+    r"unsupported|\b(?:un|not )(?:known|recogni[sz]ed|expected)|additional properties|extra (?:inputs|fields)"
+    r"|\bnot (?:be )?(?:supported|permitted|allowed|implemented|accepted)|\b(?:not|n't) support\b",
+    re.IGNORECASE,
+)
+_ABOUT_THE_REQUEST = frozenset({400, 422})
+_MAY_BE_ABOUT_IT = frozenset({None, 404, 500, 501})  # if the text says so; None is an error inside a 200
+_MOST_CHANGES = 8  # of one request
+_SYSTEM = ("system", "developer")
 
 _log = logging.getLogger(__name__)
 
 Payload = dict[str, Any]
-_Changes = dict[str, str | None]  # a parameter and the name to use instead, None for no parameter at all
+
+
+@dataclass(frozen=True, slots=True)
+class _Change:
+    """What is done about a parameter: it is left out, unless something else is given."""
+
+    twin: str | None = None
+    """The name to use instead."""
+    least: int | None = None
+    most: int | None = None
+
+    def apply(self, payload: Payload, name: str) -> None:
+        if name in _SYSTEM:
+            _join_system(payload)
+        if name not in payload:
+            return
+        value = payload.pop(name)
+        if name == "stream":
+            payload.pop("stream_options", None)
+        elif self.twin:
+            payload[self.twin] = value
+        elif self.least or self.most:
+            payload[name] = min(max(value, self.least or value), self.most or value)
+
+    def __str__(self) -> str:
+        if self.twin:
+            return f"with {self.twin!r} instead"
+        if self.least or self.most:
+            return f"with at least {self.least}" if self.least else f"with at most {self.most}"
+        return "without it"
+
+
+_Changes = dict[str, _Change]
 
 
 class Dialect:
@@ -35,20 +104,31 @@ class Dialect:
     def __init__(self, model: str) -> None:
         self._model = model
         self._changes: _Changes = {}
+        self.always_streams = False
+        """Whether the server gives no reply in one piece."""
 
     def request(self, payload: Payload) -> "Request":
         """Return a request with the parameters that the server is known to take."""
-        for name, twin in self._changes.items():
-            _replace(payload, name, twin)
+        for name, change in self._changes.items():
+            change.apply(payload, name)
         return Request(self, payload)
 
     def learn(self, changes: _Changes) -> None:
         """Remember what made a request work."""
-        for name, twin in changes.items():
-            if name not in self._changes:
-                self._changes[name] = twin
-                instead = f"with {twin!r} instead" if twin else "without it"
-                _log.warning("model %s refuses the parameter %r; it is asked %s", self._model, name, instead)
+        for name, change in changes.items():
+            if self._changes.get(name) != change:
+                self._changes[name] = change
+                kind = "role" if name in _SYSTEM else "parameter"
+                _log.warning("model %s refuses the %s %r; it is asked %s", self._model, kind, name, change)
+
+    def wants_streams(self, error: openai.APIError) -> bool:
+        """Whether a reply in one piece was refused because the model only streams, which is remembered."""
+        if status_of(error) not in _ABOUT_THE_REQUEST or not _STREAM_WANTED.search(words_of(error)):
+            return False
+        if not self.always_streams:
+            self.always_streams = True
+            _log.warning("model %s refuses to reply in one piece; its replies are streamed", self._model)
+        return True
 
 
 @dataclass(slots=True)
@@ -57,15 +137,16 @@ class Request:
 
     dialect: Dialect
     payload: Payload
-    changes: _Changes = field(default_factory=dict[str, str | None])
+    changes: _Changes = field(default_factory=dict[str, _Change])
     """What changed; empty once it is learned."""
+    is_accepted: bool = False
 
     async def send(self, wire: Wire, path: str) -> Json:
         """Return the reply to the request, changed until the server takes it; raises the server's other errors."""
         while True:
             try:
                 reply = await wire.post(path, self.body())
-            except openai.APIStatusError as error:
+            except openai.APIError as error:
                 if not self.adapt(error):
                     raise
             else:
@@ -76,46 +157,79 @@ class Request:
         """Return the request's JSON."""
         return orjson.dumps(self.payload)
 
-    def adapt(self, error: openai.APIStatusError) -> bool:
-        """Change what the server refused; False if it refused something else."""
-        name = _refused(error, self.payload)
-        if name is None:
+    def adapt(self, error: openai.APIError) -> bool:
+        """Change what the server refused; False if it refused something else, or has begun to reply."""
+        if self.is_accepted or len(self.changes) >= _MOST_CHANGES or not (found := _refused(error, self.payload)):
             return False
-        twin = _TWINS.get(name)
-        _replace(self.payload, name, twin)
-        self.changes[name] = twin
+        name, change = found
+        if self.changes.get(name) == change:
+            return False
+        change.apply(self.payload, name)
+        self.changes[name] = change
         return True
 
     def accepted(self) -> None:
         """Learn the changes, since the server took them."""
+        self.is_accepted = True
         if self.changes:
             self.dialect.learn(self.changes)
             self.changes = {}
 
 
-def _replace(payload: Payload, name: str, twin: str | None) -> None:
-    if name in payload:
-        value = payload.pop(name)
-        if twin:
-            payload[twin] = value
-        if name == "stream":
-            payload.pop("stream_options", None)
-
-
-def _refused(error: openai.APIStatusError, payload: Payload) -> str | None:
-    """Return the parameter of the request that an error names."""
-    if error.status_code not in _STATUSES or is_about_the_text(error):
+def _refused(error: openai.APIError, payload: Payload) -> tuple[str, _Change] | None:
+    """Return what an error says of the request's parameters: one of them, and the change that the server asks for."""
+    status, said = status_of(error), words_of(error)
+    is_refusal = status in _ABOUT_THE_REQUEST or (status in _MAY_BE_ABOUT_IT and _REFUSAL.search(said))
+    if not is_refusal or kind_of(error) not in (ModelRefused, ModelUnavailable):
         return None
-    if error.param in payload and error.param in (*_OPTIONAL, "stream"):
-        return error.param
-    said = json.dumps(_without_echoes(error.body))
-    return next((found[0] for found in _NAMED.finditer(said) if found[0] in payload), None)
+    param = str(error.param or "")
+    if (name := _SPELLINGS.get(param, param)) in payload and name in (*_OPTIONAL, "stream"):
+        return name, _change(name, said, payload)
+    asked = orjson.dumps(payload.get("messages") or payload.get("input"))
+    # A name that the customer wrote too may be a quotation.
+    named = (_SPELLINGS[found[1]] for found in _NAMED.finditer(said) if found[1].encode() not in asked)
+    if name := next((name for name in named if name in payload), None):
+        return name, _change(name, said, payload)
+    return _other_refusal(param, said, payload, asked)
 
 
-def _without_echoes(body: object) -> object:
-    if isinstance(body, dict):
-        fields = cast("dict[str, object]", body)
-        return {name: _without_echoes(value) for name, value in fields.items() if name not in _ECHOES}
-    if isinstance(body, list):
-        return [_without_echoes(each) for each in cast("list[object]", body)]
-    return body
+def _other_refusal(param: str, said: str, payload: Payload, asked: bytes) -> tuple[str, _Change] | None:
+    limit = next((name for name in _LIMITS if name in payload), None)
+    if limit and _LIMIT_NAMED.search(said) and b"tokens" not in asked:
+        change = _change(limit, said, payload)
+        return limit, _Change() if change.twin else change  # the twin is what the error names
+    if payload.get("stream") and _STREAM_REFUSED.search(said) and b"stream" not in asked:
+        return "stream", _Change()
+    if _SYSTEM_PARAM.fullmatch(param) or (_SYSTEM_REFUSED.search(said) and not _SYSTEM_REFUSED.search(asked.decode())):
+        role = next((message["role"] for message in _messages(payload) if message["role"] in _SYSTEM), None)
+        return (role, _Change("user")) if role else None
+    return None
+
+
+def _change(name: str, said: str, payload: Payload) -> _Change:
+    """Return the change of a refused parameter."""
+    if name in _LIMITS:
+        value = payload[name]
+        if least := next((bound for bound in _numbers(_AT_LEAST, said) if bound > value), None):
+            return _Change(least=least)
+        if most := next((bound for bound in _numbers(_AT_MOST, said) if 0 < bound < value), None):
+            return _Change(most=most)
+    return _Change(_TWINS.get(name))
+
+
+def _numbers(pattern: re.Pattern[str], said: str) -> Iterator[int]:
+    return (int(number) for found in pattern.finditer(said) for number in found.groups() if number)
+
+
+def _messages(payload: Payload) -> list[Json]:
+    return cast("list[Json]", orjson.loads(orjson.dumps(payload.get("messages") or [])))
+
+
+def _join_system(payload: Payload) -> None:
+    """Make the system prompt the beginning of the first message."""
+    messages = _messages(payload)
+    system = [message for message in messages if message["role"] in _SYSTEM]
+    rest = [message for message in messages if message not in system]
+    if system and rest:
+        rest[0]["content"] = "\n\n".join(str(message["content"]) for message in (*system, rest[0]))
+        payload["messages"] = rest

@@ -5,7 +5,7 @@ more than a plain word goes any further.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, cast
 
 import openai
@@ -23,14 +23,27 @@ from graph.observe.metrics import model_errors
 
 _PASSING = frozenset({408, 409, 425, 429})  # and every status from 500 on
 _FILTERS = frozenset(
-    {"content_filter", "content_policy_violation", "data_inspection_failed", "responsibleaipolicyviolation"}
+    {
+        "1301",  # Zhipu
+        "content_filter",
+        "content_policy_violation",
+        "data_inspection_failed",
+        "inputtextsensitivecontentdetected",
+        "invalid_prompt",
+        "outputtextsensitivecontentdetected",
+        "responsibleaipolicyviolation",
+        "sensitivecontentdetected",
+    }
 )
 _TOO_LONG = frozenset({"context_length_exceeded", "exceed_context_size_error", "string_above_max_length"})
 _QUOTAS = frozenset(
     {
+        "1113",  # Zhipu
+        "accountoverdueerror",
         "arrearage",
         "billing_hard_limit_reached",
         "billing_not_active",
+        "budget_exceeded",
         "credit_balance_too_low",
         "exceeded_current_quota_error",
         "insufficient_balance",
@@ -38,21 +51,46 @@ _QUOTAS = frozenset(
         "insufficient_quota",
         "insufficient_user_quota",
         "payment_required",
+        "pre_consume_token_quota_failed",
     }
 )
 _OTHERS = frozenset({"invalid_api_key", "model_not_found", "rate_limit_exceeded", "server_error"})
 _COUNTED = _FILTERS | _TOO_LONG | _QUOTAS | _OTHERS
 
-_FILTER_TEXT = re.compile(
-    r"content management policy|content.?filter|contentpolicyviolation|input flagged", re.IGNORECASE
+
+def _any(*patterns: str) -> re.Pattern[str]:
+    return re.compile("|".join(patterns), re.IGNORECASE)
+
+
+_TEXT = r"\b(?:prompts?|inputs?|outputs?|messages?|contents?|response|request|completion)\b"
+_FILTER_TEXT = _any(
+    r"content management policy|content.?filter|contentpolicyviolation|safety system|requires moderation",
+    rf"{_TEXT}[^.]{{0,40}}\bflagged\b|{_TEXT}[^.]{{0,60}}\bviolat\w+ [^.]{{0,40}}(?:polic|guideline)",
+    r"\b(?:prompt|input|output|response|content)\b[^.]{0,40}\bblocked\b",  # not "your request": firewalls say that
+    r"violated guardrail|guardrail_intervened|blocked by [^.]{0,40}\bguardrail",
+    r"content exists risk|considered high risk|(?:inappropriate|prohibited|sensitive|unsafe)[_ ]content|敏感内容",
 )
-_FILTER_STATUSES = frozenset({None, 400, 403, 422, 451})
-_TOO_LONG_TEXT = re.compile(
-    r"context (?:length|window|size)|contextwindowexceeded|maximum (?:allowed )?(?:prompt|input|sequence) length"
-    r"|(?:prompt|input|request|text)\b[^.]{0,60}\btoo (?:long|large)|too many (?:input )?tokens"
-    r"|input tokens exceed|reduce (?:the length|your prompt)|exceeds? (?:the )?max(?:imum)? [^.]{0,40}tokens",
-    re.IGNORECASE,
+_FILTER_STATUSES = frozenset({None, 400, 403, 422, 424, 446, 451})  # Cloudflare's gateway has 424, Portkey's 446
+_TOO_LONG_TEXT = _any(
+    r"context (?:length|window|size)|contextwindowexceeded|maximum (?:allowed )?(?:prompt|input|sequence) length",
+    r"(?:prompt|input|request|text)\b[^.]{0,60}\btoo (?:long|large)|too many (?:input )?tokens",
+    r"input tokens exceed|reduce (?:the length|your prompt)|exceeds? (?:the )?max(?:imum)? [^.]{0,40}tokens",
+    r"\binputs\b[^.]{0,40}\bmust (?:be|have)\b|range of input length|exceeded (?:the )?model token limit",
 )
+_TOO_LARGE = _any(r"\brequest too large\b")  # for the tokens of a minute; it would be refused in the next one as well
+_QUOTA_TEXT = _any(
+    r"exceeded your current quota|budget (?:has been |was )?exceeded|exceeded [^.]{0,30}\b(?:budget|credits)\b",
+    r"\b(?:key|credit|spend(?:ing)?|billing) limit [^.]{0,20}\b(?:exceeded|reached)\b",
+    r"\breach(?:ed|ing) [^.]{0,40}\b(?:spend(?:ing)? limit|api usage limits)|used all (?:available|your) credits",
+    r"\bbalance (?:is )?(?:too low|insufficient|not enough)|credits (?:are )?(?:depleted|exhausted)",
+    r"\b(?:insufficient|not enough) (?:account )?(?:balance|credits?|funds|quota)|欠费|余额不足",
+)
+_QUOTA_STATUSES = frozenset({None, 400, 401, 403, 412, 429})
+# What passes soon is no quota, whatever it is called: Gemini and DashScope have one word for both.
+_PASSING_TEXT = _any(r"per.?sec|per.?min|per.?hour|\b(?:re)?try (?:again )?in\b|allocated quota exceeded|throttl")
+_DAILY = _any(r"per.?day")
+_ECHOES = frozenset({"ctx", "flagged_input", "input"})  # where servers quote the request
+_ECHO = re.compile(r"\binput_value=.*?(?=, input_type=|$)", re.DOTALL)  # Pydantic's, in a text
 _CODE = re.compile(r"[a-zA-Z_]{3,48}|\d{3,6}")  # neither a key nor a sentence
 
 
@@ -77,13 +115,13 @@ def code_of(error: openai.APIError) -> str | None:
 
 def kind_of(error: openai.APIError) -> type[ModelError]:
     """Return the kind of a server's error."""
-    status, codes, text = status_of(error), _codes(error), _text(error)
+    status, codes, text = status_of(error), _codes(error), words_of(error)
     if codes & _FILTERS or (status in _FILTER_STATUSES and _FILTER_TEXT.search(text)):
         return ContentFiltered
-    if status == 413 or codes & _TOO_LONG or (status != 429 and _TOO_LONG_TEXT.search(text)):
-        return ContextTooLong
-    if status == 402 or codes & _QUOTAS:
+    if _is_quota(status, codes, text):
         return QuotaExhausted
+    if status == 413 or codes & _TOO_LONG or (_TOO_LARGE if status == 429 else _TOO_LONG_TEXT).search(text):
+        return ContextTooLong
     if status is not None and status < 500 and status not in _PASSING:
         return ModelRefused
     return ModelUnavailable
@@ -92,6 +130,11 @@ def kind_of(error: openai.APIError) -> type[ModelError]:
 def is_about_the_text(error: openai.APIError) -> bool:
     """Whether what was asked is at fault: its length, or what it says."""
     return kind_of(error) in (ContentFiltered, ContextTooLong)
+
+
+def words_of(error: openai.APIError) -> str:
+    """Return all that the server said, but for what it quotes of the request."""
+    return ". ".join(_ECHO.sub("", each) for each in _strings(error.body))
 
 
 def server_error(error: BaseException) -> openai.APIError | None:
@@ -137,8 +180,23 @@ def _codes(error: openai.APIError) -> set[str]:
     return {str(code).lower() for code in found if code}
 
 
-def _text(error: openai.APIError) -> str:
-    return str(_body(error).get("message") or error.body or "")
+def _is_quota(status: int | None, codes: set[str], text: str) -> bool:
+    if status == 429 and _PASSING_TEXT.search(text) and not _DAILY.search(text):
+        return False
+    return status == 402 or bool(codes & _QUOTAS or (status in _QUOTA_STATUSES and _QUOTA_TEXT.search(text)))
+
+
+def _strings(body: object) -> Iterator[str]:
+    if isinstance(body, dict):
+        for name, value in cast("dict[str, object]", body).items():
+            if name not in _ECHOES:
+                yield name
+                yield from _strings(value)
+    elif isinstance(body, list):
+        for each in cast("list[object]", body):
+            yield from _strings(each)
+    elif isinstance(body, str):
+        yield body
 
 
 def _root_cause(error: BaseException) -> BaseException:
