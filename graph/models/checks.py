@@ -69,14 +69,9 @@ async def check_models(models: Models, settings: AgentSettings) -> list[Trouble]
     roles = _roles(models, settings)
     with tracing_context(enabled=False):  # LangChain would trace the calls by itself, and delay the shutdown
         errors = await asyncio.gather(*(_error(role, seconds) for role in roles))
-    working = {
-        role.url for role, error in zip(roles, errors, strict=True) if error is None or isinstance(error, _NoDesk)
-    }
-    return [
-        Trouble(role.model, *_diagnosis(error, role, seconds, is_right=role.url in working))
-        for role, error in zip(roles, errors, strict=True)
-        if error
-    ]
+    asked = list(zip(roles, errors, strict=True))
+    working = [role for role, error in asked if error is None or isinstance(error, _NoDesk)]
+    return [Trouble(role.model, *_diagnosis(error, role, seconds, working)) for role, error in asked if error]
 
 
 def in_words(troubles: Sequence[Trouble], models: int) -> list[tuple[str, str]]:
@@ -127,8 +122,8 @@ async def _error(role: _Role, seconds: float) -> Exception | None:
     return None
 
 
-def _diagnosis(error: Exception, role: _Role, seconds: float, *, is_right: bool) -> tuple[str, str]:
-    """Return the reason and the remedy of an error; `is_right` says that another model at the address has answered."""
+def _diagnosis(error: Exception, role: _Role, seconds: float, working: Sequence[_Role]) -> tuple[str, str]:
+    """Return the reason and the remedy of an error; `working` are the roles whose models have answered."""
     if isinstance(error, TimeoutError | openai.APITimeoutError):
         return (
             f"gave no answer in {seconds:g} s",
@@ -139,7 +134,7 @@ def _diagnosis(error: Exception, role: _Role, seconds: float, *, is_right: bool)
     if isinstance(error, ModelUnavailable):
         return "gave nothing that can be used", f"set {role.variable} to a model for that"
     if sent := server_error(error):
-        return _refusal(sent, role, is_right=is_right)
+        return _refusal(sent, role, working)
     if isinstance(error, ModelError):
         return f"refused the request ({error.reason})", f"set {role.variable} to another model"
     if isinstance(error, openai.APIConnectionError):
@@ -150,7 +145,7 @@ def _diagnosis(error: Exception, role: _Role, seconds: float, *, is_right: bool)
     return "answers rubbish", f"correct {role.url_variable}"
 
 
-def _refusal(error: openai.APIError, role: _Role, *, is_right: bool) -> tuple[str, str]:
+def _refusal(error: openai.APIError, role: _Role, working: Sequence[_Role]) -> tuple[str, str]:
     status, kind, reason = status_of(error), kind_of(error), to_model_error(error).reason
     if kind is QuotaExhausted:
         return f"has no credit left ({reason})", "add credit at its provider, or raise the limit"
@@ -165,29 +160,31 @@ def _refusal(error: openai.APIError, role: _Role, *, is_right: bool) -> tuple[st
     if status in (401, 403):
         return "refused the key", f"correct {role.key_variable}"
     if status in (404, 405, 501) or (status or 500) < 400:
-        return _elsewhere(status or 0, reason, role, is_right=is_right)
+        return _elsewhere(status or 0, reason, role, working)
     if status is None and not has_version(role.url):
         return "answers with an error inside HTTP 200", f"correct {role.url_variable}{_version_hint(role)}"
     if kind is ModelRefused:
         return f"refuses every request ({reason})", f"set {role.variable} to another model"
-    return _failing(status, reason, role, is_right=is_right)
+    return _failing(status, reason, role, working)
 
 
-def _failing(status: int | None, reason: str, role: _Role, *, is_right: bool) -> tuple[str, str]:
+def _failing(status: int | None, reason: str, role: _Role, working: Sequence[_Role]) -> tuple[str, str]:
     """Return the reason and the remedy of what may pass."""
     wait = "wait, or raise the rate limit at its provider" if status == 429 else "wait, or look at its server's log"
-    can_fall_back = is_right and role.variable == "SUPPORT_ANSWER_MODEL"
+    is_alone = any(other.variable == "SUPPORT_CLASSIFY_MODEL" for other in working)
+    can_fall_back = is_alone and role.variable == "SUPPORT_ANSWER_MODEL"
     return f"fails with {reason}", f"{wait}, or set SUPPORT_FALLBACK_MODEL" if can_fall_back else wait
 
 
-def _elsewhere(status: int, reason: str, role: _Role, *, is_right: bool) -> tuple[str, str]:
+def _elsewhere(status: int, reason: str, role: _Role, working: Sequence[_Role]) -> tuple[str, str]:
     """Return the reason and the remedy of a status that says that nothing like that is here."""
     if status < 400:
         return f"is not at this address, which leads elsewhere ({reason})", _of_the_api(role)
+    is_right = any(other.url == role.url for other in working)
     if role.embeds and (is_right or status == 501):
         own = role.url_variable == "SUPPORT_EMBEDDING_BASE_URL"
         remedy = f"set SUPPORT_EMBEDDING_BASE_URL to {'another' if own else 'one'} that gives them"
-        return f"can't embed, since its server gives no embeddings ({reason})", remedy
+        return f"is on a server without embeddings ({reason})", remedy
     reason = f"can't be asked at this address ({reason})"
     if is_right:
         return reason, f"set {role.variable} to a model of the server"

@@ -84,8 +84,10 @@ class _Change:
             payload.pop("stream_options", None)
         elif self.twin:
             payload[self.twin] = value
-        elif self.least or self.most:
-            payload[name] = min(max(value, self.least or value), self.most or value)
+        elif self.least:
+            payload[name] = max(value, self.least)
+        elif self.most:
+            payload[name] = min(value, self.most)
 
     def __str__(self) -> str:
         if self.twin:

@@ -34,11 +34,15 @@ FILTERS: dict[str, Reply] = {
     "LiteLLM": openai_refusal("litellm.ContentPolicyViolationError: AzureException - flagged", code="400"),
     "DashScope": openai_refusal("Input text data may contain inappropriate content.", code="data_inspection_failed"),
     "OpenRouter": refusal({"error": {"code": 403, "message": "Input flagged", "metadata": {"reasons": ["x"]}}}, 403),
+    "OpenRouter, in a sentence": openai_refusal('Your input was flagged for "violence".', status=403),
+    "DeepSeek": openai_refusal("Content Exists Risk", code="invalid_request_error"),
     "before the first token": tokens([], finish="content_filter"),
 }
 QUOTAS: dict[str, Reply] = {
     "OpenAI": openai_refusal("You exceeded your current quota.", code="insufficient_quota", status=429),
     "DeepSeek": openai_refusal("Insufficient Balance", code="insufficient_balance", status=402),
+    "LiteLLM": refusal({"error": {"message": "Budget has been exceeded!", "type": "budget_exceeded", "code": "400"}}),
+    "Gemini": refusal([{"error": {"code": 429, "message": "You exceeded your current quota, please check."}}], 429),
     "OpenRouter, in a 200": refusal({"error": {"code": 402, "message": "Insufficient credits"}}, 200),
     "a gateway, in a 200": refusal({"error": {"code": "insufficient_quota", "message": "pay"}}, 200),
     "in a stream": body('data: {"error": {"code": "insufficient_quota", "message": "pay"}}\n\n', "text/event-stream"),
@@ -133,7 +137,8 @@ TOO_LONG: dict[str, Reply] = {
         "'max_tokens' or 'max_completion_tokens' is too large: 1000. This model's maximum context length is 4096 tokens"
     ),
     "Anthropic behind a gateway": openai_refusal("prompt is too long: 210000 tokens > 200000 maximum"),
-    "Groq": openai_refusal("Request too large for model", status=413),
+    "Groq": openai_refusal("Request too large for model", code="rate_limit_exceeded", status=413),
+    "TGI": refusal({"error": "`inputs` tokens + `max_new_tokens` must be <= 4096", "error_type": "validation"}, 422),
 }
 
 
@@ -258,7 +263,7 @@ async def test_a_spent_quota_is_said_once_and_not_retried(
     assert any(f'support_agent_model_errors_total{{code="{code}",model="gpt-4o"' in said for code in CODES)
 
 
-CODES = ("insufficient_quota", "insufficient_balance", "402")
+CODES = ("insufficient_quota", "insufficient_balance", "budget_exceeded", "402", "429")
 
 
 async def test_a_quota_that_is_spent_half_way_ends_the_answer(client: httpx.AsyncClient, model: ScriptedModel) -> None:

@@ -27,6 +27,8 @@ from graph.errors import SettingsError
         ("OPENAI_BASE_URL", "https://acme.openai.azure.com/openai/deployments/gpt-4o", "?api-version="),
         ("SUPPORT_EMBEDDING_BASE_URL", "https://acme.cognitiveservices.azure.com/openai", "?api-version="),
         ("SUPPORT_EMBEDDING_BASE_URL", "localhost:8000", "http://"),
+        ("OPENAI_BASE_URL", "http://me:secret-dsn@models.example/v1", "must have no user and password"),
+        ("SUPPORT_EMBEDDING_BASE_URL", "http://secret-dsn@models.example/v1", "the API key"),
         ("SUPPORT_EMBEDDING_API_KEY", "sk secret-dsn", "printable"),
         ("OPENAI_API_KEY", "sk-secret-dsn\nsk-2", "printable"),
         ("DATABASE_URL", "mysql://secret-dsn", "postgresql://"),

@@ -73,6 +73,46 @@ def old_azure(taken: Reply) -> Reply:
     return without("stream_options", openai_refusal(message), taken)
 
 
+def pydantic_text(taken: Reply) -> Reply:
+    """A server that sends Pydantic's error as a text."""
+    message = (
+        "1 validation error for ChatCompletionRequest\nstream_options\n  Extra inputs are not permitted "
+        "[type=extra_forbidden, input_value={'temperature': 0}, input_type=dict]"
+    )
+    return without("stream_options", openai_refusal(message), taken)
+
+
+def camel_case(taken: Reply) -> Reply:
+    """A gateway before a server whose names are in camel case."""
+    refused = refusal({"message": "maxCompletionTokens: unknown field", "type": "bad_request"})
+    return without("max_completion_tokens", refused, taken)
+
+
+_UNSUPPORTED = {"error": {"message": "Unsupported parameter: 'temperature'", "code": "unsupported_parameter"}}
+
+
+def refusing_in_a_200(taken: Reply) -> Reply:
+    """A gateway whose errors have the status 200."""
+    return without("temperature", refusal(_UNSUPPORTED, 200), taken)
+
+
+def refusing_in_a_stream(taken: Reply) -> Reply:
+    """A gateway whose errors are events."""
+    return without("temperature", body(f"data: {json.dumps(_UNSUPPORTED)}\n\n", "text/event-stream"), taken)
+
+
+def litellm_500(taken: Reply) -> Reply:
+    """A LiteLLM that sends such an error as its own."""
+    message = "litellm.APIConnectionError: UnsupportedParamsError: gpt-5 models don't support temperature=0.0."
+    return without("temperature", openai_refusal(message, code="500", status=500), taken)
+
+
+def lost(taken: Reply) -> Reply:
+    """A gateway that answers 404 to a request that it can't route."""
+    message = "Unrecognized request argument supplied: max_completion_tokens"
+    return without("max_completion_tokens", openai_refusal(message, status=404), taken)
+
+
 def no_streams(taken: Reply) -> Reply:
     """An organisation of OpenAI's that is not verified."""
     message = "Your organization must be verified to stream this model."

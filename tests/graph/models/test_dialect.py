@@ -20,6 +20,12 @@ DIALECTS = {
     "Mistral": (dialects.mistral, {"max_completion_tokens"}, {"max_tokens": 1000}),
     "old vLLM": (dialects.old_vllm, {"max_completion_tokens"}, {"max_tokens": 1000}),
     "old Azure": (dialects.old_azure, {"stream_options"}, {}),
+    "Pydantic's words in a message": (dialects.pydantic_text, {"stream_options"}, {}),
+    "names in camel case": (dialects.camel_case, {"max_completion_tokens"}, {"max_tokens": 1000}),
+    "an error in a 200": (dialects.refusing_in_a_200, {"temperature"}, {}),
+    "an error as the first event": (dialects.refusing_in_a_stream, {"temperature"}, {}),
+    "a 500 that names it": (dialects.litellm_500, {"temperature"}, {}),
+    "a 404 that names it": (dialects.lost, {"max_completion_tokens"}, {"max_tokens": 1000}),
 }
 
 
@@ -87,6 +93,104 @@ async def test_a_model_that_may_not_be_streamed_answers_in_one_piece(
         response = (await client.post("/ask", json=QUESTION)).json()
         assert (response["answer"], response["tokens_used"]) == ("Hello, all at once.", 350)
     assert len(model.of("answer")) == 3
+
+
+async def test_a_model_that_says_only_in_words_that_it_does_not_stream_answers(
+    client: httpx.AsyncClient, model: ScriptedModel
+) -> None:
+    """Not every server names the parameter."""
+    refused = openai_refusal("streaming is not supported for this model")
+    taken = label("Hello, all at once.")
+    model.script("answer", dialects.unless(lambda request: bool(request.get("stream")), refused, taken))
+    assert [await answer(client) for _ in range(2)] == ["Hello, all at once."] * 2
+    assert len(model.of("answer")) == 3
+
+
+async def test_a_classifier_that_only_streams_names_the_desk(client: httpx.AsyncClient, model: ScriptedModel) -> None:
+    """It is streamed from then on."""
+    message = "This model only support stream mode, please enable the stream parameter to access the model."
+    taken = tokens(["bill", "ing"])
+    model.script("classify", dialects.unless(lambda request: not request.get("stream"), openai_refusal(message), taken))
+    for _ in range(2):
+        assert (await client.post("/ask", json=QUESTION)).json()["category"] == "billing"
+    assert [bool(call.body.get("stream")) for call in model.of("classify")] == [False, True, True]
+
+
+LIMITS = {
+    "the least": (
+        "Invalid 'max_completion_tokens': integer below minimum value. Expected a value >= 16, but got 5 instead.",
+        lambda value: value < 16,
+        16,
+        1000,
+    ),
+    "the most, under another name": (
+        "max_tokens is too large: 1000. This model supports at most 512 completion tokens",
+        lambda value: value > 512,
+        5,
+        512,
+    ),
+    "a range": ("Range of max_tokens should be [1, 512]", lambda value: value > 512, 5, 512),
+}
+
+
+@pytest.mark.parametrize(("message", "is_refused", "label_tokens", "answer_tokens"), LIMITS.values(), ids=list(LIMITS))
+async def test_a_limit_of_tokens_that_a_server_refuses_becomes_the_one_it_names(
+    client: httpx.AsyncClient,
+    model: ScriptedModel,
+    message: str,
+    is_refused: Callable[[int], bool],
+    label_tokens: int,
+    answer_tokens: int,
+) -> None:
+    """It is remembered."""
+
+    def limited(taken: Reply) -> Reply:
+        refused = openai_refusal(message)
+        return dialects.unless(lambda request: is_refused(request["max_completion_tokens"]), refused, taken)
+
+    model.script("classify", limited(label("billing")))
+    model.script("answer", limited(ANSWER))
+    assert [await answer(client) for _ in range(2)] == ["Hello"] * 2
+    assert model.of("classify")[-1].body["max_completion_tokens"] == label_tokens
+    assert model.of("answer")[-1].body["max_completion_tokens"] == answer_tokens
+    assert len(model.calls) == len(model.of("embeddings")) + 5
+
+
+NO_SYSTEM = {
+    "OpenAI": openai_refusal("'messages[0].role' does not support 'system'.", param="messages[0].role"),
+    "a template of Gemma's": openai_refusal("System role not supported", status=500),
+}
+
+
+@pytest.mark.parametrize("refused", NO_SYSTEM.values(), ids=list(NO_SYSTEM))
+async def test_a_model_without_system_prompts_gets_them_before_the_question(
+    client: httpx.AsyncClient, model: ScriptedModel, refused: Reply
+) -> None:
+    """As the beginning of the first message, by the classifier too, from then on."""
+
+    def without_system(taken: Reply) -> Reply:
+        return dialects.unless(lambda request: request["messages"][0]["role"] == "system", refused, taken)
+
+    model.script("classify", without_system(label("billing")))
+    model.script("answer", without_system(ANSWER))
+    assert [await answer(client) for _ in range(2)] == ["Hello"] * 2
+    for calls in (model.of("classify"), model.of("answer")):
+        before, *later = [call.prompt for call in calls]
+        assert len(later) == 2
+        for prompt in later:
+            assert [role for role, _ in prompt] == [role for role, _ in before[1:]]
+            assert prompt[0] == ("user", f"{before[0][1]}\n\n{before[1][1]}")
+
+
+@pytest.mark.parametrize("said", ["is temperature not supported?", "why is streaming not supported?"])
+async def test_words_of_the_customer_change_no_request(
+    client: httpx.AsyncClient, model: ScriptedModel, said: str
+) -> None:
+    """Not even where the server quotes them, and takes the request a moment later."""
+    model.script("answer", openai_refusal(f"cannot read {said!r}"), ANSWER)
+    assert (await client.post("/ask", json={"question": said})).json()["type"] == "model-refused"
+    assert await answer(client) == "Hello"
+    assert [call.body.keys() >= {"temperature", "stream"} for call in model.of("answer")] == [True, True]
 
 
 async def test_a_server_that_never_streams_answers_in_one_piece(
