@@ -3,11 +3,13 @@
 import logging
 import math
 import re
+import ssl
 import time
 from dataclasses import dataclass
 
 from redis.exceptions import ConnectionError, RedisError, ResponseError, TimeoutError  # noqa: A004 - Redis' own
 
+from graph.connection import causes
 from graph.observe.metrics import redis_errors
 
 ACL_LIST = "docs/deploy.md lists the commands and keys that the user needs"
@@ -48,6 +50,10 @@ _MEANINGS = {
     "TRYAGAIN": _CLUSTER,
     "UNKNOWN": ("does not know a command that a turn needs", _VERSION),
     "WRONGPASS": _LOGIN,
+    "certificate": (
+        "has a certificate that is not trusted, or is for another name",
+        "set SSL_CERT_FILE to a file with its authority's certificate, in PEM, or correct REDIS_URL",
+    ),
     "connection": ("can't be reached", "start Redis, or correct REDIS_URL"),
     "connections": ("has all connections in use that SUPPORT_REDIS_CONNECTIONS allows", "raise that setting"),
     "timeout": (
@@ -95,7 +101,8 @@ def kind_of(error: RedisError) -> str:
         if code != "ERR" and (code in _MEANINGS or code in _EXPECTED):
             return code
     if isinstance(error, ConnectionError):
-        return "connection"
+        is_distrust = any(isinstance(cause, ssl.SSLCertVerificationError) for cause in causes(error))
+        return "certificate" if is_distrust else "connection"
     return "timeout" if isinstance(error, TimeoutError) else "ERR"
 
 

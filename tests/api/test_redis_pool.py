@@ -176,6 +176,20 @@ async def test_a_far_redis_works_with_a_longer_time_limit(
         assert await chat(client) == 200
 
 
+async def test_a_certificate_that_is_not_trusted_is_named(
+    serve: Serve, model: ScriptedModel, redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A company's own authority is trusted once SSL_CERT_FILE names it."""
+    async with far_redis(redis_url, tmp_path, 0) as url:
+        url = url.partition("?")[0]
+        async with clients(serve, REDIS_URL=url) as client:
+            check = (await client.get("/ready")).json()["checks"]["redis"]
+        assert check["reason"] == "has a certificate that is not trusted, or is for another name"
+        monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
+        async with clients(serve, REDIS_URL=url, SUPPORT_REDIS_TIMEOUT=2) as client:
+            assert await chat(client) == 200
+
+
 async def test_a_time_limit_that_is_too_short_is_named(
     serve: Serve, model: ScriptedModel, redis_url: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
