@@ -30,6 +30,7 @@ _THOUGHTS = {
 """What begins a thought, and what ends it."""
 _ANSWERS = {
     "<|start_response|>": "<|end_response|>",
+    "<|start_text|>": "<|end_text|>",
     "<|channel|>final<|message|>": "<|return|>",
     "<|start|>assistant": "",
     "<response>": "</response>",
@@ -38,13 +39,13 @@ _ANSWERS = {
 """What may stand before an answer, and what then ends it."""
 _AFTER_THOUGHTS = frozenset({"<response>", "<answer>"})  # elsewhere they are text
 _BEGINNINGS = {**_THOUGHTS, **_ANSWERS}
-_LONE = (*(f"</{name}>" for name in _NAMES), "[/think]", "◁/think▷")
+_LONE = (*(f"</{name}>" for name in _NAMES), "[/think]", "◁/think▷", "<|end_thinking|>")
 """What ends thoughts that a chat template may have begun."""
 _MOST_ATTRIBUTES = 200  # characters
 _LONGEST_TAG = 250
 _WORD_BEFORE = re.compile(r"[\w,;][ \t]+\Z")
 _SENTENCE_AFTER = re.compile(r"[ \t]+[a-z0-9]|[ \t]*[.,;:!?)]")
-_BEFORE_ANSWER = re.compile(r"[ \t]*\n\s*\S|\w|\n\n")
+_BEFORE_ANSWER = re.compile(r"[ \t]*\n\s*\S|\w|<\||\n\n")
 _QUOTES = frozenset("\"'`“”«»\u2018\u2019")
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import httpx
 import pytest
+from redis.asyncio import Redis
 
 from conftest import Serve
 from harness.caching import caching
@@ -48,7 +49,7 @@ SHAPES: dict[str, Reply] = {
 
 
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=list(SHAPES))
-async def test_an_answer_may_have_any_shape(serve: Serve, model: ScriptedModel, shape: Reply) -> None:
+async def test_an_answer_may_have_any_shape(serve: Serve, redis: Redis, model: ScriptedModel, shape: Reply) -> None:
     """It is shown whole, once, and kept."""
     model.script("answer", shape)
     async with caching(serve) as (url,), httpx.AsyncClient(base_url=url) as client:

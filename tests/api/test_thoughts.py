@@ -136,7 +136,9 @@ async def test_an_answer_model_that_thinks_gets_room(client: httpx.AsyncClient, 
     assert limits == [1000, 1000 + THOUGHTS, 1000 + THOUGHTS]
 
 
-async def test_a_thought_without_a_beginning_is_shown_twice_at_most(serve: Serve, model: ScriptedModel) -> None:
+async def test_a_thought_without_a_beginning_is_shown_twice_at_most(
+    serve: Serve, redis: Redis, model: ScriptedModel
+) -> None:
     """Such answers are not kept, and after two in a row the model's replies are read so."""
     model.script("answer", *[tokens([SECRET, ".\n", "</think>", "\n\n", ANSWER])] * 4, tokens([ANSWER]))
     async with caching(serve) as (url,), httpx.AsyncClient(base_url=url) as client:
@@ -158,7 +160,9 @@ async def test_a_thought_without_a_beginning_is_shown_twice_at_most(serve: Serve
     ],
 )
 @pytest.mark.parametrize("size", [4, 1000])
-async def test_an_answer_may_mention_a_tag(serve: Serve, model: ScriptedModel, mention: str, size: int) -> None:
+async def test_an_answer_may_mention_a_tag(
+    serve: Serve, redis: Redis, model: ScriptedModel, mention: str, size: int
+) -> None:
     """It is shown whole and kept, and the next answers begin as soon as ever."""
 
     async def next_answer(call: Call, send: Send) -> None:
@@ -193,7 +197,9 @@ async def test_the_classifier_shows_how_the_same_model_thinks(serve: Serve, mode
 
 
 @pytest.mark.parametrize("finish", ["", "eos", "STOP", None])
-async def test_an_answer_is_kept_whatever_ended_it(serve: Serve, model: ScriptedModel, finish: str | None) -> None:
+async def test_an_answer_is_kept_whatever_ended_it(
+    serve: Serve, redis: Redis, model: ScriptedModel, finish: str | None
+) -> None:
     """Any finish reason will do, and so will `[DONE]` alone."""
     model.script("answer", tokens([ANSWER], finish=finish))
     async with caching(serve) as (url,), httpx.AsyncClient(base_url=url) as client:
@@ -202,7 +208,9 @@ async def test_an_answer_is_kept_whatever_ended_it(serve: Serve, model: Scripted
 
 
 @pytest.mark.parametrize("finish", ["length", "MAX_TOKENS"])
-async def test_an_answer_that_was_cut_off_is_not_kept(serve: Serve, model: ScriptedModel, finish: str) -> None:
+async def test_an_answer_that_was_cut_off_is_not_kept(
+    serve: Serve, redis: Redis, model: ScriptedModel, finish: str
+) -> None:
     """Half an answer is shown, and asked for again."""
     model.script("answer", tokens([ANSWER], finish=finish))
     async with caching(serve) as (url,), httpx.AsyncClient(base_url=url) as client:
@@ -223,7 +231,7 @@ async def test_an_answer_that_was_cut_off_is_not_kept(serve: Serve, model: Scrip
     ],
 )
 async def test_an_answer_has_the_length_that_is_promised(
-    serve: Serve, model: ScriptedModel, pieces: list[str | Delta], longest: int
+    serve: Serve, redis: Redis, model: ScriptedModel, pieces: list[str | Delta], longest: int
 ) -> None:
     """Where the server ignores the limit, the answer ends there all the same, and is not kept."""
     model.script("answer", tokens(pieces))

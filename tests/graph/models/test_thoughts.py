@@ -43,6 +43,7 @@ REPLIES = {
     "<|start|>assistant<|channel|>analysis<|message|>Is it?<|end|><|start|>assistant<|channel|>commentary<|message|>"
     "Is it?<|end|><|start|>assistant<|channel|>final<|message|>It is.<|return|>": "It is.",
     "<|START_THINKING|>Is it?<|END_THINKING|><|START_RESPONSE|>It is.<|END_RESPONSE|>": "It is.",
+    "Is it?<|END_THINKING|><|START_TEXT|>It is.<|END_TEXT|>": "It is.",
     "<|channel>thought\nIs it?<channel|>It is.": "It is.",
     "Here is my thought process:\nIs it?\n\nHere is my response:\nIt is.": "It is.",
     "<think>Is it?</think>\n<response>It is.</response>\n": "It is.",
