@@ -83,7 +83,6 @@ def _beside_turns(probe: str) -> list[_Command]:
         ("ZPOPMIN", limit),
         ("ZCARD", "feedback:records"),
         ("XDEL", "feedback", "0-1"),
-        ("INFO", "memory"),
         *(("DEL", key) for key in (limit, counts)),
     ]
 

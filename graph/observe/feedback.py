@@ -52,11 +52,12 @@ _ORPHANED = 30_000  # milliseconds after which another replica takes over a pend
 # Stores a value, or only counts a key that is there, and deletes the keys over the limit that would expire first: some
 # at a time, in case the limit has been lowered.
 _KEEP = """\
-local now = redis.call('time')[1]
+local time = redis.call('time')
+local now = time[1] + time[2] / 1000000
 if ARGV[1] ~= '' then redis.call('set', KEYS[1], ARGV[1], 'EX', ARGV[2]) end
-redis.call('zadd', KEYS[2], now + ARGV[2], KEYS[1])
+redis.call('zadd', KEYS[2], string.format('%.6f', now + ARGV[2]), KEYS[1])
 redis.call('expire', KEYS[2], ARGV[3])
-redis.call('zremrangebyscore', KEYS[2], '-inf', now)
+redis.call('zremrangebyscore', KEYS[2], '-inf', string.format('%.6f', now))
 local over = math.min(redis.call('zcard', KEYS[2]) - ARGV[4], 100)
 if over > 0 then
   local first = redis.call('zpopmin', KEYS[2], over)

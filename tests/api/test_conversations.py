@@ -60,7 +60,7 @@ async def test_a_turn_costs_the_same_however_long_the_conversation(
     assert costs[29][1] <= 1.2 * costs[14][1]
     assert costs[29][1] < 30_000
     assert len(model.of("answer")[-1].prompt) == 1 + 20 + 1
-    assert {key[:4] for key in await redis.keys("*")} == {b"turn", b"run:"}
+    assert {key[:4] for key in await redis.keys("*")} == {b"turn", b"run:", b"feed"}
 
 
 async def commands(redis: Redis) -> int:

@@ -63,11 +63,11 @@ def without_command(own: OwnRedis) -> str:
 
 
 def without_keys(own: OwnRedis) -> str:
-    return with_user(own, "~turn:*", "~run:*", "~answer*", "~feedback", "~LIMITS:*", "+@all")
+    return with_user(own, "~turn:*", "~run:*", "~answer*", "~feedback*", "~LIMITS:*", "+@all")
 
 
 def without_limits(own: OwnRedis) -> str:
-    return with_user(own, "~*", "+@all", "-lpos", "-ltrim")
+    return with_user(own, "~*", "+@all", "-zadd", "-zpopmin")
 
 
 def without_transactions(own: OwnRedis) -> str:
@@ -110,9 +110,12 @@ def no_such_database(own: OwnRedis) -> str:
     [
         (without_command, f"does not let its user run XADD, XLEN; {RIGHTS}"),
         (without_keys, f"does not let its user use the keys session:*, idempotency:*; {RIGHTS}"),
-        (without_limits, f"does not let its user run LPOS, LTRIM; {RIGHTS}"),
+        (without_limits, f"does not let its user run ZADD, ZPOPMIN; {RIGHTS}"),
         (without_transactions, f"does not let its user run EXEC; {RIGHTS}"),
-        (full, "is full; raise its maxmemory, or lower SUPPORT_SESSION_TTL and SUPPORT_CACHE_TTL"),
+        (
+            full,
+            "is full; raise its maxmemory, or lower SUPPORT_RATABLE_ANSWERS, SUPPORT_SESSION_TTL and SUPPORT_CACHE_TTL",
+        ),
         (a_replica, f"is a read-only replica; {PRIMARY}"),
         (lonely, "has too few replicas, and so refuses writes; start them, or lower min-replicas-to-write"),
         (the_wrong_password, LOGIN),
