@@ -31,6 +31,7 @@ from graph.models.wire import Wire, open_wire
 from graph.observe.report import ModelCall, begin_call, plausible_tokens
 from graph.prompts import CLASSIFY_HEAD, classify_prompt
 from graph.settings import AgentSettings
+from graph.state import category_in
 
 _LABEL_TOKENS = 5  # enough for a one-word label with any tokenizer
 _ANSWER_TOKENS = 1000  # several times what the longest article needs
@@ -174,7 +175,7 @@ class Models:
     async def _reply(self, model: Chat, prompt: Sequence[BaseMessage]) -> Reply:
         room = model.max_tokens
         reply = await self._one_reply(model, prompt)
-        if reply.text.strip() or not (reply.is_limited and model.make_room(room)):
+        if category_in(reply.text) or not (reply.is_limited and model.make_room(room)):
             return reply
         again = await self._one_reply(model, prompt)
         return replace(again, usage=add_usage(reply.usage, again.usage))

@@ -93,6 +93,7 @@ async def test_a_model_that_falls_silent_in_its_thoughts_is_left(serve: Serve, m
         label(None, finish="length", reasoning="The customer"),
         label("<think>The customer", finish="length"),
         label("<think>The customer", finish="stop"),
+        label("Okay, the customer", finish="length"),
     ],
 )
 @pytest.mark.parametrize(
