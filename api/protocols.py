@@ -32,7 +32,7 @@ closed first, a request could already be on its way, and the load balancer would
 
 _LINGER = 2.0  # seconds to discard the rest of a request that a client still sends after the response
 _SETTLING = (
-    0.5  # seconds before a connection counts as idle: of many at once, a request may have arrived but not been read
+    0.5  # seconds before a new connection counts as any idle one: of many at once, a request may not have been read
 )
 _MOST_UNREAD = 65_536  # bytes of pongs that a client may leave unread
 
@@ -119,8 +119,9 @@ class HttpProtocol(HttpToolsProtocol):
 
     def _begin_idling(self) -> None:
         if self._idle and self._stranger:
-            begin = partial(self._idle.begin, self._stranger, self, self.transport.abort)
-            self._settling = asyncio.get_running_loop().call_later(_SETTLING, begin)
+            self._idle.begin(self._stranger, self, self.transport.abort, is_new=True)
+            settle = partial(self._idle.settle, self._stranger)
+            self._settling = asyncio.get_running_loop().call_later(_SETTLING, settle)
 
     def _end_idling(self) -> None:
         if self._idle and self._stranger and self._settling:

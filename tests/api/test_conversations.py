@@ -81,7 +81,7 @@ async def test_nothing_is_left_once_all_has_expired(redis: Redis, serve: Serve, 
         assert len((await client.get("/sessions/s-1")).json()["messages"]) == 6
         await asyncio.sleep(2.5)
         assert (await client.get("/sessions/s-1")).status_code == 404
-    for record in await redis.keys("run:*:record"):
+    for record in (*await redis.keys("run:*:record"), "feedback:records"):
         assert 0 < await redis.ttl(record) <= 86_400
         await redis.delete(record)
     left = await redis.keys("*")

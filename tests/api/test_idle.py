@@ -85,7 +85,7 @@ async def test_many_requests_at_once_are_all_answered(serve: Serve, monkeypatch:
     """Connections that come together, each with its request, are no idle ones; nor are those of a busy client."""
     monkeypatch.setattr(idle, "MOST_IDLE", MOST)
     async with serve() as url:
-        streams = [await opened(url) for _ in range(MOST * 5)]
+        streams = [await opened(url) for _ in range(MOST * 3)]
         for _ in range(3):
             for _, writer in streams:
                 writer.write(HEALTH)
