@@ -45,11 +45,6 @@ class Library:
         return hashlib.sha256(content.encode()).hexdigest()[:12]
 
 
-def meaning(article: Article) -> str:
-    """Return the text of an article that is embedded."""
-    return f"{article.title}\n\n{article.text}"
-
-
 def load_library(folder: Path) -> Library:
     """Read company.yaml and every `*.md` in `folder`; raises KnowledgeError naming the file and line."""
     paths = sorted(path for path in folder.glob("*.md") if not path.name.startswith("."))

@@ -21,14 +21,15 @@ from graph.errors import (
     kind_and_place,
 )
 from graph.models import Models
-from graph.retrieval.articles import Article, Library, load_library
+from graph.retrieval.articles import Library, load_library
+from graph.retrieval.indexing import Vector, embed_passages
+from graph.retrieval.passages import ArticlePassage, passages_of
 from graph.settings import AgentSettings
 from graph.state import Passage
 
 PASSAGES = 5
 """Articles that an answer may rest on."""
 
-_BATCH = 16  # articles embedded in one request
 _PATIENCE = 5.0  # seconds without progress after which a start no longer waits for the index
 _LONGEST = 20.0  # seconds that a start waits for the index at most
 _RETRY = 2.0  # seconds between two attempts
@@ -40,8 +41,8 @@ _log = logging.getLogger(__name__)
 class ArticleIndex(Protocol):
     """Articles that can be searched by meaning; MemoryIndex and PostgresIndex are such."""
 
-    async def add(self, articles: Sequence[Article]) -> None:
-        """Embed these articles in one request, and append them."""
+    async def add(self, passages: Sequence[tuple[ArticlePassage, Vector]]) -> None:
+        """Append these passages with their vectors."""
         ...
 
     async def search(self, queries: Sequence[str], limit: int) -> list[list[Passage]]:
@@ -267,8 +268,11 @@ class _Index:
 
     async def _fill(self, index: ArticleIndex) -> None:
         began = time.monotonic()
-        articles = self._library.articles
-        for start in range(0, len(articles), _BATCH):
-            self._knowledge.lack(KnowledgeUnavailable, f"{start} of {len(articles)} articles are indexed")
-            await index.add(articles[start : start + _BATCH])
-        _log.info("indexed %d articles in %.1f s", len(articles), time.monotonic() - began)
+        passages = passages_of(self._library.articles)
+        done = 0
+        self._knowledge.lack(KnowledgeUnavailable, f"0 of {len(passages)} passages are indexed")
+        async for batch in embed_passages(self._models, passages):
+            await index.add(batch)
+            done += len(batch)
+            self._knowledge.lack(KnowledgeUnavailable, f"{done} of {len(passages)} passages are indexed")
+        _log.info("indexed %d passages in %.1f s", done, time.monotonic() - began)

@@ -7,7 +7,8 @@ import numpy as np
 import numpy.typing as npt
 from langgraph.store.base.embed import AEmbeddingsFunc
 
-from graph.retrieval.articles import Article, meaning
+from graph.retrieval.indexing import Vector
+from graph.retrieval.passages import ArticlePassage
 from graph.state import Passage
 
 _BRIEF = 10_000_000  # multiplications, about 5 ms: what a search may do on the event loop
@@ -16,17 +17,17 @@ _BRIEF = 10_000_000  # multiplications, about 5 ms: what a search may do on the 
 class MemoryIndex:
     """Articles, and one matrix with a row of length 1 for each: four bytes per number of its vector."""
 
-    def __init__(self, embed: AEmbeddingsFunc, articles: int, dims: int) -> None:
-        """Make room for `articles` vectors of `dims` numbers, which is what `embed` returns for each text."""
+    def __init__(self, embed: AEmbeddingsFunc, passages: int, dims: int) -> None:
+        """Make room for `passages` vectors of `dims` numbers, which is what `embed` returns for each text."""
         self._embed = embed
-        self._articles: list[Article] = []
-        self._rows = np.empty((articles, dims), np.float32)
+        self._passages: list[ArticlePassage] = []
+        self._rows = np.empty((passages, dims), np.float32)
 
-    async def add(self, articles: Sequence[Article]) -> None:
-        """Embed these articles in one request, and append them; raises ModelError."""
-        rows = _units(await self._embed([meaning(article) for article in articles]))
-        self._rows[len(self._articles) : len(self._articles) + len(rows)] = rows
-        self._articles += articles
+    async def add(self, passages: Sequence[tuple[ArticlePassage, Vector]]) -> None:
+        """Append these passages with their vectors."""
+        rows = _units([vector for _, vector in passages])
+        self._rows[len(self._passages) : len(self._passages) + len(rows)] = rows
+        self._passages += (passage for passage, _ in passages)
 
     async def search(self, queries: Sequence[str], limit: int) -> list[list[Passage]]:
         """Embed the queries in one request, and return each one's `limit` nearest articles; raises ModelError.
@@ -44,10 +45,10 @@ class MemoryIndex:
     def _nearest(self, units: npt.NDArray[np.float32], limit: int) -> list[list[Passage]]:
         # Not `@`: BLAS would start threads, which cost more time than they save, and can round equal rows differently.
         cosines = (np.vecdot(self._rows, unit) for unit in units)
-        return [[_passage(self._articles[row]) for row in _greatest(each, limit)] for each in cosines]
+        return [[_passage(self._passages[row]) for row in _greatest(each, limit)] for each in cosines]
 
 
-def _units(vectors: list[list[float]]) -> npt.NDArray[np.float32]:
+def _units(vectors: Sequence[Vector]) -> npt.NDArray[np.float32]:
     """Return vectors of length 1 in the same directions, one a row; none may be all zeros."""
     rows = np.array(vectors, np.float64)
     rows /= np.abs(rows).max(axis=1, keepdims=True)  # so that no square overflows, or is 0
@@ -63,5 +64,5 @@ def _greatest(values: npt.NDArray[np.float32], limit: int) -> list[int]:
     return candidates[order][:limit].tolist()
 
 
-def _passage(article: Article) -> Passage:
-    return Passage(id=article.id, title=article.title, text=article.text)
+def _passage(passage: ArticlePassage) -> Passage:
+    return Passage(id=passage.article.id, title=passage.article.title, text=passage.text)

@@ -14,7 +14,8 @@ from psycopg.rows import DictRow, dict_row
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from graph.errors import KnowledgeError, KnowledgeUnavailable
-from graph.retrieval.articles import Article, meaning
+from graph.retrieval.indexing import Vector
+from graph.retrieval.passages import ArticlePassage
 from graph.state import Passage
 
 _RECORDS = ("indexes",)  # namespace of the records that an index is complete, one per version
@@ -34,9 +35,9 @@ class PostgresIndex:
         self._store = store
         self._version = version
 
-    async def add(self, articles: Sequence[Article]) -> None:
-        """Embed these articles in one request, and store them; raises ModelError, psycopg.Error or PoolTimeout."""
-        await self._store.abatch([_put(self._version, article) for article in articles])
+    async def add(self, passages: Sequence[tuple[ArticlePassage, Vector]]) -> None:
+        """Store these passages with their vectors; raises psycopg.Error or PoolTimeout."""
+        await self._store.abatch([_put(self._version, passage) for passage, _ in passages])
 
     async def search(self, queries: Sequence[str], limit: int) -> list[list[Passage]]:
         """Return each query's `limit` nearest articles, best first; raises ModelError or KnowledgeUnavailable."""
@@ -99,9 +100,9 @@ class PostgresIndexes:
             await self._records.adelete(_RECORDS, record.key)
 
 
-def _put(version: str, article: Article) -> PutOp:
-    value = {"title": article.title, "text": article.text, "meaning": meaning(article)}
-    return PutOp(_namespace(version), article.id, value)
+def _put(version: str, passage: ArticlePassage) -> PutOp:
+    value = {"title": passage.article.title, "text": passage.text, "meaning": passage.embedded}
+    return PutOp(_namespace(version), f"{passage.article.id}#{passage.number}", value)
 
 
 def _namespace(version: str) -> tuple[str, ...]:
