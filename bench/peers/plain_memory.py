@@ -16,7 +16,8 @@ from bench.peers import plain_graph
 
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
-    async with plain_graph.lifespan(app), AsyncRedisSaver.from_conn_string(os.environ["REDIS_URL"]) as saver:
+    url = f"{os.environ['REDIS_URL']}?max_connections=1000"  # with 50 clients the default 100 can run out
+    async with plain_graph.lifespan(app), AsyncRedisSaver.from_conn_string(url) as saver:
         await saver.asetup()
         app.state.graph = plain_graph.builder.compile(checkpointer=saver)
         yield
