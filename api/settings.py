@@ -77,7 +77,7 @@ class ServiceSettings(AgentSettings):
 
     model_config = ConfigDict(arbitrary_types_allowed=True)
 
-    may_be_empty: ClassVar[frozenset[str]] = frozenset({"SUPPORT_RATE_LIMIT"})
+    may_be_empty: ClassVar[frozenset[str]] = AgentSettings.may_be_empty | {"SUPPORT_RATE_LIMIT"}
 
     cache_ttl: int = Field(default=3600, ge=0, le=31_536_000, alias="SUPPORT_CACHE_TTL")
     """Seconds until a cached answer expires; 0 turns the answer cache off."""

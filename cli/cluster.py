@@ -28,7 +28,8 @@ _CADDYFILE = Path("deploy/caddy/Caddyfile")
 _HOST = "127.0.0.1"
 _REPLICAS = 2
 _START = 90  # seconds until a replica answers, which may wait a minute for its index
-_STUCK = 60  # seconds without progress after which a replica that is not ready is given up
+_STUCK = 60  # seconds without progress after which replicas that are not ready are given up
+_INDEXING = 330  # the same while articles are indexed, one request of which may take 300
 _LOOK = 0.2  # seconds between two looks at what runs
 _ANSWER = 5.0  # seconds that a replica may take to answer
 _AGAIN = 2.0  # seconds after a start within which the same is not started once more
@@ -53,8 +54,7 @@ def cluster(
         stack.callback(_stop_all, replicas)
         for replica in replicas:
             replica.wait(_START)
-        for replica in replicas:
-            _wait_until_ready(replica)
+        _wait_until_ready(replicas)
         caddy = start_caddy(_CADDYFILE, port, _proxied(replicas, port))
         stack.callback(_drain_before, caddy, replicas)
         caddy.wait()
@@ -101,16 +101,28 @@ async def _reach_redis(settings: ServiceSettings) -> None:
         raise SettingsError(f"Redis {check.reason}; {check.remedy}")
 
 
-def _wait_until_ready(replica: Service) -> None:
-    """Wait for a replica while it makes progress, and print what it waits for; raises LocalServiceError."""
-    said = ""
+def _wait_until_ready(replicas: Sequence[Service]) -> None:
+    """Wait for replicas while any of them makes progress, and print what they wait for; raises LocalServiceError.
+
+    One of them may index the articles, while the others only wait for it.
+    """
+    said: dict[Service, str] = {}
     since = time.monotonic()
-    while (waits_for := _unready(replica)) is not None:
-        if waits_for != said:
-            print(f"{replica.name}: {waits_for}", file=sys.stderr, flush=True)
-            said, since = waits_for, time.monotonic()
-        if time.monotonic() - since > _STUCK:
-            raise LocalServiceError(f"{replica.name} is not ready: {said} (log: {replica.log})")
+    waiting = list(replicas)
+    while waiting:
+        for replica in tuple(waiting):
+            waits_for = _unready(replica)
+            if waits_for is None:
+                waiting.remove(replica)
+                said.pop(replica, None)
+                since = time.monotonic()
+            elif waits_for != said.get(replica):
+                print(f"{replica.name}: {waits_for}", file=sys.stderr, flush=True)
+                said[replica], since = waits_for, time.monotonic()
+        patience = _INDEXING if any("passages are indexed" in reason for reason in said.values()) else _STUCK
+        if waiting and time.monotonic() - since > patience:
+            first = waiting[0]
+            raise LocalServiceError(f"{first.name} is not ready: {said[first]} (log: {first.log})")
         time.sleep(_LOOK)  # /ready is asked, since no child tells when it has started
 
 

@@ -92,18 +92,30 @@ async def _examine_model(settings: ServiceSettings) -> bool:
 
 
 async def _examine_articles(settings: ServiceSettings) -> bool:
-    from graph.retrieval.articles import load_library
+    from graph.retrieval.articles import named, printable, read_library
+    from graph.retrieval.kept import kept_vectors
+    from graph.retrieval.passages import passages_of
     from graph.retrieval.postgres import check_postgres
 
     try:
-        library = await asyncio.to_thread(load_library, settings.knowledge)
+        library = await asyncio.to_thread(read_library, settings)
+        for fault in library.faults:
+            _complain("articles", named(fault))
+        library.require(strict=False)
         if settings.database_url:
             await check_postgres(settings.database_url.get_secret_value())
     except StartError as error:
         return _complain("articles", str(error))
+    passages = passages_of(library.articles)
+    known = await kept_vectors(settings).get([passage.hash for passage in passages])
+    refused = [each.article.id for each in passages if each.hash in known and not known[each.hash]]
+    for article in dict.fromkeys(refused):
+        _complain("articles", f"{printable(article)}: the embedding model refused a passage at the last start")
+    sources = f"{len(settings.sources)} source{'s'[: len(settings.sources) - 1]} ({settings.sources_named})"
+    left_out = f"{library.withheld} not for customers, {len(library.faults)} with faults"
     where = "Postgres can hold them" if settings.database_url else "kept in memory"
-    print(f"articles  {len(library.articles)} in {settings.knowledge}; {where}")
-    return True
+    print(f"articles  {len(library.articles)} in {sources}, {len(passages)} passages; left out: {left_out}; {where}")
+    return not (library.faults or refused)
 
 
 async def _examine_langsmith(settings: ServiceSettings) -> bool:

@@ -63,6 +63,7 @@ class Embedded:
                 os.environ[name] = ",".join(filter(None, (os.environ.get(name), "127.0.0.1")))
             os.environ["OPENAI_BASE_URL"] = self.model.wait()
             os.environ["OPENAI_API_KEY"] = self.model.secret
+            os.environ["SUPPORT_CACHE_DIR"] = ""  # it is quick, and has another address each time
 
 
 @contextmanager

@@ -122,18 +122,24 @@ async def _run(settings: ServiceSettings, plan: "Plan") -> "Evaluation":
 
     columns = (TextColumn("evaluating"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     console = Console(stderr=True)
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task("", total=len(plan.dataset.cases) * plan.repeats)
-        # What SIGTERM raises elsewhere would end whichever task it meets.
-        before = signal.signal(signal.SIGTERM, stop)
-        try:
-            return await evaluate(settings, plan, lambda count: progress.advance(task, count))
-        except asyncio.CancelledError:
-            if is_stopped:
-                raise SystemExit from None
-            raise
-        finally:
-            signal.signal(signal.SIGTERM, before)
+    progress = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+    task = progress.add_task("", total=len(plan.dataset.cases) * plan.repeats)
+
+    def advance(count: int) -> None:
+        progress.start()  # not before: until then the articles' indexing has a bar of its own
+        progress.advance(task, count)
+
+    # What SIGTERM raises elsewhere would end whichever task it meets.
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        return await evaluate(settings, plan, advance)
+    except asyncio.CancelledError:
+        if is_stopped:
+            raise SystemExit from None
+        raise
+    finally:
+        progress.stop()
+        signal.signal(signal.SIGTERM, before)
 
 
 def _say(evaluation: "Evaluation") -> None:

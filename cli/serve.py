@@ -1,6 +1,7 @@
 """`support-agent serve`: the service, and whatever it needs that is not configured."""
 
 import errno
+import os
 import socket
 from importlib import import_module
 from typing import Annotated
@@ -29,9 +30,14 @@ def serve(
     workers: Annotated[int, typer.Option(min=1, help="Processes that serve.")] = 1,
     root_path: Annotated[str, typer.Option(help="Path prefix under which a reverse proxy publishes the service.")] = "",
     reload: Annotated[bool, typer.Option("--reload", help="Start again when the source changes.")] = False,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Refuse to start where anything of the articles can't be read or indexed.")
+    ] = False,
     offline: Offline = False,
 ) -> None:
     """Serve the agent over HTTP, starting what is not configured."""
+    if strict:
+        os.environ["SUPPORT_STRICT"] = "true"  # for all processes that serve
     settings = load_settings(offline=offline)
     port = port or settings.port
     prefix = _prefix(root_path)
@@ -95,7 +101,9 @@ def say(settings: ServiceSettings, started: Embedded, address: str) -> None:
     table = Table.grid(padding=(0, 2))
     table.add_row("model", state(is_embedded=started.model is not None), model)
     table.add_row("Redis", state(is_embedded=started.redis is not None), "kept in memory" if started.redis else "")
-    table.add_row("articles", state(is_embedded=not settings.database_url), f"{articles}, from {settings.knowledge}")
+    table.add_row(
+        "articles", state(is_embedded=not settings.database_url), f"{articles}, from {settings.sources_named}"
+    )
     console = Console(stderr=True, highlight=False)
     console.print(f"support-agent {__version__} on {address}")
     console.print(table)

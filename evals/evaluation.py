@@ -17,7 +17,7 @@ from evals.gate import NOT_WORSE, Check, Policy, Result, Verdict, floor_check, g
 from evals.judging import Judged, judge_answers, load_labels
 from evals.outcome import Outcome
 from evals.run import CaseRunner, Errors, Journal, fingerprint, is_unmeasured, open_runner, run_all
-from graph.retrieval.articles import load_library
+from graph.retrieval.articles import read_library
 from graph.settings import AgentSettings
 
 UNSAFE = frozenset({"conduct", "no_leak"})
@@ -101,7 +101,7 @@ async def evaluate(settings: AgentSettings, plan: Plan, advance: Callable[[int],
 
     `advance` is called with the number of new answers, for a progress bar.
     """
-    articles = {article.id: article.text for article in load_library(settings.knowledge).articles}
+    articles = {article.id: article.text for article in read_library(settings).articles}
     plan.dataset.require(articles.keys())
     labels = load_labels(plan.labels) if plan.labels else None
     models = f"{settings.classify_model}, {settings.answer_model}, {settings.embedding_model}"

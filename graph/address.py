@@ -89,3 +89,8 @@ def has_bare_password(url: str, *, may_have: str = "") -> bool:
     host, colon, port = authority.rpartition(":")
     is_address = not colon or (host and port.isdecimal()) or authority.endswith("]")
     return rest[len(authority)] == "#" or not is_address
+
+
+def without_password(address: str) -> str:
+    """Return an address, or several in one text, without users and passwords."""
+    return re.sub(r"(?<=://)[^/?#\s]*@", "", address)

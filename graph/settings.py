@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, HttpUrl, SecretStr, TypeAdapter, ValidationError, field_validator
 
-from graph.address import UNENCODED, has_bare_password, lacks_azure_version
+from graph.address import DEFAULT_URL, UNENCODED, has_bare_password, lacks_azure_version, without_password
 from graph.environment import read
 from graph.errors import SettingsError
 
@@ -17,7 +17,7 @@ class AgentSettings(BaseModel):
 
     model_config = ConfigDict(extra="ignore", frozen=True, populate_by_name=True, hide_input_in_errors=True)
 
-    may_be_empty: ClassVar[frozenset[str]] = frozenset()
+    may_be_empty: ClassVar[frozenset[str]] = frozenset({"SUPPORT_CACHE_DIR"})
     """Environment variables whose empty value has a meaning; any other empty variable counts as unset."""
 
     openai_api_key: SecretStr | None = Field(default=None, alias="OPENAI_API_KEY")
@@ -58,8 +58,14 @@ class AgentSettings(BaseModel):
     """Maximum number of messages in a session's history."""
     busy_session: Literal["reject", "wait"] = Field(default="reject", alias="SUPPORT_BUSY_SESSION")
     """What to do with a message whose session already has a run: reject it, or let it wait."""
-    knowledge: Path = Field(default=Path("knowledge"), alias="SUPPORT_KNOWLEDGE")
-    """Folder with the articles."""
+    knowledge: str = Field(default="knowledge", alias="SUPPORT_KNOWLEDGE")
+    """What articles are read from: folders, files and addresses, comma separated."""
+    company: Path | None = Field(default=None, alias="SUPPORT_COMPANY")
+    """The company.yaml; unset means the one in the first folder of `knowledge`."""
+    strict: bool = Field(default=False, alias="SUPPORT_STRICT")
+    """Whether anything that can't be read or indexed ends the start; otherwise it is named and left out."""
+    cache_dir: str | None = Field(default=None, alias="SUPPORT_CACHE_DIR")
+    """Folder where the articles' vectors are kept; unset means the user's cache folder, empty none."""
     langsmith_tracing: bool = Field(default=False, alias="LANGSMITH_TRACING")
     """Whether to send traces to LangSmith."""
     langsmith_api_key: SecretStr | None = Field(default=None, alias="LANGSMITH_API_KEY")
@@ -72,6 +78,13 @@ class AgentSettings(BaseModel):
     """The project's workspace; needed with an organisation's API key."""
     langsmith_sampling: float | None = Field(default=None, ge=0, le=1, alias="LANGSMITH_TRACING_SAMPLING_RATE")
     """The share of runs that are traced; None means all."""
+
+    @field_validator("knowledge", mode="before")
+    @classmethod
+    def _named(cls, value: object) -> str:
+        if not _parts(named := str(value)):
+            raise ValueError("must be folders, files or addresses, comma separated")
+        return named
 
     @field_validator("openai_base_url", "embedding_base_url", "langsmith_endpoint")
     @classmethod
@@ -135,6 +148,16 @@ class AgentSettings(BaseModel):
         return value
 
     @property
+    def sources(self) -> tuple[str, ...]:
+        """What articles are read from, one by one."""
+        return _parts(self.knowledge)
+
+    @property
+    def sources_named(self) -> str:
+        """The sources as they may be shown: without users and passwords."""
+        return without_password(", ".join(self.sources))
+
+    @property
     def has_model(self) -> bool:
         """Whether a model's server is configured."""
         return self.openai_api_key is not None or self.openai_base_url is not None
@@ -143,6 +166,11 @@ class AgentSettings(BaseModel):
     def embedding(self) -> str:
         """What vectors depend on: the embedding model, and its server if it has one of its own."""
         return " ".join(filter(None, (self.embedding_model, self.embedding_base_url)))
+
+    @property
+    def embedding_server(self) -> str:
+        """The address of the embedding model."""
+        return self.embedding_base_url or self.openai_base_url or DEFAULT_URL
 
     @property
     def embedding_url_name(self) -> str:
@@ -186,6 +214,10 @@ class AgentSettings(BaseModel):
         if settings.langsmith_tracing and settings.langsmith_api_key is None:
             raise SettingsError("LANGSMITH_API_KEY: missing; LANGSMITH_TRACING=true requires it")
         return settings
+
+
+def _parts(value: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in value.split(",") if part.strip())
 
 
 def _with_scheme(value: SecretStr | None, *schemes: str) -> SecretStr | None:

@@ -106,6 +106,7 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
             "PORT",
         ):
             monkeypatch.delenv(name)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     (tmp_path / "cwd").mkdir()
     monkeypatch.chdir(tmp_path / "cwd")
 
@@ -189,6 +190,7 @@ def make_settings(model: ScriptedModel, articles: Path, redis_url: str) -> MakeS
             "SUPPORT_KNOWLEDGE": articles,
             "SUPPORT_RATE_LIMIT": "",
             "SUPPORT_CACHE_TTL": 0,
+            "SUPPORT_CACHE_DIR": "",
         }
         return ServiceSettings(**(defaults | variables))
 

@@ -12,7 +12,6 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
-from math import isfinite
 from typing import Generic, Self, TypeVar
 
 from langchain_core.messages import BaseMessage, HumanMessage, SystemMessage
@@ -23,7 +22,7 @@ from graph.breaker import Breaker
 from graph.errors import ContentFiltered, ContextTooLong, ModelError, ModelUnavailable
 from graph.models.chat import Chat, Habits, Reply
 from graph.models.embedder import PROBE as EMBEDDING_PROBE
-from graph.models.embedder import Embedder
+from graph.models.embedder import Embedder, is_usable
 from graph.models.faults import count, to_model_error
 from graph.models.retries import is_down, with_retries
 from graph.models.shorter import shortened
@@ -45,6 +44,7 @@ _CANCELLED = "cancelled"
 PROBE = (SystemMessage("Reply with one word."), HumanMessage("Is anybody there?"))
 """A prompt that any chat model answers."""
 _NO_KEY = SecretStr("not-needed")
+_INDEXING_PATIENCE = 300.0  # seconds for a request of indexing: a slow processor may take half a minute for 16 passages
 
 _log = logging.getLogger(__name__)
 _M = TypeVar("_M", Chat, Embedder)
@@ -94,6 +94,8 @@ class Models:
     answerers: tuple[Endpoint[Chat], ...]
     """The answer model, then the fallback if one is configured."""
     embeddings: Endpoint[Embedder]
+    indexing: Embedder
+    """The embedding model with the patience that indexing has, and without the circuit breaker."""
     budget: Budget
 
     @property
@@ -125,7 +127,7 @@ class Models:
     async def try_embed(self, texts: Sequence[str]) -> list[list[float]]:
         """Return one vector per text."""
         found = await self.embeddings.model.embed(texts)
-        if len(found) != len(texts) or not all(any(vector) and isfinite(sum(vector)) for vector in found):
+        if len(found) != len(texts) or not all(map(is_usable, found)):
             raise ModelUnavailable("invalid embedding vectors")
         return found
 
@@ -282,15 +284,18 @@ async def open_models(settings: AgentSettings) -> AsyncGenerator[Models]:
     key = settings.openai_api_key or _NO_KEY
     async with AsyncExitStack() as stack:
 
-        async def wire_to(url: str | None, key: SecretStr) -> Wire:
-            secret, patience = key.get_secret_value(), budget.first_token
+        async def wire_to(url: str | None, key: SecretStr, patience: float = budget.first_token) -> Wire:
+            secret = key.get_secret_value()
             return await stack.enter_async_context(open_wire(url, secret, connect=budget.connect, patience=patience))
 
         wire = embedding_wire = await wire_to(settings.openai_base_url, key)
+        embedding_url, embedding_key = settings.openai_base_url, settings.embedding_api_key or key
         if settings.embedding_base_url:  # another server, which the key of the first is not sent to
-            embedding_wire = await wire_to(settings.embedding_base_url, settings.embedding_api_key or _NO_KEY)
-        elif settings.embedding_api_key:
-            embedding_wire = await wire_to(settings.openai_base_url, settings.embedding_api_key)
+            embedding_url, embedding_key = settings.embedding_base_url, settings.embedding_api_key or _NO_KEY
+        if settings.embedding_base_url or settings.embedding_api_key:
+            embedding_wire = await wire_to(embedding_url, embedding_key)
+        embedder = Embedder(embedding_wire, settings.embedding_model)
+        indexing_wire = await wire_to(embedding_url, embedding_key, max(_INDEXING_PATIENCE, budget.first_token))
 
         habits = defaultdict[str, Habits](Habits)
 
@@ -313,7 +318,8 @@ async def open_models(settings: AgentSettings) -> AsyncGenerator[Models]:
         models = Models(
             classifier=Endpoint(classifier, _breaker(classifier.model_name)),
             answerers=tuple(Endpoint(model, _breaker(model.model_name)) for model in answerers),
-            embeddings=Endpoint(Embedder(embedding_wire, settings.embedding_model), _breaker(settings.embedding_model)),
+            embeddings=Endpoint(embedder, _breaker(settings.embedding_model)),
+            indexing=embedder.on(indexing_wire),
             budget=budget,
         )
         for endpoint in models.endpoints:

@@ -6,12 +6,14 @@ import re
 import sys
 from array import array
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from math import isfinite
 from operator import itemgetter
 from typing import cast
 
 import openai
 
-from graph.errors import ContextTooLong, ModelRefused
+from graph.errors import ContextTooLong, ModelRefused, ModelUnavailable
 from graph.models.dialect import Dialect
 from graph.models.faults import kind_of, server_error, status_of
 from graph.models.wire import Json, Wire
@@ -26,6 +28,16 @@ _REFUSALS = frozenset({400, 413, 422})
 _log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True, slots=True)
+class Embedded:
+    """What became of a text that was to be embedded."""
+
+    vector: list[float] | None
+    """None if the model refuses the text."""
+    trouble: str = ""
+    """Why it is refused, or that only its beginning is embedded."""
+
+
 class Embedder:
     """An embedding model of the server at the other end of a wire.
 
@@ -34,25 +46,52 @@ class Embedder:
     error.
     """
 
-    def __init__(self, wire: Wire, model: str) -> None:
+    def __init__(self, wire: Wire, model: str, dialect: Dialect | None = None) -> None:
         self.model_name = model
         self._wire = wire
         self._path = wire.path(model, _PATH)
-        self._dialect = Dialect(model)
+        self._dialect = dialect or Dialect(model)
         self._most: int | None = None  # texts that one request may have
         self._has_cut = False
 
+    def on(self, wire: Wire) -> "Embedder":
+        """Return the same model at the end of another wire to its server."""
+        return Embedder(wire, self.model_name, self._dialect)
+
     async def embed(self, texts: Sequence[str]) -> list[list[float]]:
         """Return the vectors of the texts; as many as the server sent."""
+        vectors: list[list[float]] = []
+        for each in await self._each(texts):
+            if each.vector is None:
+                raise ModelRefused(f"the embedding model refuses a text ({each.trouble})")
+            vectors.append(each.vector)
+        return vectors
+
+    async def embed_each(self, texts: Sequence[str]) -> list[Embedded]:
+        """Return what became of each text; one whose vector can't be used is asked for once more, and then refused.
+
+        A reply with another number of vectors raises ModelUnavailable.
+        """
+        found = await self._each(texts)
+        if len(found) != len(texts):
+            raise ModelUnavailable("invalid embedding vectors")
+        for place, text in enumerate(texts):
+            if _is_odd(found[place]) and (again := await self._each([text])):
+                found[place] = again[0]
+            if _is_odd(found[place]):
+                found[place] = Embedded(None, "its vector is zero, or not made of numbers")
+        return found
+
+    async def _each(self, texts: Sequence[str]) -> list[Embedded]:
         most = self._most or len(texts)
         if len(texts) > most:
-            return [vector for at in range(0, len(texts), most) for vector in await self.embed(texts[at : at + most])]
+            return [each for at in range(0, len(texts), most) for each in await self._each(texts[at : at + most])]
         try:
             return await self._vectors(texts)
         except openai.APIError as error:
             return await self._smaller(texts, error)
 
-    async def _smaller(self, texts: Sequence[str], error: openai.APIError) -> list[list[float]]:
+    async def _smaller(self, texts: Sequence[str], error: openai.APIError) -> list[Embedded]:
         if not _may_be_the_texts(error):
             raise error
         if len(texts) == 1 or status_of(error) == 500:
@@ -67,14 +106,15 @@ class Embedder:
         if len(texts) == 1:
             return await self._cut(texts[0], error)
         half = (len(texts) + 1) // 2
-        found = [*await self.embed(texts[:half]), *await self.embed(texts[half:])]
-        if _is_too_many(error) and half < (self._most or len(texts)):
+        found = [*await self._each(texts[:half]), *await self._each(texts[half:])]
+        is_whole = all(each.vector and not each.trouble for each in found)  # else one of the texts is at fault
+        if is_whole and _is_too_many(error) and half < (self._most or len(texts)):
             self._most = half
             _log.warning("embedding model %s refuses %d texts at once; it gets %d", self.model_name, len(texts), half)
         return found
 
-    async def _cut(self, text: str, error: openai.APIError) -> list[list[float]]:
-        """Return the vector of as much of the beginning of a text as the model takes."""
+    async def _cut(self, text: str, error: openai.APIError) -> list[Embedded]:
+        """Embed as much of the beginning of a text as the model takes."""
         length = len(text)
         while length > _SHORTEST:
             length = _fitting(length, error)
@@ -93,8 +133,8 @@ class Embedder:
                         self.model_name,
                         len(text),
                     )
-                return found
-        raise ModelRefused(f"the embedding model refuses a text (HTTP {status_of(error)})")
+                return [replace(each, trouble=f"it takes {length} of {len(text)} characters") for each in found]
+        return [Embedded(None, f"HTTP {status_of(error)}")]
 
     async def _takes_others(self) -> bool:
         try:
@@ -103,10 +143,19 @@ class Embedder:
             return False
         return True
 
-    async def _vectors(self, texts: Sequence[str]) -> list[list[float]]:
+    async def _vectors(self, texts: Sequence[str]) -> list[Embedded]:
         payload = {"input": list(texts), "model": self.model_name, "encoding_format": "base64"}
         reply = await self._dialect.request(payload).send(self._wire, self._path)
-        return [_vector(item["embedding"]) for item in _in_order(reply["data"])]
+        return [Embedded(_vector(item["embedding"])) for item in _in_order(reply["data"])]
+
+
+def is_usable(vector: Sequence[float]) -> bool:
+    """Whether a vector has a direction."""
+    return any(vector) and isfinite(sum(vector))
+
+
+def _is_odd(embedded: Embedded) -> bool:
+    return embedded.vector is not None and not is_usable(embedded.vector)
 
 
 def _in_order(items: Sequence[Json]) -> Sequence[Json]:

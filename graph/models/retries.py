@@ -52,7 +52,7 @@ async def _attempts(
     for retry in range(ATTEMPTS):
         if failed:
             most = min(_SHORTEST_PAUSE * 2 ** (retry - 1), _LONGEST_PAUSE)
-            await asyncio.sleep(_retry_after(failed) or random.uniform(0, most))  # noqa: S311 - no secret
+            await asyncio.sleep(retry_after(failed) or random.uniform(0, most))  # noqa: S311 - no secret
         await breaker.settle(_CHECK)
         try:
             with breaker:
@@ -66,7 +66,7 @@ async def _attempts(
                 breaker.cause = type(to_model_error(error))
                 if breaker.is_open:
                     breaker.check(partial(_untraced, harmless))
-            if retry == ATTEMPTS - 1 or not _is_transient(error):
+            if retry == ATTEMPTS - 1 or not is_transient(error) or (retry_after(error) or 0) > _MAX_RETRY_AFTER:
                 raise
     raise AssertionError("the last attempt returns or raises")
 
@@ -76,9 +76,10 @@ async def _untraced(call: Callable[[], Awaitable[object]]) -> None:
         await call()
 
 
-def _is_transient(error: BaseException) -> bool:
+def is_transient(error: BaseException) -> bool:
+    """Whether the same call may succeed in a while."""
     if sent := server_error(error):
-        return kind_of(sent) is ModelUnavailable and (_retry_after(error) or 0) <= _MAX_RETRY_AFTER
+        return kind_of(sent) is ModelUnavailable
     if isinstance(error, ModelError):
         return isinstance(error, ModelUnavailable)
     return isinstance(error, Exception) and not isinstance(error, BreakerOpen)
@@ -91,7 +92,7 @@ def is_down(error: Exception) -> bool:
     return not isinstance(error, ModelError)
 
 
-def _retry_after(error: BaseException) -> float | None:
+def retry_after(error: BaseException) -> float | None:
     """Return the Retry-After header if it is a number of seconds, else None."""
     value = error.response.headers.get("retry-after", "") if isinstance(error, openai.APIStatusError) else ""
     return float(value) if value.isdecimal() else None

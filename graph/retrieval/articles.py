@@ -1,21 +1,27 @@
-"""The company's articles, read from Markdown files."""
+"""The company's articles, read from what SUPPORT_KNOWLEDGE names."""
 
 import hashlib
 import json
+import logging
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from itertools import combinations
 from pathlib import Path
+from urllib.parse import urlsplit
 
-import yaml
-
+from graph.address import without_password
 from graph.errors import KnowledgeError
-from graph.state import CATEGORIES, Category
+from graph.retrieval.company import Company, company_of
+from graph.retrieval.desks import desk_of
+from graph.retrieval.sources import Document, LeftOut
+from graph.retrieval.sources.opening import open_source
+from graph.settings import AgentSettings
 
-COMPANY_FILE = "company.yaml"
+MOST_NAMED = 20
+"""Faults that the log names one by one."""
 
-_FRONT_MATTER = re.compile(r"---\r?\n(.*?\n)---[ \t]*(?:\r?\n|\Z)", re.DOTALL)
-_ID = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,122 +29,182 @@ class Article:
     """One article of the help centre."""
 
     id: str
+    """Unique in its library."""
     title: str
-    category: Category
     text: str
-    """The body, Markdown."""
+    """Clean Markdown."""
+    desk: str | None = None
+    """The name of the desk that it belongs to; None if no rule says so."""
+    url: str | None = None
+    """Its public address, if known."""
+    language: str | None = None
+    """ISO 639-1, such as `de`; None if unknown."""
 
 
 @dataclass(frozen=True, slots=True)
 class Library:
-    """The contents of the knowledge folder."""
+    """All that the sources hold."""
 
-    company: str
-    """The company's name."""
-    contacts: Mapping[Category, str]
-    """How a customer can reach a person, for each category."""
+    company: Company
     articles: tuple[Article, ...]
+    left_out: tuple[LeftOut, ...] = ()
+
+    @property
+    def faults(self) -> list[LeftOut]:
+        """What could not be read."""
+        return [each for each in self.left_out if each.is_fault]
+
+    @property
+    def withheld(self) -> int:
+        """How many are not for customers: drafts, internal articles and the like."""
+        return len(self.left_out) - len(self.faults)
 
     def version(self, embedding_model: str) -> str:
-        """Return a hash of the articles, contacts and the embedding model's name: twelve hexadecimal digits."""
-        content = json.dumps([asdict(self), embedding_model], sort_keys=True)
+        """Return a hash of the company, the articles and the embedding model's name: twelve hexadecimal digits."""
+        articles = sorted(map(asdict, self.articles), key=lambda article: article["id"])
+        content = json.dumps([asdict(self.company), articles, embedding_model], sort_keys=True)
         return hashlib.sha256(content.encode()).hexdigest()[:12]
 
+    def require(self, *, strict: bool) -> None:
+        """Raise KnowledgeError where there is no article or, if `strict`, any fault."""
+        faults = self.faults
+        if self.articles and not (strict and faults):
+            return
+        said = f"{len(faults)} with faults, where none may be (SUPPORT_STRICT)" if self.articles else "no articles"
+        if faults:
+            said += f"; {named(faults[0])}"
+            said += f" (and {len(faults) - 1} more, which `support-agent doctor` names)" if faults[1:] else ""
+        if self.withheld and not self.articles:
+            said += f"; {self.withheld} are left out, because they are not for customers"
+        raise KnowledgeError(f"SUPPORT_KNOWLEDGE: {said}")
 
-def load_library(folder: Path) -> Library:
-    """Read company.yaml and every `*.md` in `folder`; raises KnowledgeError naming the file and line."""
-    paths = sorted(path for path in folder.glob("*.md") if not path.name.startswith("."))
-    if not paths:
-        raise KnowledgeError(f"SUPPORT_KNOWLEDGE: no articles (*.md) in the folder {str(folder)!r}")
-    articles: dict[str, Article] = {}
-    for path in paths:
-        article, id_line = _load_article(path)
-        if article.id in articles:
-            raise KnowledgeError(f"{path}:{id_line}: the id {article.id!r} is already used by another article")
-        articles[article.id] = article
-    company, contacts = _load_company(folder / COMPANY_FILE)
-    return Library(company, contacts, tuple(articles.values()))
-
-
-def _load_article(path: Path) -> tuple[Article, int]:
-    """Return the article, and the line number of its id."""
-    source = _read(path)
-    match = _FRONT_MATTER.match(source)
-    if match is None:
-        raise KnowledgeError(f"{path}:1: must begin with front matter between two lines of ---")
-    fields = _fields(path, match[1], first_line=2, names=("id", "title", "category"))
-    article_id, id_line = fields["id"]
-    if not _ID.fullmatch(article_id):
-        raise KnowledgeError(f"{path}:{id_line}: id: must be lower-case words joined by hyphens")
-    category, category_line = fields["category"]
-    if category not in CATEGORIES:
-        raise KnowledgeError(f"{path}:{category_line}: category: must be one of {', '.join(CATEGORIES)}")
-    text = source[match.end() :].strip()
-    if not text:
-        line = source[: match.end()].count("\n") + 1
-        raise KnowledgeError(f"{path}:{line}: an article needs text after its front matter")
-    return Article(article_id, fields["title"][0], category, text), id_line
+    def log(self) -> None:
+        """Say what is left out: each fault, up to MOST_NAMED of them, and how many are not for customers."""
+        faults = self.faults
+        for fault in faults[:MOST_NAMED]:
+            _log.warning("left out: %s", named(fault))
+        if (more := len(faults) - MOST_NAMED) > 0:
+            _log.warning("left out: %d more with faults; `support-agent doctor` names all", more)
+        if self.withheld:
+            _log.info("left out: %d that are not for customers (drafts, internal articles and the like)", self.withheld)
 
 
-def _load_company(path: Path) -> tuple[str, dict[Category, str]]:
-    names = ("name", *(f"contacts.{category}" for category in CATEGORIES))
-    fields = _fields(path, _read(path), first_line=1, names=names)
-    return fields["name"][0], {category: fields[f"contacts.{category}"][0] for category in CATEGORIES}
+def named(fault: LeftOut) -> str:
+    """Say where a fault is and what is wrong, on one line."""
+    return printable(f"{fault.where}: {fault.reason}")
 
 
-def _read(path: Path) -> str:
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise KnowledgeError(f"{path}: can't be read ({error.strerror})") from error
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise KnowledgeError(f"{path}:{line}: not valid UTF-8") from error
-    if "\0" in text:
-        raise KnowledgeError(f"{path}:{_line(text, text.index(chr(0)), 1)}: must not contain NUL characters")
-    return text
+def printable(text: str) -> str:
+    """Return a text for a log or a terminal, without control characters."""
+    return "".join(each if each.isprintable() else "\ufffd" for each in text)
 
 
-def _line(source: str, position: int, first_line: int) -> int:
-    # YAML also counts U+0085, U+2028 and U+2029 as line ends, but editors do not.
-    return first_line + source.count("\n", 0, position)
+def read_library(settings: AgentSettings) -> Library:
+    """Read all sources; what can't be read of them is left out, with its reason.
 
-
-def _fields(path: Path, source: str, first_line: int, names: Sequence[str]) -> dict[str, tuple[str, int]]:
-    """Return exactly the fields `names` of a YAML mapping, each with its line; nested fields are named a.b."""
-    try:
-        node = yaml.compose(source, yaml.SafeLoader)
-    except yaml.YAMLError as error:
-        mark = error.problem_mark if isinstance(error, yaml.MarkedYAMLError) else None
-        position = mark.index if mark else getattr(error, "position", 0)
-        raise KnowledgeError(f"{path}:{_line(source, position, first_line)}: not valid YAML") from error
-    if not isinstance(node, yaml.MappingNode):
-        raise KnowledgeError(f"{path}:{first_line}: must be lines of `name: text`")
-    fields: dict[str, tuple[str, int]] = {}
-    for name, value, position in _scalars(node, ""):
-        line = _line(source, position, first_line)
-        if value is None:
-            raise KnowledgeError(f"{path}:{line}: {name}: must be text")
-        if name not in names or name in fields:
-            trouble = "appears twice" if name in fields else f"must be one of {', '.join(names)}"
-            raise KnowledgeError(f"{path}:{line}: {name}: {trouble}")
-        fields[name] = value, line
-    for name in names:
-        if name not in fields:
-            raise KnowledgeError(f"{path}:{first_line}: {name} is missing")
-    return fields
-
-
-def _scalars(mapping: yaml.MappingNode, prefix: str) -> Iterator[tuple[str, str | None, int]]:
-    """Yield each field's name, its text (None if it has none) and its position."""
-    pairs: list[tuple[yaml.Node, yaml.Node]] = mapping.value
-    for key, value in pairs:
-        name, position = f"{prefix}{key.value}", key.start_mark.index
-        if isinstance(value, yaml.MappingNode) and not prefix:  # one level only: an alias could recurse forever
-            yield from _scalars(value, f"{name}.")
-        elif isinstance(value, yaml.ScalarNode) and str(value.value).strip():
-            yield name, str(value.value), position
+    Raises KnowledgeError where a source does not exist, or company.yaml has a fault.
+    """
+    for source in settings.sources:
+        _require_existing(source, settings.sources)
+    folder = next((Path(source) for source in settings.sources if Path(source).is_dir()), None)
+    shelf = _Shelf(company_of(settings.company, folder))
+    for source, prefix in _named_apart(settings.sources):
+        if prefix is None:
+            shelf.fault(source, "is named twice in SUPPORT_KNOWLEDGE")
         else:
-            yield name, None, position
+            shelf.take(source, prefix)
+    return Library(shelf.company, tuple(shelf.articles.values()), tuple(shelf.left_out))
+
+
+class _Shelf:
+    """Articles of several sources, and what is left out of them."""
+
+    def __init__(self, company: Company) -> None:
+        self.company = company
+        self.articles: dict[str, Article] = {}
+        self.left_out: list[LeftOut] = []
+        self._seen: dict[tuple[str, str], tuple[str, str]] = {}  # a title, and a text or revision: source and id
+
+    def take(self, source: str, prefix: str) -> None:
+        """Add all that a source holds; one that can't be read is a fault, since the others can be."""
+        is_empty = True
+        try:
+            for change in open_source(source, self.company).changes({}):
+                is_empty = False
+                if isinstance(change, LeftOut):
+                    self.left_out.append(change)
+                elif isinstance(change, Document):
+                    self._add(change, source, prefix)
+        except KnowledgeError as error:
+            self.fault(source, str(error).removeprefix("SUPPORT_KNOWLEDGE: "))
+        else:
+            if is_empty:
+                self.fault(source, "there are no articles in it")
+
+    def _add(self, document: Document, source: str, prefix: str) -> None:
+        known = prefix + document.id
+        marks = ((document.title, document.text), (document.title, document.revision))
+        before = next((self._seen[mark] for mark in marks if mark in self._seen), (source, ""))
+        if before[0] != source:
+            reason = f"the article {document.id!r} is also in {without_password(before[0])!r}, as {before[1]!r}"
+        elif known in self.articles:
+            reason = f"the id {document.id!r} is already used by another article"
+        else:
+            for mark in marks:
+                self._seen.setdefault(mark, (source, document.id))
+            self.articles[known] = Article(
+                known,
+                document.title,
+                document.text,
+                desk_of(document, self.company),
+                document.url,
+                document.language,
+            )
+            return
+        self.fault(source, reason)
+
+    def fault(self, source: str, reason: str) -> None:
+        """Leave a source out, or some of it."""
+        self.left_out.append(LeftOut(without_password(source), reason, is_fault=True))
+
+
+def _require_existing(source: str, sources: Sequence[str]) -> None:
+    if _is_address(source) or Path(source).exists():
+        return
+    for start, end in combinations(range(len(sources) + 1), 2):
+        if source in sources[start:end] and Path(path := ",".join(sources[start:end])).exists():
+            raise KnowledgeError(
+                f"SUPPORT_KNOWLEDGE: {path!r} has a comma, which separates sources; rename it, or name a link to it"
+            )
+    raise KnowledgeError(f"SUPPORT_KNOWLEDGE: there is no file or folder {source!r}")
+
+
+def _named_apart(sources: Sequence[str]) -> Iterator[tuple[str, str | None]]:
+    """Yield each source with what the ids of its articles begin with; None for one that was there before.
+
+    The first source's ids stay as they are, and those of another begin with its name. So no article's id depends on
+    which other articles there are.
+    """
+    seen: set[str] = set()
+    names: set[str] = set()
+    for source in sources:
+        place = source if _is_address(source) else str(Path(source).resolve())
+        if place in seen:
+            yield source, None
+            continue
+        name = first = _name(source)
+        while name in names:
+            name = f"{first}-{len(names) + 1}"
+        yield source, f"{name}:" if seen else ""
+        seen.add(place)
+        names.add(name)
+
+
+def _name(source: str) -> str:
+    """Return a source's name: its host, or the last part of its path."""
+    name = urlsplit(source).hostname if _is_address(source) else Path(source).resolve().stem
+    return re.sub(r"[^a-z0-9]+", "-", (name or "").lower()).strip("-") or "source"
+
+
+def _is_address(source: str) -> bool:
+    return source.lower().startswith(("http://", "https://"))

@@ -10,7 +10,6 @@ from typing import Protocol
 
 from langgraph.store.base.embed import AEmbeddingsFunc
 
-from graph.breaker import BreakerOpen
 from graph.errors import (
     LASTING,
     KnowledgeError,
@@ -21,9 +20,12 @@ from graph.errors import (
     kind_and_place,
 )
 from graph.models import Models
-from graph.retrieval.articles import Library, load_library
-from graph.retrieval.indexing import Vector, embed_passages
+from graph.models.embedder import Embedded
+from graph.retrieval.articles import MOST_NAMED, Library, printable, read_library
+from graph.retrieval.indexing import Vector, dims_of, embed_passages
+from graph.retrieval.kept import kept_vectors
 from graph.retrieval.passages import ArticlePassage, passages_of
+from graph.retrieval.progress import IndexingProgress
 from graph.settings import AgentSettings
 from graph.state import Passage
 
@@ -58,8 +60,8 @@ class Knowledge:
     """The articles of one library, searchable once they are indexed."""
 
     def __init__(self, library: Library, version: str) -> None:
-        self.company = library.company
-        self.contacts = library.contacts
+        self.company = library.company.name
+        self.contacts = {desk.name: desk.contact for desk in library.company.desks}
         self.version = version
         self._index: ArticleIndex | None = None
         self._lacking: type[RunError] = KnowledgeUnavailable
@@ -122,15 +124,18 @@ class Knowledge:
 
 @asynccontextmanager
 async def open_knowledge(settings: AgentSettings, models: Models) -> AsyncGenerator[Knowledge]:
-    """Load the articles, and open their index or build it.
+    """Read the articles, and open their index or build it.
 
     It waits for the index while there is progress, for 20 seconds at most. When the model's server is down, or the
-    index takes longer, it is built in the background as soon as that is possible. Raises KnowledgeError when an article
-    is malformed or the database can't be used.
+    index takes longer, it is built in the background as soon as that is possible. Raises KnowledgeError when no article
+    can be read, or the database can't be used.
     """
-    library = await asyncio.to_thread(load_library, settings.knowledge)
+    library = await asyncio.to_thread(read_library, settings)
+    library.log()
+    library.require(strict=settings.strict)
+    passages = await asyncio.to_thread(passages_of, library.articles)
     knowledge = Knowledge(library, library.version(settings.embedding))
-    index = _Index(settings, models, library, knowledge)
+    index = _Index(settings, models, passages, knowledge)
     opening = asyncio.create_task(index.keep_open())
     try:
         await _first_attempt(knowledge, opening)
@@ -156,13 +161,17 @@ async def _first_attempt(knowledge: Knowledge, opening: asyncio.Task[None]) -> N
 class _Index:
     """Opens the index of one library, and tries again while it can't."""
 
-    def __init__(self, settings: AgentSettings, models: Models, library: Library, knowledge: Knowledge) -> None:
+    def __init__(
+        self, settings: AgentSettings, models: Models, passages: Sequence[ArticlePassage], knowledge: Knowledge
+    ) -> None:
         self.may_retry = False
         """The service has started, so that nothing may stop the start any more."""
         self._settings = settings
         self._models = models
-        self._library = library
+        self._passages = passages
         self._knowledge = knowledge
+        self._kept = kept_vectors(settings)
+        self._told: set[str] = set()  # articles that the log has named
 
     async def keep_open(self) -> None:
         """Open the index and hold it open; raises KnowledgeError if that must stop the start."""
@@ -173,8 +182,7 @@ class _Index:
                 await self._hold()
             except ModelError as error:
                 kind = next((kind for kind in LASTING if isinstance(error, kind)), ModelUnavailable)
-                if not isinstance(error.__cause__, BreakerOpen):  # else the reason is what opened it
-                    reason = f"the articles can't be indexed: {self._of_the_model(error)}"
+                reason = f"the articles can't be indexed: {self._of_the_model(error)}"
             except Exception as error:
                 if not self.may_retry:
                     raise
@@ -211,8 +219,8 @@ class _Index:
         from graph.retrieval.memory import MemoryIndex  # numpy takes half a second, and Postgres does without
 
         dims = await self._asked_dims()
-        index = MemoryIndex(self._embed(dims), len(self._library.articles), dims)
-        await self._fill(index)
+        index = MemoryIndex(self._embed(dims), len(self._passages), dims)
+        await self._fill(index, self._passages, dims)
         self._knowledge.use(index)
 
     async def _open_in_postgres(self, stack: AsyncExitStack, url: str) -> None:
@@ -226,8 +234,8 @@ class _Index:
             dims = built or await self._asked_dims()
             index = await indexes.open(version, self._embed(dims), dims)
             if not built:
-                await self._fill(index)
-                await indexes.complete(version, len(self._library.articles), dims)
+                await self._fill(index, self._passages, dims)
+                await indexes.complete(version, len(self._passages), dims)
             self._knowledge.use(index)
             if not built:
                 await indexes.forget_old(version)
@@ -237,7 +245,7 @@ class _Index:
     async def _compare(self, dims: int) -> None:
         """Check that the model's vectors fit an existing index; raises psycopg.Error if that must stop the start."""
         try:
-            fits = await self._dims() == dims
+            fits = await dims_of(self._models) == dims
         except ModelError as error:  # questions fail until it answers; the index stays in use
             _log.error("questions can't be answered: %s", self._of_the_model(error))
             return
@@ -249,13 +257,9 @@ class _Index:
                 raise error
             _log.error("questions can't be answered: DATABASE_URL: %s", postgres_trouble(error))
 
-    async def _dims(self) -> int:
-        """Return how many numbers a vector of the embedding model has."""
-        return len((await self._models.embed(["How many dimensions?"]))[0])
-
     async def _asked_dims(self) -> int:
         self._knowledge.lack(ModelUnavailable, "the embedding model has not answered yet")
-        return await self._dims()
+        return await dims_of(self._models)
 
     def _embed(self, dims: int) -> AEmbeddingsFunc:
         async def embed(texts: Sequence[str]) -> list[list[float]]:
@@ -266,13 +270,41 @@ class _Index:
 
         return embed
 
-    async def _fill(self, index: ArticleIndex) -> None:
+    async def _fill(self, index: ArticleIndex, passages: Sequence[ArticlePassage], dims: int) -> None:
+        """Add the passages that the model takes to an index; raises ModelError, and KnowledgeError if all must be."""
         began = time.monotonic()
-        passages = passages_of(self._library.articles)
-        done = 0
-        self._knowledge.lack(KnowledgeUnavailable, f"0 of {len(passages)} passages are indexed")
-        async for batch in embed_passages(self._models, passages):
-            await index.add(batch)
-            done += len(batch)
-            self._knowledge.lack(KnowledgeUnavailable, f"{done} of {len(passages)} passages are indexed")
-        _log.info("indexed %d passages in %.1f s", done, time.monotonic() - began)
+        refused: list[ArticlePassage] = []
+
+        def leave_out(passage: ArticlePassage, embedded: Embedded) -> None:
+            if embedded.vector is None:
+                refused.append(passage)
+            self._name(passage, embedded)
+
+        with IndexingProgress(len(passages)) as progress:
+            self._knowledge.lack(KnowledgeUnavailable, str(progress))
+            async for batch, new in embed_passages(self._models, passages, self._kept, dims, leave_out):
+                if batch:
+                    await index.add(batch)
+                progress.advance(len(batch), new=new)
+                self._knowledge.lack(KnowledgeUnavailable, str(progress))
+        if (more := len(self._told) - MOST_NAMED) > 0:
+            _log.warning("the embedding model also refuses passages of %d more articles", more)
+        if refused and self._settings.strict:
+            first = printable(refused[0].article.id)
+            raise KnowledgeError(
+                f"the embedding model refuses {len(refused)} passages, where none may be left out (SUPPORT_STRICT); "
+                f"the first is of the article {first!r}"
+            )
+        self._kept.release()
+        _log.info("indexed %d passages in %.1f s", progress.done, time.monotonic() - began)
+
+    def _name(self, passage: ArticlePassage, embedded: Embedded) -> None:
+        """Say, once for each article and for MOST_NAMED of them, that the model does not take all of it."""
+        article = printable(passage.article.id)
+        if article in self._told:
+            return
+        self._told.add(article)
+        if len(self._told) <= MOST_NAMED:
+            what = "refuses a passage" if embedded.vector is None else "takes only the beginning of a passage"
+            section = f" ({printable(passage.section)})" if passage.section else ""
+            _log.warning("the embedding model %s of the article %r%s: %s", what, article, section, embedded.trouble)

@@ -1,23 +1,114 @@
-"""Embedding what is to be indexed, with a patience of its own."""
+"""Embedding what is to be indexed, with a patience of its own.
 
-from collections.abc import AsyncGenerator, Sequence
+A customer waits for an answer, and nobody for an index: so a request may take minutes, one that the server refuses for
+a while is repeated after the time that it names, and none of it opens the circuit breaker of customers' questions.
+"""
 
+import asyncio
+import logging
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from typing import TypeVar
+
+from graph.errors import ModelRefused, ModelTimeout, ModelUnavailable
 from graph.models import Models
+from graph.models.embedder import Embedded
+from graph.models.faults import count, to_model_error
+from graph.models.retries import is_transient, retry_after
+from graph.retrieval.kept import Vector, VectorCache
 from graph.retrieval.passages import ArticlePassage
 
 _BATCH = 16  # passages embedded in one request
+_LOOKED_UP = 256  # passages whose kept vectors are looked up at once
+_SLOW = 20.0  # seconds of a request after which the next one has half as many passages
+_ATTEMPTS = 8
+_FIRST_ATTEMPTS = 3  # of the first request of all: where the model is down, whoever waits for the start is told soon
+_SHORTEST_PAUSE, _LONGEST_PAUSE = 0.25, 30.0  # seconds between attempts, twice as long before each further one
+_LONGEST_TOLD = 120.0  # seconds that a server may make us wait
+_FEW = 100  # passages that may be refused before any is taken
 
-Vector = Sequence[float]
+_log = logging.getLogger(__name__)
+_T = TypeVar("_T")
+
+LeaveOut = Callable[[ArticlePassage, Embedded], None]
+"""Gets each passage that the model refuses, and each that it takes the beginning of."""
+
+
+async def dims_of(models: Models) -> int:
+    """Return how many numbers a vector of the embedding model has; raises ModelError."""
+    (vector,) = await _patiently(models, lambda: models.try_embed(["How many dimensions?"]), _FIRST_ATTEMPTS)
+    return len(vector)
 
 
 async def embed_passages(
-    models: Models, passages: Sequence[ArticlePassage]
-) -> AsyncGenerator[list[tuple[ArticlePassage, Vector]]]:
-    """Yield the passages with their vectors, batch by batch; one that the model refuses is missing.
+    models: Models, passages: Sequence[ArticlePassage], kept: VectorCache, dims: int, leave_out: LeaveOut
+) -> AsyncGenerator[tuple[list[tuple[ArticlePassage, Vector]], int]]:
+    """Yield the passages with their vectors of `dims` numbers, batch by batch, and how many were not kept before.
 
-    Raises ModelError when the model can't be used.
+    One that the model refuses is missing. Raises ModelError when the model can't be used, or refuses everything; what
+    was embedded until then is kept.
     """
-    for start in range(0, len(passages), _BATCH):
-        batch = passages[start : start + _BATCH]
-        vectors = await models.embed([passage.embedded for passage in batch])
-        yield list(zip(batch, vectors, strict=True))
+    size, taken, refused = _BATCH, 0, 0
+    for start in range(0, len(passages), _LOOKED_UP):
+        part = [(passage, passage.hash) for passage in passages[start : start + _LOOKED_UP]]
+        known = await kept.get([each for _, each in part])
+        known = {each: vector for each, vector in known.items() if len(vector) == dims}
+        while part:
+            is_known = all(each in known for _, each in part)
+            batch, part = (part, []) if is_known else (part[:size], part[size:])
+            new = [(passage, each) for passage, each in batch if each not in known]
+            began = time.monotonic()
+            vectors = await _embed(models, new, dims, leave_out) if new else {}
+            if time.monotonic() - began > _SLOW:
+                size = max(1, min(size, len(new)) // 2)
+            if vectors:
+                await kept.put(vectors)
+            known |= {each: vector for each, vector in vectors.items() if vector}
+            found = [(passage, known[each]) for passage, each in batch if each in known]
+            taken, refused = taken + len(found), refused + len(batch) - len(found)
+            if not taken and refused >= min(_FEW, len(passages)):
+                raise ModelRefused("it refuses every passage")
+            yield found, len(new)
+
+
+async def _embed(
+    models: Models, passages: Sequence[tuple[ArticlePassage, str]], dims: int, leave_out: LeaveOut
+) -> dict[str, Vector]:
+    """Return the passages' vectors by hash: an empty one where the model refuses it."""
+    texts = [passage.embedded for passage, _ in passages]
+    try:
+        found = await _patiently(models, lambda: models.indexing.embed_each(texts), _ATTEMPTS)
+    except ModelTimeout:
+        if len(texts) == 1:
+            raise
+        half = (len(passages) + 1) // 2
+        first = await _embed(models, passages[:half], dims, leave_out)
+        return first | await _embed(models, passages[half:], dims, leave_out)
+    vectors: dict[str, Vector] = {}
+    for (passage, each), embedded in zip(passages, found, strict=True):
+        vectors[each] = embedded.vector or ()
+        if embedded.vector and len(embedded.vector) != dims:
+            raise ModelUnavailable(f"vectors of {len(embedded.vector)} numbers, the index has {dims}")
+        if embedded.trouble:
+            leave_out(passage, embedded)
+    return vectors
+
+
+async def _patiently(models: Models, call: Callable[[], Awaitable[_T]], attempts: int) -> _T:
+    """Await `call()`, and repeat it while what fails may pass; raises ModelError."""
+    model = models.indexing.model_name
+    for attempt in range(1, attempts + 1):
+        try:
+            return await call()
+        except Exception as error:
+            count(model, error)
+            failed = to_model_error(error)
+            if attempt == attempts or not is_transient(error) or isinstance(failed, ModelTimeout):
+                raise failed from error
+            told = retry_after(error)
+            pause = min(_SHORTEST_PAUSE * 2 ** (attempt - 1), _LONGEST_PAUSE) if told is None else told
+            pause = min(pause, _LONGEST_TOLD)
+            if pause >= 1:
+                _log.warning("embedding model %s: %s; trying again in %g s", model, failed.reason, pause)
+        await asyncio.sleep(pause)
+    raise AssertionError("the last attempt returns or raises")

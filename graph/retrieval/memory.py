@@ -44,7 +44,8 @@ class MemoryIndex:
 
     def _nearest(self, units: npt.NDArray[np.float32], limit: int) -> list[list[Passage]]:
         # Not `@`: BLAS would start threads, which cost more time than they save, and can round equal rows differently.
-        cosines = (np.vecdot(self._rows, unit) for unit in units)
+        rows = self._rows[: len(self._passages)]  # a passage that the model refuses is missing
+        cosines = (np.vecdot(rows, unit) for unit in units)
         return [[_passage(self._passages[row]) for row in _greatest(each, limit)] for each in cosines]
 
 

@@ -82,7 +82,7 @@ async def test_a_failed_start_says_why_in_one_line(
     with pytest.raises(RuntimeError, match="did not start"):
         async with serve(SUPPORT_KNOWLEDGE="nowhere"):
             pass
-    assert "SUPPORT_KNOWLEDGE: no articles (*.md) in the folder 'nowhere'" in caplog.text
+    assert "SUPPORT_KNOWLEDGE: there is no file or folder 'nowhere'" in caplog.text
 
     @asynccontextmanager
     async def raises(*_: object) -> AsyncGenerator[SupportAgent]:

@@ -208,7 +208,7 @@ async def test_ready_says_how_far_the_index_is(
     monkeypatch.setattr(index, "_PATIENCE", 0.5)
     async with serve() as url, httpx.AsyncClient(base_url=url, timeout=20) as client:
         code, articles = await articles_of(client)
-        assert (code, articles["reason"]) == (503, "0 of 6 articles are indexed")
+        assert (code, articles["reason"]) == (503, "0 of 6 passages are indexed")
         response = await client.post("/ask", json=QUESTION)
         assert (response.status_code, response.json()["type"]) == (503, "knowledge-unavailable")
         going_on.set()

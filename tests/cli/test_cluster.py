@@ -11,18 +11,25 @@ from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import httpx
 import pytest
 from httpx_sse import ServerSentEvent, aconnect_sse
-from starlette.types import Send
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.routing import Route
+from starlette.types import ASGIApp, Send
 
-from cli.cluster import _held
+from cli.cluster import _held, _wait_until_ready
 from conftest import REPOSITORY, Report
 from harness.cluster import Cluster, cluster
 from harness.replica import COMMAND
 from harness.scripted_model import Call, ScriptedModel, tokens
-from local.process import free_port
+from harness.serving import serving
+from local.process import LocalServiceError, free_port
 
 RATE = 30
 """Requests a second."""
@@ -105,6 +112,38 @@ async def test_a_replica_that_goes_is_not_missed(
             assert asked.outcomes.keys() == {"200"}, asked.failed
             assert streamed.outcomes.keys() <= {"done", "shutting-down"}, streamed.failed
             report(f"rolling restart: {asked.outcomes.total()} requests, none lost; streams {dict(streamed.outcomes)}")
+
+
+async def test_replicas_are_waited_for_while_any_of_them_gets_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One waits for the other, which indexes; if neither gets on, the first reason is named."""
+    monkeypatch.setattr("cli.cluster._STUCK", 0.6)
+    done = iter([*(f"{number} of 9 articles" for number in range(10) for _ in range(2)), *[None] * 100])
+
+    def app(next_reason: Callable[[], str | None]) -> ASGIApp:
+        async def ready(_: Request) -> JSONResponse:
+            reason = next_reason()
+            checks = {"articles": {"up": reason is None, "reason": reason}}
+            return JSONResponse({"checks": checks}, 503 if reason else 200)
+
+        return Starlette(routes=[Route("/ready", ready)])
+
+    reasons: list[str | None] = ["the articles are not indexed yet"]
+
+    def indexing() -> str | None:
+        reason = next(done)
+        reasons[0] = reason and reasons[0]
+        return reason
+
+    async with serving(app(lambda: reasons[0])) as one, serving(app(indexing)) as other:
+        services: list[Any] = [
+            SimpleNamespace(name=name, url=url, log="log") for name, url in (("one", one), ("other", other))
+        ]
+        began = time.monotonic()
+        await asyncio.to_thread(_wait_until_ready, services)
+        assert time.monotonic() - began > 1.2
+        reasons[0] = "Redis is down"
+        with pytest.raises(LocalServiceError, match=r"one is not ready: articles: Redis is down \(log: log\)"):
+            await asyncio.to_thread(_wait_until_ready, services[:1])
 
 
 def test_without_caddy_one_is_told_how_to_get_it(tmp_path: Path) -> None:

@@ -8,7 +8,8 @@ import pytest
 from redis.asyncio import Redis
 from test_serve import run
 
-from harness.scripted_model import ScriptedModel
+from harness.dialects import unless
+from harness.scripted_model import ScriptedModel, embedded, status
 
 NOWHERE = "127.0.0.1:1"
 
@@ -44,7 +45,7 @@ async def test_doctor_says_what_is_not_configured(articles: Path) -> None:
             {"DATABASE_URL": f"postgresql://u:secret-pw@{NOWHERE}/x"},
             "articles  DATABASE_URL: Postgres can't be",
         ),
-        ({"SUPPORT_KNOWLEDGE": "nowhere"}, "articles  SUPPORT_KNOWLEDGE: no articles"),
+        ({"SUPPORT_KNOWLEDGE": "nowhere"}, "articles  SUPPORT_KNOWLEDGE: there is no file or folder"),
     ],
     ids=["redis", "model", "postgres", "articles"],
 )
@@ -66,3 +67,33 @@ async def test_doctor_refuses_what_serve_refuses(articles: Path) -> None:
         code, _, complaint = await examined(articles, **variables)
         assert (code, complaint.count("\n")) == (1, 1)
         assert missing in complaint
+
+
+async def test_doctor_names_every_fault_of_the_articles(articles: Path, tmp_path: Path) -> None:
+    """On a line each, however many, and it counts sources, articles, passages and what is left out."""
+    for number in range(25):
+        (articles / f"bad{number:02}.md").write_text("---\ntitle: [a\n---\n\nText.\n")
+    (articles / "draft.md").write_text("---\ntitle: Secret\ndraft: true\n---\n\nSecret.\n")
+    more = tmp_path / "more"
+    more.mkdir()
+    (more / "start.md").write_text("---\ntitle: Start\n---\n\nBegin here.\n")
+    result = await asyncio.to_thread(run, "doctor", SUPPORT_KNOWLEDGE=f"{articles},{more}")
+    assert result.returncode == 1
+    named = [line for line in result.stderr.splitlines() if line.startswith(f"articles  {articles}/bad")]
+    assert len(named) == len(set(named)) == 25
+    assert (
+        f"articles  7 in 2 sources ({articles}, {more}), 7 passages; left out: 1 not for customers, 25 with faults; "
+        "kept in memory" in result.stdout
+    )
+
+
+async def test_doctor_names_articles_that_the_embedding_model_refused(articles: Path, model: ScriptedModel) -> None:
+    """As the last start on this machine found."""
+    (articles / "badge.md").write_text("---\ntitle: blob\n---\n\nText.\n")
+    model.script("embeddings", unless(lambda request: "blob" in str(request["input"]), status(400), embedded(64)))
+    variables = {"OPENAI_BASE_URL": model.url, "SUPPORT_KNOWLEDGE": str(articles)}
+    asked = await asyncio.to_thread(run, "ask", "When is support open?", **variables)
+    assert asked.returncode == 0, asked.stderr
+    result = await asyncio.to_thread(run, "doctor", **variables)
+    assert result.returncode == 1
+    assert result.stderr == "articles  badge: the embedding model refused a passage at the last start\n"

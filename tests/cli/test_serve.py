@@ -147,8 +147,8 @@ def test_a_full_disk_is_one_line() -> None:
         (["serve"], {"SUPPORT_ENV": "production"}, "missing .* OPENAI_API_KEY or OPENAI_BASE_URL, REDIS_URL"),
         (["ask", "Why?"], {"SUPPORT_ENV": "production"}, "missing .* OPENAI_API_KEY or OPENAI_BASE_URL"),
         (["serve"], {"SUPPORT_TYPO": "1"}, "SUPPORT_TYPO: unknown setting"),
-        (["serve"], {"SUPPORT_KNOWLEDGE": "nowhere"}, "SUPPORT_KNOWLEDGE: no articles"),
-        (["ask", "Why?"], {"SUPPORT_KNOWLEDGE": "nowhere"}, "SUPPORT_KNOWLEDGE: no articles"),
+        (["serve"], {"SUPPORT_KNOWLEDGE": "nowhere"}, "SUPPORT_KNOWLEDGE: there is no file or folder"),
+        (["ask", "Why?"], {"SUPPORT_KNOWLEDGE": "nowhere"}, "SUPPORT_KNOWLEDGE: there is no file or folder"),
         (
             ["ask", "Why?"],
             {"OPENAI_BASE_URL": "http://127.0.0.1:1/v1"},

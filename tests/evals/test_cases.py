@@ -13,7 +13,8 @@ from evals.cases import Dataset, load_dataset, schema
 from evals.errors import CannotMeasure
 from evals.evaluators import _LANGUAGES
 from graph.prompts import EXAMPLES
-from graph.retrieval.articles import load_library
+from graph.retrieval.articles import read_library
+from graph.settings import AgentSettings
 from harness.programs import tool
 
 DATASETS = REPOSITORY / "evals/datasets"
@@ -151,7 +152,9 @@ def test_no_question_stands_in_the_prompt(committed: Dataset) -> None:
 
 def test_every_article_that_is_named_exists(committed: Dataset) -> None:
     """Every article that a case needs exists."""
-    known = {article.id for article in load_library(REPOSITORY / "knowledge").articles}
+    known = {
+        article.id for article in read_library(AgentSettings(SUPPORT_KNOWLEDGE=str(REPOSITORY / "knowledge"))).articles
+    }
     needed = [(case.id, [one] if isinstance(one, str) else one) for case in committed.cases for one in case.articles]
     assert not [(name, several) for name, several in needed if not known.issuperset(several)]
 

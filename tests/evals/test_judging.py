@@ -7,7 +7,8 @@ import pytest
 from conftest import REPOSITORY
 from evals.errors import CannotMeasure
 from evals.judging import kappa, load_labels
-from graph.retrieval.articles import load_library
+from graph.retrieval.articles import read_library
+from graph.settings import AgentSettings
 
 
 @pytest.mark.parametrize(
@@ -41,7 +42,9 @@ def test_kappa_needs_a_verdict_of_each() -> None:
 def test_the_committed_labels_are_enough_and_of_both_verdicts() -> None:
     """There are 60 labels of both verdicts, and each bad answer has a reason."""
     labels = load_labels(REPOSITORY / "evals/labels.yaml")
-    known = {article.id for article in load_library(REPOSITORY / "knowledge").articles}
+    known = {
+        article.id for article in read_library(AgentSettings(SUPPORT_KNOWLEDGE=str(REPOSITORY / "knowledge"))).articles
+    }
     assert len({label.id for label in labels}) == len(labels) == 60
     assert 20 <= sum(label.good for label in labels) <= 40
     assert [label.id for label in labels if not label.good and not label.why] == []

@@ -14,7 +14,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from graph.retrieval.articles import load_library, meaning
+from graph.retrieval.articles import read_library
+from graph.retrieval.passages import passages_of
+from graph.settings import AgentSettings
 from harness.evaluating import evaluation
 from harness.serving import serving
 from local.answering import embedded
@@ -40,8 +42,8 @@ class Noting(Vectors):
 
 def of_articles() -> Iterator[tuple[str, Kind]]:
     """Yield each article as the index embeds it, and its sentences as answers embed them."""
-    for article in load_library(Path("knowledge")).articles:
-        text = meaning(article)
+    for passage in passages_of(read_library(AgentSettings()).articles):
+        text = passage.embedded
         yield text, "passage"
         title, _, body = text.partition("\n")
         for sentence in embedded(title, sentences(body)):
