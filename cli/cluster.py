@@ -106,7 +106,7 @@ def _wait_until_ready(replicas: Sequence[Service]) -> None:
 
     One of them may index the articles, while the others only wait for it.
     """
-    said: dict[Service, str] = {}
+    said: dict[str, str] = {}
     since = time.monotonic()
     waiting = list(replicas)
     while waiting:
@@ -114,15 +114,15 @@ def _wait_until_ready(replicas: Sequence[Service]) -> None:
             waits_for = _unready(replica)
             if waits_for is None:
                 waiting.remove(replica)
-                said.pop(replica, None)
+                said.pop(replica.name, None)
                 since = time.monotonic()
-            elif waits_for != said.get(replica):
+            elif waits_for != said.get(replica.name):
                 print(f"{replica.name}: {waits_for}", file=sys.stderr, flush=True)
-                said[replica], since = waits_for, time.monotonic()
+                said[replica.name], since = waits_for, time.monotonic()
         patience = _INDEXING if any("passages are indexed" in reason for reason in said.values()) else _STUCK
         if waiting and time.monotonic() - since > patience:
             first = waiting[0]
-            raise LocalServiceError(f"{first.name} is not ready: {said[first]} (log: {first.log})")
+            raise LocalServiceError(f"{first.name} is not ready: {said[first.name]} (log: {first.log})")
         time.sleep(_LOOK)  # /ready is asked, since no child tells when it has started
 
 

@@ -284,18 +284,16 @@ async def open_models(settings: AgentSettings) -> AsyncGenerator[Models]:
     key = settings.openai_api_key or _NO_KEY
     async with AsyncExitStack() as stack:
 
-        async def wire_to(url: str | None, key: SecretStr, patience: float = budget.first_token) -> Wire:
-            secret = key.get_secret_value()
+        async def wire_to(url: str | None, key: SecretStr) -> Wire:
+            secret, patience = key.get_secret_value(), budget.first_token
             return await stack.enter_async_context(open_wire(url, secret, connect=budget.connect, patience=patience))
 
         wire = embedding_wire = await wire_to(settings.openai_base_url, key)
-        embedding_url, embedding_key = settings.openai_base_url, settings.embedding_api_key or key
         if settings.embedding_base_url:  # another server, which the key of the first is not sent to
-            embedding_url, embedding_key = settings.embedding_base_url, settings.embedding_api_key or _NO_KEY
-        if settings.embedding_base_url or settings.embedding_api_key:
-            embedding_wire = await wire_to(embedding_url, embedding_key)
+            embedding_wire = await wire_to(settings.embedding_base_url, settings.embedding_api_key or _NO_KEY)
+        elif settings.embedding_api_key:
+            embedding_wire = await wire_to(settings.openai_base_url, settings.embedding_api_key)
         embedder = Embedder(embedding_wire, settings.embedding_model)
-        indexing_wire = await wire_to(embedding_url, embedding_key, max(_INDEXING_PATIENCE, budget.first_token))
 
         habits = defaultdict[str, Habits](Habits)
 
@@ -319,7 +317,7 @@ async def open_models(settings: AgentSettings) -> AsyncGenerator[Models]:
             classifier=Endpoint(classifier, _breaker(classifier.model_name)),
             answerers=tuple(Endpoint(model, _breaker(model.model_name)) for model in answerers),
             embeddings=Endpoint(embedder, _breaker(settings.embedding_model)),
-            indexing=embedder.on(indexing_wire),
+            indexing=embedder.on(embedding_wire.patient(max(_INDEXING_PATIENCE, budget.first_token))),
             budget=budget,
         )
         for endpoint in models.endpoints:

@@ -58,10 +58,17 @@ class Wire:
     whatever its status, raises openai.APIError.
     """
 
-    def __init__(self, session: aiohttp.ClientSession, base_url: str, patience: float) -> None:
+    def __init__(self, session: aiohttp.ClientSession, address: Address, timeout: aiohttp.ClientTimeout) -> None:
         self._session = session
-        self._address = Address.of(base_url)
-        self._patience = patience
+        self._address = address
+        self._timeout = timeout
+        self._patience = timeout.sock_read or 0.0
+
+    def patient(self, patience: float) -> "Wire":
+        """Return the same connections, with another patience."""
+        connect = self._timeout.sock_connect
+        timeout = aiohttp.ClientTimeout(connect=patience, sock_connect=connect, sock_read=patience)
+        return Wire(self._session, self._address, timeout)
 
     def path(self, model: str, path: str) -> str:
         """Return where a model is asked."""
@@ -111,7 +118,8 @@ class Wire:
     async def _request(self, path: str, body: bytes) -> AsyncGenerator[aiohttp.ClientResponse]:
         url = self._address.url(path)
         try:
-            async with self._session.post(URL(url, encoded=True), data=body, allow_redirects=False) as response:
+            asked = self._session.post(URL(url, encoded=True), data=body, allow_redirects=False, timeout=self._timeout)
+            async with asked as response:
                 if response.status >= 300:
                     raise await _status_error(response, httpx2.Request("POST", url))
                 if response.content_type == "text/html":
@@ -145,14 +153,14 @@ async def open_wire(base_url: str | None, key: str, *, connect: float, patience:
     proxy = proxy_for(base_url)
     socks = proxy if proxy and proxy.startswith("socks") else None
     secure = any(url.startswith("https:") for url in (base_url, proxy or ""))
+    timeout = aiohttp.ClientTimeout(connect=patience, sock_connect=connect, sock_read=patience)
     async with aiohttp.ClientSession(
         connector=_connector(socks, secure=secure),
         headers=headers,
-        timeout=aiohttp.ClientTimeout(connect=patience, sock_connect=connect, sock_read=patience),
         cookie_jar=aiohttp.DummyCookieJar(),
         proxy=None if socks else proxy,
     ) as session:
-        yield Wire(session, base_url, patience)
+        yield Wire(session, Address.of(base_url), timeout)
 
 
 def _connector(socks: str | None, *, secure: bool) -> aiohttp.TCPConnector:
