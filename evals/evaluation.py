@@ -1,5 +1,6 @@
 """Runs an evaluation, from the cases to the verdict."""
 
+import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -101,7 +102,8 @@ async def evaluate(settings: AgentSettings, plan: Plan, advance: Callable[[int],
 
     `advance` is called with the number of new answers, for a progress bar.
     """
-    articles = {article.id: article.text for article in read_library(settings).articles}
+    library = await asyncio.to_thread(read_library, settings)
+    articles = {article.id: article.text for article in library.articles}
     plan.dataset.require(articles.keys())
     labels = load_labels(plan.labels) if plan.labels else None
     models = f"{settings.classify_model}, {settings.answer_model}, {settings.embedding_model}"

@@ -102,7 +102,8 @@ def printable(text: str) -> str:
 def read_library(settings: AgentSettings) -> Library:
     """Read all sources; what can't be read of them is left out, with its reason.
 
-    Raises KnowledgeError where a source does not exist, or company.yaml has a fault.
+    To be called in a thread without an event loop, since some sources have one of their own. Raises KnowledgeError
+    where a source does not exist, or company.yaml has a fault.
     """
     for source in settings.sources:
         _require_existing(source, settings.sources)
@@ -128,6 +129,8 @@ class _Shelf:
     def take(self, source: str, prefix: str) -> None:
         """Add all that a source holds; one that can't be read is a fault, since the others can be."""
         is_empty = True
+        if _is_address(source):
+            _log.info("reading %s", without_password(source))  # which may take a while
         try:
             for change in open_source(source, self.company).changes({}):
                 is_empty = False
