@@ -2,7 +2,10 @@
 
 import asyncio
 import random
+import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from email.utils import parsedate_to_datetime
 from functools import partial
 from typing import TypeVar
 
@@ -93,6 +96,11 @@ def is_down(error: Exception) -> bool:
 
 
 def retry_after(error: BaseException) -> float | None:
-    """Return the Retry-After header if it is a number of seconds, else None."""
+    """Return the seconds that a Retry-After header tells, as a number or a date; None if it tells none."""
     value = error.response.headers.get("retry-after", "") if isinstance(error, openai.APIStatusError) else ""
-    return float(value) if value.isdecimal() else None
+    if value.isdecimal():
+        return float(value)
+    with suppress(ValueError):  # no date, or one that no calendar has
+        told = parsedate_to_datetime(value)
+        return max(0.0, told.timestamp() - time.time())
+    return None

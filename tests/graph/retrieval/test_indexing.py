@@ -59,7 +59,7 @@ async def indexed(settings: Any, question: str = "support is open on monday") ->
         return [passage["id"] for passage in await knowledge.search(question)]
 
 
-@pytest.mark.parametrize(("told", "cap"), [("1", 120.0), ("900", 1.0)])
+@pytest.mark.parametrize(("told", "cap"), [("1", 120.0), ("900", 1.0), ("Tue, 01 Jan 2047 00:00:00 GMT", 1.0)])
 async def test_indexing_waits_as_it_is_told(
     make_settings: MakeSettings,
     model: ScriptedModel,
