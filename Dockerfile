@@ -10,10 +10,12 @@ ENV UV_COMPILE_BYTECODE=1 \
     UV_PYTHON=/usr/local/bin/python3 \
     UV_PYTHON_DOWNLOADS=never
 WORKDIR /app
-COPY requirements.lock ./
+COPY requirements*.lock ./
+# `sources` also reads PDF, DOCX and web sites.
+ARG EXTRAS=
 # No cache mounts: some platforms' builders refuse them.
 RUN uv venv .venv \
-    && uv pip install --python .venv --no-deps --require-hashes --requirements requirements.lock
+    && uv pip install --python .venv --no-deps --require-hashes --requirements "requirements${EXTRAS:+.$EXTRAS}.lock"
 # Removes files that are never loaded: tests, inputs of compilers and type checkers, zstandard's CFFI backend, debug
 # symbols. The libraries of numpy and psycopg keep their symbols, because strip breaks libraries that patchelf changed.
 RUN find .venv -type d -name tests -prune -exec rm -r {} + \

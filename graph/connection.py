@@ -1,10 +1,16 @@
 """How servers are reached, and why not: proxies, certificates and names, whichever library connects."""
 
+import re
 import socket
 import ssl
 from collections.abc import Iterator
+from typing import Any
 from urllib.parse import urlsplit
 
+import aiohttp
+import httpx2
+from aiohttp_socks import ProxyConnector
+from python_socks import parse_proxy_url
 from requests.utils import get_environ_proxies, select_proxy
 
 from graph.address import UNENCODED, has_bare_password
@@ -32,6 +38,16 @@ def proxy_for(url: str) -> str | None:
     if not is_valid:
         raise SettingsError(f"{_PROXIES}: must be like http://proxy.example:3128 or socks5://proxy.example:1080")
     return proxy
+
+
+def connector(socks: str | None, *, secure: bool, limit: int) -> aiohttp.TCPConnector:
+    """Return a connection pool; `socks` is the URL of a SOCKS proxy, `limit` that of connections, 0 for none."""
+    options: dict[str, Any] = {"limit": limit, "ssl": httpx2.create_ssl_context() if secure else True}
+    if socks is None:
+        return aiohttp.TCPConnector(**options)
+    # `socks5h` says that the proxy looks names up, which it does here anyway.
+    kind, host, port, user, password = parse_proxy_url(re.sub("^(socks[45])[ah]:", r"\1:", socks))
+    return ProxyConnector(host, port, kind, user or None, password or None, rdns=True, **options)
 
 
 def connection_trouble(error: BaseException, url_variable: str, authority_variable: str) -> tuple[str, str] | None:

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Fails if requirements.lock is not what pyproject.toml resolves to with the versions in the lock. Newer versions in the
-# registry are ignored; upgrades are made deliberately.
+# Fails if the locks are not what pyproject.toml resolves to with the versions in them: requirements.lock of the service, and
+# requirements.sources.lock with the extra `sources`. Newer versions in the registry are ignored; upgrades are made
+# deliberately.
 set -euo pipefail
 
 folder=$(mktemp -d)
@@ -8,13 +9,18 @@ trap 'rm -rf "$folder"' EXIT
 python3 - "$folder/pyproject.toml" <<'END'
 import json, re, sys
 
-versions = re.findall(r"^[\w.-]+==[^\\\n]+", open("requirements.lock").read(), re.MULTILINE)
+locks = open("requirements.lock").read() + open("requirements.sources.lock").read()
+versions = sorted({one.strip() for one in re.findall(r"^[\w.-]+==[^\\\n]+", locks, re.MULTILINE)})
 project = open("pyproject.toml").read()
-constrained = f"[tool.uv]\nconstraint-dependencies = {json.dumps([one.strip() for one in versions])}\n"
+constrained = f"[tool.uv]\nconstraint-dependencies = {json.dumps(versions)}\n"
 open(sys.argv[1], "w").write(project.replace("[tool.uv]\n", constrained, 1))
 END
-uv export --quiet --project "$folder" --no-default-groups --no-emit-project --format requirements-txt \
-    --output-file "$folder/requirements.lock" ||
-    { echo "requirements.lock has versions that pyproject.toml does not allow: run the command in CONTRIBUTING.md" >&2; exit 1; }
-diff <(grep -v '^ *#' requirements.lock) <(grep -v '^ *#' "$folder/requirements.lock") ||
-    { echo "requirements.lock is stale: run the command in CONTRIBUTING.md" >&2; exit 1; }
+for lock in requirements.lock requirements.sources.lock; do
+    extra=()
+    [ "$lock" = requirements.lock ] || extra=(--extra sources)
+    uv export --quiet --project "$folder" --no-default-groups "${extra[@]}" --no-emit-project --format requirements-txt \
+        --output-file "$folder/$lock" ||
+        { echo "$lock has versions that pyproject.toml does not allow: run the commands in CONTRIBUTING.md" >&2; exit 1; }
+    diff <(grep -v '^ *#' "$lock") <(grep -v '^ *#' "$folder/$lock") ||
+        { echo "$lock is stale: run the commands in CONTRIBUTING.md" >&2; exit 1; }
+done

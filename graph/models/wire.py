@@ -18,12 +18,11 @@ import aiohttp
 import httpx2
 import openai
 import orjson
-from aiohttp_socks import ProxyConnectionError, ProxyConnector, ProxyError, ProxyTimeoutError
-from python_socks import parse_proxy_url
+from aiohttp_socks import ProxyConnectionError, ProxyError, ProxyTimeoutError
 from yarl import URL
 
 from graph.address import DEFAULT_URL, Address, is_azure
-from graph.connection import proxy_for
+from graph.connection import connector, proxy_for
 from graph.models.sse import EventReader
 
 LONGEST_EVENT = 1_000_000
@@ -155,25 +154,12 @@ async def open_wire(base_url: str | None, key: str, *, connect: float, patience:
     secure = any(url.startswith("https:") for url in (base_url, proxy or ""))
     timeout = aiohttp.ClientTimeout(connect=patience, sock_connect=connect, sock_read=patience)
     async with aiohttp.ClientSession(
-        connector=_connector(socks, secure=secure),
+        connector=connector(socks, secure=secure, limit=0),  # the service limits its clients
         headers=headers,
         cookie_jar=aiohttp.DummyCookieJar(),
         proxy=None if socks else proxy,
     ) as session:
         yield Wire(session, Address.of(base_url), timeout)
-
-
-def _connector(socks: str | None, *, secure: bool) -> aiohttp.TCPConnector:
-    """Return a connection pool; `socks` is the URL of a SOCKS proxy."""
-    options: dict[str, Any] = {
-        "limit": 0,  # the service limits its clients
-        "ssl": httpx2.create_ssl_context() if secure else True,
-    }
-    if socks is None:
-        return aiohttp.TCPConnector(**options)
-    # `socks5h` says that the proxy looks names up, which it does here anyway.
-    kind, host, port, user, password = parse_proxy_url(re.sub("^(socks[45])[ah]:", r"\1:", socks))
-    return ProxyConnector(host, port, kind, user or None, password or None, rdns=True, **options)
 
 
 async def _status_error(response: aiohttp.ClientResponse, request: httpx2.Request) -> openai.APIStatusError:
