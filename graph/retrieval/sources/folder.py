@@ -1,60 +1,244 @@
-"""A folder of Markdown files, nested."""
+"""A folder tree of articles: Markdown, MDX, HTML, reStructuredText, text, and whatever else a parser reads."""
 
+import datetime as dt
 import hashlib
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from urllib.parse import quote, urljoin, urlsplit
 
-import yaml
-
+from graph.errors import KnowledgeError
 from graph.retrieval.company import Company
-from graph.retrieval.sources import Change, Document, LeftOut
+from graph.retrieval.sources import (
+    Change,
+    Deleted,
+    Document,
+    LeftOut,
+    Page,
+    Unchanged,
+    UnreadableError,
+)
+from graph.retrieval.sources.front_matter import text_field, texts
+from graph.retrieval.sources.languages import language_folder, language_of_fields, language_of_name
+from graph.retrieval.sources.links import Addresses, with_links
+from graph.retrieval.sources.parsers import KINDS, parse_file
+from graph.retrieval.sources.partials import Partials
+from graph.retrieval.sources.tree import File, files_in
+from graph.retrieval.sources.visibility import pattern_that_leaves_out, reason_to_leave_out
 
-_FRONT_MATTER = re.compile(r"---\r?\n(.*?\n)---[ \t]*(?:\r?\n|\Z)", re.DOTALL)
+_PLACEHOLDERS = ("path", "slug", "id", "language")
+_LABELS = {
+    "tags": ("tags", "tag", "labels", "label_names", "keywords"),
+    "category": ("category", "categories"),
+    "section": ("section", "sections"),
+    "group": ("group", "groups"),
+}
+
+
+@dataclass(slots=True)
+class _Article:
+    file: File
+    page: Page
+    number: int | None
+    """Its place among the pages of its file; None if it is the only one."""
+    id: str = ""
+    language: str | None = None
+    url: str | None = None
+    folders: tuple[str, ...] = ()
+    """The folders that it is in, without that of its language."""
 
 
 class Folder:
-    """The Markdown files below a folder."""
+    """The articles in a folder and below it."""
 
-    def __init__(self, folder: Path, _: Company) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, company: Company) -> None:
+        _check_pattern(company.url)
+        self._root = folder
+        self._company = company
 
-    def changes(self, known: Mapping[str, str]) -> Iterator[Change]:  # noqa: ARG002 - all is read each time
-        """Yield every article."""
-        for path in sorted(self._folder.rglob("*.md")):
-            if not any(part.startswith(".") for part in path.relative_to(self._folder).parts):
-                yield self._read(path)
+    def changes(self, known: Mapping[str, str]) -> Iterator[Change]:
+        """Yield what has changed; raises KnowledgeError if the folder does not exist, is a file, or can't be read."""
+        articles: list[_Article] = []
+        siblings: dict[tuple[str, ...], set[str]] = {}
+        partials = Partials(self._root)
+        for found in files_in(self._root):
+            if isinstance(found, LeftOut):
+                yield self._named(found)
+                continue
+            for depth, name in enumerate(found.folders):
+                siblings.setdefault(found.folders[:depth], set()).add(name)
+            for each in self._read(found, partials):
+                if isinstance(each, LeftOut):
+                    yield self._named(each)
+                else:
+                    articles.append(each)
+        for missing in partials.missing:
+            yield self._named(missing)
+        self._describe(articles, siblings)
+        seen: set[str] = set()
+        for document in self._documents(articles):
+            seen.add(document.id)
+            yield Unchanged(document.id) if known.get(document.id) == document.revision else document
+        for article_id in known:
+            if article_id not in seen:
+                yield Deleted(article_id)
 
-    def _read(self, path: Path) -> Change:
+    def _named(self, found: LeftOut) -> LeftOut:
+        """Return what is left out with its place as the operator names it."""
+        return LeftOut(f"{self._root}/{found.where}", found.reason, is_fault=found.is_fault)
+
+    def _read(self, file: File, partials: Partials) -> Iterator[_Article | LeftOut]:
         try:
-            content = path.read_bytes()
-            text = content.decode("utf-8-sig")
+            pages = self._pages(file, partials)
+        except UnreadableError as error:
+            yield LeftOut(f"{file.path}:{error.line}" if error.line else file.path, error.reason, is_fault=True)
+            return
+        now = dt.datetime.now(dt.UTC)
+        for number, page in enumerate(pages):
+            reason = self._reason_to_leave_out(file, page, now)
+            if reason:
+                yield LeftOut(file.path, reason, is_fault=False)
+            elif not page.text.strip():
+                yield LeftOut(file.path, *_emptiness(file, page))
+            else:
+                yield _Article(file, page, number if len(pages) > 1 else None)
+
+    def _pages(self, file: File, partials: Partials) -> list[Page]:
+        limit = KINDS[file.suffix].max_bytes
+        try:
+            size = file.place.stat().st_size
+            content = file.place.read_bytes() if size <= limit else b""
         except OSError as error:
-            return LeftOut(str(path), f"can't be read ({error.strerror})", is_fault=True)
-        except UnicodeDecodeError as error:
-            line = error.object.count(b"\n", 0, error.start) + 1
-            return LeftOut(f"{path}:{line}", "not valid UTF-8; save it as UTF-8", is_fault=True)
-        match = _FRONT_MATTER.match(text)
-        try:
-            found: Any = yaml.safe_load(match[1]) if match else {}
-        except yaml.YAMLError as error:
-            mark = error.problem_mark if isinstance(error, yaml.MarkedYAMLError) else None
-            return LeftOut(
-                f"{path}:{mark.line + 2 if mark else 1}", "front matter that is not valid YAML", is_fault=True
-            )
-        fields = cast("dict[str, Any]", found) if isinstance(found, dict) else {}
-        if fields.get("draft") or fields.get("published") is False:
-            return LeftOut(str(path), "a draft", is_fault=False)
-        text = (text[match.end() :] if match else text).replace("\r\n", "\n").strip()
-        heading = re.match(r"# (.+)\n", text)
-        title = fields.get("title") or (heading and heading[1]) or path.stem
-        if not text:
-            return LeftOut(str(path), "no text", is_fault=True)
-        return Document(
-            id=path.relative_to(self._folder).with_suffix("").as_posix(),
-            title=str(title),
-            text=text,
-            revision=hashlib.sha256(content).hexdigest(),
-            labels={"category": (str(fields["category"]),)} if "category" in fields else {},
+            raise UnreadableError(f"can't be read ({error.strerror}): give the service the right to read it") from error
+        if size > limit:
+            raise UnreadableError(f"is larger than {limit // 2**20} MiB: split it")
+        return parse_file(
+            file.suffix, content, lambda target: partials.find(target, file, content.decode("utf-8", "replace"))
         )
+
+    def _reason_to_leave_out(self, file: File, page: Page, now: dt.datetime) -> str | None:
+        pattern = pattern_that_leaves_out(
+            self._company.leave_out, page.fields, title=page.title or file.place.stem, path=file.path
+        )
+        if pattern:
+            return f"the company leaves it out ({pattern})"
+        return reason_to_leave_out(page.fields, now)
+
+    def _describe(self, articles: list[_Article], siblings: Mapping[tuple[str, ...], set[str]]) -> None:
+        """Give articles their language, id and address."""
+        given = Counter(_given_id(article) for article in articles)
+        taken: set[str] = set()
+        for article in articles:
+            at = language_folder(article.file.folders, siblings)
+            stem, of_name = language_of_name(article.file.place.stem)
+            of_folder = article.file.folders[at][:2].lower() if at is not None else None
+            article.language = language_of_fields(article.page.fields) or of_name or of_folder or self._company.language
+            article.folders = article.file.folders[at + 1 :] if at is not None else article.file.folders
+            article.id = _id(article, given, taken)
+            taken.add(article.id)
+            article.url = self._url(article, stem)
+
+    def _documents(self, articles: list[_Article]) -> Iterator[Document]:
+        addresses = Addresses(self._company.url)
+        for article in articles:
+            addresses.add(article.file.path, article.url)
+        for article in articles:
+            for name in ("slug", "permalink", "url"):
+                if slug := text_field(article.page.fields, name):
+                    addresses.add(urljoin(f"/{article.file.path}", urlsplit(slug).path), article.url)
+        for article in articles:
+            yield self._document(article, addresses)
+
+    def _document(self, article: _Article, addresses: Addresses) -> Document:
+        page = article.page
+        text = with_links(page.text, lambda target: addresses.resolve(target, article.file.path, article.url))
+        title = page.title or _title_of_name(article.file)
+        labels = {"folder": _folder_labels(article.folders)} | {
+            label: tuple(dict.fromkeys(text for name in names for text in texts(page.fields.get(name))))
+            for label, names in _LABELS.items()
+        }
+        labels = {label: values for label, values in labels.items() if values}
+        content = (title, text, article.url, article.language, sorted(labels.items()))
+        revision = hashlib.sha256(repr(content).encode()).hexdigest()[:32]
+        return Document(article.id, title, text, revision, article.url, article.language, labels)
+
+    def _url(self, article: _Article, stem: str) -> str | None:
+        fields = article.page.fields
+        for name in ("html_url", "canonical_url", "canonical", "url", "permalink"):
+            address = text_field(fields, name)
+            if address and re.match(r"https?://[^\s/]", address):
+                return address
+        pattern = self._company.url
+        if not pattern:
+            return None
+        folder = "/".join(article.file.folders)
+        path = re.sub(r"(?:^|/)(?:_?index|README)$", "", f"{folder}/{stem}".strip("/"))
+        slug = text_field(fields, "permalink", "slug", "url")
+        if slug:
+            place = urlsplit(pattern).path.partition("{")[0]
+            if slug.startswith("/") and len(place) > 1 and slug.startswith(place):
+                return urljoin(pattern.partition("{")[0], quote(slug, safe="/%"))
+            path = slug.lstrip("/") if slug.startswith("/") else f"{folder}/{slug}".lstrip("/")
+        values = {
+            "path": quote(path, safe="/%"),
+            "slug": quote(path.rstrip("/").rpartition("/")[2], safe="%"),
+            "id": quote(article.id, safe="/"),
+            "language": article.language or "",
+        }
+        return re.sub(r"\{(\w+)\}", lambda name: values[name[1]], pattern)
+
+
+def _check_pattern(pattern: str | None) -> None:
+    if pattern is None:
+        return
+    unknown = [name for name in re.findall(r"\{([^{}]*)\}", pattern) if name not in _PLACEHOLDERS]
+    if unknown or not re.match(r"https?://[^\s/{}]+", pattern):
+        may_hold = ", ".join(f"{{{name}}}" for name in _PLACEHOLDERS)
+        raise KnowledgeError(
+            f"the company's url {pattern!r} must begin with https:// or http://, and may hold {may_hold}, nothing else in braces"
+        )
+
+
+def _emptiness(file: File, page: Page) -> tuple[str, bool]:
+    """Return why a page without text is left out, and whether that is a fault."""
+    is_generated = page.fields or re.match(r"_?index\.", file.place.name) or file.place.stat().st_size > 0
+    if is_generated:
+        return "has no text of its own, only what the site's generator adds", False
+    return "is empty: write the article, or remove the file", True
+
+
+def _given_id(article: _Article) -> str | None:
+    given = text_field(article.page.fields, "id")
+    return given if given and len(given) <= 200 else None
+
+
+def _id(article: _Article, given: Mapping[str | None, int], taken: set[str]) -> str:
+    """Return the front matter's id if it is the only such one, else the path without suffix; else the path."""
+    own = _given_id(article)
+    if own and given[own] == 1 and own not in taken:
+        return own
+    path = article.file.path
+    stem = path.removesuffix(article.file.place.suffix)
+    for name in (stem, path):
+        candidate = name if article.number is None else f"{name}/{article.number + 1}"
+        if candidate not in taken:
+            return candidate
+    return f"{path}#{len(taken)}"
+
+
+def _title_of_name(file: File) -> str:
+    """Return the title that a file's name, or that of an index's folder, says."""
+    name = language_of_name(file.place.stem)[0]
+    if re.fullmatch(r"_?index|README", name, re.IGNORECASE) and file.folders:
+        name = file.folders[-1]
+    words = re.sub(r"^\d+[-_. ]+", "", name)
+    words = re.sub(r"[-_+]+", " ", words).strip() or name
+    return words[0].upper() + words[1:]
+
+
+def _folder_labels(folders: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the paths of the folders that an article is in, from the outermost, and then their names."""
+    paths = ["/".join(folders[: depth + 1]) for depth in range(len(folders))]
+    return tuple(dict.fromkeys((*paths, *folders)))

@@ -1,0 +1,99 @@
+"""The lines of Markdown: indentation, headings, rules and definitions."""
+
+import re
+
+from graph.retrieval.sources.shelf import Shelf
+
+_MARKER = re.compile(r"([-*+]|\d{1,9}[.)])([ \t]+|$)")
+_SETEXT = re.compile(r"^(?![ \t]*(?:[-*+>|#=]|\d+[.)]))[ \t]{0,3}(\S[^\n]*)\n {0,3}(=+|-+)[ \t]*$", re.MULTILINE)
+_RULE = re.compile(r"^[ \t]*(?:(?:-[ \t]*){3,}|(?:\*[ \t]*){3,}|(?:_[ \t]*){3,})$", re.MULTILINE)
+_TERM = re.compile(r"^(?![ \t]*(?:[-*+>|#:]|\d+[.)]))([^\n]+)\n(?:\n)?:[ \t]+(?=\S)", re.MULTILINE)
+_TAG_LINE = re.compile(
+    r"</?(?:[A-Z]|(?:p|div|table|t[rdh]|thead|tbody|ul|ol|li|img|a|span|details|summary|section|figure|iframe|video|h[1-6]|br|hr|center|button)\b)"
+)
+
+
+class _Lists:
+    """The list items that are open, by the indentation of what they hold."""
+
+    def __init__(self) -> None:
+        self._open: list[int] = []
+
+    def base(self, indent: int) -> int:
+        """Return the indentation of the innermost item that a line so indented belongs to."""
+        return max((each for each in self._open if each <= indent), default=0)
+
+    def enter(self, line: str) -> None:
+        """Take note of a line."""
+        indent = len(line) - len(line.lstrip())
+        self._open = [each for each in self._open if each <= indent]
+        marker = _MARKER.match(line, indent)
+        if marker and indent - self.base(indent) < 4:
+            self._open.append(indent + len(marker[1]) + (len(marker[2]) if 0 < len(marker[2]) <= 4 else 1))
+
+
+def set_indented_code_aside(text: str, shelf: Shelf) -> str:
+    """Set aside what CommonMark takes as code because it is indented by four spaces."""
+    lines: list[str] = []
+    code: list[str] = []
+    lists, base, is_after_blank = _Lists(), 0, True
+    for line in [*text.split("\n"), "\\end"]:
+        line = line.expandtabs(4) if line.startswith(("\t", " ")) else line
+        indent = len(line) - len(line.lstrip())
+        if not line.strip():
+            (code or lines).append("")
+            is_after_blank = True
+            continue
+        base = base if code else lists.base(indent)
+        if indent - base >= 4 and (code or (is_after_blank and not _TAG_LINE.match(line, indent))):
+            code.append(line[base + 4 :])
+            continue
+        if code:
+            lines += [" " * base + shelf.put_fence("\n".join(code).rstrip()), ""]
+            code = []
+        lists.enter(line)
+        lines.append(line)
+        is_after_blank = False
+    return "\n".join(lines[:-1])
+
+
+def with_plain_outline(text: str) -> str:
+    """Return the text with `#` headings, `**term**: definition`, no rules, and no indentation but that of lists."""
+    text = _SETEXT.sub(lambda heading: f"{'#' if heading[2][0] == '=' else '##'} {heading[1].strip()}", text)
+    text = re.sub(r"^[ \t]*#{1,6}[ \t]*$", "", _RULE.sub("", text), flags=re.MULTILINE)
+    text = re.sub(r"^( {0,3}#{1,6}[ \t][^\n]*?)[ \t]+#+[ \t]*$", r"\1", text, flags=re.MULTILINE)
+    text = _TERM.sub(lambda term: f"**{term[1].strip().strip('*')}**: ", text)
+    return _dedented(re.sub(r"^:[ \t]+(?=\S)", "", text, flags=re.MULTILINE))
+
+
+def _dedented(text: str) -> str:
+    """Take away the indentation that was a component's or container's: all code is set aside, so none means code."""
+    lines: list[str] = []
+    lists, shift, floor, is_after_blank = _Lists(), 0, 0, True
+    for line in text.split("\n"):
+        line = line.expandtabs(4) if line.startswith(("\t", " ")) else line
+        indent = len(line) - len(line.lstrip())
+        if not line.strip():
+            lines.append("")
+            is_after_blank = True
+            continue
+        if indent < floor:
+            shift = floor = 0
+        if is_after_blank:
+            left = indent - shift
+            base = lists.base(left)
+            if left - base >= 4 or (base == 0 and left > 0):
+                shift, floor = shift + left - base, indent
+        line = re.sub(r"(?<=\S) {2,}(?=\S)", " ", line[min(shift, indent) :].rstrip())
+        lists.enter(line)
+        lines.append(line)
+        is_after_blank = False
+    return re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).strip("\n")
+
+
+def split_title(text: str) -> tuple[str | None, str]:
+    """Return the first heading of the first level, else the one that the text begins with, and the text without it."""
+    heading = re.search(r"^# +(\S[^\n]*)$", text, re.MULTILINE) or re.match(r"#{2,6} +(\S[^\n]*)(?:\n|\Z)", text)
+    if heading is None:
+        return None, text
+    return heading[1].strip(), f"{text[: heading.start()]}{text[heading.end() :]}".strip("\n")

@@ -1,0 +1,57 @@
+"""Which parser reads a file, by its suffix; a parser is imported when its first file is read."""
+
+import pkgutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import cast
+
+from graph.retrieval.sources import Page, Parser, UnreadableError
+
+MAX_BYTES = 5 * 1024 * 1024
+"""Text files larger than this are not read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind of file that articles come as."""
+
+    parser: str
+    """Where its parser is: `module:function`."""
+    max_bytes: int = MAX_BYTES
+    """Larger files are not read."""
+    includes: bool = False
+    """Whether its parser also takes a function that finds the files that a page includes."""
+
+
+_HERE = "graph.retrieval.sources"
+_MARKDOWN = Kind(f"{_HERE}.markdown:from_markdown", includes=True)
+_HTML = Kind(f"{_HERE}.html_pages:from_html")
+
+KINDS: dict[str, Kind] = {
+    ".md": _MARKDOWN,
+    ".markdown": _MARKDOWN,
+    ".mdx": Kind(f"{_HERE}.markdown:from_mdx", includes=True),
+    ".html": _HTML,
+    ".htm": _HTML,
+    ".rst": Kind(f"{_HERE}.rst:from_rst", includes=True),
+    ".txt": Kind(f"{_HERE}.plain_text:from_text"),
+}
+"""The kinds by suffix, in lower case."""
+
+
+def parser_for(suffix: str) -> Parser:
+    """Return the parser of a suffix of KINDS; raises UnreadableError if it needs a library that is not installed."""
+    try:
+        return cast("Parser", pkgutil.resolve_name(KINDS[suffix].parser))
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("graph"):
+            raise
+        raise UnreadableError(f"{suffix} files need the extra 'sources': install support-agent[sources]") from error
+
+
+def parse_file(suffix: str, content: bytes, find: Callable[[str], str | None]) -> list[Page]:
+    """Return the pages of a file; `find` returns the text of a file that it includes. Raises UnreadableError."""
+    parser = parser_for(suffix)
+    if KINDS[suffix].includes:
+        return cast("Callable[[bytes, Callable[[str], str | None]], list[Page]]", parser)(content, find)
+    return parser(content)

@@ -1,0 +1,42 @@
+import datetime as dt
+
+import pytest
+
+from graph.retrieval.sources.front_matter import split_front_matter
+from graph.retrieval.sources.visibility import reason_to_leave_out
+
+NOW = dt.datetime(2026, 11, 29, tzinfo=dt.UTC)
+
+
+def reason(front_matter: str) -> str | None:
+    fields, _ = split_front_matter(f"---\n{front_matter}\n---\n")
+    return reason_to_leave_out(fields, NOW)
+
+
+@pytest.mark.parametrize(
+    "front_matter",
+    [
+        "draft: true", "Draft: 'yes'", "published: false", "hidden: true", "unlisted: true", "noindex: true",
+        "robots: noindex, nofollow", "internal: true", "internalScope: agents", "internalScope: true",
+        "user_segment_id: 3600", "archived: true", "status: Draft", "visibility: internal", "redirect_to: /new",
+        "layout: redirect", "expiryDate: 2026-01-01", "publishDate: 2027-01-01T08:00:00Z", "headless: true",
+        "build:\n  render: never", "audience: [partners, staff]",
+    ],
+)  # fmt: skip
+def test_articles_that_are_not_for_customers_are_left_out(front_matter: str) -> None:
+    """Drafts, hidden, internal, archived, expired and moved articles have a reason."""
+    assert reason(front_matter)
+
+
+@pytest.mark.parametrize(
+    "front_matter",
+    [
+        "title: x", "draft: false", "published: true", "published: 2024-01-01", "hidden: false", "sidebar:\n  hidden: true",
+        "pagefind: false", "hide_title: true", "internalScope: null", "internalScope: []", "user_segment_id: null",
+        "status: published", "redirect_from: /old", "aliases: [/old]", "robots: index, follow", "search: false",
+        "expiryDate: 2030-01-01", "publishDate: not a date", "visibility: everyone", "toc:\n  hidden: true", "nav_exclude: true",
+    ],
+)  # fmt: skip
+def test_articles_that_only_look_hidden_are_read(front_matter: str) -> None:
+    """What hides an entry of the navigation, or a page from a site's own search, hides no article."""
+    assert reason(front_matter) is None
