@@ -5,10 +5,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import cast
 
-from graph.retrieval.sources import Page, Parser, UnreadableError
+from graph.retrieval.sources import Page, Parser, UnreadableError, limits
 
 MAX_BYTES = 5 * 1024 * 1024
 """Text files larger than this are not read."""
+
+NEEDS_EXTRA = (
+    "needs the extra 'sources', which is not installed: `uv sync --extra sources`, or for an image "
+    "`docker build --build-arg EXTRAS=sources`"
+)
+"""What is said of a kind whose library is missing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +41,9 @@ KINDS: dict[str, Kind] = {
     ".htm": _HTML,
     ".rst": Kind(f"{_HERE}.rst:from_rst", includes=True),
     ".txt": Kind(f"{_HERE}.plain_text:from_text"),
+    ".pdf": Kind(f"{_HERE}.pdf:from_pdf", limits.FILE),
+    ".docx": Kind(f"{_HERE}.docx:from_docx", limits.FILE),
+    ".csv": Kind(f"{_HERE}.csv:from_csv", limits.FILE),
 }
 """The kinds by suffix, in lower case."""
 
@@ -46,7 +55,7 @@ def parser_for(suffix: str) -> Parser:
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("graph"):
             raise
-        raise UnreadableError(f"{suffix} files need the extra 'sources': install support-agent[sources]") from error
+        raise UnreadableError(f"a {suffix} file {NEEDS_EXTRA}") from error
 
 
 def parse_file(suffix: str, content: bytes, find: Callable[[str], str | None]) -> list[Page]:

@@ -1,0 +1,66 @@
+"""DOCX files: as HTML by mammoth, which knows Word's styles, and from there like any HTML.
+
+Images are never read. Comments, deleted text and hidden text are not for customers.
+"""
+
+import io
+import re
+import zipfile
+from typing import Any
+from xml.etree import ElementTree as ET
+
+import mammoth
+
+from graph.retrieval.sources import Page, UnreadableError, limits
+from graph.retrieval.sources.html_pages import from_html
+from graph.retrieval.sources.unpacking import Unpacking
+from graph.retrieval.sources.xml import Elements, check_xml
+
+_COMPOUND = b"\xd0\xcf\x11\xe0"  # of encrypted files, and of Word before 2007
+_W = "{http://schemas.openxmlformats.org/wordprocessingml/2006/main}"
+_TITLE = "p[style-name='Title'] => h1:fresh"
+_PARTS = re.compile(r"\[Content_Types\]\.xml|_rels/\.rels|.+/_rels/.+\.rels|.+/[^/]+\.xml")
+
+
+def from_docx(content: bytes) -> list[Page]:
+    """Return a DOCX file as one page; raises UnreadableError."""
+    if content.startswith(_COMPOUND):
+        raise UnreadableError("is encrypted, or of Word before 2007: save it as .docx without a password")
+    checked = _checked(content)
+    try:
+        found: Any = mammoth.convert_to_html(checked, convert_image=_no_image, style_map=_TITLE)
+    except Exception as error:  # what it raises for a damaged file is any error at all
+        raise UnreadableError("not a DOCX file, or damaged: open it in Word and save it again") from error
+    return from_html(str(found.value).encode())
+
+
+def _no_image(_: object) -> list[object]:
+    return []
+
+
+def _checked(content: bytes) -> io.BytesIO:
+    """Return an archive with the file's XML alone, which is neither too long nor has a DTD."""
+    checked = io.BytesIO()
+    with zipfile.ZipFile(checked, "w") as archive:
+        for name, part in Unpacking(limits.DOCX_UNPACKED, limits.DOCX_UNPACKED).files(io.BytesIO(content), _is_part):
+            if isinstance(part, UnreadableError):
+                raise part
+            check_xml(part, Elements(limits.DOCX_ELEMENTS))
+            archive.writestr(name, _without_hidden(part) if b"vanish" in part else part)
+    checked.seek(0)
+    return checked
+
+
+def _without_hidden(part: bytes) -> bytes:
+    """Return XML without the runs that Word hides, which mammoth would show."""
+    root = ET.fromstring(part)  # noqa: S314  check_xml has read it
+    for parent in list(root.iter()):
+        for run in parent.findall(f"{_W}r"):
+            hidden = run.find(f"{_W}rPr/{_W}vanish")
+            if hidden is not None and hidden.get(f"{_W}val") not in ("0", "false", "off"):
+                parent.remove(run)
+    return ET.tostring(root, "utf-8", xml_declaration=True)
+
+
+def _is_part(name: str) -> bool:
+    return _PARTS.fullmatch(name) is not None
