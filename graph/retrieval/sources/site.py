@@ -228,7 +228,10 @@ def _conditions(known: str | None) -> dict[str, str]:
     """Return the headers that ask only for what has changed since a revision."""
     if not known:
         return {}
-    etag, modified, _ = json.loads(known)
+    try:
+        etag, modified, _ = json.loads(known)
+    except ValueError:  # of another kind of source
+        return {}
     return {name: value for name, value in (("If-None-Match", etag), ("If-Modified-Since", modified)) if value}
 
 
