@@ -2,9 +2,9 @@
 
 import asyncio
 import random
+import re
 import time
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from email.utils import parsedate_to_datetime
 from functools import partial
 from typing import TypeVar
@@ -22,6 +22,7 @@ ATTEMPTS = 3
 _MAX_RETRY_AFTER = 5.0  # seconds; a server that asks for a longer pause counts as down
 _REQUEST_FAULTS = frozenset({400, 403, 404, 413, 422})  # the customer's message may be the cause
 _CHECK = 1.0  # seconds that a call waits for the check of an open breaker
+_NUMBER = re.compile(r"[0-9]{1,9}(?:\.[0-9]{0,9})?")
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.25, 2.0  # seconds before a retry, at most; twice as long before each further one
 
 _T = TypeVar("_T")
@@ -96,11 +97,19 @@ def is_down(error: Exception) -> bool:
 
 
 def retry_after(error: BaseException) -> float | None:
-    """Return the seconds that a Retry-After header tells, as a number or a date; None if it tells none."""
-    value = error.response.headers.get("retry-after", "") if isinstance(error, openai.APIStatusError) else ""
-    if value.isdecimal():
-        return float(value)
-    with suppress(ValueError):  # no date, or one that no calendar has
-        told = parsedate_to_datetime(value)
-        return max(0.0, told.timestamp() - time.time())
-    return None
+    """Return the seconds that the server asks to wait; None if it does not say, or nothing that makes sense.
+
+    `Retry-After` has seconds or a date. `retry-after-ms`, which Azure and OpenAI send beside it, is more exact.
+    """
+    if not isinstance(error, openai.APIStatusError):
+        return None
+    headers = error.response.headers
+    exact, usual = headers.get("retry-after-ms", ""), headers.get("retry-after", "")
+    if _NUMBER.fullmatch(exact):
+        return float(exact) / 1000
+    if _NUMBER.fullmatch(usual):
+        return float(usual)
+    try:
+        return max(0.0, parsedate_to_datetime(usual).timestamp() - time.time())
+    except (ValueError, OverflowError):
+        return None
