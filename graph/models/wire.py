@@ -29,7 +29,10 @@ LONGEST_EVENT = 1_000_000
 """Maximum bytes of one event of a stream."""
 LONGEST_BODY = 64_000_000
 """Maximum bytes of a whole reply."""
-_LONGEST_ERROR = 100_000  # bytes of an error's body that are read
+_LONGEST_HEADER = 65_536  # bytes; by default 8,190, which gateways pass with cookies and policies
+_MOST_HEADERS = 1_000  # by default 128, which gateways pass that repeat those of the server behind them
+_LONGEST_ERROR = 1_000_000  # bytes of an error's body that are read; some servers repeat the request in it
+_BLANK = b" \t\r\n\xef\xbb\xbf"  # before a reply: white space, or a byte order mark
 _DRAIN = 0.1  # seconds to wait for the end of a body, so that its connection can be used again
 _LONG_NUMBER = re.compile(rb"[0-9]{19}")  # orjson makes a float of an integer that is longer than 64 bits
 _STATUS_ERRORS: Mapping[int, type[openai.APIStatusError]] = {
@@ -76,7 +79,9 @@ class Wire:
     async def post(self, path: str, body: bytes) -> Json:
         """Send JSON, and return the JSON object of the reply."""
         async with self._request(path, body) as response:
-            return _checked(_json_object(await _whole(response, LONGEST_BODY)))
+            content = await _whole(response, LONGEST_BODY)
+            _check_start(content.lstrip(_BLANK))
+            return _checked(_json_object(content))
 
     async def stream(self, path: str, body: bytes, done: Json | None = None) -> AsyncGenerator[Json]:
         """Send JSON, and yield the JSON object of each server-sent event, up to `[DONE]` or the end of the body.
@@ -96,7 +101,8 @@ class Wire:
                     piece = await content.readany()
                 if not piece:
                     return
-                if is_json is None and (start := piece.lstrip()):  # the content type is not always true
+                if is_json is None and (start := piece.lstrip(_BLANK)):
+                    _check_start(start)
                     is_json = start.startswith(b"{")
                     if is_json:
                         whole = piece + await _whole(response, LONGEST_BODY - len(piece))
@@ -121,8 +127,6 @@ class Wire:
             async with asked as response:
                 if response.status >= 300:
                     raise await _status_error(response, httpx2.Request("POST", url))
-                if response.content_type == "text/html":
-                    raise WebPage
                 del body  # as long as all else that an open stream holds
                 yield response
         except (TimeoutError, ProxyTimeoutError) as error:
@@ -157,6 +161,9 @@ async def open_wire(base_url: str | None, key: str, *, connect: float, patience:
         connector=connector(socks, secure=secure, limit=0),  # the service limits its clients
         headers=headers,
         cookie_jar=aiohttp.DummyCookieJar(),
+        max_line_size=_LONGEST_HEADER,
+        max_field_size=_LONGEST_HEADER,
+        max_headers=_MOST_HEADERS,
         proxy=None if socks else proxy,
     ) as session:
         yield Wire(session, Address.of(base_url), timeout)
@@ -166,9 +173,9 @@ async def _status_error(response: aiohttp.ClientResponse, request: httpx2.Reques
     content = b""
     while len(content) < _LONGEST_ERROR and (piece := await response.content.readany()):
         content += piece
-    text = content.decode(errors="replace").strip()
+    text = content.decode(errors="replace").lstrip("\ufeff").strip()
     body: Any = text
-    with suppress(ValueError):
+    with suppress(ValueError, RecursionError):
         body = json.loads(text)
     if isinstance(body, list) and len(cast("list[Any]", body)) == 1:
         body = cast("list[Any]", body)[0]
@@ -178,7 +185,9 @@ async def _status_error(response: aiohttp.ClientResponse, request: httpx2.Reques
     message = f"Error code: {response.status}" + (f" - {told}" if told and isinstance(told, str) else "")
     status = response.status
     kind = _STATUS_ERRORS.get(status) or (openai.InternalServerError if status >= 500 else openai.APIStatusError)
-    received = httpx2.Response(status, headers=list(response.headers.items()), content=content, request=request)
+    # The content is decoded already.
+    headers = [(name, value) for name, value in response.headers.items() if name.lower() != "content-encoding"]
+    received = httpx2.Response(status, headers=headers, content=content, request=request)
     return kind(message, response=received, body=cast("object", detail))
 
 
@@ -202,12 +211,18 @@ async def _drain(content: aiohttp.StreamReader) -> None:
                 pass
 
 
+def _check_start(content: bytes) -> None:
+    """Raise WebPage if content begins like one; the content type is not always true, of JSON and events neither."""
+    if content.startswith(b"<"):
+        raise WebPage
+
+
 def _json_object(content: bytes) -> Json:
     try:
         has_long = b'"usage"' in content and _LONG_NUMBER.search(content)  # no other number of a reply is read
         found = (json if has_long else orjson).loads(content)
-    except orjson.JSONDecodeError:  # which it also raises for half a surrogate pair, NaN and Infinity
-        found = json.loads(content.decode())
+    except orjson.JSONDecodeError:  # also for half a surrogate pair, NaN and a byte order mark
+        found = json.loads(content)
     if not isinstance(found, dict):
         raise ValueError("a reply that is no JSON object")  # noqa: TRY004 - rubbish from outside is no bug of ours
     return cast("Json", found)

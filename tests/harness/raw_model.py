@@ -12,6 +12,8 @@ class RawModel:
         self.url = ""
         self.pieces: Sequence[bytes] = ()
         self.kind = "text/event-stream"
+        self.status = 200
+        self.headers: Sequence[str] = ()
         self.connections = 0
         self.requests: list[bytes] = []
 
@@ -23,8 +25,8 @@ class RawModel:
                 head = await reader.readuntil(b"\r\n\r\n")
                 length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0] or 0)
                 self.requests.append(head + await reader.readexactly(length))
-                writer.write(f"HTTP/1.1 200 OK\r\ncontent-type: {self.kind}\r\n".encode())
-                writer.write(b"transfer-encoding: chunked\r\n\r\n")
+                head = [f"HTTP/1.1 {self.status} OK", f"content-type: {self.kind}", *self.headers]
+                writer.write("\r\n".join([*head, "transfer-encoding: chunked", "", ""]).encode())
                 for piece in filter(None, self.pieces):
                     writer.write(b"%x\r\n%b\r\n" % (len(piece), piece))
                     await writer.drain()

@@ -1,6 +1,7 @@
 """The connection to the model's server: limits, keep-alives, proxies, certificates, errors."""
 
 import asyncio
+import gzip
 import json
 import time
 from pathlib import Path
@@ -13,7 +14,7 @@ from starlette.types import Receive, Scope, Send
 
 from graph.models import wire as wires
 from graph.models.sse import EventTooLong
-from graph.models.wire import open_wire
+from graph.models.wire import WebPage, open_wire
 from harness.raw_model import raw_model
 from harness.scripted_model import Call, ScriptedModel, status, tokens
 from harness.serving import serving
@@ -100,6 +101,42 @@ async def test_an_error_is_that_of_the_openai_client(
     for name in ("message", "body", "code", "param", "type", "status_code", "request_id"):
         assert getattr(ours.value, name) == getattr(theirs.value, name), name
     assert ours.value.response.headers["retry-after"] == "3"
+
+
+async def test_a_compressed_error_is_that_of_the_openai_client() -> None:
+    """So is a long one, since some servers repeat the request in it."""
+    error = {"message": "too much", "code": "rate_limit_exceeded", "input": ["long"] * 50_000}
+    async with raw_model() as raw, open_wire(raw.url, "sk-test", connect=5, patience=5) as wire:
+        raw.status, raw.kind, raw.headers = 429, "application/json", ["content-encoding: gzip", "retry-after: 3"]
+        raw.pieces = [gzip.compress(json.dumps({"error": error}).encode())]
+        for ask in (wire.post, lambda *asked: anext(wire.stream(*asked))):
+            with pytest.raises(openai.RateLimitError) as found:
+                await ask(PATH, ASKED)
+            assert found.value.body == error
+            assert found.value.response.headers["retry-after"] == "3"
+
+
+async def test_a_gateway_may_send_many_long_headers() -> None:
+    """Those of the server behind it, cookies and policies, as far as the OpenAI client takes them."""
+    async with raw_model() as raw, open_wire(raw.url, "sk-test", connect=5, patience=5) as wire:
+        raw.headers = [*(f"llm-provider-{number}: a" for number in range(300)), f"set-cookie: a={'b' * 40_000}"]
+        raw.pieces = [EVENT, b"data: [DONE]\n\n"]
+        assert len([event async for event in wire.stream(PATH, ASKED)]) == 1
+
+
+@pytest.mark.parametrize("start", [b"", b"\xef\xbb\xbf", b" \r\n"])
+async def test_a_reply_is_known_by_its_beginning_and_not_by_its_type(start: bytes) -> None:
+    """Scripts forget the type, and some write a byte order mark; a page for people is none of these."""
+    async with raw_model() as raw, open_wire(raw.url, "sk-test", connect=5, patience=5) as wire:
+        raw.kind, raw.pieces = "text/html", [start, b'{"choices": [', b'{"message": {"content": "Hi"}}]}']
+        assert (await wire.post(PATH, ASKED))["choices"][0]["message"]["content"] == "Hi"
+        assert (await anext(wire.stream(PATH, ASKED)))["choices"][0]["delta"]["content"] == "Hi"
+        raw.pieces = [start, EVENT]
+        assert (await anext(wire.stream(PATH, ASKED)))["choices"][0]["delta"]["content"] == "Hi"
+        raw.kind, raw.pieces = "application/json", [start, b"<!doctype html>"]
+        for ask in (wire.post, lambda *asked: anext(wire.stream(*asked))):
+            with pytest.raises(WebPage):
+                await ask(PATH, ASKED)
 
 
 async def test_an_error_inside_a_stream_is_one(model: ScriptedModel) -> None:
