@@ -92,7 +92,7 @@ class StreamedReply:
             choice = choices[0]
         if choice.get("delta") is None:  # some servers send a message, and Azure's content filter reports without
             choice["delta"] = choice.get("message") or {}
-        delta = cast("Json", choice["delta"])
+        delta = _indexed(cast("Json", choice["delta"]))
         content = delta.get("content")
         if content and not isinstance(content, str):
             content = delta["content"] = text_of(content)
@@ -126,6 +126,13 @@ class StreamedReply:
             reason = _SHOWN_THOUGHT
         self.reason = reason
         return reason
+
+
+def _indexed(delta: Json) -> Json:
+    """Return a delta whose tool calls have an index, since LangChain drops those without; None stands for no index."""
+    for call in delta.get("tool_calls") or ():
+        call.setdefault("index", None)
+    return delta
 
 
 def _word(reason: object) -> str:
