@@ -41,6 +41,7 @@ _AFTER_THOUGHTS = frozenset({"<response>", "<answer>"})  # elsewhere they are te
 _BEGINNINGS = {**_THOUGHTS, **_ANSWERS}
 _LONE = (*(f"</{name}>" for name in _NAMES), "[/think]", "◁/think▷", "<|end_thinking|>")
 """What ends thoughts that a chat template may have begun."""
+_LONE_BEGIN = frozenset(tag[:2] for tag in _LONE)
 _MOST_ATTRIBUTES = 200  # characters
 _LONGEST_TAG = 250
 _WORD_BEFORE = re.compile(r"[\w,;][ \t]+\Z")
@@ -226,6 +227,8 @@ def _end_of_lone_thought(text: str) -> int:
 
     Surely: it stands at the end of a line, or between two words without spaces.
     """
+    if not any(begin in text for begin in _LONE_BEGIN):  # most texts, which are not worth a search in each character
+        return 0
     for tag in _TAGS.finditer(text):
         if _is_mention(text, tag):
             continue
