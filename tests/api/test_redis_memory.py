@@ -14,6 +14,7 @@ from graph import redis_memory
 from harness.conversations import several
 from harness.measured import measured
 from harness.own_redis import own_redis
+from harness.redis_setups import with_user
 from harness.scripted_model import ScriptedModel, tokens
 
 ANSWER = ["You can change that under Settings, in the section Billing. "] * 15
@@ -76,6 +77,22 @@ async def test_a_lower_limit_holds_after_a_restart(serve: Serve, redis: Redis, m
             for number in range(count):
                 await ask(client, f"Question {number}?")
     assert len(await names(redis, "run:*:record")) == 3
+
+
+async def test_a_redis_that_does_not_tell_how_full_it_is_is_left_in_peace(
+    serve: Serve, model: ScriptedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A user without INFO works, so the refusals must not add up to an alert."""
+    monkeypatch.setattr(redis_memory, "_PAUSE", 0.05)
+    with own_redis(tmp_path) as own:
+        async with (
+            serve(REDIS_URL=with_user(own, "~*", "+@all", "-info")) as url,
+            httpx.AsyncClient(base_url=url) as http,
+        ):
+            refused = await measured(http, "support_agent_redis_errors_total", kind="NOPERM")
+            await asyncio.sleep(0.5)
+            assert await measured(http, "support_agent_redis_errors_total", kind="NOPERM") <= refused + 1
+            assert (await http.get("/ready")).status_code == 200
 
 
 async def test_an_operator_hears_of_a_redis_that_fills_up(
