@@ -32,6 +32,7 @@ OPEN = frozenset({"/health", "/ready", "/docs", "/openapi.json"})
 _DOCS_FILES = "/docs/"
 
 _STREAM = "text/event-stream"
+_ASKED_HEADERS = "access-control-request-headers"
 
 _SECURITY = (
     (b"cache-control", b"no-store"),
@@ -154,7 +155,7 @@ class CrossOriginMiddleware(CORSMiddleware):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
-        headers = Headers(scope=scope) if scope.get("method") == "OPTIONS" else Headers()
+        headers = _tidied(Headers(scope=scope)) if scope.get("method") == "OPTIONS" else Headers()
         if "origin" in headers and "access-control-request-method" in headers:
             answer = self.preflight_response(headers)
             if answer.status_code != 200:
@@ -173,9 +174,19 @@ class CrossOriginMiddleware(CORSMiddleware):
         method = headers["access-control-request-method"]
         if method not in self.allow_methods:
             return f"The method {method} is none of {', '.join(self.allow_methods)}."
-        asked = (name.strip().lower() for name in headers.get("access-control-request-headers", "").split(","))
+        asked = (name.strip().lower() for name in headers.get(_ASKED_HEADERS, "").split(","))
         others = ", ".join(name for name in asked if name not in self.allow_headers)
         return f"No page may send these headers: {others}. It may send {', '.join(self.allow_headers)}."
+
+
+def _tidied(headers: Headers) -> Headers:
+    """Leave empty elements out of the list of headers that a preflight asks for, as RFC 9110 has it."""
+    tidied = headers.mutablecopy()
+    if asked := tidied.get(_ASKED_HEADERS):
+        tidied[_ASKED_HEADERS] = ",".join(name for name in asked.split(",") if name.strip())
+    if tidied.get(_ASKED_HEADERS) == "":
+        del tidied[_ASKED_HEADERS]
+    return tidied
 
 
 class StartMiddleware:

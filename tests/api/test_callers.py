@@ -183,8 +183,10 @@ async def test_a_named_origin_may_not_ask_all_things(serve: Serve, method: str, 
         ("POST", "content-type,x-requested-with"),
         ("POST", "authorization,content-type,idempotency-key,traceparent"),
         ("HEAD", "authorization"),
+        ("POST", "content-type,,traceparent"),
+        ("GET", ""),
     ],
-    ids=["OpenTelemetry", "Sentry", "Axios", "all", "HEAD"],
+    ids=["OpenTelemetry", "Sentry", "Axios", "all", "HEAD", "an empty element", "an empty list"],
 )
 async def test_what_tools_add_to_every_request_is_let_through(serve: Serve, method: str, asked: str) -> None:
     """A page that is traced, or uses an old HTTP library, may call the service; so may one in a private network."""
