@@ -53,7 +53,8 @@ USER 65532:65532
 EXPOSE 8000
 # Liveness only; load balancers ask /ready whether the service takes new requests.
 HEALTHCHECK --interval=10s --timeout=3s --start-period=30s CMD ["python", "-I", "-S", "-c", "import http.client, os; \
-    asked = http.client.HTTPConnection('127.0.0.1', os.environ.get('PORT') or 8000, timeout=2); \
+    port = ''.join(filter(str.isdigit, os.environ.get('PORT', ''))) or 8000; \
+    asked = http.client.HTTPConnection('127.0.0.1', port, timeout=2); \
     asked.request('GET', '/health'); \
     raise SystemExit(asked.getresponse().status != 200)"]
 # Python is process 1, so it gets SIGTERM itself; it drains within 9 seconds. One worker: to scale, run more containers.

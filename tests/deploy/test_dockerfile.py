@@ -1,6 +1,10 @@
 """The Dockerfile and .dockerignore: what linters say, and what a build may copy."""
 
 import re
+import socket
+import subprocess
+import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -45,6 +49,27 @@ def test_no_shell_stands_between_docker_and_the_service() -> None:
     assert "--workers" not in steps["CMD"].value
     assert steps["HEALTHCHECK"].value[:2] == ("CMD", "python")
     assert re.fullmatch(r"[1-9]\d*:[1-9]\d*", steps["USER"].value[0])
+
+
+@pytest.mark.parametrize("value", ["{port}", ' "{port}"\n'])
+def test_the_health_check_asks_the_port_that_serve_reads(value: str) -> None:
+    """Also where `docker run --env-file` has kept the quotation marks around it, which `serve` removes."""
+    script = next(one.value[-1] for one in instructions(DOCKERFILE.read_text()) if one.name == "HEALTHCHECK")
+    asked: list[bytes] = []
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def answer() -> None:
+            client, _ = server.accept()
+            with client:
+                asked.append(client.recv(4096))
+                client.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+
+        thread = threading.Thread(target=answer, daemon=True)
+        thread.start()
+        port = value.format(port=server.getsockname()[1])
+        check = subprocess.run([sys.executable, "-I", "-S", "-c", script], env={"PORT": port}, check=False, timeout=20)
+        assert check.returncode == 0
+    assert asked[0].startswith(b"GET /health")
 
 
 def test_dependencies_are_installed_before_the_source_is_copied() -> None:
