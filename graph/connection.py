@@ -1,11 +1,13 @@
 """How servers are reached, and why not: proxies, certificates and names, whichever library connects."""
 
+import os
 import re
 import socket
 import ssl
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
+from urllib.request import getproxies
 
 import aiohttp
 import httpx2
@@ -18,8 +20,11 @@ from graph.errors import SettingsError
 
 _PROXIES = "HTTP_PROXY, HTTPS_PROXY or ALL_PROXY"
 _SCHEMES = frozenset({"http", "https", "socks4", "socks4a", "socks5", "socks5h"})
-_EXPIRED = 10  # OpenSSL's codes
-_OTHER_NAMES = frozenset({62, 64})
+
+HAS_EXPIRED = 10
+"""OpenSSL's code for a certificate that has expired."""
+IS_FOR_ANOTHER_NAME = frozenset({62, 64})
+"""OpenSSL's codes for a certificate of another host."""
 
 
 def proxy_for(url: str) -> str | None:
@@ -56,21 +61,46 @@ def connection_trouble(error: BaseException, url_variable: str, authority_variab
     `authority_variable` names the file of trusted authorities.
     """
     chain = list(causes(error))
+    if any(names_no_certificates(cause) for cause in chain):
+        return f"can't be trusted, since {authority_variable} names no certificates", f"correct {authority_variable}"
     if distrust := [cause for cause in chain if isinstance(cause, ssl.SSLCertVerificationError)]:
         return _distrust(distrust[-1], url_variable, authority_variable)  # the first may be a library's, without a code
     if any(isinstance(cause, ssl.SSLError) for cause in chain):
         return "speaks no TLS that fits", f"correct {url_variable}, which says https://"
-    if any("Proxy" in type(cause).__name__ for cause in chain):  # aiohttp, its SOCKS, urllib3 and PySocks
+    if any("Proxy" in type(cause).__name__ or _is_of_a_proxy(cause) for cause in chain):  # aiohttp, SOCKS, urllib3
         return "can't be reached through the proxy", f"correct {_PROXIES}, or add the server's host to NO_PROXY"
     if any(isinstance(cause, socket.gaierror) or "Resolution" in type(cause).__name__ for cause in chain):
         return "has a host name without an address", f"correct {url_variable}"
     return None
 
 
+def names_no_certificates(error: BaseException) -> bool:
+    """Whether an error is about a file that should have certificates, but is missing or has none."""
+    reason = getattr(error, "reason", None) if isinstance(error, ssl.SSLError) else None  # aiohttp's have none
+    is_empty = reason in ("NO_CERTIFICATE_OR_CRL_FOUND", "NO_START_LINE")
+    return is_empty or "TLS CA certificate bundle" in str(error)  # requests
+
+
+def check_authorities() -> None:
+    """Raise SettingsError where SSL_CERT_FILE names no certificates; OpenSSL ignores a file that is missing."""
+    if file := os.environ.get("SSL_CERT_FILE"):
+        try:
+            ssl.create_default_context(cafile=file)
+        except OSError:
+            raise SettingsError("SSL_CERT_FILE: must be a file with certificates, in PEM") from None
+
+
+def _is_of_a_proxy(error: BaseException) -> bool:
+    """Whether a proxy's name has no address, or its scheme is unknown."""
+    hosts = {urlsplit(proxy if "://" in proxy else f"//{proxy}").hostname for proxy in getproxies().values()}
+    is_unknown = "DNS" in type(error).__name__ and getattr(error, "host", "") in hosts  # aiohttp's
+    return is_unknown or "SOCKS" in str(error)
+
+
 def _distrust(error: ssl.SSLCertVerificationError, url_variable: str, authority_variable: str) -> tuple[str, str]:
-    if error.verify_code == _EXPIRED:
+    if error.verify_code == HAS_EXPIRED:
         return "has a certificate that has expired", "renew it, or correct this machine's clock"
-    if error.verify_code in _OTHER_NAMES:
+    if error.verify_code in IS_FOR_ANOTHER_NAME:
         return "has a certificate for another name", f"correct {url_variable}"
     remedy = f"set {authority_variable} to a file with the authority's certificate, in PEM"
     return "has a certificate of an authority that is not trusted", remedy

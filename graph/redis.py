@@ -13,6 +13,7 @@ from redis.exceptions import ReadOnlyError, RedisError
 from redis.maint_notifications import MaintNotificationsConfig
 
 from graph.breaker import Breaker, BreakerOpen
+from graph.connection import check_authorities
 from graph.errors import MemoryUnavailable, SettingsError
 from graph.redis_check import find_trouble
 from graph.redis_faults import FATAL, Faults, kind_of
@@ -106,23 +107,36 @@ async def open_redis(settings: AgentSettings) -> AsyncGenerator[WatchedRedis]:
     if settings.redis_url is None:
         raise SettingsError("missing in the environment: REDIS_URL")
     faults = Faults()
-    pool = RedisPool.from_url(
-        settings.redis_url.get_secret_value(),
-        max_connections=settings.redis_connections,
-        socket_connect_timeout=settings.redis_timeout,
-        socket_timeout=settings.redis_timeout,
-        retry=GuardedRetry(faults, lambda: _disconnect(pool)),
-        maint_notifications_config=MaintNotificationsConfig(enabled=False),
-    )
+    pool = _pool(settings.redis_url.get_secret_value(), settings, faults)
     redis = WatchedRedis(pool, settings.redis_prefix, faults)
     try:
         trouble = await find_trouble(redis, faults)
+        if trouble and trouble.kind == "certificate":
+            check_authorities()
         if trouble and trouble.kind in FATAL:
             raise SettingsError(f"REDIS_URL: Redis {trouble.reason}; {trouble.remedy}")
         yield redis
     finally:
         await redis.aclose()
         await pool.disconnect()
+
+
+def _pool(url: str, settings: AgentSettings, faults: Faults) -> RedisPool:
+    """Return the pool; raises SettingsError where an option in the URL is unknown or has a bad value."""
+    try:
+        pool = RedisPool.from_url(
+            url,
+            max_connections=settings.redis_connections,
+            socket_connect_timeout=settings.redis_timeout,
+            socket_timeout=settings.redis_timeout,
+            retry=GuardedRetry(faults, lambda: _disconnect(pool)),
+            maint_notifications_config=MaintNotificationsConfig(enabled=False),
+        )
+        pool.connection_kwargs.update(decode_responses=False, encoding="utf-8")  # whatever the URL says
+        pool.make_connection()
+    except (RedisError, TypeError, ValueError):
+        raise SettingsError("REDIS_URL: has an option after the ? that is unknown, or has a bad value") from None
+    return pool
 
 
 async def _disconnect(pool: ConnectionPool) -> None:

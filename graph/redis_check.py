@@ -104,7 +104,8 @@ def _trouble(
         return None
     kind = kind_of(refused[0][1])
     same = [(command, error) for command, error in refused if kind_of(error) == kind]
-    of_keys = [command for command, error in same if "access" in str(error)]  # "no permissions to access a key"
+    # "no permissions to access a key"
+    of_keys = [command for command, error in same if kind == "WRONGTYPE" or "access" in str(error)]
     commands = [str(command[0]) for command, _ in same if command not in of_keys]
     keys = [prefix + _pattern(command, probe) for command in of_keys]
     return trouble_of(

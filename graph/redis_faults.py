@@ -3,13 +3,20 @@
 import logging
 import math
 import re
+import socket
 import ssl
 import time
 from dataclasses import dataclass
 
-from redis.exceptions import ConnectionError, RedisError, ResponseError, TimeoutError  # noqa: A004 - Redis' own
+from redis.exceptions import (
+    ConnectionError,  # noqa: A004 - Redis' own
+    InvalidResponse,
+    RedisError,
+    ResponseError,
+    TimeoutError,  # noqa: A004 - Redis' own
+)
 
-from graph.connection import causes
+from graph.connection import HAS_EXPIRED, IS_FOR_ANOTHER_NAME, causes, names_no_certificates
 from graph.observe.metrics import redis_errors
 
 ACL_LIST = "docs/deploy.md lists the commands and keys that the user needs"
@@ -31,6 +38,10 @@ _MEANINGS = {
     "BUSY": ("is held up by somebody's script", "end it with SCRIPT KILL"),
     "CLUSTERDOWN": _CLUSTER,
     "CROSSSLOT": _CLUSTER,
+    "DENIED": (
+        "is in protected mode, in which it accepts no other machines",
+        "give it a password, also in REDIS_URL; or set its protected-mode to no where only friends can reach it",
+    ),
     "DBINDEX": ("does not have the database that REDIS_URL names", "end REDIS_URL with /0"),
     "ERR": ("refuses a command that a turn needs", _VERSION),
     "LOADING": ("is loading its data", "wait until it has"),
@@ -50,16 +61,33 @@ _MEANINGS = {
     "TRYAGAIN": _CLUSTER,
     "UNKNOWN": ("does not know a command that a turn needs", _VERSION),
     "WRONGPASS": _LOGIN,
+    "WRONGTYPE": (
+        "has another program's data under a key that the service needs",
+        "set SUPPORT_REDIS_PREFIX, or end REDIS_URL with the number of a database of its own",
+    ),
     "certificate": (
-        "has a certificate that is not trusted, or is for another name",
-        "set SSL_CERT_FILE to a file with its authority's certificate, in PEM, or correct REDIS_URL",
+        "has a certificate of an authority that is not trusted",
+        "set SSL_CERT_FILE to a file with the authority's certificate, in PEM",
+    ),
+    "certificate-expired": ("has a certificate that has expired", "renew it, or correct this machine's clock"),
+    "certificate-name": ("has a certificate for another name", "correct REDIS_URL"),
+    "closed": (
+        "closes the connection without an answer",
+        "write rediss:// in REDIS_URL if it expects TLS; otherwise its own log has the reason",
     ),
     "connection": ("can't be reached", "start Redis, or correct REDIS_URL"),
     "connections": ("has all connections in use that SUPPORT_REDIS_CONNECTIONS allows", "raise that setting"),
+    "file": (
+        "needs a file that can't be read: a socket, or certificates, that REDIS_URL names",
+        "start Redis, or correct REDIS_URL",
+    ),
+    "name": ("has a host name without an address", "correct REDIS_URL"),
+    "protocol": ("does not answer as Redis does", "correct the host or port in REDIS_URL"),
     "timeout": (
         "does not answer within SUPPORT_REDIS_TIMEOUT",
-        "start Redis, or correct REDIS_URL; if it is far away, raise that setting",
+        "start Redis, or correct REDIS_URL, in which rediss:// is for TLS alone; if it is far away, raise that setting",
     ),
+    "tls": ("speaks no TLS that fits", "write redis:// in REDIS_URL if it speaks none"),
 }
 _TEXTS = {  # of errors whose code is ERR
     "ACL failure in script": "NOPERM",
@@ -68,6 +96,7 @@ _TEXTS = {  # of errors whose code is ERR
     "invalid password": "WRONGPASS",
     "max number of clients reached": "MAXCLIENTS",
     "SELECT is not allowed in cluster mode": "CROSSSLOT",
+    "Connection closed by server": "closed",
     "unknown command": "UNKNOWN",
     "without any password configured": "WRONGPASS",
 }
@@ -100,10 +129,25 @@ def kind_of(error: RedisError) -> str:
     for code in (error.status_code, *_CODE.findall(said)):
         if code != "ERR" and (code in _MEANINGS or code in _EXPECTED):
             return code
+    if isinstance(error, InvalidResponse):
+        return "protocol"
     if isinstance(error, ConnectionError):
-        is_distrust = any(isinstance(cause, ssl.SSLCertVerificationError) for cause in causes(error))
-        return "certificate" if is_distrust else "connection"
+        return _unconnected(error)
     return "timeout" if isinstance(error, TimeoutError) else "ERR"
+
+
+def _unconnected(error: ConnectionError) -> str:
+    for cause in causes(error):
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            names = dict.fromkeys(IS_FOR_ANOTHER_NAME, "certificate-name") | {HAS_EXPIRED: "certificate-expired"}
+            return names.get(cause.verify_code, "certificate")
+        if isinstance(cause, socket.gaierror):
+            return "name"
+        if isinstance(cause, FileNotFoundError | IsADirectoryError | PermissionError) or names_no_certificates(cause):
+            return "file"
+        if isinstance(cause, ssl.SSLError):
+            return "tls"
+    return "connection"
 
 
 def trouble_of(kind: str, *, commands: str = "", keys: str = "", stops_turns: bool = True) -> Trouble:
@@ -112,6 +156,8 @@ def trouble_of(kind: str, *, commands: str = "", keys: str = "", stops_turns: bo
     if kind == "NOPERM" and (commands or keys):
         what = " or ".join(filter(None, (commands and f"run {commands}", keys and f"use the keys {keys}")))
         reason = f"does not let its user {what}"
+    elif kind == "WRONGTYPE" and keys:
+        reason = f"has another program's data under {keys}"
     elif commands and kind in ("ERR", "UNKNOWN"):
         reason = f"{'refuses' if kind == 'ERR' else 'does not know'} {commands}"
     return Trouble(kind, reason, remedy, stops_turns)
@@ -130,7 +176,8 @@ class Faults:
     def note(self, error: RedisError) -> None:
         """Count an error that a command ended with, unless it is one that the service expects."""
         kind = kind_of(error)
-        if isinstance(error, ConnectionError | ResponseError | TimeoutError) and kind not in _EXPECTED:
+        is_ours = isinstance(error, ConnectionError | InvalidResponse | ResponseError | TimeoutError)
+        if is_ours and kind not in _EXPECTED:
             found = _COMMAND.search(str(error))
             self.tell(trouble_of(kind, commands=(found[1] or found[2]).upper() if found else ""))
 

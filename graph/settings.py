@@ -145,6 +145,8 @@ class AgentSettings(BaseModel):
             _ = urlsplit(url).port
         except ValueError:
             raise ValueError("must have a numeric port, such as redis://host:6379/0") from None
+        if not re.fullmatch(r"/?\d*/?", urlsplit(url).path.strip()):
+            raise ValueError("must end with the number of a database, such as redis://host:6379/0")
         return value
 
     @property

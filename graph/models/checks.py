@@ -13,7 +13,7 @@ import openai
 from langsmith import tracing_context  # pyright: ignore[reportUnknownVariableType] - its mappings have no types
 
 from graph.address import DEFAULT_URL, has_version
-from graph.connection import connection_trouble
+from graph.connection import connection_trouble, proxy_for
 from graph.errors import (
     ContentFiltered,
     ContextTooLong,
@@ -34,6 +34,7 @@ QUESTION = PROBE[-1].text
 """What each model is asked."""
 _QUESTIONS = (QUESTION, f"{QUESTION} I have a question about my invoice.")
 _ENDPOINT = re.compile(r"/(?:chat/completions|embeddings|completions|models)/?$")
+_PROXIES = frozenset({403, 502, 503, 504})  # of one that may not ask a server, or does not reach it
 _UNKNOWN = re.compile(r"not (?:be )?found|not exist|invalid model|unknown model|no such model", re.IGNORECASE)
 
 
@@ -155,8 +156,8 @@ def _refusal(error: openai.APIError, role: _Role, working: Sequence[_Role]) -> t
         return f"reads less than a turn sends ({reason})", f"set {role.variable} to a model that reads more"
     if _is_unknown(error, role):
         return f"is not a model of the server ({reason})", f"set {role.variable} to one that is"
-    if status == 407:
-        return "can't be reached through the proxy", "correct the user and password in HTTP_PROXY or HTTPS_PROXY"
+    if trouble := _of_a_proxy(status, role):
+        return trouble
     if status in (401, 403):
         return "refused the key", f"correct {role.key_variable}"
     if status in (404, 405, 501) or (status or 500) < 400:
@@ -166,6 +167,16 @@ def _refusal(error: openai.APIError, role: _Role, working: Sequence[_Role]) -> t
     if kind is ModelRefused:
         return f"refuses every request ({reason})", f"set {role.variable} to another model"
     return _failing(status, reason, role, working)
+
+
+def _of_a_proxy(status: int | None, role: _Role) -> tuple[str, str] | None:
+    """Return the reason and the remedy of a status that a proxy gives, or may have given in place of the server."""
+    if status == 407:
+        return "can't be reached through the proxy", "correct the user and password in HTTP_PROXY or HTTPS_PROXY"
+    if status in _PROXIES and role.url.startswith("http:") and proxy_for(role.url):
+        remedy = "add the server's host to NO_PROXY if that should not be asked, or see their logs"
+        return f"or the proxy before it answers with HTTP {status}", remedy
+    return None
 
 
 def _failing(status: int | None, reason: str, role: _Role, working: Sequence[_Role]) -> tuple[str, str]:

@@ -22,7 +22,7 @@ from aiohttp_socks import ProxyConnectionError, ProxyError, ProxyTimeoutError
 from yarl import URL
 
 from graph.address import DEFAULT_URL, Address, is_azure
-from graph.connection import connector, proxy_for
+from graph.connection import check_authorities, connector, proxy_for
 from graph.models.sse import EventReader
 
 LONGEST_EVENT = 1_000_000
@@ -156,6 +156,8 @@ async def open_wire(base_url: str | None, key: str, *, connect: float, patience:
     proxy = proxy_for(base_url)
     socks = proxy if proxy and proxy.startswith("socks") else None
     secure = any(url.startswith("https:") for url in (base_url, proxy or ""))
+    if secure:
+        check_authorities()
     timeout = aiohttp.ClientTimeout(connect=patience, sock_connect=connect, sock_read=patience)
     async with aiohttp.ClientSession(
         connector=connector(socks, secure=secure, limit=0),  # the service limits its clients

@@ -184,7 +184,7 @@ async def test_a_certificate_that_is_not_trusted_is_named(
         url = url.partition("?")[0]
         async with clients(serve, REDIS_URL=url) as client:
             check = (await client.get("/ready")).json()["checks"]["redis"]
-        assert check["reason"] == "has a certificate that is not trusted, or is for another name"
+        assert check["reason"] == "has a certificate of an authority that is not trusted"
         monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
         async with clients(serve, REDIS_URL=url, SUPPORT_REDIS_TIMEOUT=2) as client:
             assert await chat(client) == 200

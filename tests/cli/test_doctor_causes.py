@@ -5,15 +5,18 @@ import logging
 import ssl
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import trustme
 import typer
 from starlette.applications import Starlette
-from starlette.responses import HTMLResponse
+from starlette.responses import HTMLResponse, PlainTextResponse
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from cli.doctor import doctor
 from graph.errors import SettingsError
@@ -64,9 +67,13 @@ def authority() -> trustme.CA:
 
 
 @asynccontextmanager
-async def secure(app: Any, authority: trustme.CA, folder: Path, name: str) -> AsyncGenerator[str]:
+async def secure(
+    app: Any, authority: trustme.CA, folder: Path, name: str, *, expired: bool = False
+) -> AsyncGenerator[str]:
     """Serve over TLS, with a certificate for `name`."""
-    own = authority.issue_cert(name)
+    ended = datetime(2020, 1, 1, tzinfo=UTC)
+    own = authority.issue_cert(name, not_before=ended - timedelta(days=1), not_after=ended) if expired else None
+    own = own or authority.issue_cert(name)
     own.private_key_pem.write_to_path(folder / "key.pem")
     own.cert_chain_pems[0].write_to_path(folder / "chain.pem")
     authority.cert_pem.write_to_path(folder / "authority.pem")
@@ -103,6 +110,14 @@ async def langsmith() -> AsyncGenerator[LangSmith]:
         (
             {"OPENAI_BASE_URL": "https://model.example/v1", "ALL_PROXY": f"socks5://{NOWHERE}"},
             f"model     can't be reached through the proxy; {PROXIES}\n",
+        ),
+        (
+            {"OPENAI_BASE_URL": "http://model.example/v1", "HTTP_PROXY": "http://proxy.invalid:3128"},
+            f"model     can't be reached through the proxy; {PROXIES}\n",
+        ),
+        (
+            {"OPENAI_BASE_URL": "https://model.example/v1", "SSL_CERT_FILE": "/secret/authority.pem"},
+            "SSL_CERT_FILE: must be a file with certificates, in PEM",
         ),
         (
             {"OPENAI_BASE_URL": "http://model.invalid/v1"},
@@ -144,6 +159,34 @@ async def test_doctor_names_what_is_wrong_with_a_certificate(
     assert (status, complaints) == (1, f"model     {complaint}\n")
 
 
+@pytest.mark.parametrize(
+    ("certified", "complaint"),
+    [
+        ("127.0.0.1", f"{UNTRUSTED}\n"),
+        ("other.example", "has a certificate for another name; correct REDIS_URL\n"),
+        ("expired", "has a certificate that has expired; renew it, or correct this machine's clock\n"),
+        (None, "speaks no TLS that fits; write redis:// in REDIS_URL if it speaks none\n"),
+        ("a file that is gone", "SSL_CERT_FILE: must be a file with certificates, in PEM"),
+    ],
+)
+async def test_doctor_names_what_is_wrong_with_a_certificate_of_redis(
+    model: ScriptedModel, examine: Examine, authority: trustme.CA, tmp_path: Path, certified: str | None, complaint: str
+) -> None:
+    """As with a model's; a TLS handshake ends before any command is sent."""
+    async with AsyncExitStack() as stack:
+        url, variables = model.url, dict[str, str]()
+        if certified:
+            name = certified if "." in certified else "127.0.0.1"
+            url = await stack.enter_async_context(
+                secure(model, authority, tmp_path, name, expired=certified == "expired")
+            )
+            if certified != "127.0.0.1":
+                file = "gone.pem" if "gone" in certified else "authority.pem"
+                variables["SSL_CERT_FILE"] = str(tmp_path / file)
+        status, _, complaints = await examine(REDIS_URL=f"rediss://127.0.0.1:{httpx.URL(url).port}/0", **variables)
+    assert (status, complaints.rstrip("\n")) == (1, f"Redis     {complaint}".rstrip("\n"))
+
+
 async def test_doctor_names_an_authority_that_postgres_has_of_its_own(
     examine: Examine, authority: trustme.CA, tmp_path: Path
 ) -> None:
@@ -168,7 +211,7 @@ async def test_doctor_names_an_authority_that_postgres_has_of_its_own(
 
 
 async def test_doctor_names_why_langsmith_gets_nothing(
-    examine: Examine, langsmith: LangSmith, authority: trustme.CA, tmp_path: Path
+    examine: Examine, langsmith: LangSmith, authority: trustme.CA, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A key that is refused, a web page, a private authority, and a server that is not there."""
 
@@ -190,7 +233,28 @@ async def test_doctor_names_why_langsmith_gets_nothing(
         assert await complaint(url) == "does not answer as LangSmith does; correct LANGSMITH_ENDPOINT"
     async with secure(page, authority, tmp_path, "127.0.0.1") as url:
         assert "not trusted; set REQUESTS_CA_BUNDLE to a file" in await complaint(url)
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "gone.pem"))
+        assert "REQUESTS_CA_BUNDLE names no certificates; correct" in await complaint(url)
+        monkeypatch.delenv("REQUESTS_CA_BUNDLE")
+    with monkeypatch.context() as unknown:
+        unknown.setenv("ALL_PROXY", "socks://127.0.0.1:1")  # as GNOME writes it
+        assert await complaint("http://langsmith.example") == f"can't be reached through the proxy; {PROXIES}"
     assert await complaint(f"http://{NOWHERE}") == "can't be reached; start it, or correct LANGSMITH_ENDPOINT"
+
+
+@pytest.mark.parametrize("status", [403, 503])
+async def test_doctor_does_not_blame_a_key_for_what_a_proxy_says(examine: Examine, status: int) -> None:
+    """A proxy that does not let a model's server be asked answers in its place."""
+
+    async def refuse(scope: Scope, receive: Receive, send: Send) -> None:
+        await PlainTextResponse("Access denied", status)(scope, receive, send)
+
+    async with serving(refuse, lifespan=False) as proxy:
+        code, _, complaints = await examine(OPENAI_BASE_URL="http://model.example/v1", HTTP_PROXY=proxy)
+    assert code == 1
+    assert complaints.startswith(
+        f"model     or the proxy before it answers with HTTP {status}; add the server's host to"
+    )
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,8 @@
 """What `support-agent doctor` says of Redis: broken set-ups, and ones that are odd but work."""
 
 import logging
+import socketserver
+import threading
 from collections.abc import Callable, Generator
 from pathlib import Path
 
@@ -20,6 +22,7 @@ CLUSTER = (
 )
 PRIMARY = "set REDIS_URL to the address of the primary"
 RIGHTS = "docs/deploy.md lists the commands and keys that the user needs"
+OWN_KEYS = "set SUPPORT_REDIS_PREFIX, or end REDIS_URL with the number of a database of its own"
 LOGIN = "REDIS_URL: Redis refused the login; correct its user or password"
 VERSION = "use Redis 7.2 or Valkey 8, or later, in which no command that docs/deploy.md lists is renamed"
 
@@ -105,6 +108,28 @@ def no_such_database(own: OwnRedis) -> str:
     return own.url.replace("/0", "/99")
 
 
+def anothers_answers(own: OwnRedis) -> str:
+    own.send("RPUSH", "answers", "theirs")
+    return own.url
+
+
+def anothers_ratings(own: OwnRedis) -> str:
+    own.send("SET", "feedback", "theirs")
+    return own.url
+
+
+def an_unknown_host(own: OwnRedis) -> str:
+    return own.url.replace("127.0.0.1", "redis.invalid")
+
+
+def an_unknown_option(own: OwnRedis) -> str:
+    return f"{own.url}?timeout_ms=5"
+
+
+def a_bad_option(own: OwnRedis) -> str:
+    return f"{own.url}?socket_timeout=5s"
+
+
 @pytest.mark.parametrize(
     ("setup", "complaint"),
     [
@@ -121,6 +146,11 @@ def no_such_database(own: OwnRedis) -> str:
         (the_wrong_password, LOGIN),
         (a_user_that_is_off, LOGIN),
         (no_such_database, "does not have the database that REDIS_URL names; end REDIS_URL with /0"),
+        (anothers_answers, f"has another program's data under answers; {OWN_KEYS}"),
+        (anothers_ratings, f"has another program's data under feedback; {OWN_KEYS}"),
+        (an_unknown_host, "has a host name without an address; correct REDIS_URL"),
+        (an_unknown_option, "REDIS_URL: has an option after the ? that is unknown, or has a bad value"),
+        (a_bad_option, "REDIS_URL: has an option after the ? that is unknown, or has a bad value"),
     ],
 )
 def test_doctor_names_the_cause_and_the_remedy(
@@ -162,6 +192,44 @@ def test_doctor_names_a_renamed_command(tmp_path: Path, examine: Examine) -> Non
     """As some providers do."""
     with own_redis(tmp_path, "--rename-command", "EVALSHA", "") as own:
         assert examine(own.url)[::2] == (1, f"Redis     does not know EVALSHA; {VERSION}\n")
+
+
+@pytest.mark.parametrize(
+    ("said", "complaint"),
+    [
+        (
+            b"-DENIED Redis is running in protected mode because protected mode is enabled\r\n",
+            "is in protected mode, in which it accepts no other machines; give it a password",
+        ),
+        (b"HTTP/1.1 400 Bad Request\r\n\r\n", "does not answer as Redis does; correct the host or port in REDIS_URL"),
+        (b"", "closes the connection without an answer; write rediss:// in REDIS_URL if it expects TLS"),
+    ],
+    ids=["protected", "a web server", "TLS"],
+)
+def test_doctor_names_what_hangs_up(examine: Examine, said: bytes, complaint: str) -> None:
+    """A Redis in protected mode, another program on that port, and a Redis that expects TLS are three things."""
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), handler(said)) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        code, _, complaints = examine(f"redis://127.0.0.1:{server.server_address[1]}/0")
+        server.shutdown()
+    assert (code, complaints[: len(complaint) + 10]) == (1, f"Redis     {complaint}")
+
+
+def handler(said: bytes) -> type[socketserver.BaseRequestHandler]:
+    class Handler(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            self.request.recv(65536)
+            self.request.sendall(said)
+
+    return Handler
+
+
+@pytest.mark.parametrize("option", ["decode_responses=true", "encoding=utf-16"])
+def test_doctor_is_content_with_options_for_other_programs(own: OwnRedis, examine: Examine, option: str) -> None:
+    """The service reads bytes, whatever form the URL asks for."""
+    own.send("HSET", "answers", "hit", 1, "miss", 1)
+    code, said, _ = examine(f"{own.url}?{option}")
+    assert (code, "50% of 2 came without asking the model" in said) == (0, True)
 
 
 def the_documented_user(own: OwnRedis) -> str:
