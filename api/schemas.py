@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
 
-from graph.events import Done
+from graph.events import Done, Source
 from graph.state import SESSION_ID, Category, Question
 
 _EXAMPLE = "I was charged twice, can I have my money back?"
@@ -34,11 +34,32 @@ class StreamQuery(BaseModel):
     question: Annotated[Question, Field(description="1 to 4,000 characters after trimming.", examples=[_EXAMPLE])]
 
 
+def _is_absent(value: object) -> bool:
+    return value is None
+
+
 class SourceOut(BaseModel):
-    """An article that the answer is based on."""
+    """An article, or a section of it, that the answer is based on."""
 
     id: str = Field(examples=["duplicate-charge"])
     title: str = Field(examples=["Charged twice for the same period"])
+    url: str | None = Field(
+        default=None,
+        description="The article's public address; absent if unknown.",
+        examples=["https://help.example.com/duplicate-charge"],
+        exclude_if=_is_absent,
+    )
+    section: str | None = Field(
+        default=None,
+        description="The headings above what was found, joined by ` > `; absent for a whole article.",
+        examples=["Refunds > By bank transfer"],
+        exclude_if=_is_absent,
+    )
+
+    @classmethod
+    def of(cls, source: Source) -> Self:
+        """Convert a run's source."""
+        return cls(id=source.id, title=source.title, url=source.url, section=source.section)
 
 
 class AskResponse(BaseModel):
@@ -47,7 +68,7 @@ class AskResponse(BaseModel):
     answer: str
     category: Category
     tokens_used: int = Field(description="Tokens that this request cost, both model calls together.")
-    sources: list[SourceOut] = Field(description="The articles found, best match first.")
+    sources: list[SourceOut] = Field(description="The articles and sections found, best match first.")
     cached: bool = Field(description="Whether the answer came from the answer cache.")
     run_id: str
 
@@ -58,7 +79,7 @@ class AskResponse(BaseModel):
             answer=done.answer,
             category=done.category,
             tokens_used=done.tokens_used,
-            sources=[SourceOut(id=source.id, title=source.title) for source in done.sources],
+            sources=[SourceOut.of(source) for source in done.sources],
             cached=cached,
             run_id=done.run_id,
         )

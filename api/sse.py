@@ -153,7 +153,7 @@ def payload(event: Event, instance: str) -> BaseModel | dict[str, Any] | list[So
         case CategoryFound():
             return {"category": event.category}
         case SourcesFound():
-            return [SourceOut(id=source.id, title=source.title) for source in event.sources]
+            return [SourceOut.of(source) for source in event.sources]
         case Token():
             return {"text": event.text}
         case Done():

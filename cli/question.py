@@ -12,7 +12,7 @@ from rich.text import Text
 from graph.errors import RUN_ERRORS, SettingsError
 
 if TYPE_CHECKING:
-    from graph.events import Event
+    from graph.events import Event, Source
 
 
 _WIDE = re.compile(r"[\u2e80-\ua4cf\uac00-\ud7af\uf900-\ufaff\uff00-\uff60]")  # may break after each character
@@ -53,7 +53,7 @@ class AnswerWriter:
         elif isinstance(event, Done):
             self._end_word()
             lines = [f"category  {event.category}"]
-            lines += [f"source    {source.id}  {source.title}" for source in event.sources]
+            lines += [f"source    {_shown(source)}" for source in event.sources]
             print_dim("\n\n" + "\n".join(lines))
 
     def _say(self, text: str) -> None:
@@ -89,6 +89,11 @@ class AnswerWriter:
         if self._word:
             self._put(self._word)
             self._word = ""
+
+
+def _shown(source: "Source") -> str:
+    name = " > ".join(filter(None, (source.title, source.section)))
+    return "  ".join(filter(None, (source.id, name, source.url)))
 
 
 def print_dim(text: str) -> None:

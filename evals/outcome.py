@@ -19,7 +19,7 @@ class Outcome(BaseModel):
     """Whether the model finished the answer; False if the server truncated it."""
     category: Category | None = None
     passages: dict[str, str] = {}
-    """Texts of the retrieved articles by id, best first."""
+    """What was retrieved of each article, by its id, best first."""
     seconds: float = 0
     """From the question to the complete answer."""
     tokens: int = 0

@@ -71,7 +71,7 @@ class CaseRunner:
             answer=self._masked(done.answer),
             complete=done.complete,
             category=done.category,
-            passages={passage["id"]: passage["text"] for passage in _passages(report)},
+            passages=_texts(_passages(report)),
             seconds=time.perf_counter() - began,
             tokens=sum(_done(report).tokens_used for report in reports),
             dollars=self._cost(reports),
@@ -237,3 +237,11 @@ def _passages(report: RunReport) -> list[Passage]:
         if step.update and "passages" in step.update:
             return cast("list[Passage]", step.update["passages"])
     return []
+
+
+def _texts(passages: Sequence[Passage]) -> dict[str, str]:
+    """Return what was found of each article, best first; an article that was found twice counts once."""
+    texts: dict[str, list[str]] = {}
+    for passage in passages:
+        texts.setdefault(passage["id"], []).append(passage["text"])
+    return {name: "\n\n".join(several) for name, several in texts.items()}

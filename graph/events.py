@@ -4,7 +4,7 @@
 Every run ends with exactly one of the last two.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Annotated, Literal
@@ -12,15 +12,25 @@ from typing import Annotated, Literal
 from langgraph.runtime import Runtime
 from pydantic import Field, TypeAdapter
 
-from graph.state import AgentContext, Category
+from graph.state import AgentContext, Category, Passage
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """An article that the answer may be based on."""
+    """An article, or a section of it, that the answer may be based on."""
 
     id: str
     title: str
+    url: str | None = None
+    """The article's public address, if known."""
+    section: str | None = None
+    """The headings above it, joined by " > "; None for a whole article."""
+
+
+def sources_of(passages: Iterable[Passage]) -> tuple[Source, ...]:
+    """Return the sources of an answer that rests on these passages: each section of an article once."""
+    found = (Source(passage["id"], passage["title"], passage["url"], passage["section"]) for passage in passages)
+    return tuple(dict.fromkeys(found))
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +53,7 @@ class CategoryFound:
 
 @dataclass(frozen=True, slots=True)
 class SourcesFound:
-    """The articles found, best match first."""
+    """The articles and sections found, best match first."""
 
     sources: tuple[Source, ...]
     event: Literal["sources"] = "sources"

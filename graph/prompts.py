@@ -127,7 +127,7 @@ passages below and from nothing else.
 Marker {canary}."""
 
 PASSAGE = """\
-<passage id={id} title={title}>
+<passage id={id} title={title}{section}{url}>
 {text}
 </passage>"""
 
@@ -157,7 +157,11 @@ def answer_prompt(
     """Return the messages that ask for an answer; everything is quoted as written, except what looks like our tags."""
     quoted = "\n".join(
         PASSAGE.format(
-            id=_attribute(passage["id"]), title=_attribute(passage["title"]), text=_without_tags(passage["text"])
+            id=_attribute(passage["id"]),
+            title=_attribute(passage["title"]),
+            section=f" section={_attribute(passage['section'])}" if passage["section"] else "",
+            url=f" url={_attribute(passage['url'])}" if passage["url"] else "",
+            text=_without_tags(passage["text"]),
         )
         for passage in passages
     )

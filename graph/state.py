@@ -23,14 +23,18 @@ def category_in(reply: str) -> Category | None:
 
 
 class Passage(TypedDict):
-    """An article, as quoted in the answer prompt and cited to the client."""
+    """A part of an article, or a short one whole, as quoted in the answer prompt and cited to the client."""
 
     id: str
-    """The article's id, as in its front matter."""
+    """The article's id."""
     title: str
     """The article's title."""
     text: str
-    """The article's body, Markdown."""
+    """Markdown."""
+    section: str | None
+    """The headings above it, joined by " > "; None for a whole article, and before its first heading."""
+    url: str | None
+    """The article's public address, if known."""
 
 
 class AgentInput(TypedDict):
@@ -46,7 +50,7 @@ class AgentState(AgentInput):
     category: Annotated[Category, UntrackedValue]
     """The desk that the question belongs to."""
     passages: Annotated[list[Passage], UntrackedValue]
-    """The articles nearest to the question, best first."""
+    """What the articles say on the question, best first."""
     tokens_used: Annotated[int, UntrackedValue]
     """Tokens that this run has used so far, in both model calls together."""
     complete: Annotated[bool, UntrackedValue]

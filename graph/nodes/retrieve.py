@@ -1,11 +1,11 @@
-"""Retrieve the articles for an answer."""
+"""Retrieve the passages for an answer."""
 
 from collections.abc import Sequence
 
 from langchain_core.messages import AnyMessage
 from langgraph.runtime import Runtime
 
-from graph.events import Source, SourcesFound, emit
+from graph.events import SourcesFound, emit, sources_of
 from graph.retrieval.index import Knowledge
 from graph.small_talk import friendly_line, questions
 from graph.state import AgentContext, AgentState, StateUpdate
@@ -15,7 +15,7 @@ async def retrieve(state: AgentState, runtime: Runtime[AgentContext], *, knowled
     """Search the articles for the question; for a follow-up, also for the previous question and this one together."""
     messages = state["messages"]
     passages = [] if friendly_line(messages) else await knowledge.search(*_queries(messages))
-    emit(SourcesFound(tuple(Source(passage["id"], passage["title"]) for passage in passages)), runtime)
+    emit(SourcesFound(sources_of(passages)), runtime)
     return {"passages": passages}
 
 

@@ -149,7 +149,7 @@ class Feedback:
     def _record(self, report: RunReport) -> Record:
         tenant, question, ending = report.context.tenant, self._redactor.text(report.question), report.ending
         if isinstance(ending, Done):
-            sources = [source.id for source in ending.sources]
+            sources = list(dict.fromkeys(source.id for source in ending.sources))
             return Record(tenant, question, ending.category, sources, self._redactor.text(ending.answer))
         return Record(tenant, question, error=ending.error if ending else None)
 

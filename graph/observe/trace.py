@@ -5,6 +5,7 @@ import re
 import time
 import uuid
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any, cast
 
@@ -66,7 +67,7 @@ class Traces:
             "tags": [],
         }
         if isinstance(report.ending, Done):
-            sources = [source.id for source in report.ending.sources]
+            sources = [_known(asdict(source)) for source in report.ending.sources]
             root["outputs"] = {
                 "messages": [{"role": "assistant", "content": report.ending.answer}],
                 "category": report.ending.category,
@@ -148,8 +149,13 @@ def _message(message: BaseMessage) -> dict[str, Any]:
 
 
 def _document(passage: Passage) -> dict[str, Any]:
-    metadata = {"id": passage["id"], "title": passage["title"]}
+    metadata = _known({name: value for name, value in passage.items() if name != "text"})
     return {"page_content": passage["text"], "type": "Document", "metadata": metadata}
+
+
+def _known(fields: Mapping[str, object]) -> dict[str, object]:
+    """Return the fields without those that are unknown."""
+    return {name: value for name, value in fields.items() if value is not None}
 
 
 def _order(began: datetime, name: str) -> str:

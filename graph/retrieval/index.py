@@ -1,12 +1,10 @@
-"""The vector index of the articles: built once per version, searched by meaning."""
+"""The articles' index: built once per version."""
 
 import asyncio
 import logging
 import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from itertools import chain, zip_longest
-from typing import Protocol
 
 from langgraph.store.base.embed import AEmbeddingsFunc
 
@@ -22,15 +20,13 @@ from graph.errors import (
 from graph.models import Models
 from graph.models.embedder import Embedded
 from graph.retrieval.articles import MOST_NAMED, Library, printable, read_library
-from graph.retrieval.indexing import Vector, dims_of, embed_passages
+from graph.retrieval.indexing import dims_of, embed_passages
 from graph.retrieval.kept import kept_vectors
-from graph.retrieval.passages import ArticlePassage, passages_of
+from graph.retrieval.passages import CUT, ArticlePassage, passages_of
 from graph.retrieval.progress import IndexingProgress
+from graph.retrieval.search import ArticleIndex, Search
 from graph.settings import AgentSettings
 from graph.state import Passage
-
-PASSAGES = 5
-"""Articles that an answer may rest on."""
 
 _PATIENCE = 5.0  # seconds without progress after which a start no longer waits for the index
 _LONGEST = 20.0  # seconds that a start waits for the index at most
@@ -40,47 +36,28 @@ _LOOK = 0.02  # seconds between two looks at the first attempt
 _log = logging.getLogger(__name__)
 
 
-class ArticleIndex(Protocol):
-    """Articles that can be searched by meaning; MemoryIndex and PostgresIndex are such."""
-
-    async def add(self, passages: Sequence[tuple[ArticlePassage, Vector]]) -> None:
-        """Append these passages with their vectors."""
-        ...
-
-    async def search(self, queries: Sequence[str], limit: int) -> list[list[Passage]]:
-        """Return each query's `limit` nearest articles, best first; raises ModelError or KnowledgeUnavailable."""
-        ...
-
-    async def ping(self) -> None:
-        """Check that there are articles, without the embedding model; raises KnowledgeUnavailable."""
-        ...
-
-
 class Knowledge:
     """The articles of one library, searchable once they are indexed."""
 
-    def __init__(self, library: Library, version: str) -> None:
+    def __init__(self, library: Library, search: Search, version: str) -> None:
         self.company = library.company.name
         self.contacts = {desk.name: desk.contact for desk in library.company.desks}
         self.version = version
-        self._index: ArticleIndex | None = None
+        self._search = search
+        self._index: tuple[ArticleIndex, AEmbeddingsFunc] | None = None
         self._lacking: type[RunError] = KnowledgeUnavailable
         self._reason = "the articles are not indexed yet"
         self._changed = time.monotonic()
         self._attempted = asyncio.Event()
 
     async def search(self, *queries: str) -> list[Passage]:
-        """Return the PASSAGES nearest articles, each query's best in turn; raises ModelError or KnowledgeUnavailable.
-
-        All queries are embedded in one request.
-        """
-        found = await self._opened().search(queries, PASSAGES)
-        in_turn = (passage for passage in chain(*zip_longest(*found)) if passage)
-        return list({passage["id"]: passage for passage in in_turn}.values())[:PASSAGES]
+        """Return the passages for an answer, each query's best in turn; raises ModelError or KnowledgeUnavailable."""
+        return await self._search.find(queries, *self._opened())
 
     async def ping(self) -> None:
         """Check that there are articles to search; raises RunError."""
-        await self._opened().ping()
+        index, _ = self._opened()
+        await index.ping()
 
     async def indexed(self) -> None:
         """Wait for the first attempt to open or build the index; raises KnowledgeError if it failed."""
@@ -93,9 +70,9 @@ class Knowledge:
         """Whether there is an index to search."""
         return self._index is not None
 
-    def use(self, index: ArticleIndex) -> None:
-        """Search in `index` from now on."""
-        self._index = index
+    def use(self, index: ArticleIndex, embed: AEmbeddingsFunc) -> None:
+        """Search in `index` from now on, for vectors of `embed`."""
+        self._index = index, embed
 
     def lack(self, kind: type[RunError], reason: str) -> None:
         """Have no index: from now on a search raises `kind` with this reason."""
@@ -116,7 +93,7 @@ class Knowledge:
         """Whether the first attempt to open or build the index has ended."""
         return self._attempted.is_set()
 
-    def _opened(self) -> ArticleIndex:
+    def _opened(self) -> tuple[ArticleIndex, AEmbeddingsFunc]:
         if self._index is None:
             raise self._lacking(self._reason)
         return self._index
@@ -133,9 +110,9 @@ async def open_knowledge(settings: AgentSettings, models: Models) -> AsyncGenera
     library = await asyncio.to_thread(read_library, settings)
     library.log()
     library.require(strict=settings.strict)
-    passages = await asyncio.to_thread(passages_of, library.articles)
-    knowledge = Knowledge(library, library.version(settings.embedding))
-    index = _Index(settings, models, passages, knowledge)
+    search = await asyncio.to_thread(lambda: Search(passages_of(library.articles), library.company.language))
+    knowledge = Knowledge(library, search, library.version(f"{settings.embedding} {CUT}"))
+    index = _Index(settings, models, search.passages, knowledge)
     opening = asyncio.create_task(index.keep_open())
     try:
         await _first_attempt(knowledge, opening)
@@ -219,9 +196,9 @@ class _Index:
         from graph.retrieval.memory import MemoryIndex  # numpy takes half a second, and Postgres does without
 
         dims = await self._asked_dims()
-        index = MemoryIndex(self._embed(dims), len(self._passages), dims)
+        index = MemoryIndex(len(self._passages), dims)
         await self._fill(index, self._passages, dims)
-        self._knowledge.use(index)
+        self._knowledge.use(index, self._embed(dims))
 
     async def _open_in_postgres(self, stack: AsyncExitStack, url: str) -> None:
         """Open the index or, if no replica has yet, build it; raises psycopg.Error or PoolTimeout."""
@@ -232,11 +209,11 @@ class _Index:
             indexes = await stack.enter_async_context(open_indexes(url))
             built = await indexes.dims(version)
             dims = built or await self._asked_dims()
-            index = await indexes.open(version, self._embed(dims), dims)
+            index = indexes.open(version, self._settings.embedding, dims)
             if not built:
-                await self._fill(index, self._passages, dims)
-                await indexes.complete(version, len(self._passages), dims)
-            self._knowledge.use(index)
+                await self._fill(index, await index.adopt(self._passages), dims)
+                await indexes.complete(version, dims)
+            self._knowledge.use(index, self._embed(dims))
             if not built:
                 await indexes.forget_old(version)
         if built:

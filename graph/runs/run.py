@@ -25,7 +25,7 @@ from graph.errors import (
     ShuttingDown,
     kind_and_place,
 )
-from graph.events import Done, Ending, Event, Failed, NodeEvent, RunStarted, Source, Token, listening
+from graph.events import Done, Ending, Event, Failed, NodeEvent, RunStarted, Token, listening, sources_of
 from graph.observe.metrics import active_runs
 from graph.observe.report import Observe, RunReport, recording
 from graph.redis_faults import kind_of
@@ -159,7 +159,7 @@ class Run(Feed):
             run_id=self.id,
             answer=state["messages"][-1].text,
             category=state["category"],
-            sources=tuple(Source(passage["id"], passage["title"]) for passage in state["passages"]),
+            sources=sources_of(state["passages"]),
             tokens_used=state["tokens_used"],
             session_id=self._session_id,
             messages_in_history=len(state["messages"]),

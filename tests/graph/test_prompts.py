@@ -27,7 +27,7 @@ ENDS = re.compile(r"<\W*(?:passages?|contact)\b[^>]*>", re.IGNORECASE)
 
 
 def passage(text: str, title: str = "Title", id: str = "id") -> Passage:  # noqa: A002 - the field's name
-    return {"id": id, "title": title, "text": text}
+    return {"id": id, "title": title, "text": text, "section": None, "url": None}
 
 
 def tags(*passages: Passage, company: str = "Acme", contact: str = "help@company.example") -> list[str]:
@@ -41,6 +41,14 @@ def test_examples_cover_every_category_once_each() -> None:
     questions = [question for question, _ in EXAMPLES]
     assert {category for _, category in EXAMPLES} == set(CATEGORIES)
     assert len(set(questions)) == len(questions)
+
+
+def test_a_passage_names_its_section_and_address_if_it_has_them() -> None:
+    """What is unknown is not there at all."""
+    known: Passage = {**passage("Text."), "section": 'By "bank"', "url": "https://help.example/a?b=1&c"}
+    prompt = answer_prompt("Acme", "us", [known, passage("Text.")], [])[0].text
+    assert """<passage id="id" title="Title" section='By "bank"' url="https://help.example/a?b=1&c">""" in prompt
+    assert '<passage id="id" title="Title">' in prompt
 
 
 @pytest.mark.parametrize("text", AS_WRITTEN)

@@ -266,7 +266,7 @@ def after(seconds: float, reply: Reply) -> Reply:
 
 def embedded(dimensions: int) -> Reply:
     """Vectors of hashed words, as base64 on request."""
-    return vectors(lambda text: _hashed(text, dimensions))
+    return vectors(lambda text: hashed_words(text, dimensions))
 
 
 def vectors(vector_of: Callable[[str], list[float]]) -> Reply:
@@ -283,7 +283,8 @@ def vectors(vector_of: Callable[[str], list[float]]) -> Reply:
     return reply
 
 
-def _hashed(text: str, dimensions: int) -> list[float]:
+def hashed_words(text: str, dimensions: int) -> list[float]:
+    """A text's vector: texts with the same words are near to each other."""
     vector = [0.01] * dimensions
     for word in re.findall(r"[a-z]{4,}", text.lower()):
         vector[zlib.crc32(word[:6].encode()) % dimensions] += 1.0

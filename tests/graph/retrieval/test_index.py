@@ -27,7 +27,7 @@ async def test_an_embedding_model_that_fails_is_named_with_its_reason(
 
 
 async def test_search_returns_whole_passages_best_first(make_settings: MakeSettings) -> None:
-    """A passage has its article's id, title and text, and the nearest one comes first."""
+    """A passage has its article's id, title and text, and the best one comes first."""
     settings = make_settings()
     async with open_models(settings) as models, open_knowledge(settings, models) as knowledge:
         passages = await knowledge.search("when is support open on monday")
@@ -35,5 +35,7 @@ async def test_search_returns_whole_passages_best_first(make_settings: MakeSetti
         "id": "opening-hours",
         "title": "Opening hours",
         "text": "Support is open Monday to Friday from 9:00 to 17:00.",
+        "section": None,
+        "url": None,
     }
     assert len(passages) == 5

@@ -1,6 +1,6 @@
 import asyncio
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from math import hypot
 from operator import mul
 
@@ -9,48 +9,24 @@ import numpy.typing as npt
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from langgraph.store.base.embed import AEmbeddingsFunc
 
 from conftest import MakeSettings
 from graph.errors import ModelUnavailable
 from graph.models import open_models
 from graph.retrieval import memory
-from graph.retrieval.articles import Article, load_library, meaning
-from graph.retrieval.index import PASSAGES, ArticleIndex, open_knowledge
+from graph.retrieval.index import open_knowledge
 from graph.retrieval.memory import MemoryIndex
 from graph.retrieval.postgres import open_indexes
+from graph.retrieval.search import ARTICLES
+from harness.indexes import fill, numbered, random_vectors
 from harness.scripted_model import Reply, ScriptedModel, embedded
 from harness.scripted_model import vectors as replied
 
 Vector = Sequence[float]
-QUERIES = ["first question", "second question", "third question"]
 
 
 def cosine(one: Vector, other: Vector) -> float:
     return sum(map(mul, one, other)) / (hypot(*one) * hypot(*other))
-
-
-def random_vectors(seed: int, count: int, dims: int) -> list[list[float]]:
-    return np.random.default_rng(seed).standard_normal((count, dims)).tolist()
-
-
-def numbered(count: int) -> list[Article]:
-    return [Article(f"article-{number:04}", f"Title {number}", "general", f"Text {number}.") for number in range(count)]
-
-
-def embedding(articles: Sequence[Article], vectors: Sequence[Vector], queries: Mapping[str, Vector]) -> AEmbeddingsFunc:
-    """Give each article and each query its own vector."""
-    known = {**dict(zip(map(meaning, articles), vectors, strict=True)), **queries}
-
-    async def embed(texts: Sequence[str]) -> list[list[float]]:
-        return [list(known[text]) for text in texts]
-
-    return embed
-
-
-async def fill(index: ArticleIndex, articles: Sequence[Article]) -> None:
-    for start in range(0, len(articles), 16):
-        await index.add(articles[start : start + 16])
 
 
 @st.composite
@@ -65,13 +41,12 @@ def vectors_and_query(draw: st.DrawFn) -> tuple[list[Vector], Vector]:
 def test_the_nearest_are_those_of_the_greatest_cosine(drawn: tuple[list[Vector], Vector], limit: int) -> None:
     """Whatever the vectors' lengths are; of articles with the same vector, the first comes first."""
     vectors, query = drawn
-    articles = numbered(len(vectors))
-    index = MemoryIndex(embedding(articles, vectors, {"query": query}), len(vectors), len(query))
+    index = MemoryIndex(len(vectors), len(query))
 
     async def search() -> list[str]:
-        await fill(index, articles)
-        (passages,) = await index.search(["query"], limit)
-        return [passage["id"] for passage in passages]
+        await fill(index, numbered(len(vectors)), vectors)
+        (keys,) = await index.nearest([query], limit, None)
+        return [article for article, _ in keys]
 
     names = asyncio.run(search())
     found = [vectors[int(name.removeprefix("article-"))] for name in names]
@@ -85,23 +60,36 @@ def test_the_nearest_are_those_of_the_greatest_cosine(drawn: tuple[list[Vector],
 
 
 async def test_postgres_ranks_random_vectors_as_memory_does(database_url: str) -> None:
-    """It rounds vectors to half precision, so articles whose cosines differ by less may change places."""
-    articles = numbered(200)
-    vectors = random_vectors(1, len(articles), 24)
-    queries = dict(zip(QUERIES, random_vectors(2, len(QUERIES), 24), strict=True))
-    embed = embedding(articles, vectors, queries)
-    in_memory = MemoryIndex(embed, len(articles), 24)
-    await fill(in_memory, articles)
+    """It rounds vectors to half precision, so passages whose cosines differ by less may change places."""
+    passages = numbered(200)
+    vectors = random_vectors(1, len(passages), 24)
+    queries = random_vectors(2, 3, 24)
+    in_memory = MemoryIndex(len(passages), 24)
+    await fill(in_memory, passages, vectors)
     async with open_indexes(database_url) as indexes:
-        in_postgres = await indexes.open("some-version", embed, 24)
-        await fill(in_postgres, articles)
-        found = [await index.search(QUERIES, PASSAGES) for index in (in_memory, in_postgres)]
-    known = dict(zip((article.id for article in articles), vectors, strict=True))
-    for query, *both in zip(queries.values(), *found, strict=True):
-        one, other = ([cosine(known[passage["id"]], query) for passage in passages] for passages in both)
-        assert len(one) == PASSAGES
+        in_postgres = indexes.open("some-version", "some-model", 24)
+        await fill(in_postgres, passages, vectors)
+        found = [await index.nearest(queries, 5, None) for index in (in_memory, in_postgres)]
+    known = dict(zip((passage.article.id for passage in passages), vectors, strict=True))
+    for query, *both in zip(queries, *found, strict=True):
+        one, other = ([cosine(known[article], query) for article, _ in keys] for keys in both)
+        assert len(one) == 5
         assert other == pytest.approx(one, abs=1e-3)
-    assert [passages[0] for passages in found[0]] == [passages[0] for passages in found[1]]
+    assert [keys[0] for keys in found[0]] == [keys[0] for keys in found[1]]
+
+
+@pytest.mark.parametrize("kind", ["memory", "postgres"])
+async def test_only_passages_in_these_languages_are_found(kind: str, database_url: str) -> None:
+    """Fewer than asked for where there are no more, and none where there is none."""
+    passages = [*numbered(20, "en"), *numbered(23, "de")[20:], *numbered(25)[23:]]
+    vectors = random_vectors(5, len(passages), 8)
+    query = random_vectors(6, 1, 8)
+    async with open_indexes(database_url) as indexes:
+        index = MemoryIndex(len(passages), 8) if kind == "memory" else indexes.open("version", "model", 8)
+        await fill(index, passages, vectors)
+        found = [await index.nearest(query, 5, among) for among in (None, {"de"}, {"de", ""}, {"fr"})]
+    assert [len(keys) for (keys,) in found] == [5, 3, 5, 0]
+    assert {article for article, _ in found[1][0]} == {"article-0020", "article-0021", "article-0022"}
 
 
 @pytest.mark.parametrize(
@@ -131,53 +119,51 @@ async def test_a_search_embeds_only_its_queries(
 ) -> None:
     """In one request, however many they are; the articles' vectors are converted once, when they are indexed."""
     converted: list[int] = []
-    units = memory._units
+    units = memory.units
 
     def counted(vectors: list[list[float]]) -> npt.NDArray[np.float32]:
         converted.append(len(vectors))
         return units(vectors)
 
-    monkeypatch.setattr(memory, "_units", counted)
+    monkeypatch.setattr(memory, "units", counted)
     settings = make_settings()
     async with open_models(settings) as models, open_knowledge(settings, models) as knowledge:
         assert converted == [6]
         for queries in (["refunds"], ["refunds"], ["refunds", "opening hours on monday"]):
             model.forget()
             converted.clear()
-            assert len(await knowledge.search(*queries)) == PASSAGES
+            assert len(await knowledge.search(*queries)) == ARTICLES
             assert [call.body["input"] for call in model.of("embeddings")] == [queries]
             assert converted == [len(queries)]
         await knowledge.ping()
         assert converted == [2]
 
 
-async def test_the_matrix_takes_four_bytes_for_each_number(make_settings: MakeSettings) -> None:
-    """The articles are those of the library, not copies."""
-    articles = load_library(make_settings().knowledge).articles
-    index = MemoryIndex(embedding(articles, [[1.0, 2.0, 3.0]] * 6, {}), 6, 3)
-    await index.add(articles)
+async def test_the_matrix_takes_four_bytes_for_each_number() -> None:
+    """And passages that the model refused take nothing."""
+    index = MemoryIndex(6, 3)
+    await fill(index, numbered(5), [[1.0, 2.0, 3.0]] * 5)
     assert index._rows.nbytes == 6 * 3 * 4
-    assert all(kept is article for kept, article in zip(index._articles, articles, strict=True))
+    assert await index.nearest([[1.0, 2.0, 3.0]], 9, None) == [[(f"article-000{number}", 0) for number in range(5)]]
 
 
-@pytest.mark.parametrize("queries", [QUERIES[:1], QUERIES[:2]])
-async def test_a_long_search_leaves_the_event_loop_free(monkeypatch: pytest.MonkeyPatch, queries: list[str]) -> None:
+@pytest.mark.parametrize("queries", [1, 2])
+async def test_a_long_search_leaves_the_event_loop_free(monkeypatch: pytest.MonkeyPatch, queries: int) -> None:
     """Two queries are twice the work of one; a thread finds the same as the event loop would."""
     threads: list[int] = []
-    greatest = memory._greatest
+    greatest = memory.greatest
 
     def noted(values: npt.NDArray[np.float32], limit: int) -> list[int]:
         threads.append(threading.get_ident())
         return greatest(values, limit)
 
-    monkeypatch.setattr(memory, "_greatest", noted)
+    monkeypatch.setattr(memory, "greatest", noted)
     monkeypatch.setattr(memory, "_BRIEF", 20 * 3)
-    articles = numbered(20)
-    asked = dict(zip(queries, random_vectors(4, len(queries), 3), strict=True))
-    index = MemoryIndex(embedding(articles, random_vectors(3, len(articles), 3), asked), 20, 3)
-    await fill(index, articles)
-    found = await index.search(queries, 5)
-    on_the_loop = [(await index.search([query], 5))[0] for query in queries]
+    asked = random_vectors(4, queries, 3)
+    index = MemoryIndex(20, 3)
+    await fill(index, numbered(20), random_vectors(3, 20, 3))
+    found = await index.nearest(asked, 5, None)
+    on_the_loop = [(await index.nearest([query], 5, None))[0] for query in asked]
     assert found == on_the_loop
     here = threading.get_ident()
-    assert [thread == here for thread in threads] == [len(queries) == 1] * len(queries) + [True] * len(queries)
+    assert [thread == here for thread in threads] == [queries == 1] * queries + [True] * queries

@@ -15,6 +15,9 @@ from graph.errors import KnowledgeError, KnowledgeUnavailable
 from graph.models import open_models
 from graph.retrieval import postgres as in_postgres
 from graph.retrieval.index import Knowledge, open_knowledge
+from graph.retrieval.memory import MemoryIndex
+from graph.retrieval.postgres import open_indexes
+from harness.indexes import fill, numbered, random_vectors
 from harness.scripted_model import ScriptedModel, embedded
 from local.postgres import start_postgres
 
@@ -75,10 +78,29 @@ async def test_a_new_version_replaces_all_but_those_last_in_use(
             passages = await knowledge.search("open positions careers")
         assert passages[0]["text"].endswith(f"Version {number}.")
     with psycopg.connect(database_url) as connection:
-        rows = connection.execute("SELECT prefix, count(*) FROM store GROUP BY prefix ORDER BY prefix").fetchall()
-        vectors = connection.execute("SELECT count(*) FROM store_vectors").fetchone()
-    assert [count for _, count in rows] == [6, 6, 6, 6, 4]
-    assert vectors == (24,)
+        rows = connection.execute("SELECT count(*) FROM article_passages GROUP BY version").fetchall()
+        indexes = connection.execute("SELECT count(*) FROM article_indexes").fetchone()
+    assert rows == [(6,)] * 4
+    assert indexes == (4,)
+
+
+async def test_what_another_version_has_is_not_embedded_again(
+    make_settings: MakeSettings, articles: Path, model: ScriptedModel, database_url: str
+) -> None:
+    """One changed article is one text for the model, and one removed article none."""
+    await start(make_settings, database_url)
+    path = articles / "careers.md"
+    path.write_text(path.read_text() + "\nAnd more.\n")
+    (articles / "clear-cache.md").unlink()
+    model.forget()
+    async with (
+        open_models(settings := make_settings(DATABASE_URL=database_url)) as models,
+        open_knowledge(settings, models) as knowledge,
+    ):
+        found = await knowledge.search("open positions careers")
+    assert embedded_articles(model) == 1
+    assert len(found) == 5
+    assert found[0]["text"].endswith("And more.")
 
 
 async def test_an_index_in_use_outlives_newer_ones(
@@ -199,3 +221,63 @@ async def test_a_postgres_that_is_gone_makes_the_articles_unavailable(
             os.kill(server.pid, signal.SIGKILL)
             with pytest.raises(KnowledgeUnavailable):
                 await knowledge.search("support is open on monday")
+
+
+async def test_a_small_index_beside_a_bigger_one_loses_nothing(database_url: str) -> None:
+    """It finds what there is, as the index in memory does, whatever other versions have."""
+    many, few = numbered(2000), numbered(60)
+    async with open_indexes(database_url) as indexes:
+        bigger = indexes.open("bigger", "model", 16)
+        await fill(bigger, many, random_vectors(1, len(many), 16))
+        smaller, in_memory = indexes.open("smaller", "model", 16), MemoryIndex(len(few), 16)
+        for index in (smaller, in_memory):
+            await fill(index, few, random_vectors(2, len(few), 16))
+        for query in random_vectors(3, 20, 16):
+            found, expected = [(await index.nearest([query], 50, None))[0] for index in (smaller, in_memory)]
+            assert len(found) == 50
+            assert len(set(found) & set(expected)) >= 49  # of two that are as near, either may be left out
+
+
+@pytest.mark.parametrize("dims", [384, 4096])
+async def test_vectors_of_any_length_are_searched(
+    make_settings: MakeSettings, model: ScriptedModel, database_url: str, dims: int
+) -> None:
+    """4,096 numbers are more than an approximate index can have."""
+    model.script("embeddings", embedded(dims))
+    settings = make_settings(DATABASE_URL=database_url)
+    async with open_models(settings) as models, open_knowledge(settings, models) as knowledge:
+        assert (await knowledge.search("support is open on monday"))[0]["id"] == "opening-hours"
+
+
+async def test_replicas_may_make_the_tables_at_once(database_url: str) -> None:
+    """None of them fails."""
+    async with AsyncExitStack() as stack:
+        await asyncio.gather(*(stack.enter_async_context(open_indexes(database_url)) for _ in range(5)))
+
+
+async def test_an_interrupted_build_is_continued(
+    make_settings: MakeSettings, model: ScriptedModel, database_url: str
+) -> None:
+    """What was embedded before is not embedded again."""
+    settings = make_settings(DATABASE_URL=database_url)
+    await start(make_settings, database_url)
+    with psycopg.connect(database_url) as connection:
+        connection.execute("DELETE FROM article_indexes")
+        connection.execute("DELETE FROM article_passages WHERE article LIKE 'c%'")
+    model.forget()
+    async with open_models(settings) as models, open_knowledge(settings, models) as knowledge:
+        assert len(await knowledge.search("open positions careers")) == 5
+    assert embedded_articles(model) == 2
+
+
+async def test_a_user_who_may_only_use_the_tables_is_enough(make_settings: MakeSettings, database_url: str) -> None:
+    """Once they are there."""
+    await start(make_settings, database_url)
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute("DROP ROLE IF EXISTS only_rows")
+        connection.execute("CREATE ROLE only_rows LOGIN PASSWORD 'none'")
+        connection.execute("GRANT SELECT, INSERT, UPDATE, DELETE ON article_passages, article_indexes TO only_rows")
+    await start(make_settings, re.sub("agent:[0-9a-f]+@", "only_rows:none@", database_url))
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute("DROP OWNED BY only_rows")
+        connection.execute("DROP ROLE only_rows")

@@ -1,0 +1,169 @@
+"""Search: passages by the words of a question and by its meaning, joined by reciprocal rank fusion."""
+
+import asyncio
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Sequence
+from itertools import chain, zip_longest
+from typing import Protocol
+
+import numpy as np
+from langgraph.store.base.embed import AEmbeddingsFunc
+
+from graph.retrieval.indexing import Vector
+from graph.retrieval.languages import Languages
+from graph.retrieval.passages import BETWEEN, ArticlePassage, size_of
+from graph.retrieval.units import greatest
+from graph.retrieval.words import Words
+from graph.state import Passage
+
+ARTICLES = 5
+"""Articles that an answer may rest on."""
+
+BUDGET = 8_000
+"""Characters of the passages for an answer, about 2,000 tokens; each article's best passage is always among them."""
+
+_DEPTH = 50  # passages of a ranking that count
+_FURTHER = 10  # best passages among which are those that an article gets beside its best one
+_K = 60  # how slowly a rank loses weight (Cormack, Clarke and Büttcher, 2009)
+_LIKELIEST = "en"  # the language of articles that name none, where the company names none either
+_BRIEF = 100_000  # passages whose words are compared in less than 5 ms, on the event loop
+
+Key = tuple[str, int]
+"""A passage: its article's id, and its number in the article."""
+
+
+class ArticleIndex(Protocol):
+    """Passages that can be searched by meaning; MemoryIndex and PostgresIndex are such."""
+
+    async def add(self, passages: Sequence[tuple[ArticlePassage, Vector]]) -> None:
+        """Append these passages with their vectors."""
+        ...
+
+    async def nearest(
+        self, vectors: Sequence[Vector], limit: int, languages: Collection[str] | None
+    ) -> list[list[Key]]:
+        """Return each vector's `limit` nearest passages, best first; raises KnowledgeUnavailable.
+
+        `languages` are those of the articles that count, "" for an unknown one; None for all.
+        """
+        ...
+
+    async def ping(self) -> None:
+        """Check that there are passages; raises KnowledgeUnavailable."""
+        ...
+
+
+class Search:
+    """Finds the passages for a question."""
+
+    def __init__(self, passages: Sequence[ArticlePassage], default: str | None) -> None:
+        """Prepare the passages' words, which takes a second for 10,000; `default` is the help centre's language."""
+        self.passages = passages
+        self._rows = {(passage.article.id, passage.number): row for row, passage in enumerate(passages)}
+        self._counts = Counter(passage.article.id for passage in passages)
+        known = Counter(passage.article.language or default or _LIKELIEST for passage in passages)
+        self._default = default if default in known and default else next(iter(dict(known.most_common(1))), _LIKELIEST)
+        spoken = [passage.article.language or self._default for passage in passages]
+        self._spoken = np.array(spoken)
+        texts = [passage.embedded for passage in passages]
+        self._words = Words(texts, spoken)
+        several = len(set(spoken)) > 1
+        self._languages = Languages(zip(texts, spoken, strict=True), self._default) if several else None
+
+    async def find(self, queries: Sequence[str], index: ArticleIndex, embed: AEmbeddingsFunc) -> list[Passage]:
+        """Return the passages for an answer, each query's best in turn; raises ModelError or KnowledgeUnavailable.
+
+        All queries are embedded in one request. The last one, which is the longest, tells the language.
+        """
+        language = self._languages.of(queries[-1]) if self._languages else None
+        among = None if language is None else {language, "" if language == self._default else language}
+        near = await index.nearest(await embed(queries), _DEPTH, among)
+        ranked = [
+            fused([self.rows(keys), await self.by_words(query, language)])
+            for query, keys in zip(queries, near, strict=True)
+        ]
+        in_turn = (row for row in chain(*zip_longest(*ranked)) if row is not None)
+        return list(self._joined(self._chosen(list(dict.fromkeys(in_turn)))))
+
+    async def by_words(self, query: str, language: str | None = None) -> list[int]:
+        """Return the rows of the passages with the words of a query, best first."""
+        if not (terms := self._words.terms(query, language or self._default)):
+            return []
+        if len(self.passages) > _BRIEF:
+            return await asyncio.to_thread(self._scored, terms, language)
+        return self._scored(terms, language)
+
+    def rows(self, keys: Iterable[Key]) -> list[int]:
+        """Return the rows of the passages that an index has found."""
+        return [self._rows[key] for key in keys if key in self._rows]
+
+    def _scored(self, terms: Sequence[int], language: str | None) -> list[int]:
+        scores = self._words.scores(terms)
+        if language is not None:
+            scores = np.where(self._spoken == language, scores, 0)
+        return [row for row in greatest(scores, _DEPTH) if scores[row] > 0]
+
+    def _chosen(self, ranked: Sequence[int]) -> list[int]:
+        """Return the best passage of each of the best articles, and what else of these is near and has room."""
+        best: dict[str, int] = {}
+        for row in ranked:
+            if len(best) < ARTICLES:
+                best.setdefault(self.passages[row].article.id, row)
+        chosen = set(best.values())
+        room = BUDGET - sum(self._size(row) for row in chosen)
+        for row in ranked[:_FURTHER]:
+            if row not in chosen and self.passages[row].article.id in best and self._size(row) <= room:
+                chosen.add(row)
+                room -= self._size(row)
+        return [row for row in ranked if row in chosen]
+
+    def _size(self, row: int) -> int:
+        return size_of(self.passages[row].text)
+
+    def _joined(self, chosen: Sequence[int]) -> Iterable[Passage]:
+        """Yield the passages, neighbours as one, which stands where its best one does."""
+        seen: set[int] = set()
+        for row in chosen:
+            if row not in seen:
+                run = [row]
+                while (before := self._neighbour(run[0], -1)) in chosen:
+                    run.insert(0, before)
+                while (after := self._neighbour(run[-1], 1)) in chosen:
+                    run.append(after)
+                seen.update(run)
+                yield self._passage(row, run)
+
+    def _neighbour(self, row: int, step: int) -> int:
+        """Return the passage before or after this one in its article; -1 if there is none."""
+        passage = self.passages[row]
+        return self._rows.get((passage.article.id, passage.number + step), -1)
+
+    def _passage(self, best: int, run: Sequence[int]) -> Passage:
+        article = self.passages[best].article
+        parts = [self.passages[row] for row in run]
+        is_whole = len(run) == self._counts[article.id]
+        section = None if is_whole else self.passages[best].section or None
+        return Passage(id=article.id, title=article.title, text=_text(parts), section=section, url=article.url)
+
+
+def fused(rankings: Iterable[Sequence[int]]) -> list[int]:
+    """Join rankings by reciprocal rank fusion: what several of them place high comes first."""
+    scores: defaultdict[int, float] = defaultdict(float)
+    for ranking in rankings:
+        for rank, one in enumerate(ranking, 1):
+            scores[one] += 1 / (_K + rank)
+    return sorted(scores, key=lambda one: -scores[one])
+
+
+def _text(parts: Sequence[ArticlePassage]) -> str:
+    """Return neighbours as one text; where their sections differ, each begins with its heading."""
+    if len({part.section for part in parts}) == 1:
+        return "\n\n".join(part.text for part in parts)
+    texts: list[str] = []
+    section = ""
+    for part in parts:
+        if part.section != section:
+            texts.append(f"## {part.section.split(BETWEEN)[-1]}")
+            section = part.section
+        texts.append(part.text)
+    return "\n\n".join(texts)

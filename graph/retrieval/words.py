@@ -1,0 +1,128 @@
+"""Passages ranked by the words of a question (BM25)."""
+
+import re
+import unicodedata
+from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
+from typing import cast
+
+import bm25s
+import numpy as np
+import numpy.typing as npt
+from bm25s import stopwords
+from py_rust_stemmers import SnowballStemmer  # pyright: ignore - untyped
+
+_LONGEST = 40  # characters of a word; what is longer is data
+
+# Letters and digits, and the marks that some scripts write above or below them.
+_LETTER = r"(?:[^\W_]|[\u0300-\u036f\u0591-\u05c7\u0610-\u061a\u064b-\u065f\u0900-\u0e7f])"
+_WORD = re.compile(rf"{_LETTER}+(?:[-_.]{_LETTER}+)*")
+_PARTS = re.compile(r"[-_.]")
+# Scripts without spaces between words: Thai, Lao, Burmese, Khmer, Chinese, Japanese.
+_RUN = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3041-\u30ff\u3400-\u9fff\uf900-\ufaff]+")
+
+_STEMMERS = {
+    "ar": "arabic",
+    "da": "danish",
+    "de": "german",
+    "el": "greek",
+    "en": "english",
+    "es": "spanish",
+    "fi": "finnish",
+    "fr": "french",
+    "hu": "hungarian",
+    "it": "italian",
+    "nl": "dutch",
+    "no": "norwegian",
+    "pt": "portuguese",
+    "ro": "romanian",
+    "ru": "russian",
+    "sv": "swedish",
+    "tr": "turkish",
+}
+_STOP_WORDS: dict[str, tuple[str, ...]] = {
+    "da": stopwords.STOPWORDS_DANISH,
+    "de": stopwords.STOPWORDS_GERMAN,
+    "en": stopwords.STOPWORDS_EN_PLUS,
+    "es": stopwords.STOPWORDS_SPANISH,
+    "fr": stopwords.STOPWORDS_FRENCH,
+    "it": stopwords.STOPWORDS_ITALIAN,
+    "nl": stopwords.STOPWORDS_DUTCH,
+    "no": stopwords.STOPWORDS_NORWEGIAN,
+    "pt": stopwords.STOPWORDS_PORTUGUESE,
+    "ru": stopwords.STOPWORDS_RUSSIAN,
+    "sv": stopwords.STOPWORDS_SWEDISH,
+    "tr": stopwords.STOPWORDS_TURKISH,
+}
+
+
+def words_in(text: str) -> Iterator[str]:
+    """Yield the words of a text in lower case.
+
+    A name such as `E-1042` or `max_size` is one word, as well as its parts. Text without spaces between its words gives
+    each two characters that stand together.
+    """
+    for match in _WORD.finditer(unicodedata.normalize("NFKC", text).casefold()):
+        word = match[0]
+        if word.isascii() or not _RUN.search(word):
+            yield from _with_parts(word)
+        else:
+            yield from (pair for run in _RUN.findall(word) for pair in _pairs(run))
+            yield from (rest for rest in _PARTS.split(_RUN.sub("-", word)) if rest)
+
+
+def _with_parts(word: str) -> Iterator[str]:
+    parts = _PARTS.split(word)
+    if len(parts) > 1:
+        yield from parts
+    if len(whole := "".join(parts)) <= _LONGEST:
+        yield whole
+
+
+def _pairs(run: str) -> Iterator[str]:
+    return (run[at : at + 2] for at in range(max(len(run) - 1, 1)))
+
+
+@lru_cache
+def stop_words(language: str) -> frozenset[str]:
+    """Return the words of a language that say nothing of what a text is about; none if it has no list."""
+    return frozenset(word for listed in _STOP_WORDS.get(language, ()) for word in words_in(listed))
+
+
+@lru_cache
+def _stem(language: str) -> Callable[[str], str]:
+    """Return what makes a word its stem in this language; any thread may call it."""
+    name = _STEMMERS.get(language)
+    return cast("Callable[[str], str]", SnowballStemmer(name).stem_word) if name else str
+
+
+class Words:
+    """The words of passages, and how much each says about each passage: eight bytes a word of a passage."""
+
+    def __init__(self, texts: Sequence[str], languages: Sequence[str]) -> None:
+        """Count the words of `texts`, each in its language (ISO 639-1)."""
+        numbers: dict[str, int] = {}
+        passages = [
+            [numbers.setdefault(term, len(numbers)) for term in _terms_of(text, language)]
+            for text, language in zip(texts, languages, strict=True)
+        ]
+        self._numbers = numbers
+        self._index = bm25s.BM25()
+        if numbers:
+            self._index.index((passages, numbers), create_empty_token=False, show_progress=False)
+
+    def terms(self, query: str, language: str) -> list[int]:
+        """Return the numbers of those words of a query that passages have."""
+        asked = dict.fromkeys(_terms_of(query, language))
+        return [self._numbers[term] for term in asked if term in self._numbers]
+
+    def scores(self, terms: Sequence[int]) -> npt.NDArray[np.float32]:
+        """Return each passage's score, 0 if it has none of the words; there must be one."""
+        return self._index.get_scores_from_ids(list(terms))
+
+
+def _terms_of(text: str, language: str) -> Iterator[str]:
+    ignored, stem = stop_words(language), _stem(language)
+    for word in words_in(text):
+        if word not in ignored:
+            yield stem(word) if word.isalpha() else word  # what has digits is a name
