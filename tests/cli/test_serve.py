@@ -97,6 +97,18 @@ def test_serve_answers_with_nothing_configured_and_leaves_nothing_behind(
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith("support-agent")] == []
 
 
+def test_a_strict_start_refuses_articles_with_faults(tmp_path: Path, articles: Path) -> None:
+    """The reason is in the log, and nothing is served."""
+    (articles / "bad.md").write_text("---\ntitle: [a\n---\n\nText.\n")
+    variables = {"SUPPORT_KNOWLEDGE": str(articles), "OPENAI_BASE_URL": "http://127.0.0.1:1/v1"}
+    with command(tmp_path, "serve", "--strict", "--port", str(free_port()), **variables) as process:
+        assert process.wait(60) != 0
+    output = (tmp_path / "output").read_text()
+    assert "1 with faults, where none may be (SUPPORT_STRICT)" in output
+    assert "bad.md:" in output
+    assert "Traceback" not in output
+
+
 def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [COMMAND, *arguments],
