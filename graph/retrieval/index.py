@@ -248,8 +248,9 @@ class _Index:
         return embed
 
     async def _fill(self, index: ArticleIndex, passages: Sequence[ArticlePassage], dims: int) -> None:
-        """Add the passages that the model takes to an index; raises ModelError, and KnowledgeError if all must be."""
+        """Add what an index lacks to it; raises ModelError, and KnowledgeError if no passage may be refused."""
         began = time.monotonic()
+        has = len(self._passages) - len(passages)
         refused: list[ArticlePassage] = []
 
         def leave_out(passage: ArticlePassage, embedded: Embedded) -> None:
@@ -257,9 +258,10 @@ class _Index:
                 refused.append(passage)
             self._name(passage, embedded)
 
-        with IndexingProgress(len(passages)) as progress:
+        with IndexingProgress(len(self._passages)) as progress:
+            progress.advance(has, new=0)
             self._knowledge.lack(KnowledgeUnavailable, str(progress))
-            async for batch, new in embed_passages(self._models, passages, self._kept, dims, leave_out):
+            async for batch, new in embed_passages(self._models, passages, self._kept, dims, leave_out, has):
                 if batch:
                     await index.add(batch)
                 progress.advance(len(batch), new=new)

@@ -41,14 +41,19 @@ async def dims_of(models: Models) -> int:
 
 
 async def embed_passages(
-    models: Models, passages: Sequence[ArticlePassage], kept: VectorCache, dims: int, leave_out: LeaveOut
+    models: Models,
+    passages: Sequence[ArticlePassage],
+    kept: VectorCache,
+    dims: int,
+    leave_out: LeaveOut,
+    taken: int = 0,
 ) -> AsyncGenerator[tuple[list[tuple[ArticlePassage, Vector]], int]]:
     """Yield the passages with their vectors of `dims` numbers, batch by batch, and how many were not kept before.
 
-    One that the model refuses is missing. Raises ModelError when the model can't be used, or refuses everything; what
-    was embedded until then is kept.
+    One that the model refuses is missing; `taken` is how many it has taken before. Raises ModelError when the model
+    can't be used, or refuses everything; what was embedded until then is kept.
     """
-    size, taken, refused = _BATCH, 0, 0
+    size, refused = _BATCH, 0
     for start in range(0, len(passages), _LOOKED_UP):
         part = [(passage, passage.hash) for passage in passages[start : start + _LOOKED_UP]]
         known = await kept.get([each for _, each in part])
