@@ -258,8 +258,7 @@ class _Index:
                 refused.append(passage)
             self._name(passage, embedded)
 
-        with IndexingProgress(len(self._passages)) as progress:
-            progress.advance(has, new=0)
+        with IndexingProgress(len(self._passages), has) as progress:
             self._knowledge.lack(KnowledgeUnavailable, str(progress))
             async for batch, new in embed_passages(self._models, passages, self._kept, dims, leave_out, has):
                 if batch:

@@ -21,13 +21,13 @@ class IndexingProgress:
     In a terminal there is a bar instead, unless several processes would draw one.
     """
 
-    def __init__(self, total: int) -> None:
-        self.done = 0
+    def __init__(self, total: int, done: int = 0) -> None:
+        self.done = done
         self._total = total
         self._began = self._said = time.monotonic()
         self._new = 0
         is_watched = sys.stderr.isatty() and multiprocessing.parent_process() is None
-        self._bar = _bar(total) if is_watched else None
+        self._bar = _bar(total, done) if is_watched else None
 
     def __enter__(self) -> Self:
         if self._bar:
@@ -55,11 +55,11 @@ class IndexingProgress:
             _log.info("%s; %.1f a second", str(self), self._new / (now - self._began))
 
 
-def _bar(total: int) -> "Progress":
+def _bar(total: int, done: int) -> "Progress":
     from rich.console import Console  # few starts are watched
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn("indexing"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     bar = Progress(*columns, console=Console(stderr=True), transient=True)
-    bar.add_task("", total=total)
+    bar.add_task("", total=total, completed=done)
     return bar
