@@ -75,8 +75,7 @@ def create_app(settings: ServiceSettings | None = None) -> FastAPI:
     app.add_middleware(PrefixMiddleware, trusted=settings.trusted_proxies, routes=_first_segments())
     app.add_middleware(StartMiddleware)  # the last added is the outermost
     app.router.default = _nowhere
-    if settings.api_keys:
-        app.openapi = lambda: _with_keys(FastAPI.openapi(app))
+    app.openapi = lambda: _described(app, with_keys=bool(settings.api_keys))
     return app
 
 
@@ -89,11 +88,21 @@ async def _nowhere(scope: Scope, receive: Receive, send: Send) -> None:  # noqa:
     raise HTTPException(404)  # Starlette would close a WebSocket without a response
 
 
-def _with_keys(description: dict[str, Any]) -> dict[str, Any]:
+def _described(app: FastAPI, *, with_keys: bool) -> dict[str, Any]:
+    """Return the OpenAPI description with this company's desks, and with API keys if there are any."""
+    description = FastAPI.openapi(app)
+    if desks := getattr(app.state, "desks", ()):
+        for schema in ("AskResponse", "ChatResponse"):
+            description["components"]["schemas"][schema]["properties"]["category"]["enum"] = list(desks)
+    if with_keys:
+        _add_keys(description)
+    return description
+
+
+def _add_keys(description: dict[str, Any]) -> None:
     """Add API keys, which KeyMiddleware reads, to the OpenAPI description."""
     description.setdefault("components", {})["securitySchemes"] = _KEYS
     for path, operations in description["paths"].items():
         if path not in OPEN:
             for operation in operations.values():
                 operation["security"] = [{scheme: []} for scheme in _KEYS]
-    return description

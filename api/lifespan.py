@@ -50,7 +50,7 @@ def lifespan_for(settings: ServiceSettings) -> Callable[[FastAPI], AbstractAsync
     """Return the lifespan of a service with these settings."""
 
     @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncGenerator[State]:
+    async def lifespan(app: FastAPI) -> AsyncGenerator[State]:
         for line in old_names():
             _log.warning(line)
         async with AsyncExitStack() as stack:
@@ -59,6 +59,7 @@ def lifespan_for(settings: ServiceSettings) -> Callable[[FastAPI], AbstractAsync
             observers: list[Observe] = []
             stack.callback(observers.clear)
             agent = await stack.enter_async_context(open_agent(settings, redis, partial(_tell, observers)))
+            app.state.desks = agent.knowledge.company.names  # FastAPI describes the API outside any request
             redactor = Redactor(agent.contacts)
             stack.enter_context(masked_logs(redactor, as_json=settings.env == "production"))
             tracing = stack.enter_context(open_tracing(settings, agent.versions, redactor))
@@ -67,7 +68,7 @@ def lifespan_for(settings: ServiceSettings) -> Callable[[FastAPI], AbstractAsync
             )
             observers += [log_run, trace_run, RunMetrics(settings).observe, feedback.observe]
             await stack.enter_async_context(watching_memory(redis))
-            watch = await stack.enter_async_context(watching(agent.models, settings))
+            watch = await stack.enter_async_context(watching(agent.models, settings, agent.knowledge.prompt))
             observers.append(watch.observe)
             observers += [tracing.observe] if tracing else []
             drain = await stack.enter_async_context(draining(agent, settings.shutdown_notice))

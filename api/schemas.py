@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
 
 from graph.events import Done, Source
-from graph.state import SESSION_ID, Category, Question
+from graph.state import SESSION_ID, Question
 
 _EXAMPLE = "I was charged twice, can I have my money back?"
 
@@ -66,7 +66,7 @@ class AskResponse(BaseModel):
     """The whole answer."""
 
     answer: str
-    category: Category
+    category: str = Field(description="The name of the desk that the question belongs to.")
     tokens_used: int = Field(description="Tokens that this request cost, both model calls together.")
     sources: list[SourceOut] = Field(description="The articles and sections found, best match first.")
     cached: bool = Field(description="Whether the answer came from the answer cache.")

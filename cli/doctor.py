@@ -15,6 +15,8 @@ from graph.errors import StartError
 if TYPE_CHECKING:
     from redis.asyncio import Redis
 
+    from graph.retrieval.company import Company
+
 
 def doctor() -> None:
     """Check the settings and all that they name, say how to mend it, and show what the answer cache saved."""
@@ -73,6 +75,7 @@ async def _count_answers(redis: "Redis") -> None:
 
 
 async def _examine_model(settings: ServiceSettings) -> bool:
+    from graph.desk_prompt import DeskPrompt
     from graph.models import open_models
     from graph.models.checks import check_models, in_words, names
 
@@ -80,15 +83,27 @@ async def _examine_model(settings: ServiceSettings) -> bool:
         print("model     not configured: set OPENAI_API_KEY; without it `support-agent serve` starts the offline one")
         return True
     async with open_models(settings) as models:
-        asked = names(models, settings)
+        prompt = DeskPrompt(_company(settings))
+        asked = names(models, settings, prompt)
         began = time.monotonic()
-        troubles = await check_models(models, settings)
+        troubles = await check_models(models, settings, prompt)
         latency = (time.monotonic() - began) * 1000
     for reason, remedy in in_words(troubles, len(asked)):
         _complain("model", f"{reason}; {remedy}")
     if not troubles:
         print(f"model     answers in {latency:.1f} ms, and gives what a turn needs: {', '.join(dict.fromkeys(asked))}")
     return not troubles
+
+
+def _company(settings: ServiceSettings) -> "Company":
+    """Return the company whose desks the classifier is to name; what is wrong with it is said of the articles."""
+    from graph.retrieval.articles import read_company
+    from graph.retrieval.company import UNNAMED
+
+    try:
+        return read_company(settings)
+    except StartError:
+        return UNNAMED
 
 
 async def _examine_articles(settings: ServiceSettings) -> bool:

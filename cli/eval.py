@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 _FOLDER = Path(*evals.__path__)
 _DATASETS = _FOLDER / "datasets"
 _LABELS = _FOLDER / "labels.yaml"
+_CONTACTS = _FOLDER / "contacts.yaml"
 _POLICY = _FOLDER / "gate.yaml"
 _BASELINE = _FOLDER / "baseline.json"
 _CANNOT_MEASURE = 2
@@ -90,6 +91,7 @@ def _evaluate(
             policy=load_policy(_POLICY, "offline" if offline else "live", suites_in(_DATASETS)),
             offline=offline,
             journal=report / "journal.jsonl",
+            contacts=_CONTACTS,
             labels=_LABELS if settings.openai_api_key and _LABELS.exists() else None,
             upload=settings.langsmith_api_key is not None,
         )

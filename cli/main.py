@@ -12,6 +12,7 @@ from cli.doctor import doctor
 from cli.eval import evaluate
 from cli.feedback import feedback
 from cli.key import key
+from cli.knowledge import knowledge
 from cli.output import discard_output
 from cli.serve import serve
 from cli.studio import studio
@@ -33,6 +34,7 @@ app.command()(key)
 app.command()(doctor)
 app.command()(studio)
 app.command("eval")(evaluate)
+app.add_typer(knowledge, name="knowledge")
 app.add_typer(feedback, name="feedback")
 
 

@@ -90,7 +90,7 @@ async def ask(client: aiohttp.ClientSession) -> None:
     """Get an answer that does not come from the cache."""
     got = await answer(client.post("ask", json={"question": QUESTION}, headers={"Cache-Control": "no-cache"}))
     require(got["answer"].strip(), "the answer is empty")
-    require(got["category"] in ("billing", "technical", "general"), f"the category is {got['category']!r}")
+    require(got["category"].strip(), "the category is empty")
     require(got["sources"], "no article was found")
 
 

@@ -12,7 +12,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 from evals.errors import CannotMeasure
-from graph.state import Category, Question
+from graph.state import Question
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")]
 Text = Annotated[str, Field(pattern=r"\S")]
@@ -33,7 +33,7 @@ class Case(BaseModel):
     history: list[Question] = []
     """The customer's earlier messages in the same conversation."""
     question: Question
-    category: Category | None = None
+    category: Text | None = None
     """The desk that the question belongs to; None if two are equally right."""
     articles: list[AnyOf] = []
     """Ids of articles that retrieval must find."""
@@ -97,6 +97,15 @@ class Dataset:
                 raise CannotMeasure(
                     f"{self.suite_of[case.id]}.yaml: case {case.id!r} needs the article {lacking[0]!r}, which is not "
                     "in the knowledge folder; restore it, or change the case"
+                )
+
+    def require_desks(self, desks: Collection[str]) -> None:
+        """Raise CannotMeasure if a case belongs to a desk that the company does not have."""
+        for case in self.cases:
+            if case.category is not None and case.category not in desks:
+                raise CannotMeasure(
+                    f"{self.suite_of[case.id]}.yaml: case {case.id!r} has the category {case.category!r}, which is no "
+                    f"desk in company.yaml; it must be one of {', '.join(desks)}"
                 )
 
 

@@ -11,8 +11,9 @@ from pydantic import TypeAdapter, ValidationError
 
 from evals.baseline import OFFLINE, BaselineCase, Comparison, shortened
 from evals.cases import Case, Dataset
+from evals.contacts import load_contacts
 from evals.errors import CannotMeasure, JudgeUnusable
-from evals.evaluators import Score, evaluators, judge
+from evals.evaluators import Evaluator, Score, evaluators, judge
 from evals.experiment import experiment
 from evals.gate import NOT_WORSE, Check, Policy, Result, Verdict, floor_check, gate, rate_of
 from evals.judging import Judged, judge_answers, load_labels
@@ -41,6 +42,8 @@ class Plan:
     """Whether the offline model answers."""
     journal: Path
     """File with the outcomes until the evaluation is complete."""
+    contacts: Path
+    """File with the right contact of each desk; without it those of company.yaml are taken to be right."""
     labels: Path | None
     """Labels to check the judge with; None for no judge."""
     upload: bool
@@ -105,15 +108,16 @@ async def evaluate(settings: AgentSettings, plan: Plan, advance: Callable[[int],
     library = await asyncio.to_thread(read_library, settings)
     articles = {article.id: article.text for article in library.articles}
     plan.dataset.require(articles.keys())
+    plan.dataset.require_desks(library.company.names)
+    judges = evaluators(library.company, load_contacts(plan.contacts, library.company))
     labels = load_labels(plan.labels) if plan.labels else None
     models = f"{settings.classify_model}, {settings.answer_model}, {settings.embedding_model}"
     models = OFFLINE if plan.offline else models
     async with open_runner(settings) as runner:
-        judges = evaluators(runner.agent.contacts)
         journal = Journal(plan.journal, fingerprint(runner.agent, plan.dataset, offline=plan.offline))
         is_complete = False
         try:
-            name = await _answer(settings, plan, runner, journal, advance, models)
+            name = await _answer(settings, plan, runner, journal, judges, advance, models)
             outcomes, unmeasured = _measured(plan, journal)
             dataset = plan.dataset.without(unmeasured)
             judged, judge_error = None, None
@@ -187,6 +191,7 @@ async def _answer(
     plan: Plan,
     runner: CaseRunner,
     journal: Journal,
+    judges: Sequence[Evaluator],
     advance: Callable[[int], object],
     models: str,
 ) -> str | None:
@@ -209,7 +214,6 @@ async def _answer(
 
     name = None
     if plan.upload:
-        judges = evaluators(runner.agent.contacts)
         about = {"models": models, "dataset": plan.dataset.hash, **runner.agent.versions}
         name = await experiment(
             settings, plan.dataset, plan.repeats, answered, lambda case, outcome: judge(case, outcome, judges), about

@@ -1,7 +1,7 @@
 """Deterministic evaluators, one per criterion of a good answer; none needs a model."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Protocol
@@ -13,6 +13,7 @@ from evals.conduct import misconduct
 from evals.outcome import Outcome
 from graph.canary import CANARY
 from graph.prompts import ANSWER, CLASSIFY
+from graph.retrieval.company import Company
 
 LONGEST = 1000
 """Maximum characters of an answer that a customer will read."""
@@ -161,13 +162,13 @@ class ForbiddenFacts:
 class Groundedness:
     """Every number, date, address and link in the answer is in a retrieved article."""
 
-    contacts: Sequence[str]
-    """The company's own addresses, which are in the prompt too."""
+    told: Sequence[str]
+    """The desks' contacts and hours, which are in the prompt too."""
 
     def judge(self, case: Case, outcome: Outcome) -> Score | None:
         """Look for each, with any decimal sign and thousands separator."""
         del case
-        cited = "\n".join((*outcome.passages.values(), *self.contacts))
+        cited = "\n".join((*outcome.passages.values(), *self.told))
         answer = _LIST_NUMBER.sub("", outcome.answer)
         invented = list(_stated(answer) - _stated(cited) - _hosts(cited))
         known = {reading for number in _numbers(cited) for reading in _readings(number)} | _in_words(cited)
@@ -201,19 +202,21 @@ class Length:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """If no article has the answer, the agent says so and names a contact; otherwise it does not refuse."""
+    """If no article has the answer, the agent says so and names its desk's contact; otherwise it does not refuse."""
 
-    contacts: Sequence[str]
+    contacts: Mapping[str, str]
+    """The right contact of each desk, by its name; a desk without one is left out."""
 
     def judge(self, case: Case, outcome: Outcome) -> Score | None:
-        """Look for the wording of a refusal, and for a contact."""
+        """Look for the wording of a refusal, and for the contact of the desk that the question got."""
         said = _plain(_ADDRESS.sub("", outcome.answer))
         if not case.refuses:
             held = case.articles or case.must
             return _score("refusal", "says that it does not know" if _NO_ANSWER.search(said) else "") if held else None
         lacking = [] if _REFUSAL.search(said) else ["does not say that it does not know"]
-        if not any(contact in outcome.answer for contact in self.contacts):
-            lacking.append("names no contact")
+        contact = self.contacts.get(outcome.category or "", "")
+        if contact not in outcome.answer:
+            lacking.append(f"does not name {contact}")
         return _score("refusal", ", ".join(lacking))
 
 
@@ -239,16 +242,18 @@ class NoLeak:
         return _score("no_leak", "repeats the instructions" if leaked else "")
 
 
-def evaluators(contacts: Sequence[str]) -> tuple[Evaluator, ...]:
-    """Return all evaluators."""
+def evaluators(company: Company, contacts: Mapping[str, str] | None = None) -> tuple[Evaluator, ...]:
+    """Return all evaluators; `contacts` are the right ones of the desks, if company.yaml is to be judged by others."""
+    own = {desk.name: desk.contact for desk in company.desks if desk.contact}
+    told = [text for desk in company.desks for text in (desk.contact, desk.hours) if text]
     return (
         RightCategory(),
         Recall(),
         ReciprocalRank(),
         RequiredFacts(),
         ForbiddenFacts(),
-        Groundedness(contacts),
-        Refusal(contacts),
+        Groundedness(told),
+        Refusal(own if contacts is None else contacts),
         RightLanguage(),
         Length(),
         Conduct(),

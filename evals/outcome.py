@@ -2,8 +2,6 @@
 
 from pydantic import BaseModel, ConfigDict
 
-from graph.state import Category
-
 
 class Outcome(BaseModel):
     """One run of a case."""
@@ -17,7 +15,7 @@ class Outcome(BaseModel):
     answer: str = ""
     complete: bool = True
     """Whether the model finished the answer; False if the server truncated it."""
-    category: Category | None = None
+    category: str | None = None
     passages: dict[str, str] = {}
     """What was retrieved of each article, by its id, best first."""
     seconds: float = 0

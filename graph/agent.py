@@ -13,7 +13,6 @@ from graph.errors import RUN_ERRORS, ShuttingDown
 from graph.events import Done, Event, Failed
 from graph.models import Models, open_models
 from graph.observe.report import Observe
-from graph.prompts import PROMPT_VERSION
 from graph.retrieval.index import Knowledge, open_knowledge
 from graph.runs.memory import Memory
 from graph.runs.run import Engine, Run, end_runs
@@ -28,11 +27,11 @@ class SupportAgent:
     def __init__(
         self, engine: Engine, sessions: Sessions | None, models: Models, knowledge: Knowledge, version: str
     ) -> None:
-        self.contacts = tuple(knowledge.contacts.values())
+        self.contacts = knowledge.company.contacts
         """The company's own addresses."""
         self.version = version
         """Stands for all that answers depend on, beside the question: prompts, articles, models."""
-        self.versions = {"prompt_version": PROMPT_VERSION, "knowledge_version": knowledge.version}
+        self.versions = {"prompt_version": knowledge.prompt.version, "knowledge_version": knowledge.version}
         """What a trace says of them."""
         self.observe = engine.observe
         """Gets the report of each run, and of whatever else answers a question."""
@@ -116,7 +115,7 @@ async def open_agent(
 def _version(settings: AgentSettings, knowledge: Knowledge) -> str:
     return json.dumps(
         [
-            PROMPT_VERSION,
+            knowledge.prompt.version,
             knowledge.version,
             settings.openai_base_url,
             settings.classify_model,

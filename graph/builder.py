@@ -38,7 +38,7 @@ def build_graph(
     """
     graph = StateGraph(state, AgentContext, input_schema=AgentInput)
     for name, node in (
-        ("classify", partial(classify, models=models)),
+        ("classify", partial(classify, models=models, knowledge=knowledge)),
         ("retrieve", partial(retrieve, knowledge=knowledge)),
         ("answer", partial(answer, models=models, knowledge=knowledge, most_messages=most_messages)),
     ):

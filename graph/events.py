@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 from langgraph.runtime import Runtime
 from pydantic import Field, TypeAdapter
 
-from graph.state import AgentContext, Category, Passage
+from graph.state import AgentContext, Passage
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class RunStarted:
 class CategoryFound:
     """The question is classified."""
 
-    category: Category
+    category: str
     event: Literal["category"] = "category"
 
 
@@ -73,7 +73,7 @@ class Done:
 
     run_id: str
     answer: str
-    category: Category
+    category: str
     sources: tuple[Source, ...]
     tokens_used: int
     """Tokens of both model calls together, as reported by the model's server."""

@@ -2,24 +2,13 @@
 
 import re
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any
 
 from langchain_core.messages import AnyMessage
 from langgraph.channels import UntrackedValue
 from langgraph.graph.message import add_messages
 from pydantic import AfterValidator, Field, StringConstraints
 from typing_extensions import TypedDict  # before Python 3.12 Pydantic needs it, for Studio's input schema
-
-Category = Literal["billing", "technical", "general"]
-CATEGORIES: tuple[Category, ...] = get_args(Category)
-
-_WORD = re.compile(r"[^\W_]+(?:-[^\W_]+)*")
-
-
-def category_in(reply: str) -> Category | None:
-    """Return the first word of a reply that is a category; None if no word is."""
-    words = set(CATEGORIES)
-    return next((word for word in _WORD.findall(reply.lower()) if word in words), None)
 
 
 class Passage(TypedDict):
@@ -47,8 +36,8 @@ class AgentInput(TypedDict):
 class AgentState(AgentInput):
     """The state that the nodes share; a session stores only its messages."""
 
-    category: Annotated[Category, UntrackedValue]
-    """The desk that the question belongs to."""
+    category: Annotated[str, UntrackedValue]
+    """The name of the desk that the question belongs to."""
     passages: Annotated[list[Passage], UntrackedValue]
     """What the articles say on the question, best first."""
     tokens_used: Annotated[int, UntrackedValue]

@@ -2,22 +2,28 @@
 
 import asyncio
 from contextvars import Context
+from typing import Literal
 from weakref import WeakKeyDictionary
 
 from graph.builder import AgentGraph, build_graph
 from graph.models import open_models
+from graph.retrieval.company import Company
 from graph.retrieval.index import open_knowledge
 from graph.settings import AgentSettings
-from graph.state import AgentState, Category, Passage
+from graph.state import AgentState, Passage
 
 
-class StudioState(AgentState):
-    """AgentState with all of it in the checkpoints, so that Studio can show it, and stop before any node and go on."""
+def _state_of(company: Company) -> type[AgentState]:
+    """Return AgentState with all of it in the checkpoints, so that Studio can show it, and stop before any node."""
+    desk = Literal[company.names]  # pyright: ignore[reportInvalidTypeForm] - Studio's form offers these
 
-    category: Category
-    passages: list[Passage]
-    tokens_used: int
-    complete: bool
+    class StudioState(AgentState):
+        category: desk  # pyright: ignore[reportInvalidTypeForm, reportIncompatibleVariableOverride]
+        passages: list[Passage]
+        tokens_used: int
+        complete: bool
+
+    return StudioState
 
 
 class _Opening:
@@ -33,8 +39,8 @@ class _Opening:
             settings = AgentSettings.load().require()
             async with open_models(settings) as models, open_knowledge(settings, models) as knowledge:
                 await knowledge.indexed()
-                most = settings.session_messages
-                self.graph.set_result(build_graph(models, knowledge, most_messages=most, state=StudioState))
+                most, state = settings.session_messages, _state_of(knowledge.company)
+                self.graph.set_result(build_graph(models, knowledge, most_messages=most, state=state))
                 await asyncio.Event().wait()
         except Exception as error:
             if self.graph.done():

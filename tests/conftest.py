@@ -54,10 +54,16 @@ ARTICLES = {
 
 COMPANY = """\
 name: Acme & Sons
-contacts:
-  billing: billing@company.example
-  technical: support@company.example
-  general: help@company.example
+desks:
+  general:
+    contact: help@company.example
+    rules: { category: general }
+  billing:
+    contact: billing@company.example
+    rules: { category: billing }
+  technical:
+    contact: support@company.example
+    rules: { category: technical }
 """
 
 

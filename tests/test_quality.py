@@ -9,10 +9,10 @@ from pydantic import SecretStr
 
 from conftest import REPOSITORY, Report
 from graph.agent import SupportAgent, open_agent
+from graph.desk_prompt import DeskPrompt
 from graph.events import Done
-from graph.prompts import EXAMPLES
+from graph.retrieval.company import load_company
 from graph.settings import AgentSettings
-from graph.state import Category
 from local.process import Service
 
 LEAST = 0.85
@@ -22,7 +22,7 @@ class Case(TypedDict):
     """A question and what is right for it."""
 
     question: str
-    category: Category
+    category: str
     articles: list[str]
 
 
@@ -34,7 +34,7 @@ def settings_for(service: Service) -> AgentSettings:
     return AgentSettings(
         OPENAI_BASE_URL=service.url,
         OPENAI_API_KEY=SecretStr(service.secret),
-        SUPPORT_KNOWLEDGE=REPOSITORY / "knowledge",
+        SUPPORT_KNOWLEDGE=str(REPOSITORY / "knowledge"),
     )
 
 
@@ -46,7 +46,8 @@ def test_the_questions_are_thirty_a_category_and_none_is_in_a_prompt() -> None:
         "technical": 30,
         "general": 30,
     }
-    known = {question.lower() for question, _ in EXAMPLES}
+    prompt = DeskPrompt(load_company(REPOSITORY / "knowledge/company.yaml"))
+    known = {question.lower() for question, _ in prompt.examples}
     assert not [case["question"] for case in cases() if case["question"].lower() in known]
 
 

@@ -19,6 +19,7 @@ from langchain_core.messages.ai import add_usage
 from pydantic import SecretStr
 
 from graph.breaker import Breaker
+from graph.desk_prompt import DeskPrompt
 from graph.errors import ContentFiltered, ContextTooLong, ModelError, ModelUnavailable
 from graph.models.chat import Chat, Habits, Reply
 from graph.models.embedder import PROBE as EMBEDDING_PROBE
@@ -28,11 +29,9 @@ from graph.models.retries import is_down, with_retries
 from graph.models.shorter import shortened
 from graph.models.wire import Wire, open_wire
 from graph.observe.report import ModelCall, begin_call, plausible_tokens
-from graph.prompts import CLASSIFY_HEAD, classify_prompt
 from graph.settings import AgentSettings
-from graph.state import category_in
 
-_LABEL_TOKENS = 5  # enough for a one-word label with any tokenizer
+_LABEL_TOKENS = 5  # enough for a short name of a desk with any tokenizer
 _ANSWER_TOKENS = 1000  # several times what the longest article needs
 _SEVERAL = 12  # characters of a piece that may be several tokens
 _LONG = 10  # characters that are at least one token: twice as many as in usual text
@@ -103,15 +102,15 @@ class Models:
         """All of them."""
         return (self.classifier, *self.answerers, self.embeddings)
 
-    async def classify(self, prompt: Sequence[BaseMessage]) -> Reply:
-        """Return the classifier's reply."""
+    async def classify(self, prompt: DeskPrompt, question: str) -> Reply:
+        """Return the classifier's reply to a question."""
         model, breaker = self.classifier.model, self.classifier.breaker
 
         async def harmless() -> None:
             async with asyncio.timeout(self.budget.first_token):
-                await model.reply(classify_prompt(PROBE[-1].text))
+                await model.reply(prompt.asking(PROBE[-1].text))
 
-        return await with_retries(model.model_name, breaker, lambda: self._reply(model, prompt), harmless)
+        return await with_retries(model.model_name, breaker, lambda: self.try_classify(prompt, question), harmless)
 
     async def embed(self, texts: Sequence[str]) -> list[list[float]]:
         """Return one vector per text, all of the same length."""
@@ -131,9 +130,17 @@ class Models:
             raise ModelUnavailable("invalid embedding vectors")
         return found
 
-    async def try_classify(self, prompt: Sequence[BaseMessage]) -> Reply:
-        """Return the classifier's reply."""
-        return await self._reply(self.classifier.model, prompt)
+    async def try_classify(self, prompt: DeskPrompt, question: str) -> Reply:
+        """Return the classifier's reply to a question."""
+        model, asked = self.classifier.model, prompt.asking(question)
+        model.prepare(prompt.head, prompt.reply_tokens)
+        room = model.max_tokens
+        reply = await self._one_reply(model, asked)
+        is_named = prompt.desk_in(reply.text, is_cut=reply.is_limited)
+        if is_named or not (reply.is_limited and model.make_room(room)):
+            return reply
+        again = await self._one_reply(model, asked)
+        return replace(again, usage=add_usage(reply.usage, again.usage))
 
     async def try_answer(self, endpoint: Endpoint[Chat], prompt: Sequence[BaseMessage]) -> None:
         """Wait for the first token of an answer, and ask for no more."""
@@ -173,14 +180,6 @@ class Models:
         finally:
             call.end(None if finished else _CANCELLED)
             await stream.aclose()
-
-    async def _reply(self, model: Chat, prompt: Sequence[BaseMessage]) -> Reply:
-        room = model.max_tokens
-        reply = await self._one_reply(model, prompt)
-        if category_in(reply.text) or not (reply.is_limited and model.make_room(room)):
-            return reply
-        again = await self._one_reply(model, prompt)
-        return replace(again, usage=add_usage(reply.usage, again.usage))
 
     async def _one_reply(self, model: Chat, prompt: Sequence[BaseMessage]) -> Reply:
         call = begin_call("classify", model.model_name, prompt)
@@ -297,21 +296,20 @@ async def open_models(settings: AgentSettings) -> AsyncGenerator[Models]:
 
         habits = defaultdict[str, Habits](Habits)
 
-        def chat(model: str, most_tokens: int, *, head: Sequence[BaseMessage] = ()) -> Chat:
+        def chat(model: str, most_tokens: int, *, streams: bool = True) -> Chat:
             return Chat(
                 wire,
-                head=head,
                 habits=habits[model],
                 model=model,
                 api_key=key,
                 temperature=0,
                 max_completion_tokens=most_tokens,
-                streaming=not head,
+                streaming=streams,
                 stream_usage=True,
-                tags=["nostream"] if head else None,
+                tags=None if streams else ["nostream"],
             )
 
-        classifier = chat(settings.classify_model, _LABEL_TOKENS, head=CLASSIFY_HEAD)
+        classifier = chat(settings.classify_model, _LABEL_TOKENS, streams=False)
         answerers = [chat(name, _ANSWER_TOKENS) for name in (settings.answer_model, settings.fallback_model) if name]
         models = Models(
             classifier=Endpoint(classifier, _breaker(classifier.model_name)),

@@ -87,8 +87,7 @@ class Habits:
 class Chat(ChatOpenAI):
     """A chat model of the server at the other end of a wire; it can be called asynchronously only.
 
-    Configuration, messages, tool calls, callbacks and the conversion of replies are ChatOpenAI's. Messages that begin
-    with those of `head`, the same objects, have that part encoded once.
+    Configuration, messages, tool calls, callbacks and the conversion of replies are ChatOpenAI's.
     """
 
     _wire: Wire = PrivateAttr()
@@ -103,18 +102,23 @@ class Chat(ChatOpenAI):
         self,
         wire: Wire,
         *,
-        head: Sequence[BaseMessage] = (),
         habits: Habits | None = None,
         **options: Any,  # noqa: ANN401
     ) -> None:
         # Objects in place of the OpenAI client, which would read the certificates twice for each model.
         super().__init__(client=_NO_CLIENT, async_client=_NO_CLIENT, use_responses_api=False, **options)
         self._wire = wire
-        self._head = head
         self._path = wire.path(self.model_name, _PATH)
         self._dialect = Dialect(self.model_name)
         self._habits = habits or Habits()
-        self._encoded_head = orjson.dumps(self._get_request_payload(list(head))["messages"])[1:-1]
+
+    def prepare(self, head: Sequence[BaseMessage], tokens: int) -> None:
+        """Encode once what prompts begin with, the same objects each time, and let their replies have `tokens`."""
+        if head is not self._head:
+            self._head = head
+            if self.max_tokens is not None:
+                self.max_tokens = max(self.max_tokens, tokens)
+            self._encoded_head = orjson.dumps(self._get_request_payload(list(head))["messages"])[1:-1]
 
     async def reply(self, prompt: Sequence[BaseMessage]) -> Reply:
         """Return the whole reply; with callbacks as `ainvoke`, and without them at a fraction of its cost."""

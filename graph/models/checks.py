@@ -14,6 +14,7 @@ from langsmith import tracing_context  # pyright: ignore[reportUnknownVariableTy
 
 from graph.address import DEFAULT_URL, has_version
 from graph.connection import connection_trouble, proxy_for
+from graph.desk_prompt import DeskPrompt
 from graph.errors import (
     ContentFiltered,
     ContextTooLong,
@@ -26,9 +27,7 @@ from graph.models import PROBE, Endpoint, Models
 from graph.models.chat import Chat
 from graph.models.faults import kind_of, server_error, status_of, to_model_error
 from graph.models.wire import WebPage
-from graph.prompts import classify_prompt
 from graph.settings import AgentSettings
-from graph.state import category_in
 
 QUESTION = PROBE[-1].text
 """What each model is asked."""
@@ -64,10 +63,10 @@ class _NoDesk(Exception):
     pass
 
 
-async def check_models(models: Models, settings: AgentSettings) -> list[Trouble]:
+async def check_models(models: Models, settings: AgentSettings, prompt: DeskPrompt) -> list[Trouble]:
     """Ask each model, all at once; return what is wrong with them."""
     seconds = models.budget.first_token
-    roles = _roles(models, settings)
+    roles = _roles(models, settings, prompt)
     with tracing_context(enabled=False):  # LangChain would trace the calls by itself, and delay the shutdown
         errors = await asyncio.gather(*(_error(role, seconds) for role in roles))
     asked = list(zip(roles, errors, strict=True))
@@ -86,12 +85,12 @@ def in_words(troubles: Sequence[Trouble], models: int) -> list[tuple[str, str]]:
     ]
 
 
-def names(models: Models, settings: AgentSettings) -> list[str]:
+def names(models: Models, settings: AgentSettings, prompt: DeskPrompt) -> list[str]:
     """Return the models' names, one for each thing that a turn asks."""
-    return [role.model for role in _roles(models, settings)]
+    return [role.model for role in _roles(models, settings, prompt)]
 
 
-def _roles(models: Models, settings: AgentSettings) -> list[_Role]:
+def _roles(models: Models, settings: AgentSettings, prompt: DeskPrompt) -> list[_Role]:
     server = (settings.openai_base_url or DEFAULT_URL, "OPENAI_BASE_URL", "OPENAI_API_KEY")
     own = (settings.embedding_base_url or server[0], settings.embedding_url_name, settings.embedding_key_name)
     embedder = models.embeddings.model
@@ -99,17 +98,19 @@ def _roles(models: Models, settings: AgentSettings) -> list[_Role]:
     def answers(endpoint: Endpoint[Chat], variable: str) -> _Role:
         return _Role(endpoint.model.model_name, variable, lambda: models.try_answer(endpoint, PROBE), *server)
 
+    classifier = models.classifier.model.model_name
+    classifies = _Role(classifier, "SUPPORT_CLASSIFY_MODEL", lambda: _classify(models, prompt), *server)
     return [
-        _Role(models.classifier.model.model_name, "SUPPORT_CLASSIFY_MODEL", lambda: _classify(models), *server),
+        *([classifies] if len(prompt.desks) > 1 else []),
         *map(answers, models.answerers, ("SUPPORT_ANSWER_MODEL", "SUPPORT_FALLBACK_MODEL")),
         _Role(embedder.model_name, "SUPPORT_EMBEDDING_MODEL", lambda: models.try_embed([QUESTION]), *own, embeds=True),
     ]
 
 
-async def _classify(models: Models) -> None:
+async def _classify(models: Models, prompt: DeskPrompt) -> None:
     for question in _QUESTIONS:
-        reply = await models.try_classify(classify_prompt(question))
-        if category_in(reply.text):
+        reply = await models.try_classify(prompt, question)
+        if prompt.desk_in(reply.text, is_cut=reply.is_limited):
             return
     raise _NoDesk
 

@@ -28,8 +28,9 @@ async def answer(
     if line := friendly_line(messages):
         emit(Token(line), runtime)
         return _update(state, line, most_messages, used=0, complete=True)
-    contact = knowledge.contacts[state["category"]]
-    prompt = answer_prompt(knowledge.company, contact, state["passages"], messages)
+    company = knowledge.company
+    desk = company.desk(state["category"])
+    prompt = answer_prompt(company.name, desk.contact, state["passages"], messages, hours=desk.hours)
     answered: list[str] = []
     length = used = 0
     complete = False

@@ -36,7 +36,7 @@ traces_dropped = _meter.create_counter(
     "support_agent.traces_dropped", description="Traces that were not sent to LangSmith."
 )
 unknown_categories = _meter.create_counter(
-    "support_agent.unknown_categories", description="Classifier replies with an unknown category, taken as general."
+    "support_agent.unknown_categories", description="Classifier replies that name no desk, taken as the first."
 )
 _first_token = _meter.create_histogram(
     "support_agent.first_token",

@@ -18,7 +18,7 @@ from opentelemetry.trace import Span
 
 from graph.errors import RunError
 from graph.events import Ending
-from graph.state import AgentContext, Category, StateUpdate
+from graph.state import AgentContext, StateUpdate
 
 _MAX_TOKENS = 10_000_000  # more than any request uses
 
@@ -93,10 +93,10 @@ class RunReport:
     calls: list[ModelCall] = field(default_factory=list[ModelCall])
 
     @property
-    def category(self) -> Category | None:
+    def category(self) -> str | None:
         """The classifier's category; None before its reply."""
         updates = [step.update for step in self.steps if step.update]
-        return next((cast("Category", update["category"]) for update in updates if "category" in update), None)
+        return next((cast("str", update["category"]) for update in updates if "category" in update), None)
 
     def end(self, ending: Ending) -> None:
         """Record how the run ended."""

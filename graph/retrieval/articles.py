@@ -107,14 +107,19 @@ def read_library(settings: AgentSettings) -> Library:
     """
     for source in settings.sources:
         _require_existing(source, settings.sources)
-    folder = next((Path(source) for source in settings.sources if Path(source).is_dir()), None)
-    shelf = _Shelf(company_of(settings.company, folder))
+    shelf = _Shelf(read_company(settings))
     for source, prefix in _named_apart(settings.sources):
         if prefix is None:
             shelf.fault(source, "is named twice in SUPPORT_KNOWLEDGE")
         else:
             shelf.take(source, prefix)
     return Library(shelf.company, tuple(shelf.articles.values()), tuple(shelf.left_out))
+
+
+def read_company(settings: AgentSettings) -> Company:
+    """Read the company.yaml that SUPPORT_COMPANY names, else that of the first folder; raises KnowledgeError."""
+    folder = next((Path(source) for source in settings.sources if Path(source).is_dir()), None)
+    return company_of(settings.company, folder)
 
 
 class _Shelf:

@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 from langgraph.store.base.embed import AEmbeddingsFunc
 
+from graph.desk_prompt import DeskPrompt
 from graph.errors import (
     LASTING,
     KnowledgeError,
@@ -20,6 +21,7 @@ from graph.errors import (
 from graph.models import Models
 from graph.models.embedder import Embedded
 from graph.retrieval.articles import MOST_NAMED, Library, printable, read_library
+from graph.retrieval.desks import titles_by_desk
 from graph.retrieval.indexing import dims_of, embed_passages
 from graph.retrieval.kept import kept_vectors
 from graph.retrieval.passages import CUT, ArticlePassage, passages_of
@@ -40,8 +42,9 @@ class Knowledge:
     """The articles of one library, searchable once they are indexed."""
 
     def __init__(self, library: Library, search: Search, version: str) -> None:
-        self.company = library.company.name
-        self.contacts = {desk.name: desk.contact for desk in library.company.desks}
+        self.company = library.company
+        self.prompt = DeskPrompt(library.company, titles_by_desk(library.articles))
+        """What the classifier is asked."""
         self.version = version
         self._search = search
         self._index: tuple[ArticleIndex, AEmbeddingsFunc] | None = None

@@ -83,11 +83,14 @@ async def test_nobody_gets_what_was_kept_for_another(
         assert await outcomes("a", **{name: "another"}) == ["miss", "hit"]
     assert await outcomes("a") == ["hit", "hit"]
     with monkeypatch.context() as patch:
-        patch.setattr("graph.agent.PROMPT_VERSION", f"{prompts.PROMPT_VERSION}x")
+        patch.setattr("graph.desk_prompt.ANSWER", f"{prompts.ANSWER}x")
         assert await outcomes("a") == ["miss", "hit"]
     (articles / "careers.md").write_text((articles / "careers.md").read_text() + "\nWe are hiring.\n")
     assert await outcomes("a") == ["miss", "hit"]
     (articles / "company.yaml").write_text((articles / "company.yaml").read_text().replace("billing@", "money@"))
+    assert await outcomes("a") == ["miss", "hit"]
+    with (articles / "company.yaml").open("a") as company:
+        company.write("  sales:\n")
     assert await outcomes("a") == ["miss", "hit"]
 
 

@@ -12,8 +12,9 @@ from conftest import REPOSITORY
 from evals.cases import Dataset, load_dataset, schema
 from evals.errors import CannotMeasure
 from evals.evaluators import _LANGUAGES
-from graph.prompts import EXAMPLES
+from graph.desk_prompt import DeskPrompt
 from graph.retrieval.articles import read_library
+from graph.retrieval.company import load_company
 from graph.settings import AgentSettings
 from harness.programs import tool
 
@@ -59,8 +60,8 @@ BAD_CASES = {
     "an empty fact": (SECOND.replace("9:00", ""), "case 'second': must.0"),
     "a fact that YAML takes for a number": (SECOND.replace('"9:00"', "42"), "case 'second': must.0"),
     "bad category": (
-        f"{SECOND}  category: sales\n",
-        "case 'second': category: Input should be 'billing'",
+        f"{SECOND}  category: ''\n",
+        "case 'second': category: String should match pattern",
     ),
     "bad split": (SECOND.replace("held_out", "test"), "case 'second': split: Input should be 'tune' or 'held_out'"),
     "bad language": (f"{SECOND}  language: english\n", "case 'second': language"),
@@ -145,7 +146,8 @@ def test_a_third_of_each_suite_is_held_out(committed: Dataset, suite: str) -> No
 
 def test_no_question_stands_in_the_prompt(committed: Dataset) -> None:
     """No case is one of the classifier's few-shot examples."""
-    known = {re.sub(r"\W+", " ", question.casefold()).strip() for question, _ in EXAMPLES}
+    examples = DeskPrompt(load_company(REPOSITORY / "knowledge/company.yaml")).examples
+    known = {re.sub(r"\W+", " ", question.casefold()).strip() for question, _ in examples}
     asked = [(case.id, said) for case in committed.cases for said in (*case.history, case.question)]
     assert not [name for name, said in asked if re.sub(r"\W+", " ", said.casefold()).strip() in known]
 

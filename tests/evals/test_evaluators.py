@@ -22,7 +22,7 @@ from evals.evaluators import (
 )
 from graph.canary import CANARY
 from graph.prompts import ANSWER, CLASSIFY
-from harness.scoring import CONTACTS, WRITE, case, outcome, score
+from harness.scoring import COMPANY, CONTACTS, WRITE, case, outcome, score
 
 
 def test_the_category_is_compared() -> None:
@@ -221,7 +221,7 @@ def test_a_good_answer_passes_all() -> None:
     """Each evaluator runs once and finds nothing wrong."""
     asked = case(category="billing", articles=["30 days"], must_not=["14 days"], refuses=True)
     answer = outcome(f"I don't know more than that you have 30 days. {WRITE}", "30 days", category="billing")
-    scores = judge(asked, answer, evaluators(CONTACTS))
+    scores = judge(asked, answer, evaluators(COMPANY))
     assert [one.evaluator for one in scores] == [
         "answered",
         "category",
@@ -248,7 +248,7 @@ def test_an_answer_that_was_cut_short_is_none() -> None:
 def test_a_run_that_ended_with_an_error_has_not_answered() -> None:
     """The reason is the error code; a missing answer is also too short and lacks its facts."""
     failed = outcome(error="model-timeout", category="billing")
-    scores = {one.evaluator: one for one in judge(case(), failed, evaluators(CONTACTS))}
+    scores = {one.evaluator: one for one in judge(case(), failed, evaluators(COMPANY))}
     assert scores["answered"] == Score("answered", False, "model-timeout")
     assert not scores["length"].passed
     assert not scores["required_facts"].passed

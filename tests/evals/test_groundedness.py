@@ -9,6 +9,8 @@ from evals.evaluators import (
 from evals.outcome import Outcome
 from harness.scoring import CONTACTS, case, outcome, score
 
+ADDRESSES = list(CONTACTS.values())
+
 GROUNDED = {
     "no figure at all": ("Yes, you can.", "nothing"),
     "the same figure": ("Within 30 days.", "within 30 days"),
@@ -30,7 +32,7 @@ GROUNDED = {
     "a numbered list": ("Do this:\n1. Open it.\n2. Click.\n 3) Save.", "nothing"),
     "a date": ("Closed on 24 December.", "On 24 december we close."),
     "an address": ("Write to Legal@Fernway.example.", "legal@fernway.example"),
-    "a contact": (f"Write to {CONTACTS[0]} or {CONTACTS[1]}!", "nothing"),
+    "a contact": (f"Write to {ADDRESSES[0]} or {ADDRESSES[1]}!", "nothing"),
     "a link": ("See https://status.fernway.example/now.", "(https://status.fernway.example/now)"),
     "a link in Markdown": ("[Status](https://status.fernway.example/2024)", "https://status.fernway.example/2024"),
     "a figure in words": ("Within thirty days, or two business days.", "30 days, 2 hours"),
@@ -76,13 +78,13 @@ INVENTED = {
 @pytest.mark.parametrize(("answer", "article"), GROUNDED.values(), ids=GROUNDED)
 def test_what_an_article_says_is_grounded(answer: str, article: str) -> None:
     """Number formats do not matter; step numbers and our own addresses need no article."""
-    assert score(Groundedness(CONTACTS), case(), outcome(answer, "other", article)) == Score("groundedness", True)
+    assert score(Groundedness(ADDRESSES), case(), outcome(answer, "other", article)) == Score("groundedness", True)
 
 
 @pytest.mark.parametrize(("answer", "article", "invented"), INVENTED.values(), ids=INVENTED)
 def test_what_no_article_says_is_invented(answer: str, article: str, invented: str) -> None:
     """Each figure, date, address and link that no article has is named."""
-    assert score(Groundedness(CONTACTS), case(), outcome(answer, "other", article)) == Score(
+    assert score(Groundedness(ADDRESSES), case(), outcome(answer, "other", article)) == Score(
         "groundedness", False, f"no article says {invented}"
     )
 
@@ -90,10 +92,10 @@ def test_what_no_article_says_is_invented(answer: str, article: str, invented: s
 def test_what_only_the_customer_said_is_invented() -> None:
     """A figure from the customer's question is not grounded."""
     asked = case(question="I have 47 days, haven't I?", history=["It was 47 days."], must=["47"])
-    assert score(Groundedness(CONTACTS), asked, outcome("You have 47 days.", "30 days")).reason == "no article says 47"
+    assert score(Groundedness(ADDRESSES), asked, outcome("You have 47 days.", "30 days")).reason == "no article says 47"
 
 
 def test_an_article_is_cited_by_its_text() -> None:
     """A figure in an article's id does not ground an answer."""
     answer = Outcome(case="one", repeat=0, answer="Error 422 means this.", passages={"error-422": "It means this."})
-    assert score(Groundedness(CONTACTS), case(), answer).reason == "no article says 422"
+    assert score(Groundedness(ADDRESSES), case(), answer).reason == "no article says 422"

@@ -61,9 +61,13 @@ ANSWERS = [
 def test_a_refusal_is_told(answer: str) -> None:
     """Common phrasings of a refusal are recognised, with a contact before or after."""
     refuses = case(refuses=True)
-    assert score(Refusal(CONTACTS), refuses, outcome(f"{answer} {WRITE}")) == Score("refusal", True)
-    assert score(Refusal(CONTACTS), refuses, outcome(f"{WRITE}\n\n{answer}")) == Score("refusal", True)
-    assert score(Refusal(CONTACTS), refuses, outcome(answer)) == Score("refusal", False, "names no contact")
+    assert score(Refusal(CONTACTS), refuses, outcome(f"{answer} {WRITE}", category="billing")) == Score("refusal", True)
+    assert score(Refusal(CONTACTS), refuses, outcome(f"{WRITE}\n\n{answer}", category="billing")) == Score(
+        "refusal", True
+    )
+    assert score(Refusal(CONTACTS), refuses, outcome(answer, category="billing")) == Score(
+        "refusal", False, "does not name billing@fernway.example"
+    )
 
 
 @pytest.mark.parametrize("answer", ANSWERS)
@@ -71,8 +75,12 @@ def test_an_answer_is_no_refusal(answer: str) -> None:
     """An answer that states a fact, also a negative one, is not a refusal."""
     refuses = case(refuses=True)
     ignorant = "does not say that it does not know"
-    assert score(Refusal(CONTACTS), refuses, outcome(f"{answer} {WRITE}")) == Score("refusal", False, ignorant)
-    assert score(Refusal(CONTACTS), refuses, outcome(answer)).reason == f"{ignorant}, names no contact"
+    assert score(Refusal(CONTACTS), refuses, outcome(f"{answer} {WRITE}", category="billing")) == Score(
+        "refusal", False, ignorant
+    )
+    assert score(Refusal(CONTACTS), refuses, outcome(answer, category="billing")).reason == (
+        f"{ignorant}, does not name billing@fernway.example"
+    )
 
 
 @pytest.mark.parametrize("answer", [answer for answer in REFUSALS if "article" in answer])
@@ -137,8 +145,10 @@ def test_what_only_looks_wrong_passes(evaluator: Refusal | Conduct, name: str, a
     assert score(evaluator, case(), outcome(answer)) == Score(name, True)
 
 
-@pytest.mark.parametrize("address", ["sales@fernway.example", "BILLING", "fernway.example"])
-def test_only_our_own_contacts_are_contacts(address: str) -> None:
-    """A refusal needs one of our own contacts."""
-    answer = outcome(f"I don't know that. Please ask {address}.")
-    assert score(Refusal(CONTACTS), case(refuses=True), answer).reason == "names no contact"
+@pytest.mark.parametrize("address", ["sales@fernway.example", "BILLING", "fernway.example", CONTACTS["technical"]])
+def test_only_the_desks_own_contact_is_right(address: str) -> None:
+    """A refusal names the contact of the desk that the question got, if that has one."""
+    said, refuses = f"I don't know that. Please ask {address}.", case(refuses=True)
+    answer = outcome(said, category="billing")
+    assert score(Refusal(CONTACTS), refuses, answer).reason == "does not name billing@fernway.example"
+    assert score(Refusal(CONTACTS), refuses, outcome(said, category="general")).passed

@@ -123,7 +123,7 @@ def test_a_case_that_failed_before_and_fails_in_more_is_regressed_too() -> None:
         "**After:** answer-withheld",
         (
             r"**Wrong:** answered: answer-withheld; required\_facts: lacks '30 days'; refusal: does not say that it "
-            "does not know, names no contact; length: is 0 characters, not 1 to 1000"
+            "does not know; length: is 0 characters, not 1 to 1000"
         ),
         "Improved: `price`\n",
     ]

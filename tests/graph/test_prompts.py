@@ -3,8 +3,8 @@ import re
 import pytest
 from langchain_core.messages import AIMessage, HumanMessage
 
-from graph.prompts import EXAMPLES, answer_prompt
-from graph.state import CATEGORIES, Passage
+from graph.prompts import ANSWER, answer_prompt
+from graph.state import Passage
 
 AS_WRITTEN = [
     "Open https://a.example/?a=1&b=2",
@@ -36,11 +36,14 @@ def tags(*passages: Passage, company: str = "Acme", contact: str = "help@company
     return [tag.partition(" ")[0].strip(">") for tag in ENDS.findall(system)]
 
 
-def test_examples_cover_every_category_once_each() -> None:
-    """Every category has examples, and no question appears twice in the prompt."""
-    questions = [question for question, _ in EXAMPLES]
-    assert {category for _, category in EXAMPLES} == set(CATEGORIES)
-    assert len(set(questions)) == len(questions)
+def test_a_desk_without_a_contact_is_not_asked_for_one() -> None:
+    """The prompt says nothing of a contact then; hours stand beside one."""
+    assert " and name the contact below" in ANSWER
+    system = answer_prompt("Acme", "", [], [], hours="9 to 5")[0].text
+    assert "contact" not in system
+    assert "- If the passages do not hold the answer, say so. Never guess.\n" in system
+    assert "<contact>us</contact> 9 to 5\n" in answer_prompt("Acme", "us", [], [], hours="9 to\n5")[0].text
+    assert "<contact>us</contact>\n" in answer_prompt("Acme", "us", [], [])[0].text
 
 
 def test_a_passage_names_its_section_and_address_if_it_has_them() -> None:

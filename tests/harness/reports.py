@@ -11,6 +11,7 @@ from evals.evaluators import evaluators, judge
 from evals.gate import Policy, gate
 from evals.judging import Judged
 from evals.outcome import Outcome
+from graph.retrieval.company import Company, Desk
 
 ARTICLE = "A full refund within 30 days of the payment. Team costs 12 euros. Open from 9:00 to 17:00."
 GOOD = "You have 30 days."
@@ -74,9 +75,9 @@ def evaluation(
     repeats = len(next(iter(outcomes.values())))
     compared = None if before is None else Comparison("gpt-a, gpt-b", before)
     offline = models == OFFLINE
-    plan = Plan(dataset, repeats, compared, rules, offline, Path("unused"), labels=None, upload=False)
+    plan = Plan(dataset, repeats, compared, rules, offline, Path("unused"), Path("unused"), labels=None, upload=False)
     dataset = dataset.without(unmeasured)
-    judges = evaluators(["billing@fernway.example"])
+    judges = evaluators(Company("Fernway", (Desk("billing", "billing@fernway.example"),)))
     scores = {case.id: [judge(case, run, judges) for run in outcomes[case.id]] for case in dataset.cases}
     runs = [run for some in outcomes.values() for run in some]
     costs = dollars(runs, len(runs))

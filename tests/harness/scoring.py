@@ -8,8 +8,10 @@ from evals.evaluators import (
     Score,
 )
 from evals.outcome import Outcome
+from graph.retrieval.company import Company, Desk
 
-CONTACTS = ["billing@fernway.example", "support@fernway.example"]
+CONTACTS = {"billing": "billing@fernway.example", "technical": "support@fernway.example"}
+COMPANY = Company("Fernway", tuple(Desk(name, contact) for name, contact in CONTACTS.items()))
 WRITE = "Please write to billing@fernway.example."
 
 

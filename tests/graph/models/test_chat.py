@@ -120,9 +120,11 @@ async def test_a_prompt_that_begins_as_always_is_the_same_request(server: RawMod
     server.kind, server.pieces = "application/json", [WHOLE]
     head = [HumanMessage("Is “it” é?"), AIMessage("general")]
     async with open_wire(server.url, "sk-test", connect=5, patience=5) as wire:
-        for given in ((), head):
-            await Chat(wire, head=given, model="m-1", api_key="sk-test", temperature=0).reply([*head, *PROMPT])
-        await Chat(wire, head=head, model="m-1", api_key="sk-test", temperature=0).reply(PROMPT)
+        model = Chat(wire, model="m-1", api_key="sk-test", temperature=0)
+        await model.reply([*head, *PROMPT])
+        model.prepare(head, 5)
+        await model.reply([*head, *PROMPT])
+        await model.reply(PROMPT)
     plain, with_head, without = (request.partition(b"\r\n\r\n")[2] for request in server.requests)
     assert plain == with_head
     assert b"general" not in without

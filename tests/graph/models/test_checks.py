@@ -5,10 +5,14 @@ from langchain_core.callbacks import AsyncCallbackManager
 from langsmith.utils import tracing_is_enabled
 
 from conftest import MakeSettings
+from graph.desk_prompt import DeskPrompt
 from graph.models import open_models
 from graph.models.checks import check_models, in_words
+from graph.retrieval.company import Company, Desk
 from harness.dialects import openai_refusal
 from harness.scripted_model import Kind, Reply, ScriptedModel, body, status
+
+PROMPT = DeskPrompt(Company("Acme", (Desk("general"), Desk("billing"))))
 
 
 async def test_langchain_traces_no_check(make_settings: MakeSettings, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -25,7 +29,7 @@ async def test_langchain_traces_no_check(make_settings: MakeSettings, monkeypatc
     monkeypatch.setattr(AsyncCallbackManager, "configure", noting)
     settings = make_settings()
     async with open_models(settings) as models:
-        assert await check_models(models, settings) == []
+        assert await check_models(models, settings, PROMPT) == []
     assert traced
     assert not any(traced)
 
@@ -107,5 +111,5 @@ async def test_the_one_cause_and_its_remedy_are_said(
         SUPPORT_EMBEDDING_MODEL="e",
     )
     async with open_models(settings) as models:
-        found = in_words(await check_models(models, settings), 3)
+        found = in_words(await check_models(models, settings, PROMPT), 3)
     assert ["; ".join(each) for each in found] == [said]
