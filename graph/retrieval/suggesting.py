@@ -3,8 +3,9 @@
 import re
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from dataclasses import dataclass, field
 from itertools import takewhile
 from pathlib import Path, PurePosixPath
 
@@ -20,6 +21,7 @@ _MOST_EXAMPLES = 84
 _LONGEST_ABOUT = 200  # characters
 _LONGEST_NAME = 30
 _LONGEST_CONFIG = 100_000  # bytes
+_ANY = "*"
 _EVERYTHING_ELSE = ("general", "faq", "faqs", "other", "misc", "miscellaneous", "allgemein", "allgemeines", "sonstiges")
 _CONFIGS = (  # of site generators, with where they have the site's name
     ("docusaurus.config.*", r"""^\s*title:\s*(['"`])(.+?)\1"""),
@@ -33,15 +35,29 @@ _CONFIGS = (  # of site generators, with where they have the site's name
 )
 
 
+@dataclass(slots=True)
+class _Part:
+    """Documents whose values of a label would be one desk's name."""
+
+    values: dict[str, None] = field(default_factory=dict[str, None])
+    documents: list[Document] = field(default_factory=list[Document])
+
+
 def suggest(documents: Sequence[Document], name: str) -> Company:
     """Return a company with one to twelve desks, by the label that divides the documents best."""
     label, parts = _division(documents)
-    placed = {document.id for some in parts.values() for document in some}
+    placed = {document.id for part in parts.values() for document in part.documents}
+    first = next((word for word in parts if plain(word) in _EVERYTHING_ELSE), None)
+    own = parts.pop(first) if first else _Part()
     others = [document for document in documents if document.id not in placed]
-    first = next((value for value in parts if plain(_word(value)) in _EVERYTHING_ELSE), None)
-    desks = [_first(parts.pop(first, []) if first else [], others, label, first)]
+    titles = [_short(document) for document in spread([*own.documents, *others], 7)]
+    about = f"everything else, such as {_titles(titles)}" if titles else "everything else"
+    desks = [Desk(first or "general", about=about, examples=tuple(titles), rules=_rules(label, own))]
     room = _MOST_EXAMPLES // (len(parts) + 1)
-    desks += [_desk(_word(value), some, {label: (value,)}, room) for value, some in parts.items()]
+    for word, part in parts.items():
+        titles = list(dict.fromkeys(map(_short, part.documents)))
+        examples = tuple(spread(titles, room))
+        desks.append(Desk(word, about=_titles(spread(titles, 8)), examples=examples, rules=_rules(label, part)))
     return Company(name, tuple(desks), language=_language(documents))
 
 
@@ -82,38 +98,46 @@ def as_yaml(company: Company) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _division(documents: Sequence[Document]) -> tuple[str, dict[str, list[Document]]]:
-    """Return the label, and the documents by its values: those that are frequent enough, eleven at most."""
+def _division(documents: Sequence[Document]) -> tuple[str, dict[str, _Part]]:
+    """Return the label, and the documents by desk: those with enough of them, eleven at most, the largest first."""
+    least = max(1, _LEAST_SHARE * len(documents))
     for label in _LABELS:
-        parts: defaultdict[str, list[Document]] = defaultdict(list)
+        parts: defaultdict[str, _Part] = defaultdict(_Part)
+        words: dict[str, str] = {}
         for document, value in _values(documents, label):
-            parts[value].append(document)
-        parts = _without_same_words(parts)
-        least = max(1, _LEAST_SHARE * len(documents))
-        frequent = sorted(parts, key=lambda value: -len(parts[value]))
-        kept = [value for value in frequent if len(parts[value]) >= least and _word(value)][: MOST_DESKS - 1]
-        if len(kept) > 1 and 2 * sum(len(parts[value]) for value in kept) >= len(documents):
-            return label, {value: parts[value] for value in kept}
+            if word := _word(value):
+                part = parts[words.setdefault(plain(word), word)]
+                part.values[value] = None
+                part.documents.append(document)
+        kept = {word: part for word, part in parts.items() if len(part.documents) >= least}
+        largest = sorted(kept, key=lambda word: -len(kept[word].documents))[: MOST_DESKS - 1]
+        if len(largest) > 1 and 2 * sum(len(parts[word].documents) for word in largest) >= len(documents):
+            return label, {word: parts[word] for word in largest}
     return "folder", {}
 
 
-def _without_same_words(parts: Mapping[str, list[Document]]) -> "defaultdict[str, list[Document]]":
-    """Keep one of several values that would be the same desk's name, the largest."""
-    kept: dict[str, str] = {}
-    for value in sorted(parts, key=lambda value: -len(parts[value])):
-        kept.setdefault(plain(_word(value)), value)
-    return defaultdict(list, {value: parts[value] for value in kept.values()})
-
-
 def _values(documents: Sequence[Document], label: str) -> Iterator[tuple[Document, str]]:
-    """Yield each document with its first value of a label; of a folder, its part below what all have in common."""
+    """Yield each document with its first value of a label; of a folder, as far as it differs from the others'."""
     found = [(document, document.labels.get(label, ())) for document in documents]
     if label != "folder":
         yield from ((document, values[0]) for document, values in found if values)
         return
-    paths = [(document, PurePosixPath(values[0]).parts) for document, values in found if values]
+    paths = [(document, _parts(values[0], document.language)) for document, values in found if values]
     common = len(list(takewhile(lambda parts: len(set(parts)) == 1, zip(*(parts for _, parts in paths), strict=False))))
-    yield from ((document, "/".join(parts[: common + 1])) for document, parts in paths if len(parts) > common)
+    for document, parts in paths:
+        below = next((place for place in range(common, len(parts)) if parts[place] != _ANY), None)
+        if below is not None:
+            yield document, "/".join(parts[: below + 1])
+
+
+def _parts(folder: str, language: str | None) -> list[str]:
+    """Return the parts of a folder's path, with a pattern in place of its language."""
+    parts = PurePosixPath(folder).parts
+    return [_ANY if language and re.split("[-_]", part.lower())[0] == language else part for part in parts]
+
+
+def _rules(label: str, part: _Part) -> dict[str, tuple[str, ...]]:
+    return {label: tuple(part.values)} if part.values else {}
 
 
 def _word(value: str) -> str:
@@ -127,19 +151,6 @@ def _word(value: str) -> str:
             break
         name = longer
     return name if plain(name) != "none" else ""
-
-
-def _first(own: Sequence[Document], others: Sequence[Document], label: str, value: str | None) -> Desk:
-    rules = {label: (value,)} if value else {}
-    titles = [_short(document) for document in spread([*own, *others], 7)]
-    about = f"everything else, such as {_titles(titles)}" if titles else "everything else"
-    return Desk(_word(value) if value else "general", about=about, examples=tuple(titles), rules=rules)
-
-
-def _desk(name: str, documents: Sequence[Document], rules: Mapping[str, tuple[str, ...]], room: int) -> Desk:
-    titles = [_short(document) for document in documents]
-    about = _titles(spread(titles, 8))
-    return Desk(name, about=about, examples=tuple(dict.fromkeys(spread(titles, room))), rules=rules)
 
 
 def _short(document: Document) -> str:

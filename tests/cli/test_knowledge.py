@@ -159,5 +159,5 @@ def test_init_says_where_there_is_nothing_to_read(run: Run, tmp_path: Path) -> N
     """An empty folder gets no company.yaml."""
     done = run("init", str(tmp_path))
     assert done.exit_code == 1
-    assert "no articles" in str(done.exception)
+    assert "can't read any article" in str(done.exception)
     assert list(tmp_path.glob("*.yaml")) == []

@@ -42,6 +42,22 @@ def test_desks_are_the_folders_below_what_all_have_in_common() -> None:
     assert all(len(desk.about) <= 250 for desk in company.desks)
 
 
+def test_folders_of_languages_are_no_desks() -> None:
+    """The same folder in several languages is one desk, whose rules have all of them."""
+    some = [
+        document(f"{folder}-{number}", language=language, folder=folder)
+        for folder, language in (("guide", "en"), ("api", "en"), ("ko/guide", "ko"), ("pt-BR/api", "pt"), ("ko", "ko"))
+        for number in range(5)
+    ]
+    company = suggest(some, "Acme")
+    assert {desk.name: desk.rules.get("folder") for desk in company.desks} == {
+        "general": None,
+        "guide": ("guide", "*/guide"),
+        "api": ("api", "*/api"),
+    }
+    assert [desk_of(one, company) for one in some[::5]] == ["guide", "api", "guide", "api", None]
+
+
 def test_a_label_that_divides_the_articles_comes_before_folders() -> None:
     """Categories of front matter or of an export are what the company itself calls its parts."""
     some = several(20, category="Rückgabe & Umtausch", folder="a") + several(20, category="FAQ", folder="b")
