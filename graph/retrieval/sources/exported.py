@@ -145,8 +145,10 @@ def at(value: object, path: str) -> object:
 
 
 def _facts(item: Item) -> dict[str, object]:
-    """Return what Freshdesk says by numbers."""
+    """Return what Freshdesk says by numbers, and Intercom by the kind of an article."""
     facts: dict[str, object] = {}
+    if item.get("type") == "internal_article":
+        facts["internal"] = True
     if "folder_id" in item and isinstance(item.get("status"), int):
         facts["draft"] = item["status"] != _PUBLISHED
     if isinstance(item.get("folder_visibility"), int):

@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+from graph.address import without_password
 from graph.errors import KnowledgeError
 from graph.retrieval.company import Company
 from graph.retrieval.sources import Source
@@ -23,7 +24,7 @@ def open_source(address: str, company: Company) -> Source:
     if re.match(r"https?://", address, re.IGNORECASE):
         return _site(address, company)
     path = Path(address)
-    named = f"SUPPORT_KNOWLEDGE: {re.sub('//[^/]*@', '//', address)!r}"  # without a password
+    named = f"SUPPORT_KNOWLEDGE: {without_password(address)!r}"
     if path.is_dir():
         return Zendesk(path, company) if is_zendesk(path) else Folder(path, company)
     if not path.exists():

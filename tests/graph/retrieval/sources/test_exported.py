@@ -105,7 +105,14 @@ def test_a_mapping_says_where_everything_is(path: Path) -> None:
 
 @pytest.mark.parametrize(
     "flag",
-    [{"draft": True}, {"published": False}, {"internal": 1}, {"visibility": "private"}, {"title": "Internal: a"}],
+    [
+        {"draft": True},
+        {"published": False},
+        {"internal": 1},
+        {"visibility": "private"},
+        {"type": "internal_article"},
+        {"title": "Internal: a"},
+    ],
 )
 def test_articles_that_are_not_for_customers_are_left_out(path: Path, flag: dict[str, Any]) -> None:
     """By fields that say so, and by the company's patterns."""

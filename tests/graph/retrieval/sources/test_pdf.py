@@ -83,11 +83,16 @@ def test_a_scan_is_named() -> None:
 
 def test_too_many_pages_are_refused_quickly() -> None:
     """A PDF of 5,000 pages is refused by its number of pages."""
-    document = FPDF()
-    document.set_font("Helvetica")
-    for _ in range(5_000):
-        document.add_page()
-    content = bytes(document.output())
+    page = b"<</Type/Page/Parent 2 0 R/MediaBox[0 0 9 9]>>"
+    kids = b" ".join(b"%d 0 R" % number for number in range(3, 5_003))
+    pages = b"<</Type/Pages/Count 5000/Kids[%s]>>" % kids
+    content, offsets = b"%PDF-1.7\n", list[int]()
+    for number, body in enumerate((b"<</Type/Catalog/Pages 2 0 R>>", pages, *[page] * 5_000), 1):
+        offsets.append(len(content))
+        content += b"%d 0 obj%s endobj\n" % (number, body)
+    table = b"".join(b"%010d 00000 n \n" % offset for offset in offsets)
+    trailer = b"xref\n0 5003\n0000000000 65535 f \n%strailer<</Size 5003/Root 1 0 R>>\nstartxref\n%d\n%%%%EOF"
+    content += trailer % (table, len(content))
     began = time.perf_counter()
     with pytest.raises(UnreadableError, match="has 5,000 pages: split it into files of at most 2,000"):
         from_pdf(content)
