@@ -1,4 +1,4 @@
-"""HTML tags, components and JSX in Markdown: tables and lists become Markdown's, other tags go, what they wrap stays."""
+"""HTML tags, components and JSX in Markdown: what they wrap stays, tables and lists as Markdown has them."""
 
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -7,9 +7,13 @@ from graph.retrieval.sources.html_markdown import link_target, markdown_of, plai
 from graph.retrieval.sources.html_tree import parse
 from graph.retrieval.sources.templates import LINE, spoken, value_of
 
-_BRACES = r"\{[^{}]*\}"
-for _ in range(5):
-    _BRACES = rf"\{{(?:[^{{}}]|{_BRACES})*+\}}"
+
+def _braces(depth: int) -> str:
+    """Return a regular expression for braces, with so many inside each other."""
+    return rf"\{{(?:[^{{}}]|{_braces(depth - 1)})*+\}}" if depth > 1 else r"\{[^{}]*\}"
+
+
+_BRACES = _braces(6)
 _NAME = r"[A-Za-z][A-Za-z0-9.:-]*"
 _TAG = (
     r"<(?P<address>(?:https?:|mailto:|tel:)[^\s<>]+|[^\s<>@/]+@[^\s<>@]+\.\w+)>"
@@ -19,59 +23,26 @@ _TAG = (
 _MARKDOWN = re.compile(rf"{_TAG}|(?P<expression>(?!))|(?P<fragment>(?!))")
 _MDX = re.compile(rf"{_TAG}|(?P<expression>{_BRACES})|(?P<fragment></?>)")
 _ATTRIBUTE = re.compile(rf"([\w:@.-]+)\s*=\s*(?:\"([^\"]*)\"|'([^']*)'|({_BRACES})|([^\s\"'{{}}<>=]+))")
-_ISLANDS = frozenset(["table", "ul", "ol", "dl", "h1", "h2", "h3", "h4", "h5", "h6", "summary", "figcaption"])
+_ISLANDS = frozenset({
+    "table", "ul", "ol", "dl", "h1", "h2", "h3", "h4", "h5", "h6", "summary", "figcaption",
+})  # fmt: skip
 """What is read as HTML, whole."""
-_UNSEEN = frozenset(
-    ["video", "audio", "canvas", "embed", "map", "select", "textarea", "form", "input", "head", "datalist", "math"]
-)
+_UNSEEN = frozenset({
+    "video", "audio", "canvas", "embed", "map", "select", "textarea", "form", "input", "head", "datalist", "math",
+})  # fmt: skip
 _WHOLE = _ISLANDS | _UNSEEN
-_VOID = frozenset(
-    ["br", "hr", "img", "input", "link", "meta", "source", "track", "wbr", "col", "area", "base", "embed", "param"]
-)
-_PARAGRAPHS = frozenset(
-    [
-        "p",
-        "div",
-        "section",
-        "article",
-        "aside",
-        "main",
-        "header",
-        "footer",
-        "center",
-        "details",
-        "figure",
-        "blockquote",
-        "li",
-        "dd",
-        "dt",
-        "nav",
-    ]
-)
+_VOID = frozenset({
+    "br", "hr", "img", "input", "link", "meta", "source", "track", "wbr", "col", "area", "base", "embed", "param",
+})  # fmt: skip
+_PARAGRAPHS = frozenset({
+    "p", "div", "section", "article", "aside", "main", "header", "footer", "center", "details", "figure",
+    "blockquote", "li", "dd", "dt", "nav",
+})  # fmt: skip
 _INLINE_MARKS = {"strong": "**", "b": "**", "em": "*", "i": "*"}
-_WORDS = frozenset(
-    [
-        "Optional",
-        "Required",
-        "Beta",
-        "Alpha",
-        "New",
-        "Deprecated",
-        "Experimental",
-        "Preview",
-        "Legacy",
-        "Pro",
-        "Business",
-        "Enterprise",
-        "Premium",
-        "Free",
-        "Paid",
-        "Plus",
-        "Team",
-        "Private",
-        "Public",
-    ]
-)
+_WORDS = frozenset({
+    "Optional", "Required", "Beta", "Alpha", "New", "Deprecated", "Experimental", "Preview", "Legacy", "Pro",
+    "Business", "Enterprise", "Premium", "Free", "Paid", "Plus", "Team", "Private", "Public",
+})  # fmt: skip
 """Components whose name is what they show."""
 _ORNAMENT = re.compile(
     r"video|youtube|vimeo|embed|image|img|icon|logo|figure|screenshot|iframe|player|lottie", re.IGNORECASE
@@ -202,8 +173,7 @@ class _Tags:
         target = given.get("href") or given.get("to") or ""
         title = given.get("title") or given.get("label") or ""
         said = {**given, "title": f"[{title}]({link_target(target)})"} if target and title and is_alone else given
-        text = spoken({**said, "content": said.get("description", "")}, is_alone=is_alone)
-        return text
+        return spoken({**said, "content": said.get("description", "")}, is_alone=is_alone)
 
 
 def _ends(marks: Iterable[re.Match[str]]) -> dict[int, int]:

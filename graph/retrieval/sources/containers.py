@@ -5,13 +5,13 @@ import re
 _COLONS = re.compile(r"^(?P<prefix>[ \t>]*):{3,}[ \t]*(?P<rest>[^\n]*)$", re.MULTILINE)
 _ALERT = re.compile(r"^(?P<prefix>[ \t]*>[ \t>]*)\[!\w[\w-]*\][+-]?[ \t]*(?P<title>[^\n]*)$", re.MULTILINE)
 _INDENTED = re.compile(
-    r"(?P<indent>[ \t]*)(?:(?:!!!|\?\?\?\+?)[ \t]+(?P<kind>[\w-][^\"\n]*)?|===[!+]*[ \t]+)(?P<title>\"[^\"\n]*\")?[ \t]*"
+    r"[ \t]*(?:(?:!!!|\?\?\?\+?)[ \t]+(?P<kind>[\w-][^\"\n]*)?|===[!+]*[ \t]+)(?P<title>\"[^\"\n]*\")?[ \t]*"
 )
 _SLASHES = re.compile(
     r"^[ \t]*/{3,}(?:[ \t]+(?P<kind>[\w-]+)(?:[ \t]*\|[ \t]*(?P<title>[^\n]+))?)?[ \t]*$", re.MULTILINE
 )
 _LEAF = re.compile(r"^([ \t]*)::[a-z][\w-]*(?:\[(?P<label>[^\]\n]*)\])?(?:\{[^}\n]*\})?[ \t]*$", re.MULTILINE)
-_INLINE = re.compile(r"(?<![\w:]):[a-z][\w-]*\[(?P<label>[^\]\n]*)\](?:\{[^}\n]*\})?")
+_INLINE = re.compile(r"(?<![\w:]):[a-z][\w-]{0,40}\[(?P<label>[^\[\]\n]{0,400})\](?:\{[^}\n]*\})?")
 _CONTENTS = re.compile(
     r"^[ \t]*(?:\[TOC\]|\[\[_?toc_?\]\]|\{:\s*toc[^}\n]*\}|[*-][ \t]+TOC[ \t]*\n[ \t]*\{:\s*toc[^}\n]*\})[ \t]*$",
     re.MULTILINE | re.IGNORECASE,
@@ -37,8 +37,8 @@ def _titled(prefix: str, title: str) -> str:
 
 def _colons(mark: re.Match[str]) -> str:
     rest = mark["rest"].strip()
-    attribute = re.search(r"\{[^}]*?\b(?:title|label)=[\"']([^\"']+)[\"'][^}]*\}", rest)
-    rest = re.sub(r"\{[^}]*\}", "", rest)
+    attribute = re.search(r"\{[^{}]*?\b(?:title|label)=[\"']([^\"']+)[\"'][^{}]*\}", rest)
+    rest = re.sub(r"\{[^{}]*\}", "", rest)
     bracketed = re.match(r"[\w-]*\s*\[(.*)\]", rest)
     _, _, words = rest.partition(" ")
     title = attribute[1] if attribute else bracketed[1] if bracketed else words

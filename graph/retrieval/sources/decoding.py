@@ -9,7 +9,7 @@ _UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 def decode(content: bytes) -> str:
-    """Decode UTF-8, or UTF-16 that begins with a byte order mark; line ends become `\\n`.
+    """Decode UTF-8, or UTF-16 that begins with a byte order mark, with line feeds as the only line ends.
 
     Raises UnreadableError for anything else, and for NUL characters.
     """
@@ -24,7 +24,7 @@ def decode(content: bytes) -> str:
 
 
 def checked(text: str) -> str:
-    """Return the text with `\\n` as its only line end; raises UnreadableError if it has NUL characters."""
+    """Return the text with line feeds as its only line ends; raises UnreadableError if it has NUL characters."""
     text = re.sub(r"\r\n?", "\n", text)
     if "\0" in text:
         line = text.count("\n", 0, text.index("\0")) + 1

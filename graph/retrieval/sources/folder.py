@@ -197,7 +197,7 @@ def _check_pattern(pattern: str | None) -> None:
     if unknown or not re.match(r"https?://[^\s/{}]+", pattern):
         may_hold = ", ".join(f"{{{name}}}" for name in _PLACEHOLDERS)
         raise KnowledgeError(
-            f"the company's url {pattern!r} must begin with https:// or http://, and may hold {may_hold}, nothing else in braces"
+            f"the company's url {pattern!r} must begin with https:// or http://, and may have in braces {may_hold}"
         )
 
 

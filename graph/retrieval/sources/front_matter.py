@@ -111,13 +111,11 @@ def _plain(value: object) -> object:
 
 def field(fields: Mapping[str, object], name: str) -> object:
     """Return a field, whatever its letters' case, or None; `seo.title` is the field `title` of the field `seo`."""
-    found: object = fields
-    for part in name.split("."):
-        if not isinstance(found, Mapping):
-            return None
-        named = {key.lower(): value for key, value in cast("Mapping[str, object]", found).items()}
-        found = named.get(part.lower())
-    return found
+    first, _, rest = name.partition(".")
+    found = next((value for key, value in fields.items() if key.lower() == first.lower()), None)
+    if not rest:
+        return found
+    return field(cast("Mapping[str, object]", found), rest) if isinstance(found, Mapping) else None
 
 
 def text_field(fields: Mapping[str, object], *names: str) -> str | None:

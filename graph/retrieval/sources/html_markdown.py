@@ -7,43 +7,11 @@ from itertools import groupby
 from graph.retrieval.sources.html_tree import BLOCKS, Element
 from graph.retrieval.sources.tables import pipe_table, spread
 
-_DROPPED = frozenset(
-    [
-        "area",
-        "audio",
-        "base",
-        "button",
-        "canvas",
-        "col",
-        "colgroup",
-        "datalist",
-        "dialog",
-        "embed",
-        "head",
-        "iframe",
-        "input",
-        "link",
-        "map",
-        "meta",
-        "nav",
-        "noframes",
-        "noscript",
-        "object",
-        "option",
-        "param",
-        "rp",
-        "script",
-        "select",
-        "source",
-        "style",
-        "svg",
-        "template",
-        "textarea",
-        "title",
-        "track",
-        "video",
-    ]
-)
+_DROPPED = frozenset({
+    "area", "audio", "base", "button", "canvas", "col", "colgroup", "datalist", "dialog", "embed", "head", "iframe",
+    "input", "link", "map", "meta", "nav", "noframes", "noscript", "object", "option", "param", "rp", "script",
+    "select", "source", "style", "svg", "template", "textarea", "title", "track", "video",
+})  # fmt: skip
 _MARKS = {"strong": "**", "b": "**", "em": "*", "i": "*"}
 _LINE_START = re.compile(r"^(#{1,6}(?= )|>|[-+*](?= )|`{3,}|~{3,}|\||:{3,})", re.MULTILINE)
 _LANGUAGE = re.compile(r"\b(?:lang(?:uage)?|highlight-source|brush:)[-\s]+([\w+#-]+)")
@@ -65,8 +33,7 @@ def _blocks(nodes: Sequence[Element | str]) -> list[str]:
     for is_block, group in groupby(nodes, _is_block):
         if is_block:
             for element in group:
-                assert isinstance(element, Element)
-                blocks += _block(element)
+                blocks += _block(element) if isinstance(element, Element) else []
         elif text := _paragraph(group):
             blocks.append(text)
     return blocks
@@ -161,7 +128,7 @@ def _code(element: Element) -> list[str]:
     language = _LANGUAGE.search(classes)
     longest = max((len(run) for run in re.findall("`{3,}", lines)), default=2)
     fence = "`" * (longest + 1)
-    return [f"{fence}{language[1] if language else ''}\n{lines}\n{fence}"]
+    return [f"{fence}{language[1] if language else element.attributes.get('lang', '')}\n{lines}\n{fence}"]
 
 
 def _code_text(element: Element) -> str:
@@ -204,7 +171,7 @@ def _rows(table: Element) -> list[list[Element]]:
 
 
 def _cell(cell: Element) -> str:
-    blocks = [re.sub(r"\s*\n\s*", " ", block) for block in _blocks(_flat(cell))]
+    blocks = [" ".join(line.strip() for line in block.split("\n")) for block in _blocks(_flat(cell))]
     return " ".join(re.sub(r"^(?:[-*] |\\(?=[^\w\s]))", "", block) for block in blocks)
 
 
@@ -241,7 +208,7 @@ def is_hidden(element: Element) -> bool:
 
 
 def _inline(nodes: Iterable[Element | str]) -> str:
-    """Return text with Markdown's inline marks; `\\n` stands for a line break that the page has."""
+    """Return text with Markdown's inline marks; a line feed stands for a line break that the page has."""
     text = "".join(re.sub(r"\s+", " ", node) if isinstance(node, str) else _inline_element(node) for node in nodes)
     return re.sub(" *\n *", "\n", re.sub(" {2,}", " ", text))
 

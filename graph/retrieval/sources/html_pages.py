@@ -14,40 +14,13 @@ _BOMS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs
 
 _AROUND = frozenset({"nav", "header", "footer", "search"})
 _AROUND_ROLES = frozenset({"navigation", "banner", "contentinfo", "search", "dialog", "alertdialog"})
-_AROUND_CLASSES = frozenset(
-    [
-        "breadcrumb",
-        "breadcrumbs",
-        "toc",
-        "table-of-contents",
-        "tableofcontents",
-        "theme-doc-toc-mobile",
-        "pagination",
-        "pagination-nav",
-        "pager",
-        "headerlink",
-        "header-anchor",
-        "heading-anchor",
-        "hash-link",
-        "anchor-link",
-        "anchorjs-link",
-        "skip-link",
-        "sr-only-focusable",
-        "edit-link",
-        "edit-this-page",
-        "theme-edit-this-page",
-        "last-updated",
-        "article-votes",
-        "article-vote",
-        "article-share",
-        "share",
-        "related-articles",
-        "recent-articles",
-        "comments",
-        "cookie-banner",
-        "cookie-consent",
-    ]
-)
+_AROUND_CLASSES = frozenset({
+    "breadcrumb", "breadcrumbs", "toc", "table-of-contents", "tableofcontents", "theme-doc-toc-mobile", "pagination",
+    "pagination-nav", "pager", "headerlink", "header-anchor", "heading-anchor", "hash-link", "anchor-link",
+    "anchorjs-link", "skip-link", "sr-only-focusable", "edit-link", "edit-this-page", "theme-edit-this-page",
+    "last-updated", "article-votes", "article-vote", "article-share", "share", "related-articles", "recent-articles",
+    "comments", "cookie-banner", "cookie-consent",
+})  # fmt: skip
 """Classes that help centres and generators give to what stands around an article."""
 
 

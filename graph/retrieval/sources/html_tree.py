@@ -9,60 +9,15 @@ from html.parser import HTMLParser
 MAX_DEPTH = 60
 """Elements nested deeper are read as if they stood beside each other."""
 
-_VOID = frozenset(
-    ["area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "param", "source", "track", "wbr"]
-)
-BLOCKS = frozenset(
-    [
-        "address",
-        "article",
-        "aside",
-        "blockquote",
-        "body",
-        "caption",
-        "center",
-        "dd",
-        "details",
-        "dialog",
-        "dir",
-        "div",
-        "dl",
-        "dt",
-        "fieldset",
-        "figcaption",
-        "figure",
-        "footer",
-        "form",
-        "h1",
-        "h2",
-        "h3",
-        "h4",
-        "h5",
-        "h6",
-        "header",
-        "hgroup",
-        "hr",
-        "html",
-        "legend",
-        "li",
-        "main",
-        "menu",
-        "nav",
-        "ol",
-        "p",
-        "pre",
-        "section",
-        "summary",
-        "table",
-        "tbody",
-        "td",
-        "tfoot",
-        "th",
-        "thead",
-        "tr",
-        "ul",
-    ]
-)
+_VOID = frozenset({
+    "area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "param", "source", "track", "wbr",
+})  # fmt: skip
+BLOCKS = frozenset({
+    "address", "article", "aside", "blockquote", "body", "caption", "center", "dd", "details", "dialog", "dir", "div",
+    "dl", "dt", "fieldset", "figcaption", "figure", "footer", "form", "h1", "h2", "h3", "h4", "h5", "h6", "header",
+    "hgroup", "hr", "html", "legend", "li", "main", "menu", "nav", "ol", "p", "pre", "section", "summary", "table",
+    "tbody", "td", "tfoot", "th", "thead", "tr", "ul",
+})  # fmt: skip
 """Elements that begin on a line of their own."""
 _ENDS: dict[str, tuple[frozenset[str], frozenset[str]]] = {
     "li": (frozenset({"li"}), frozenset({"ul", "ol", "menu"})),
@@ -100,7 +55,7 @@ class Element:
 
     def elements(self) -> Iterator["Element"]:
         """Yield this element and all within, in the order of the page."""
-        waiting = [self]
+        waiting: list[Element] = [self]
         while waiting:
             element = waiting.pop()
             yield element
@@ -188,11 +143,11 @@ class _Builder(HTMLParser):
             self._open.pop()
         ended, within = _ENDS.get(tag, (frozenset[str](), frozenset[str]()))
         if not ended:
-            return None
+            return
         for depth in range(len(self._open) - 1, 0, -1):
             if self._open[depth].name in within:
-                return None
+                return
             if self._open[depth].name in ended:
                 del self._open[depth:]
-                # A row ends its cells, and then the row before it.
-                return self._end_implied(tag)
+                self._end_implied(tag)  # a row ends its cells, and then the row before it
+                return

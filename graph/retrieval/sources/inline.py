@@ -7,21 +7,24 @@ from graph.retrieval.sources.html_markdown import image_text, link_target
 from graph.retrieval.sources.shelf import Shelf
 
 _BRACKETED = r"\[((?:[^\[\]]|\[[^\[\]]*\])*+)\]"
-_TARGET = r"\(\s*(<[^<>\n]*>|[^\s()<>]*(?:\([^\s()]*\)[^\s()]*)*)(?:\s+(?:\"[^\"\n]*\"|'[^'\n]*'|\([^()\n]*\)|=\d*x\d*))?\s*\)"
+_ADDRESS = r"<[^<>\n]*>|[^\s()<>]*(?:\([^\s()]*\)[^\s()]*)*"
+_TITLE = r"\"[^\"\n]*\"|'[^'\n]*'|\([^()\n]*\)"
+_TARGET = rf"\(\s*({_ADDRESS})(?:\s+(?:{_TITLE}|=\d*x\d*))?\s*\)"
 IMAGE = re.compile(rf"!{_BRACKETED}(?:{_TARGET}|\[[^\[\]\n]*\])")
 LINK = re.compile(rf"(?<!!){_BRACKETED}{_TARGET}")
 _LINKED_IMAGE = re.compile(rf"\[\s*{IMAGE.pattern}\s*\]{_TARGET}")
 
 _ATTRIBUTES = re.compile(
-    r"[ \t]*(?<![{%$])\{:?[ \t]*(?:(?:[#.][\w:.-]+|:?[\w:-]+=(?:\"[^\"\n]*\"|'[^'\n]*'|[^\s}\"']+)|:?toc|no_toc)[ \t]*)++\}(?!\})"
+    r"(?<![{%$])\{:?[ \t]*"
+    r"(?:(?:[#.]{1,2}[\w:.-]+|:?[\w:-]+=(?:\"[^\"\n]*\"|'[^'\n]*'|[^\s}\"']+)|:?toc|no_toc)[ \t]*)++\}(?!\})"
 )
 _WIKILINK = re.compile(r"(!?)\[\[([^\[\]|#\n]*)(#[^\[\]|\n]*)?(?:\|([^\[\]\n]*))?\]\]")
 _DEFINITION = re.compile(
-    r"^ {0,3}\[(?!\^)([^\[\]\n]+)\]:[ \t]*\n?[ \t]*<?([^\s<>]+)>?(?:[ \t]+(?:\"[^\"\n]*\"|'[^'\n]*'|\([^()\n]*\)))?[ \t]*$",
+    rf"^ {{0,3}}\[(?!\^)([^\[\]\n]+)\]:[ \t]*\n?[ \t]*<?([^\s<>]+)>?(?:[ \t]+(?:{_TITLE}))?[ \t]*$",
     re.MULTILINE,
 )
 _REFERENCE = re.compile(rf"(!?){_BRACKETED}(?:\[([^\[\]\n]*)\])?(?![(:])")
-_FOOTNOTE = re.compile(r"^[ \t]*\[\^[^\]\s]+\]:[ \t]*|\[\^[^\]\s]+\]", re.MULTILINE)
+_FOOTNOTE = re.compile(r"^[ \t]*\[\^[^\[\]\s]{1,99}\]:[ \t]*|\[\^[^\[\]\s]{1,99}\]", re.MULTILINE)
 _ICON = re.compile(r":(?:material|fontawesome|octicons|simple|lucide|fas|fab|far)-[\w-]+:")
 _HIGHLIGHT = re.compile(r"(?<![=\w])==(?=[^\s=])([^=\n]*[^\s=])==(?![=\w])")
 _IMAGE_FILE = re.compile(r"\.(?:png|jpe?g|gif|svg|webp|avif|bmp|ico)(?:[?#].*)?$", re.IGNORECASE)
@@ -40,6 +43,7 @@ def with_plain_lines(text: str, embed: Embed) -> str:
     text = _WIKILINK.sub(lambda link: _wikilink(link, embed), text)
     text = _FOOTNOTE.sub("", text)
     text = _with_references(text)
+    text = IMAGE.sub(lambda image: " ".join(image[0].split()), text)
     text = "\n".join(_without_images(line) if "![" in line else line for line in text.split("\n"))
     text = _ICON.sub("", text)
     text = _HIGHLIGHT.sub(r"\1", text)
@@ -51,7 +55,7 @@ def _wikilink(link: re.Match[str], embed: Embed) -> str:
     page, section, alias = link[2].strip(), (link[3] or "").lstrip("#").strip(), link[4]
     if link[1]:
         return "" if _IMAGE_FILE.search(page) else embed(page)
-    shown = (alias or " › ".join(filter(None, (page, section)))).strip()
+    shown = (alias or ": ".join(filter(None, (page, section)))).strip()
     return f"[{shown}]({link_target(page)})" if page else shown
 
 
@@ -77,7 +81,7 @@ def _without_images(line: str) -> str:
     line = _LINKED_IMAGE.sub(_linked_image, line)
     rest = IMAGE.sub("", line)
     if not re.search(r"\w", re.sub(r"^[ \t>]*(?:[-*+]|\d+[.)])?", "", rest)):
-        return re.sub(r"[ \t]+$", "", rest) if rest.strip(" \t>*-+|&nbsp;") else ""
+        return rest.rstrip() if rest.strip(" \t>*-+|&nbsp;") else ""
     return IMAGE.sub(lambda image: image_text(image[1]), line)
 
 

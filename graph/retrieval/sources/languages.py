@@ -5,134 +5,22 @@ from collections.abc import Collection, Mapping, Sequence
 
 from graph.retrieval.sources.front_matter import text_field
 
-LANGUAGES = frozenset(
-    [
-        "af",
-        "am",
-        "ar",
-        "az",
-        "be",
-        "bg",
-        "bn",
-        "bs",
-        "ca",
-        "cs",
-        "cy",
-        "da",
-        "de",
-        "el",
-        "en",
-        "es",
-        "et",
-        "eu",
-        "fa",
-        "fi",
-        "fr",
-        "ga",
-        "gl",
-        "gu",
-        "he",
-        "hi",
-        "hr",
-        "hu",
-        "hy",
-        "id",
-        "is",
-        "it",
-        "ja",
-        "ka",
-        "kk",
-        "km",
-        "kn",
-        "ko",
-        "lo",
-        "lt",
-        "lv",
-        "mk",
-        "ml",
-        "mn",
-        "mr",
-        "ms",
-        "my",
-        "nb",
-        "ne",
-        "nl",
-        "nn",
-        "no",
-        "pa",
-        "pl",
-        "ps",
-        "pt",
-        "ro",
-        "ru",
-        "si",
-        "sk",
-        "sl",
-        "sq",
-        "sr",
-        "sv",
-        "sw",
-        "ta",
-        "te",
-        "th",
-        "tl",
-        "tr",
-        "uk",
-        "ur",
-        "uz",
-        "vi",
-        "zh",
-    ]
-)
+LANGUAGES = frozenset({
+    "af", "am", "ar", "az", "be", "bg", "bn", "bs", "ca", "cs", "cy", "da", "de", "el", "en", "es", "et", "eu", "fa",
+    "fi", "fr", "ga", "gl", "gu", "he", "hi", "hr", "hu", "hy", "id", "is", "it", "ja", "ka", "kk", "km", "kn", "ko",
+    "lo", "lt", "lv", "mk", "ml", "mn", "mr", "ms", "my", "nb", "ne", "nl", "nn", "no", "pa", "pl", "ps", "pt", "ro",
+    "ru", "si", "sk", "sl", "sq", "sr", "sv", "sw", "ta", "te", "th", "tl", "tr", "uk", "ur", "uz", "vi", "zh",
+})  # fmt: skip
 """The languages, by ISO 639-1, that folders and files are named by."""
-_ALSO_WORDS = frozenset(
-    [
-        "am",
-        "be",
-        "cs",
-        "et",
-        "he",
-        "hi",
-        "hr",
-        "id",
-        "is",
-        "it",
-        "km",
-        "ml",
-        "mr",
-        "ms",
-        "my",
-        "no",
-        "nb",
-        "ne",
-        "pa",
-        "ps",
-        "si",
-        "sl",
-        "ta",
-        "te",
-        "tl",
-        "uk",
-        "sw",
-        "ga",
-    ]
-)
+_ALSO_WORDS = frozenset({
+    "am", "be", "cs", "et", "he", "hi", "hr", "id", "is", "it", "km", "ml", "mr", "ms", "my", "no", "nb", "ne", "pa",
+    "ps", "si", "sl", "ta", "te", "tl", "uk", "sw", "ga",
+})  # fmt: skip
 """Those that a folder is named by for other reasons, such as `it`, `hr` or `uk`."""
-_PARENTS = frozenset(
-    [
-        "i18n",
-        "l10n",
-        "locale",
-        "locales",
-        "lang",
-        "langs",
-        "language",
-        "languages",
-        "translations",
-        "translated",
-        "_i18n",
-    ]
-)
+_PARENTS = frozenset({
+    "i18n", "l10n", "locale", "locales", "lang", "langs", "language", "languages", "translations", "translated",
+    "_i18n",
+})  # fmt: skip
 _CODE = re.compile(r"([a-z]{2})(?:[-_]([a-z]{2,4}|[0-9]{3}))?", re.IGNORECASE)
 _FIELDS = ("lang", "language", "locale", "idioma", "langue", "sprache", "og:locale", "inLanguage")
 
@@ -158,8 +46,8 @@ def language_of_name(stem: str) -> tuple[str, str | None]:
 def language_folder(folders: Sequence[str], siblings: Mapping[tuple[str, ...], Collection[str]]) -> int | None:
     """Return which of a file's folders is that of its language, if one is.
 
-    `siblings` are the names of the folders in each folder. A name that is also a word, such as `it`, counts below `i18n`
-    and the like, with a region (`it-IT`), or beside another language's folder.
+    `siblings` are the names of the folders in each folder. A name that is also a word, such as `it`, counts below
+    `i18n` and the like, with a region (`it-IT`), or beside another language's folder.
     """
     for position, name in enumerate(folders):
         code = language_of_code(name)

@@ -3,10 +3,10 @@
 import re
 
 MAX_STATEMENT = 20_000
-"""Characters of an `export`; a longer one ends where its line does."""
+"""Characters of an `export`; of a longer one only what comes before a blank line goes."""
 
 _IMPORT = re.compile(
-    r"^import[ \t]+(?:type[ \t]+)?(?:(?P<names>[\w$*{},\s]{1,2000}?)\s+from\s+)?[\"'](?P<path>[^\"'\n]+)[\"'];?[ \t]*$",
+    r"^import[ \t]+(?:type[ \t]+)?(?:(?P<names>[\w$*{},\s]{1,400}?)\s+from\s+)?[\"'](?P<path>[^\"'\n]+)[\"'];?[ \t]*$",
     re.MULTILINE,
 )
 _EXPORT = re.compile(r"^export[ \t]+(?:default|const|let|var|async|function|class|type|interface|\{|\*)", re.MULTILINE)
@@ -29,21 +29,25 @@ def without_modules(text: str) -> tuple[str, dict[str, str]]:
     kept: list[str] = []
     position = 0
     for export in _EXPORT.finditer(text):
-        if export.start() >= position:
-            kept.append(text[position : export.start()])
-            position = _end_of(text, export.start())
+        if export.start() < position:
+            continue
+        kept.append(text[position : export.start()])
+        end = _end_of(text, export.start())
+        if end is None:  # brackets that nothing closes: no code, or all of it
+            end = text.find("\n\n", export.start())
+            kept.append("" if end < 0 else _EXPORT.sub("", text[end:]))
+            return "".join(kept), files
+        position = end
     kept.append(text[position:])
     return "".join(kept), files
 
 
-def _end_of(text: str, start: int) -> int:
-    """Return where a statement ends: at the end of the line in which its brackets are closed."""
+def _end_of(text: str, start: int) -> int | None:
+    """Return where a statement ends: at the end of the line in which its brackets are closed; None if they are not."""
     depth = 0
     for match in re.compile(r"[\[({]|[\])}]|\n").finditer(text, start, start + MAX_STATEMENT):
-        if match[0] == "\n":
-            if depth <= 0:
-                return match.start()
-        else:
+        if match[0] != "\n":
             depth += 1 if match[0] in "[({" else -1
-    line_end = text.find("\n", start)
-    return line_end if line_end >= 0 else len(text)
+        elif depth <= 0:
+            return match.start()
+    return len(text) if depth <= 0 and len(text) < start + MAX_STATEMENT else None

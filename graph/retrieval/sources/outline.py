@@ -61,9 +61,16 @@ def with_plain_outline(text: str) -> str:
     """Return the text with `#` headings, `**term**: definition`, no rules, and no indentation but that of lists."""
     text = _SETEXT.sub(lambda heading: f"{'#' if heading[2][0] == '=' else '##'} {heading[1].strip()}", text)
     text = re.sub(r"^[ \t]*#{1,6}[ \t]*$", "", _RULE.sub("", text), flags=re.MULTILINE)
-    text = re.sub(r"^( {0,3}#{1,6}[ \t][^\n]*?)[ \t]+#+[ \t]*$", r"\1", text, flags=re.MULTILINE)
+    text = re.sub(r"^ {0,3}#{1,6}[ \t][^\n]*#[ \t]*$", _without_closing_marks, text, flags=re.MULTILINE)
     text = _TERM.sub(lambda term: f"**{term[1].strip().strip('*')}**: ", text)
-    return _dedented(re.sub(r"^:[ \t]+(?=\S)", "", text, flags=re.MULTILINE))
+    return _dedented(re.sub(r"^:[ \t]+(?=\S)|^:[ \t]*$", "", text, flags=re.MULTILINE))
+
+
+def _without_closing_marks(heading: re.Match[str]) -> str:
+    """Return `## Title ##` as `## Title`, but `# C#` as it is."""
+    text = heading[0].rstrip()
+    without = text.rstrip("#")
+    return without.rstrip() if without.endswith((" ", "\t")) else text
 
 
 def _dedented(text: str) -> str:

@@ -2,10 +2,9 @@
 
 import re
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
-from docutils import nodes
-from docutils.core import publish_doctree, publish_from_doctree
+from docutils import core, nodes
 from docutils.parsers.rst import Directive, directives, roles
 from docutils.parsers.rst.languages import en
 
@@ -40,9 +39,9 @@ _SETTINGS: dict[str, Any] = {
 _INCLUDE = re.compile(r"^([ \t]*)\.\.[ \t]+include::[ \t]+(\S+)[ \t]*(?:\n\1[ \t]+:[^\n]*)*$", re.MULTILINE)
 _DIRECTIVE = re.compile(r"^[ \t]*\.\.[ \t]+(?:\|[^|\n]+\|[ \t]+)?([\w:.+-]+?)::(?:[ \t]|$)", re.MULTILINE)
 _ROLE = re.compile(r":([\w:.+-]+):`|`:([\w:.+-]+):")
-_UNSEEN = frozenset(
-    {"toctree", "contents", "index", "highlight", "currentmodule", "meta", "sectnum", "youtube", "video"}
-)
+_UNSEEN = frozenset({
+    "toctree", "contents", "index", "highlight", "currentmodule", "meta", "sectnum", "youtube", "video",
+})  # fmt: skip
 _CODE = frozenset({"code", "code-block", "sourcecode", "prompt"})
 
 
@@ -94,7 +93,7 @@ class _Unseen(_PassedOn):
 
 
 def _passed_on(
-    _: str, __: str, text: str, ___: int, ____: Any, options: Mapping[str, Any] | None = None, content: object = None
+    _: str, __: str, text: str, ___: int, ____: object, options: Mapping[str, Any] | None = None, content: object = None
 ) -> tuple[list[Any], list[Any]]:
     """Return the text of a role that Docutils does not know, without the target in angle brackets."""
     del options, content
@@ -107,12 +106,13 @@ def from_rst(content: bytes, find: Find | None = None) -> list[Page]:
     source = _with_included(decode(content), find or (lambda _: None))
     _learn(source)
     try:
-        tree: Any = publish_doctree(source, settings_overrides=_SETTINGS)
+        docutils = cast("Any", core)  # its stubs leave out what these return
+        tree: nodes.document = docutils.publish_doctree(source, settings_overrides=_SETTINGS)
         fields = _fields(tree)
-        page = publish_from_doctree(tree, writer="html5", settings_overrides=_SETTINGS)
+        page: bytes = docutils.publish_from_doctree(tree, writer="html5", settings_overrides=_SETTINGS)
     except RecursionError as error:
         raise UnreadableError("is nested too deep: move inner lists or quotations out") from error
-    [read] = from_html(page if isinstance(page, bytes) else page.encode())
+    [read] = from_html(page)
     title = str(fields.get("title") or read.title or "")
     return [Page(read.text, title or None, fields)]
 
@@ -141,7 +141,7 @@ def _learn(source: str) -> None:
             roles.register_local_role(name, _passed_on)
 
 
-def _fields(tree: Any) -> dict[str, object]:
+def _fields(tree: nodes.document) -> dict[str, object]:
     """Take the fields above or below the title from the document, and return them."""
     fields: dict[str, object] = {}
     section = next(iter(tree.findall(nodes.section)), tree)
@@ -152,6 +152,6 @@ def _fields(tree: Any) -> dict[str, object]:
             if isinstance(each, nodes.field):
                 fields[each.children[0].astext().strip()] = each.children[1].astext().strip()
             else:
-                fields[each.tagname] = each.astext().strip()
+                fields[type(each).__name__] = each.astext().strip()
         info.parent.remove(info)
     return fields

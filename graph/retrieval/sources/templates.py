@@ -22,7 +22,9 @@ _UNSPOKEN = re.compile(
 _ORNAMENT = re.compile(r"image|img|video|youtube|vimeo|embed|icon", re.IGNORECASE)
 _LIQUID_END = re.compile(r"\{%-?\s{0,9}end(\w+)")
 _SHORTCODE_END = re.compile(r"\{\{[<%]\s{0,9}/\s{0,9}([\w-]+)")
-_SILENT = frozenset("assign if elsif unless case when else ifversion set import extends block".split())
+_SILENT = frozenset(
+    {"assign", "if", "elsif", "unless", "case", "when", "else", "ifversion", "set", "import", "extends"}
+)
 """Liquid's tags that show nothing."""
 _INCLUDES = re.compile(r"include(?:_relative|_cached)?|partial|readfile|snippet|include-?md|md-?include", re.IGNORECASE)
 _TARGETS = frozenset({"ref", "relref", "link", "post_url"})
@@ -131,7 +133,7 @@ def arguments(rest: str) -> tuple[dict[str, str], list[str]]:
 
 
 def spoken(attributes: Mapping[str, str], *, is_alone: bool) -> str:
-    """Return what a tag's or component's attributes say to the reader: a title in bold and a text, or both in brackets."""
+    """Return what the attributes of a tag say to readers: a title in bold and a text, or both in brackets."""
     parts = [attributes[name].strip() for name in _SPOKEN if attributes.get(name, "").strip()]
     parts = [part for part in dict.fromkeys(parts) if not re.fullmatch(r"[\W\d_]*|true|false", part)]
     if not parts:

@@ -16,58 +16,17 @@ MAX_DEPTH = 30
 """Folders inside each other; deeper ones are not read."""
 
 _NEVER = frozenset({"node_modules", "__pycache__", "__macosx", "bower_components"})
-_PARTS = frozenset(
-    [
-        "_includes",
-        "_layouts",
-        "_partials",
-        "_partial",
-        "_snippets",
-        "_snippet",
-        "_shortcodes",
-        "_components",
-        "_templates",
-        "_template",
-        "_data",
-        "_sass",
-        "_plugins",
-        "_markup",
-        "_assets",
-        "_static",
-        "_archetypes",
-        "_common",
-        "_shared",
-        "_reusables",
-        "_site",
-    ]
-)
+_PARTS = frozenset({
+    "_includes", "_layouts", "_partials", "_partial", "_snippets", "_snippet", "_shortcodes", "_components",
+    "_templates", "_template", "_data", "_sass", "_plugins", "_markup", "_assets", "_static", "_archetypes",
+    "_common", "_shared", "_reusables", "_site",
+})  # fmt: skip
 """Folders of Jekyll that hold no articles; elsewhere no folder does whose name begins with _."""
-_BESIDE_PROJECT = frozenset(
-    [
-        "static",
-        "public",
-        "assets",
-        "dist",
-        "build",
-        "out",
-        "themes",
-        "scripts",
-        "test",
-        "tests",
-        "__tests__",
-        "spec",
-        "bench",
-        "vendor",
-        "layouts",
-        "archetypes",
-        "snippets",
-        "partials",
-        "includes",
-        "template",
-        "templates",
-        "shortcodes",
-    ]
-)
+_BESIDE_PROJECT = frozenset({
+    "static", "public", "assets", "dist", "build", "out", "themes", "scripts", "test", "tests", "__tests__", "spec",
+    "bench", "vendor", "layouts", "archetypes", "snippets", "partials", "includes", "template", "templates",
+    "shortcodes",
+})  # fmt: skip
 """Folders beside a project's own files that hold no articles."""
 _PROJECT = re.compile(
     r"package\.json|(?:docusaurus|astro|next|nuxt|gatsby|vite|svelte)[.-]config\.\w+|hugo\.(?:toml|yaml|json)|mkdocs\.ya?ml|"
@@ -86,8 +45,11 @@ _NO_ARTICLE = re.compile(
     r"(?:404|50x|offline|google[0-9a-f]{16})\.html?|[_.]?(?:article[_-])?template\.\w+",
     re.IGNORECASE,
 )
-_CONTENTS = "SUMMARY.md"
-"""GitBook's and mdBook's table of contents."""
+_ALWAYS_ABOUT_PROJECT = re.compile(
+    r"(?:LICEN[CS]E|COPYING|NOTICE|CHANGELOG|CONTRIBUTING|CODE_OF_CONDUCT|SECURITY|AUTHORS|AGENTS|CLAUDE|GEMINI)(?:\.\w+)+"
+    r"|SUMMARY\.md"
+)
+"""Files that are about a project by their capital letters; the last is the table of contents of GitBook and mdBook."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,10 +180,10 @@ def _reason_against_folder(name: str, *, is_project: bool, is_jekyll: bool) -> s
 
 
 def _reason_against_file(name: str, *, is_project: bool) -> str | None:
-    if name == _CONTENTS or _NO_ARTICLE.fullmatch(name):
+    if _NO_ARTICLE.fullmatch(name):
         return "is no article, by its name"
     if name.startswith("_") and not re.match(r"_?_?index\.", name):
         return "is a part of other pages: its name begins with _"
-    if is_project and _ABOUT_PROJECT.fullmatch(name):
-        return "is about the project whose files lie beside it"
+    if _ALWAYS_ABOUT_PROJECT.fullmatch(name) or (is_project and _ABOUT_PROJECT.fullmatch(name)):
+        return "is about the project, by its name"
     return None

@@ -20,7 +20,8 @@ def test_docusaurus_tree_is_read(tmp_path: Path) -> None:
         "docs/_shared.mdx": "Ask **{props.who}** first.",
         "docs/refunds.md": "---\ntitle: Refunds\ntags: [money]\n---\nimport Shared from './_shared.mdx';\n\n"
         "<Shared />\n\n:::tip[Fast]\nSee [plans](./billing/plans.mdx#prices) or [none](./gone.md).\n:::\n",
-        "docs/billing/plans.mdx": "---\nslug: /prices\nsidebar_label: Plans\n---\n\n# Plans and prices\n\n<Tabs><TabItem label='A'>12 €</TabItem></Tabs>\n",
+        "docs/billing/plans.mdx": "---\nslug: /prices\nsidebar_label: Plans\n---\n\n# Plans and prices\n\n"
+        "<Tabs><TabItem label='A'>12 €</TabItem></Tabs>\n",
         "docs/billing/draft.md": "---\ndraft: true\n---\nSecret",
     })  # fmt: skip
     documents, left_out = read(root, url="https://help.example.com/{path}")
@@ -41,7 +42,8 @@ def test_vitepress_tree_is_read_in_its_languages(tmp_path: Path) -> None:
     root = write(tmp_path, {
         ".vitepress/config.ts": "",
         "index.md": "---\nlayout: home\nhero:\n  name: Home\n---\n",
-        "guide/setup.md": "<script setup>\nimport A from './A.vue'\n</script>\n\n# Setup {#setup}\n\n::: details More\n<A :b=\"1\"/>\n"
+        "guide/setup.md": "<script setup>\nimport A from './A.vue'\n</script>\n\n# Setup {#setup}\n\n"
+        "::: details More\n<A :b=\"1\"/>\n"
         "Text {{ 1 + 1 }}\n:::\n\n<!--@include: ../parts/note.md-->\n\n<<< @/snippets/a.js{1}\n",
         "de/guide/setup.md": "# Einrichten\n\nText, [mehr](/guide/setup)",
         "parts/note.md": "A note.",
@@ -62,7 +64,8 @@ def test_jekyll_tree_is_read(tmp_path: Path) -> None:
         "_config.yml": "title: Help",
         "_includes/note.html": '<div class="note"><b>{{ include.title }}</b>: {{ include.content }}</div>',
         "_layouts/default.html": "<html>{{ content }}</html>",
-        "_articles/sync.md": '---\ntitle: "Sync"\npermalink: /help/sync/\n---\n{% include note.html title="Note" content="Be online" %}\n'
+        "_articles/sync.md": '---\ntitle: "Sync"\npermalink: /help/sync/\n---\n'
+        '{% include note.html title="Note" content="Be online" %}\n'
         "{% if site.beta %}\nTurn it on.\n{% endif %}\n\n[Old]({{ site.baseurl }}{% link _articles/old.md %})\n",
         "_articles/old.md": "---\ntitle: Old\nredirect_to: /help/sync/\n---\n",
         "_articles/off.md": "---\ntitle: Off\npublished: false\n---\nSecret",
@@ -102,9 +105,12 @@ def test_hugo_tree_is_read(tmp_path: Path) -> None:
 def test_html_site_is_read(tmp_path: Path) -> None:
     """The main part of each page is read, at its canonical address; redirect stubs and noindex pages are left out."""
     root = write(tmp_path, {
-        "index.html": "<title>Help</title><nav><a href=a>A</a></nav><main><h1>Help</h1><p>Start <a href='billing/pay.html'>here</a></main>",
-        "billing/pay.html": "<html lang=nl-NL><head><link rel=canonical href='https://example.com/pay'><title>Pay | Site</title>"
-        "<script>secret()</script></head><body><header>Menu</header><h2>How</h2><p>By card.</p><!-- internal --></body></html>",
+        "index.html": "<title>Help</title><nav><a href=a>A</a></nav><main><h1>Help</h1>"
+        "<p>Start <a href='billing/pay.html'>here</a></main>",
+        "billing/pay.html": "<html lang=nl-NL><head><link rel=canonical href='https://example.com/pay'>"
+        "<title>Pay | Site</title>"
+        "<script>secret()</script></head><body><header>Menu</header>"
+        "<h2>How</h2><p>By card.</p><!-- internal --></body></html>",
         "old.html": "<meta http-equiv=refresh content='0; url=/new'><p>Moved</p>",
         "cart.htm": "<meta name=robots content='noindex, follow'><p>Cart</p>",
     })  # fmt: skip
@@ -168,7 +174,7 @@ def test_url_is_the_front_matters_or_of_the_pattern(tmp_path: Path, front_matter
 @pytest.mark.parametrize("pattern", ["https://example.com/{title}", "example.com/{path}", "https://example.com/{}"])
 def test_a_pattern_that_cannot_be_filled_is_refused(tmp_path: Path, pattern: str) -> None:
     """The error names the pattern, and what it may hold."""
-    with pytest.raises(KnowledgeError, match=r"may hold \{path\}"):
+    with pytest.raises(KnowledgeError, match=r"may have in braces \{path\}"):
         Folder(tmp_path, company(url=pattern))
 
 

@@ -7,18 +7,19 @@ from graph.retrieval.sources.links import with_links
 from graph.retrieval.sources.markdown import from_markdown, from_mdx
 
 PIECES = [
-    "`", "``` ", "` `` ", "<!-- ", "{/* ", "{# ", "{% comment %}", "{% raw %}", "{{< ", '{{< "', "{{<x>}}", "{% ", "{{ ",
-    "{{{", "<a ", '<a "', "<a {", "<a {{", "<A b={() => {", "<ul>", "<table>", "<pre>", "<code>", "<svg>", "[", "![", "[[",
-    "[a](", "[a][", "[^a]", "[a]: b\n", "**", ":::\n", "::: x\n", "> ", "- ", "  - \n", "!!! x\n", "{.a ", "{#", "\\`", "&#x",
-    "| a ", "|", "%%", " %% ", "import a\n", "export {\n", "$", "<b>", "</b>", "<br>", "<p>x</p>", ":a[", "==a", "---\n",
-    "a\n: b\n", "    x\n\n", "\n\n\n", "#" , "# a #\n", "{{< highlight >}}", "{% for %}", "<<< @/a\n", "\t",
+    "`", "``` ", "` `` ", "<!-- ", "{/* ", "{# ", "{% comment %}", "{% raw %}", "{{< ", '{{< "', "{{<x>}}", "{% ",
+    "{{ ", "{{{", "<a ", '<a "', "<a {", "<a {{", "<A b={() => {", "<ul>", "<table>", "<pre>", "<code>", "<svg>",
+    "[", "![", "[[", "[a](", "[a][", "[^a]", "[a]: b\n", "**", ":::\n", "::: x\n", "> ", "- ", "  - \n", "!!! x\n",
+    "{.a ", "{#", "\\`", "&#x", "| a ", "|", "%%", " %% ", "import a\n", "export {\n", "$", "<b>", "</b>", "<br>",
+    "<p>x</p>", ":a[", "==a", "---\n", "a\n: b\n", "    x\n\n", "\n\n\n", "#", "# a #\n", "{{< highlight >}}",
+    "{% for %}", "<<< @/a\n", "\t",
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize("piece", PIECES)
 def test_time_grows_with_the_text_alone(piece: str) -> None:
-    """No mark, repeated without its end, takes more than linear time: 200,000 characters are read within seconds."""
-    source = ("x\n" + piece * (200_000 // len(piece))).encode()
+    """No mark, repeated without its end, takes more than linear time: 20,000 characters are read within seconds."""
+    source = ("x\n" + piece * (20_000 // len(piece))).encode()
     begun = time.process_time()
     for parser in (from_markdown, from_mdx):
         try:

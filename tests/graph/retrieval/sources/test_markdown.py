@@ -80,7 +80,7 @@ def test_other_ways_to_write_code_become_code(source: str, text: str) -> None:
         ("import A from 'a'\n\n{/* internal */}\n\nA{' '}B {props.x} {'C'}", "A B C"),
         ("import A from 'a'\n\n<>\n\nText\n\n</>", "Text"),
         (
-            "import A from 'a'\n\n<Tabs>\n  <TabItem label=\"Mac\">\n\n    Text\n\n    ```\n    code\n    ```\n\n  </TabItem>\n</Tabs>",
+            "import A from 'a'\n\n<Tabs>\n  <TabItem label='Mac'>\n\n    Text\n\n    ```\n    code\n    ```\n\n  </TabItem>\n</Tabs>",
             "**Mac**\n\nText\n\n```\ncode\n```",
         ),
     ],
@@ -201,7 +201,7 @@ def test_lists_of_attributes_go(source: str, text: str) -> None:
     ("source", "text"),
     [
         ("See [[Plans]] and [[Plans|our plans]]", "See [Plans](Plans) and [our plans](Plans)"),
-        ("[[Plans#Prices]] ![[plan.png]]", "[Plans › Prices](Plans)"),
+        ("[[Plans#Prices]] ![[plan.png]]", "[Plans: Prices](Plans)"),
         ("[[#Prices]]", "Prices"),
     ],
 )

@@ -31,10 +31,12 @@ def test_articles_that_are_not_for_customers_are_left_out(front_matter: str) -> 
 @pytest.mark.parametrize(
     "front_matter",
     [
-        "title: x", "draft: false", "published: true", "published: 2024-01-01", "hidden: false", "sidebar:\n  hidden: true",
+        "title: x", "draft: false", "published: true", "published: 2024-01-01", "hidden: false",
+        "sidebar:\n  hidden: true",
         "pagefind: false", "hide_title: true", "internalScope: null", "internalScope: []", "user_segment_id: null",
         "status: published", "redirect_from: /old", "aliases: [/old]", "robots: index, follow", "search: false",
-        "expiryDate: 2030-01-01", "publishDate: not a date", "visibility: everyone", "toc:\n  hidden: true", "nav_exclude: true",
+        "expiryDate: 2030-01-01", "publishDate: not a date", "visibility: everyone", "nav_exclude: true",
+        "toc:\n  hidden: true",
     ],
 )  # fmt: skip
 def test_articles_that_only_look_hidden_are_read(front_matter: str) -> None:
