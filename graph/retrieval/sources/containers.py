@@ -3,7 +3,7 @@
 import re
 
 _COLONS = re.compile(r"^(?P<prefix>[ \t>]*):{3,}[ \t]*(?P<rest>[^\n]*)$", re.MULTILINE)
-_ALERT = re.compile(r"^(?P<prefix>[ \t]*>[ \t>]*)\[!\w[\w-]*\][+-]?[ \t]*(?P<title>[^\n]*)$", re.MULTILINE)
+_ALERT = re.compile(r"^(?P<prefix>[ \t]*>[ \t>]*)\[!\w[\w-]*\][+-]?[ \t]*(?P<title>[^\n]*)(?:\n|\Z)", re.MULTILINE)
 _INDENTED = re.compile(
     r"[ \t]*(?:(?:!!!|\?\?\?\+?)[ \t]+(?P<kind>[\w-][^\"\n]*)?|===[!+]*[ \t]+)(?P<title>\"[^\"\n]*\")?[ \t]*"
 )
@@ -23,7 +23,7 @@ def without_containers(text: str) -> str:
     text = _CONTENTS.sub("", text)
     text = _without_indented(text)
     text = _COLONS.sub(_colons, text)
-    text = _ALERT.sub(lambda alert: _titled(alert["prefix"], alert["title"]), text)
+    text = _ALERT.sub(lambda alert: alert["title"] and f"{_titled(alert['prefix'], alert['title'])}\n", text)
     text = _SLASHES.sub(lambda mark: _titled("", mark["title"] or ""), text)
     text = _LEAF.sub(lambda leaf: leaf["label"] or "", text)
     return _INLINE.sub(lambda directive: directive["label"], text)

@@ -27,6 +27,7 @@ from graph.retrieval.sources.parsers import KINDS, parse_file
 from graph.retrieval.sources.partials import Partials
 from graph.retrieval.sources.tree import File, files_in
 from graph.retrieval.sources.visibility import pattern_that_leaves_out, reason_to_leave_out
+from graph.retrieval.sources.written_language import language_of_text
 
 _PLACEHOLDERS = ("path", "slug", "id", "language")
 _LABELS = {
@@ -134,7 +135,8 @@ class Folder:
             at = language_folder(article.file.folders, siblings)
             stem, of_name = language_of_name(article.file.place.stem)
             of_folder = article.file.folders[at][:2].lower() if at is not None else None
-            article.language = language_of_fields(article.page.fields) or of_name or of_folder or self._company.language
+            named = language_of_fields(article.page.fields) or of_name or of_folder
+            article.language = named or language_of_text(article.page.text) or self._company.language
             article.folders = article.file.folders[at + 1 :] if at is not None else article.file.folders
             article.id = _id(article, given, taken)
             taken.add(article.id)

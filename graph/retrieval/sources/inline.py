@@ -38,11 +38,11 @@ def without_attributes(text: str) -> str:
     return _ATTRIBUTES.sub("", text)
 
 
-def with_plain_lines(text: str, embed: Embed) -> str:
+def with_plain_lines(text: str, shelf: Shelf, embed: Embed) -> str:
     """Return the text with links as `[text](target)`, and without images, footnotes' marks, icons and entities."""
     text = _WIKILINK.sub(lambda link: _wikilink(link, embed), text)
     text = _FOOTNOTE.sub("", text)
-    text = _with_references(text)
+    text = _with_references(text, shelf)
     text = IMAGE.sub(lambda image: " ".join(image[0].split()), text)
     text = "\n".join(_without_images(line) if "![" in line else line for line in text.split("\n"))
     text = _ICON.sub("", text)
@@ -59,17 +59,17 @@ def _wikilink(link: re.Match[str], embed: Embed) -> str:
     return f"[{shown}]({link_target(page)})" if page else shown
 
 
-def _with_references(text: str) -> str:
+def _with_references(text: str, shelf: Shelf) -> str:
     """Write links whose target stands elsewhere in the text with their target."""
-    targets = {_key(name): target for name, target in _DEFINITION.findall(text)}
-    if not targets:
-        return text
+    targets = {_key(shelf.restored(name)): target for name, target in _DEFINITION.findall(text)}
 
     def with_target(link: re.Match[str]) -> str:
-        target = targets.get(_key(link[3] or link[2]))
-        return f"{link[1]}[{link[2]}]({link_target(target)})" if target else link[0]
+        target = targets.get(_key(shelf.restored(link[3] or link[2])))
+        if target is None:
+            return link[2] if link[3] == "" else link[0]
+        return f"{link[1]}[{link[2]}]({link_target(target)})"
 
-    return _REFERENCE.sub(with_target, _DEFINITION.sub("", text))
+    return _REFERENCE.sub(with_target, _DEFINITION.sub("", text)) if targets or "][]" in text else text
 
 
 def _key(name: str) -> str:

@@ -50,11 +50,11 @@ def _page(content: bytes, find: Find | None, *, is_mdx: bool) -> Page:
 def plain_title(title: str) -> str:
     """Return a title without marks of Markdown, HTML and templates."""
     shelf = Shelf()
-    text = with_plain_lines(
-        without_tags(without_templates(Shelf.cleared(title), {}, shelf, _no_tag), {}, _no_tag, is_mdx=False), _no_file
-    )
-    text = re.sub(r"\[([^\[\]]*)\]\([^()]*\)", r"\1", shelf.restored(text))
-    return " ".join(re.sub(r"(\*\*|__|`|(?<!\w)[*_]|[*_](?!\w))", "", text).split()) or " ".join(title.split())
+    text = without_templates(set_code_aside(Shelf.cleared(title), shelf, _no_file), {}, shelf, _no_tag)
+    text = with_plain_lines(without_tags(text, {}, _no_tag, is_mdx=False), shelf, _no_file)
+    text = re.sub(r"\[([^\[\]]*)\]\([^()]*\)", r"\1", text)
+    text = shelf.restored(re.sub(r"\*\*|__|(?<!\w)[*_](?=\S)|(?<=\S)[*_](?!\w)", "", text)).replace("`", "")
+    return " ".join(text.split()) or " ".join(title.split())
 
 
 def _no_tag(_: str, __: Mapping[str, str]) -> str:
@@ -97,7 +97,7 @@ class _Cleaner:
         text = self._with_code_imports(without_attributes(text))
         text = without_templates(text, self._fields, self._shelf, self._partial)
         text = without_tags(text, self._fields, self._component, is_mdx=self._is_mdx)
-        return with_plain_lines(text, self._file)
+        return with_plain_lines(text, self._shelf, self._file)
 
     def _with_code_imports(self, text: str) -> str:
         """Put the files in that VitePress shows as code (`<<< @/snippets/a.js`)."""

@@ -62,8 +62,9 @@ def with_plain_outline(text: str) -> str:
     text = _SETEXT.sub(lambda heading: f"{'#' if heading[2][0] == '=' else '##'} {heading[1].strip()}", text)
     text = re.sub(r"^[ \t]*#{1,6}[ \t]*$", "", _RULE.sub("", text), flags=re.MULTILINE)
     text = re.sub(r"^ {0,3}#{1,6}[ \t][^\n]*#[ \t]*$", _without_closing_marks, text, flags=re.MULTILINE)
+    text = re.sub(r"^:[ \t]*\n", "", text, flags=re.MULTILINE)
     text = _TERM.sub(lambda term: f"**{term[1].strip().strip('*')}**: ", text)
-    return _dedented(re.sub(r"^:[ \t]+(?=\S)|^:[ \t]*$", "", text, flags=re.MULTILINE))
+    return _dedented(re.sub(r"^:[ \t]+(?=\S)", "", text, flags=re.MULTILINE))
 
 
 def _without_closing_marks(heading: re.Match[str]) -> str:

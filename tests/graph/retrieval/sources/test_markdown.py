@@ -80,8 +80,8 @@ def test_other_ways_to_write_code_become_code(source: str, text: str) -> None:
         ("import A from 'a'\n\n{/* internal */}\n\nA{' '}B {props.x} {'C'}", "A B C"),
         ("import A from 'a'\n\n<>\n\nText\n\n</>", "Text"),
         (
-            "import A from 'a'\n\n<Tabs>\n  <TabItem label='Mac'>\n\n    Text\n\n    ```\n    code\n    ```\n\n  </TabItem>\n</Tabs>",
-            "**Mac**\n\nText\n\n```\ncode\n```",
+            "import A from 'a'\n\n<Tabs>\n <Tab label='A'>\n\n   Text\n\n   ```\n   code\n   ```\n\n </Tab>\n</Tabs>",
+            "**A**\n\nText\n\n```\ncode\n```",
         ),
     ],
 )
@@ -169,7 +169,7 @@ def test_templates_marks_go_and_what_they_wrap_stays(source: str, text: str) -> 
         (":::tip[Mind this]\nText\n:::", "**Mind this**\n\nText"),
         ("::: warning Do not\nText\n:::\nMore", "**Do not**\n\nText\n\nMore"),
         ("::::info\n:::note\nA\n:::\n::::", "A"),
-        ("> [!NOTE]\n> Text", ">\n> Text"),
+        ("> [!NOTE]\n> Text", "> Text"),
         ("> [!WARNING] Mind\n> Text", "> **Mind**\n>\n> Text"),
         ('!!! note "Mind"\n    Text\n\n    - a\n\nAfter', "**Mind**\n\nText\n\n- a\n\nAfter"),
         ('=== "Mac"\n    ```\n    x\n    ```\n=== "Linux"\n    y', "**Mac**\n\n```\nx\n```\n\n**Linux**\n\ny"),
@@ -229,10 +229,11 @@ def test_images_are_what_they_say_within_a_sentence(source: str, text: str) -> N
 @pytest.mark.parametrize(
     ("source", "text"),
     [
+        ("[`a`][] and [b][]\n\n[`A`]: /a", "[`a`](/a) and b"),
         ("[a][1] and [B]\n\n[1]: /a 'T'\n[b]: <https://b.example>", "[a](/a) and [B](https://b.example)"),
         ("Text[^1] more\n\n[^1]: The note.", "Text more\n\nThe note."),
         ("Title\n=====\n\nPart\n----\n\nText\n\n---\n\nEnd", "## Part\n\nText\n\nEnd"),
-        ("term\n: What it means", "**term**: What it means"),
+        ("term\n: {{< new-in 1.2 />}}\n: What it means", "**term**: What it means"),
         (r"a \{b\} \<c\> \_d\_ e&nbsp;&lt;f&gt;", "a {b} <c> _d_ e <f>"),
         (":material-check: yes ==marked== ~~no~~", "yes marked ~~no~~"),
     ],
@@ -250,6 +251,7 @@ def test_less_known_marks_become_common_ones(source: str, text: str) -> None:
         ('+++\ntitle = "From TOML"\n+++\n# Other\n\nText', "From TOML", "# Other\n\nText"),
         ('{"title": "From JSON"}\n\nText', "From JSON", "Text"),
         ("# The `code` [link](x) **title** {#a}\n\nText", "The code link title", "Text"),
+        ("# Use `<head>` and `a_b` in *C*\n\nText", "Use <head> and a_b in C", "Text"),
         ("## First\n\nText", "First", "Text"),
         ("Text\n\n## Part\n\nMore", None, "Text\n\n## Part\n\nMore"),
         ("```\n# no title\n```\n\n# Title\n", "Title", "```\n# no title\n```"),
