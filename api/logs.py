@@ -14,13 +14,13 @@ from typing import Any, cast
 import orjson
 
 from graph.errors import InternalError
-from graph.events import Failed
+from graph.events import Done, Failed
 from graph.observe.redaction import RedactingFilter, Redactor
 from graph.observe.report import RunReport
 
 _FIELDS = (
     *("request_id", "run_id", "method", "route", "status", "duration_ms"),
-    *("outcome", "category", "cache", "first_token_ms", "tokens", "tenant", "exception"),
+    *("outcome", "answered", "category", "cache", "first_token_ms", "tokens", "tenant", "exception"),
 )
 """The fields that a line may have besides its message."""
 
@@ -123,6 +123,7 @@ def log_run(report: RunReport) -> None:
     fields = {
         "run_id": report.run_id,
         "outcome": failed.error if failed else "done",
+        "answered": ending.answered if isinstance(ending, Done) else None,
         "category": report.category,
         "cache": "hit" if report.is_hit else None,
         "duration_ms": round((ended - report.began) * 1000),

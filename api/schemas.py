@@ -66,6 +66,9 @@ class AskResponse(BaseModel):
     """The whole answer."""
 
     answer: str
+    answered: bool = Field(
+        description="Whether the help articles hold the answer; false if the agent says they do not."
+    )
     category: str = Field(description="The name of the desk that the question belongs to.")
     tokens_used: int = Field(description="Tokens that this request cost, both model calls together.")
     sources: list[SourceOut] = Field(description="The articles and sections found, best match first.")
@@ -77,6 +80,7 @@ class AskResponse(BaseModel):
         """Convert a run's result."""
         return cls(
             answer=done.answer,
+            answered=done.answered,
             category=done.category,
             tokens_used=done.tokens_used,
             sources=[SourceOut.of(source) for source in done.sources],

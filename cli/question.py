@@ -42,7 +42,7 @@ class AnswerWriter:
         self._word = ""  # what there is of a word that may go on
 
     def write(self, event: "Event") -> None:
-        """Print a token, or at the end the category and sources; raises RunError if the run failed."""
+        """Print a token, or at the end what is known of the answer; raises RunError if the run failed."""
         from graph.events import Done, Failed, Token
 
         if isinstance(event, Token):
@@ -52,7 +52,7 @@ class AnswerWriter:
             raise RUN_ERRORS[event.error]
         elif isinstance(event, Done):
             self._end_word()
-            lines = [f"category  {event.category}"]
+            lines = [f"category  {event.category}", *([] if event.answered else ["answered  no"])]
             lines += [f"source    {_shown(source)}" for source in event.sources]
             print_dim("\n\n" + "\n".join(lines))
 

@@ -208,12 +208,14 @@ class Refusal:
     """The right contact of each desk, by its name; a desk without one is left out."""
 
     def judge(self, case: Case, outcome: Outcome) -> Score | None:
-        """Look for the wording of a refusal, and for the contact of the desk that the question got."""
+        """Look for the agent's own flag or the wording of a refusal, and for the contact of the question's desk."""
         said = _plain(_ADDRESS.sub("", outcome.answer))
         if not case.refuses:
+            refuses = not outcome.answered or _NO_ANSWER.search(said)
             held = case.articles or case.must
-            return _score("refusal", "says that it does not know" if _NO_ANSWER.search(said) else "") if held else None
-        lacking = [] if _REFUSAL.search(said) else ["does not say that it does not know"]
+            return _score("refusal", "says that it does not know" if refuses else "") if held else None
+        refuses = not outcome.answered or _REFUSAL.search(said)
+        lacking = [] if refuses else ["does not say that it does not know"]
         contact = self.contacts.get(outcome.category or "", "")
         if contact not in outcome.answer:
             lacking.append(f"does not name {contact}")

@@ -15,6 +15,8 @@ class Outcome(BaseModel):
     answer: str = ""
     complete: bool = True
     """Whether the model finished the answer; False if the server truncated it."""
+    answered: bool = True
+    """Whether the articles hold the answer, as the agent says; False if not."""
     category: str | None = None
     passages: dict[str, str] = {}
     """What was retrieved of each article, by its id, best first."""

@@ -70,6 +70,7 @@ class CaseRunner:
             repeat=repeat,
             answer=self._masked(done.answer),
             complete=done.complete,
+            answered=done.answered,
             category=done.category,
             passages=_texts(_passages(report)),
             seconds=time.perf_counter() - began,

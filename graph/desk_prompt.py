@@ -11,6 +11,7 @@ from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, System
 from graph.prompts import ANSWER, CLASSIFY, PASSAGE
 from graph.retrieval.company import Company, Desk, plain
 from graph.retrieval.desks import spread
+from graph.unanswered import MARK
 
 _MOST_EXAMPLES = 84  # enough that the nearest one alone gives the desk
 _MOST_TOKENS = 1_900  # of the examples, by the estimate below
@@ -46,7 +47,7 @@ class DeskPrompt:
     @property
     def version(self) -> str:
         """A hash of all prompts: twelve hexadecimal digits."""
-        prompts = [self.system, self.examples, ANSWER, PASSAGE]
+        prompts = [self.system, self.examples, ANSWER, MARK, PASSAGE]
         return hashlib.sha256(json.dumps(prompts).encode()).hexdigest()[:12]
 
     @property

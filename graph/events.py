@@ -82,6 +82,8 @@ class Done:
     """Messages in the session's history, including the two of this turn."""
     complete: bool = True
     """Whether the model finished the answer; False if a limit or a filter cut it off."""
+    answered: bool = True
+    """Whether the articles hold the answer; False if the model says that they do not."""
     event: Literal["done"] = "done"
 
 

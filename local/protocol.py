@@ -8,8 +8,7 @@ import json
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
-DIMENSIONS = 384
-"""Dimensions of every vector, as multilingual-e5-small has them."""
+from local.vectors import DIMENSIONS
 
 MAX_INPUTS = 2048
 """Texts in one embeddings request; OpenAI has the same limit."""

@@ -4,6 +4,7 @@ A stream sends, in this order: a chunk with the role, a chunk per word, a chunk 
 `include_usage` a chunk that has `usage` and no choices, and `data: [DONE]`. Nothing from a request is logged.
 """
 
+import asyncio
 import base64
 import hmac
 import json
@@ -11,8 +12,7 @@ import logging
 import re
 import secrets
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 from starlette.applications import Starlette
@@ -25,10 +25,14 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from local.answering import answer
 from local.protocol import ApiError, ChatRequest, Encoding, JsonObject, chat_request, embedding_request
-from local.vectors import KINDS, Vector, Vectors, kind_of
+from local.vectors import DIMENSIONS, Row, Vectors
 
 MODEL = "offline"
-DESCRIPTION = {"id": MODEL, "object": "model", "created": 0, "owned_by": "support-agent"}
+EMBEDDINGS = f"offline-wordllama-{DIMENSIONS}"
+"""The name of the vectors, which says what they are."""
+DESCRIPTIONS = {
+    name: {"id": name, "object": "model", "created": 0, "owned_by": "support-agent"} for name in (MODEL, EMBEDDINGS)
+}
 
 MAX_BODY = 1024 * 1024
 """Bytes of a request's body."""
@@ -43,30 +47,21 @@ def create_server(vectors: Vectors, key: str) -> Starlette:
 
     async def chat_completions(request: Request) -> Response:
         asked = chat_request(await _body(request))
-        completion = Completion(asked, await answer(asked.turns, vectors))
+        completion = Completion(asked, await asyncio.to_thread(answer, asked.turns, vectors))
         if asked.stream:
             return StreamingResponse(completion.stream(), media_type="text/event-stream")
         return JSONResponse(completion.whole())
 
     async def embeddings(request: Request) -> Response:
         asked = embedding_request(await _body(request))
-        rows: dict[int, Vector] = {}
-        for kind in KINDS:
-            chosen = [index for index, text in enumerate(asked.texts) if kind_of(text) == kind]
-            found = await vectors.centred([asked.texts[index] for index in chosen], kind) if chosen else ()
-            rows |= zip(chosen, found, strict=True)
+        rows = await asyncio.to_thread(vectors.of, asked.texts)
         data = [
-            {"object": "embedding", "index": index, "embedding": _coded(rows[index], asked.encoding)}
-            for index in sorted(rows)
+            {"object": "embedding", "index": index, "embedding": _coded(row, asked.encoding)}
+            for index, row in enumerate(rows)
         ]
         tokens = sum(len(pieces(text)) for text in asked.texts)
         usage = {"prompt_tokens": tokens, "total_tokens": tokens}
-        return JSONResponse({"object": "list", "data": data, "model": MODEL, "usage": usage})
-
-    @asynccontextmanager
-    async def lifespan(_: Starlette) -> AsyncGenerator[None]:
-        yield
-        vectors.close()
+        return JSONResponse({"object": "list", "data": data, "model": EMBEDDINGS, "usage": usage})
 
     return Starlette(
         routes=[
@@ -77,7 +72,6 @@ def create_server(vectors: Vectors, key: str) -> Starlette:
         ],
         middleware=[Middleware(KeyRequired, key=key)],
         exception_handlers={ApiError: _refuse, HTTPException: _refuse_route},
-        lifespan=lifespan,
     )
 
 
@@ -161,7 +155,7 @@ def pieces(text: str) -> list[str]:
     return re.findall(r"\s*\S+|\s+$", text)
 
 
-def _coded(vector: Vector, encoding: Encoding) -> str | list[float]:
+def _coded(vector: Row, encoding: Encoding) -> str | list[float]:
     return base64.b64encode(vector.astype("<f4").tobytes()).decode() if encoding == "base64" else vector.tolist()
 
 
@@ -176,16 +170,16 @@ async def _body(request: Request) -> bytes:
 
 
 async def _models(_: Request) -> Response:
-    """List the only model."""
-    return JSONResponse({"object": "list", "data": [DESCRIPTION]})
+    """List the models."""
+    return JSONResponse({"object": "list", "data": list(DESCRIPTIONS.values())})
 
 
 async def _model(request: Request) -> Response:
-    """Describe the only model."""
+    """Describe a model."""
     name = request.path_params["name"]
-    if name != MODEL:
+    if name not in DESCRIPTIONS:
         raise ApiError(f"The model {name!r} does not exist.", status=404, param="model", code="model_not_found")
-    return JSONResponse(DESCRIPTION)
+    return JSONResponse(DESCRIPTIONS[name])
 
 
 async def _refuse(_: Request, error: Exception) -> Response:

@@ -15,9 +15,13 @@ from graph.prompts import answer_prompt
 from graph.retrieval.index import Knowledge
 from graph.small_talk import friendly_line
 from graph.state import AgentContext, AgentState, StateUpdate
+from graph.unanswered import MarkFilter
 
 LONGEST = 1_000_000
 """Maximum characters of an answer; a longer one means that the model's server is broken."""
+
+NO_ANSWER = "The help articles do not answer this question."
+"""The answer where the model's reply is nothing but the mark of an unanswered question."""
 
 
 async def answer(
@@ -27,40 +31,47 @@ async def answer(
     messages = state["messages"]
     if line := friendly_line(messages):
         emit(Token(line), runtime)
-        return _update(state, line, most_messages, used=0, complete=True)
+        return _update(state, line, most_messages, used=0, complete=True, is_answered=True)
     company = knowledge.company
     desk = company.desk(state["category"])
     prompt = answer_prompt(company.name, desk.contact, state["passages"], messages, hours=desk.hours)
-    answered: list[str] = []
+    said: list[str] = []
     length = used = 0
     complete = False
     characters = _Characters()
-    canary_filter = CanaryFilter()
+    mark_filter = MarkFilter()
+    canary_filter = CanaryFilter()  # after the other, so that no mark can hide a canary from it
 
     def show(text: str) -> None:
         if text:
-            answered.append(text)
+            said.append(text)
             emit(Token(text), runtime)
 
     async with aclosing(models.answer(prompt)) as pieces:
         async for piece in pieces:
             used = max(used, tokens(piece))  # some servers report a running total
             complete = complete or piece.is_whole
-            show(canary_filter.feed(characters.feed(piece.text)))
+            show(canary_filter.feed(mark_filter.feed(characters.feed(piece.text))))
             length += len(piece.text)
             if length > LONGEST:
                 raise ModelUnavailable("the answer is too long")
-    show(canary_filter.feed(characters.end()))
+    show(canary_filter.feed(mark_filter.feed(characters.end()) + mark_filter.end()))
     show(canary_filter.end())
-    return _update(state, "".join(answered), most_messages, used=used, complete=complete)
+    if mark_filter.found and not "".join(said).strip():
+        show(f"{NO_ANSWER} {desk.contact}" if desk.contact else NO_ANSWER)
+    is_answered = not mark_filter.found
+    return _update(state, "".join(said), most_messages, used=used, complete=complete, is_answered=is_answered)
 
 
-def _update(state: AgentState, answered: str, most_messages: int, *, used: int, complete: bool) -> StateUpdate:
-    reply = AIMessage(answered, id=str(uuid.uuid4()))
+def _update(
+    state: AgentState, said: str, most_messages: int, *, used: int, complete: bool, is_answered: bool
+) -> StateUpdate:
+    reply = AIMessage(said, id=str(uuid.uuid4()))
     return {
         "messages": [*_removals(state["messages"], most_messages - 1), reply],
         "tokens_used": state["tokens_used"] + used,
         "complete": complete,
+        "answered": is_answered,
     }
 
 

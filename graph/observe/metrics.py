@@ -38,6 +38,9 @@ traces_dropped = _meter.create_counter(
 unknown_categories = _meter.create_counter(
     "support_agent.unknown_categories", description="Classifier replies that name no desk, taken as the first."
 )
+_unanswered = _meter.create_counter(
+    "support_agent.unanswered", description="Answers that say that the articles do not hold one, by category."
+)
 _first_token = _meter.create_histogram(
     "support_agent.first_token",
     "s",
@@ -76,6 +79,8 @@ class RunMetrics:
         outcome = report.ending.error if isinstance(report.ending, Failed) else "done"
         labels = {"category": report.category or "none", "outcome": outcome}
         _duration.record(report.ended - report.began, labels)
+        if isinstance(report.ending, Done) and not report.ending.answered:
+            _unanswered.add(1, {"category": report.ending.category})
         if report.first_token:
             _first_token.record(report.first_token - report.began)
         for call in report.calls:

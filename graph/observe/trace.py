@@ -67,9 +67,11 @@ class Traces:
             "tags": [],
         }
         if isinstance(report.ending, Done):
+            metadata["answered"] = report.ending.answered
             sources = [_known(asdict(source)) for source in report.ending.sources]
             root["outputs"] = {
                 "messages": [{"role": "assistant", "content": report.ending.answer}],
+                "answered": report.ending.answered,
                 "category": report.ending.category,
                 "sources": sources,
                 "tokens_used": report.ending.tokens_used,

@@ -164,6 +164,7 @@ class Run(Feed):
             session_id=self._session_id,
             messages_in_history=len(state["messages"]),
             complete=state["complete"],
+            answered=state["answered"],
         )
 
     def _listen(self, event: NodeEvent) -> None:

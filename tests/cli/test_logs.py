@@ -33,6 +33,7 @@ async def test_production_writes_json_lines(model: ScriptedModel, redis: Redis, 
     (done, failed) = [line for line in lines if line["message"].startswith("run ")]
     assert (done["run_id"], done["request_id"], done["outcome"]) == (answer["run_id"], "mine", "done")
     assert (done["category"], done["tokens"], done["tenant"]) == ("billing", answer["tokens_used"], "anonymous")
+    assert done["answered"] is True
     assert 0 <= done["first_token_ms"] <= done["duration_ms"]
     assert (failed["level"], failed["message"]) == ("warning", "run model-refused: HTTP 400")
     assert failed["request_id"] == "[card]"

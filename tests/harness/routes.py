@@ -20,6 +20,8 @@ class Answered:
     category: str | None = None
     """None where the route does not say."""
     sources: list[Any] | None = None
+    answered: bool | None = None
+    """None where the route does not say."""
     order: tuple[str, ...] = ()
     """The typed events, without repetitions."""
 
@@ -66,4 +68,4 @@ def _typed(events: list[tuple[str, Any]]) -> Answered:
 
 
 def _answered(done: Any) -> Answered:
-    return Answered(done["answer"], done["category"], done["sources"])
+    return Answered(done["answer"], done["category"], done["sources"], done["answered"])

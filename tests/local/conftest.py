@@ -11,11 +11,8 @@ from local.vectors import Vectors
 
 
 @pytest.fixture(scope="session")
-def vectors() -> Iterator[Vectors]:
-    """The embeddings, without the shipped vectors."""
-    vectors = Vectors(Path("/nonexistent"))
-    yield vectors
-    vectors.close()
+def vectors() -> Vectors:
+    return Vectors()
 
 
 @pytest.fixture(autouse=True)

