@@ -59,6 +59,14 @@ def test_what_cannot_be_measured_is_one_message(tmp_path: Path, arguments: tuple
     assert "Traceback" not in said
 
 
+def test_a_lack_of_its_packages_is_one_message(tmp_path: Path) -> None:
+    """It names what to run, and the status is not that of a row that got worse."""
+    (tmp_path / "psutil.py").write_text("raise ModuleNotFoundError(name='psutil')")
+    done = bench(tmp_path, "--check")
+    assert done.returncode == 2
+    assert done.stderr == "bench: psutil is missing; run: uv run --group bench python -m bench\n"
+
+
 @pytest.mark.soak
 def test_a_run_writes_all_that_it_promises(tmp_path: Path) -> None:
     """A few requests of one row: the table, results.json and the plots, and no trace of the user's settings."""
