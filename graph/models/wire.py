@@ -60,9 +60,16 @@ class Wire:
     whatever its status, raises openai.APIError.
     """
 
-    def __init__(self, session: aiohttp.ClientSession, address: Address, timeout: aiohttp.ClientTimeout) -> None:
+    def __init__(
+        self,
+        session: aiohttp.ClientSession,
+        address: Address,
+        headers: Mapping[str, str],
+        timeout: aiohttp.ClientTimeout,
+    ) -> None:
         self._session = session
         self._address = address
+        self._headers = headers
         self._timeout = timeout
         self._patience = timeout.sock_read or 0.0
 
@@ -70,7 +77,7 @@ class Wire:
         """Return the same connections, with another patience."""
         connect = self._timeout.sock_connect
         timeout = aiohttp.ClientTimeout(connect=patience, sock_connect=connect, sock_read=patience)
-        return Wire(self._session, self._address, timeout)
+        return Wire(self._session, self._address, self._headers, timeout)
 
     def path(self, model: str, path: str) -> str:
         """Return where a model is asked."""
@@ -123,7 +130,10 @@ class Wire:
     async def _request(self, path: str, body: bytes) -> AsyncGenerator[aiohttp.ClientResponse]:
         url = self._address.url(path)
         try:
-            asked = self._session.post(URL(url, encoded=True), data=body, allow_redirects=False, timeout=self._timeout)
+            # Headers of the session itself, the key too, would also be sent to a proxy.
+            asked = self._session.post(
+                URL(url, encoded=True), data=body, headers=self._headers, allow_redirects=False, timeout=self._timeout
+            )
             async with asked as response:
                 if response.status >= 300:
                     raise await _status_error(response, httpx2.Request("POST", url))
@@ -161,14 +171,13 @@ async def open_wire(base_url: str | None, key: str, *, connect: float, patience:
     timeout = aiohttp.ClientTimeout(connect=patience, sock_connect=connect, sock_read=patience)
     async with aiohttp.ClientSession(
         connector=connector(socks, secure=secure, limit=0),  # the service limits its clients
-        headers=headers,
         cookie_jar=aiohttp.DummyCookieJar(),
         max_line_size=_LONGEST_HEADER,
         max_field_size=_LONGEST_HEADER,
         max_headers=_MOST_HEADERS,
         proxy=None if socks else proxy,
     ) as session:
-        yield Wire(session, Address.of(base_url), timeout)
+        yield Wire(session, Address.of(base_url), headers, timeout)
 
 
 async def _status_error(response: aiohttp.ClientResponse, request: httpx2.Request) -> openai.APIStatusError:

@@ -168,6 +168,29 @@ async def test_the_environment_names_the_proxy(
             await wire.post(PATH, ASKED)
 
 
+async def test_a_proxy_does_not_get_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The key is for the server behind the proxy, and encrypted on the way; the proxy has a password of its own."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heads.append((await reader.readuntil(b"\r\n\r\n")).decode())
+        writer.close()
+
+    heads: list[str] = []
+    monkeypatch.setenv("OPENAI_ORG_ID", "org-1")
+    for name in ("NO_PROXY", "no_proxy", "https_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        for user in ("", "ada:secret@"):
+            monkeypatch.setenv("HTTPS_PROXY", f"http://{user}127.0.0.1:{server.sockets[0].getsockname()[1]}")
+            async with open_wire("https://a.openai.azure.com/openai/v1", "sk-test", connect=5, patience=5) as wire:
+                with pytest.raises(openai.APIConnectionError):
+                    await wire.post(PATH, ASKED)
+    assert [head.partition(" HTTP/")[0] for head in heads] == ["CONNECT a.openai.azure.com:443"] * 2
+    for head in heads:
+        assert not any(secret in head for secret in ("sk-test", "api-key", "org-1"))
+    assert ["Proxy-Authorization: Basic YWRhOnNlY3JldA==" in head for head in heads] == [False, True]
+
+
 async def test_the_environment_names_the_certificates(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A server with the certificate of a company's own authority is trusted with SSL_CERT_FILE, and only then."""
 
