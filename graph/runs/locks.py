@@ -16,6 +16,7 @@ class Locks:
         self._redis = redis
         self._ttl = ttl  # seconds until a lock expires, unless it is renewed
         self._uncertain: dict[Lock, tuple[bytes, float]] = {}
+        self._unreleased: dict[Lock, tuple[bytes, float]] = {}
 
     async def take(self, name: str) -> Lock | None:
         """Take the lock without waiting; None if it is held by another. Raises RedisError."""
@@ -32,8 +33,25 @@ class Locks:
             self._uncertain[lock] = token, time.monotonic() + self._ttl  # Redis may still execute it
             raise
 
+    async def release(self, lock: Lock) -> None:
+        """Release a lock; if Redis refuses, `release_uncertain` tries again until the lock has expired."""
+        token = lock.local.token
+        try:
+            await lock.release()
+        except LockError:
+            pass  # it has expired
+        except RedisError:
+            self._unreleased[lock] = token, time.monotonic() + self._ttl
+
     async def release_uncertain(self) -> None:
-        """Release the locks that Redis may have granted although the command failed."""
+        """Release the locks that Redis may have granted, or may still hold, although the command failed."""
+        for lock, (token, until) in list(self._unreleased.items()):
+            with contextlib.suppress(RedisError):
+                with contextlib.suppress(LockError):
+                    await lock.do_release(token)
+                self._unreleased.pop(lock, None)
+            if time.monotonic() > until:
+                self._unreleased.pop(lock, None)
         for lock, (token, until) in list(self._uncertain.items()):
             with contextlib.suppress(RedisError, LockError):
                 await lock.do_release(token)

@@ -125,7 +125,7 @@ class Sessions:
                 self._not_begun.append(turn)
                 return earlier
             lock = await self._take(turn.thread, turn)
-            await turn.begin(lock, lambda: self._turns.pop(turn.id, None))
+            await turn.begin(lock, self._locks.release, lambda: self._turns.pop(turn.id, None))
             if self._draining:
                 turn.cancel(ShuttingDown)
         except BaseException as error:

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from langchain_core.runnables import RunnableConfig
 from redis.asyncio.lock import Lock
@@ -58,9 +58,13 @@ class Turn(Run):
         self._closing = asyncio.Event()
         self._logging: asyncio.Task[None] | None = None
 
-    async def begin(self, lock: Lock, ended: Callable[[], object]) -> None:
-        """Write the log's first event and start executing; `ended` is called at the end. Raises MemoryUnavailable."""
+    async def begin(self, lock: Lock, release: Callable[[Lock], Awaitable[None]], ended: Callable[[], object]) -> None:
+        """Write the log's first event and start executing; raises MemoryUnavailable.
+
+        At the end the lock gets its `release`, and `ended` is called.
+        """
         self._lock = lock
+        self._release_lock = release
         try:
             await self._log.begin(self.id, self.tenant, self._first())
         except BaseException:
@@ -110,8 +114,7 @@ class Turn(Run):
     async def _release(self) -> None:
         lock, self._lock = self._lock, None
         if lock:
-            with contextlib.suppress(LockError, RedisError):  # otherwise it expires
-                await lock.release()
+            await self._release_lock(lock)
 
     async def _drive(self) -> Done:
         may_store.set(self.try_commit)

@@ -18,7 +18,7 @@ from harness.fault_proxy import fault_proxy
 from harness.measured import measured
 from harness.own_redis import OwnRedis, own_redis
 from harness.redis_setups import clustered, demote, fill, mend, promote, sentinel, with_user
-from harness.scripted_model import ScriptedModel
+from harness.scripted_model import ScriptedModel, tokens
 
 MESSAGE = {"message": "Why was I charged twice?", "session_id": "s-1"}
 QUESTION = {"question": "Why was I charged twice?"}
@@ -193,6 +193,24 @@ async def test_the_turn_after_a_failover_reaches_the_new_primary(
                 assert histories == [4] * 8
                 assert await redis_of(client) == (200, None)
         assert caplog.text.count("(READONLY);") == 1
+
+
+async def test_a_session_is_free_soon_after_a_failover_in_the_middle_of_its_turn(
+    own: OwnRedis, serve: Serve, model: ScriptedModel
+) -> None:
+    """The lock that a replica refused to release does not keep the session busy until it expires."""
+    model.script("answer", tokens(["Well, "] * 6, pause=0.1), tokens(["Yes."]))
+    async with serve(REDIS_URL=own.url) as url, httpx.AsyncClient(base_url=url, timeout=20) as client:
+        turn = asyncio.create_task(chat(client))
+        async with asyncio.timeout(10):
+            while not model.of("answer"):
+                await asyncio.sleep(0.01)
+        demote(own)
+        assert await turn == 503
+        promote(own)
+        async with asyncio.timeout(3):
+            while await chat(client) != 200:
+                await asyncio.sleep(0.1)
 
 
 async def chat_in(client: httpx.AsyncClient, session: str) -> int:
