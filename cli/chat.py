@@ -19,6 +19,7 @@ from graph.errors import RunError, SettingsError
 
 if TYPE_CHECKING:
     from graph.agent import SupportAgent
+    from graph.redis import WatchedRedis
 
 
 def chat(
@@ -42,11 +43,21 @@ def chat(
             stack = AsyncExitStack()
             try:
                 redis = runner.run(stack.enter_async_context(open_redis(settings)))
+                runner.run(_check(redis))
                 agent = runner.run(stack.enter_async_context(open_agent(settings, redis)))
                 runner.run(agent.knowledge.indexed())
                 _converse(runner, agent, session or uuid.uuid4().hex)
             finally:
                 runner.run(stack.aclose())
+
+
+async def _check(redis: "WatchedRedis") -> None:
+    """Raise SettingsError where Redis does not take what a turn needs: a turn that fails would not say why."""
+    from graph.redis_check import find_trouble
+
+    trouble = await find_trouble(redis, redis.faults)
+    if trouble and trouble.stops_turns:
+        raise SettingsError(f"REDIS_URL: Redis {trouble.reason}; {trouble.remedy}")
 
 
 def _converse(runner: asyncio.Runner, agent: "SupportAgent", session: str) -> None:

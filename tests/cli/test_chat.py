@@ -33,6 +33,13 @@ def test_chat_remembers_what_was_said() -> None:
     assert "Traceback" not in result.stderr
 
 
+def test_chat_names_what_is_wrong_with_redis() -> None:
+    """In one line, with what mends it, since no conversation is possible."""
+    result = run("chat", REDIS_URL="redis://127.0.0.1:1/0", OPENAI_BASE_URL="http://127.0.0.1:1/v1")
+    said = "support-agent: REDIS_URL: Redis can't be reached; start Redis, or correct REDIS_URL\n"
+    assert (result.returncode, result.stderr) == (1, said)
+
+
 async def test_ctrl_c_stops_the_answer_and_not_the_conversation(
     model: ScriptedModel, redis_url: str, articles: Path
 ) -> None:
