@@ -254,7 +254,9 @@ class Flight(Feed):
 
     async def _keep(self, ending: Ending) -> None:
         if _is_whole(ending) and self._query.store.ttl:
-            await self._query.store.put(self._query.key, ending)
+            # An answer that was cached while this one was written is a fresh one, which somebody asked for later.
+            keep = self._query.store.replace if self._flights is None else self._query.store.put
+            await keep(self._query.key, ending)
 
     def _emit_rest(self, answer: str) -> bool:
         """Emit the rest of an answer; return False if it does not start with the text emitted so far."""

@@ -80,7 +80,10 @@ class AnswerStore:
 
     async def get(self, key: str) -> Done | None:
         """Return the cached answer, or None; write the counts after a miss, and otherwise once a second."""
-        answer = _answer(await self._redis.get(key))
+        cached = await self._redis.get(key)
+        answer = _answer(cached)
+        if cached and answer is None:  # written by another version; it would be in the way of `put`
+            await self._redis.delete(key)
         if answer is None or time.monotonic() > self._write_counts_at:
             await self.write_counts()
         return answer
@@ -101,7 +104,12 @@ class AnswerStore:
                 self._writing = Counter()
 
     async def put(self, key: str, answer: Done) -> None:
-        """Cache an answer; ignores RedisError."""
+        """Cache an answer, unless one is cached; ignores RedisError."""
+        with contextlib.suppress(RedisError):
+            await self._redis.set(key, events_json.dump_json(answer), ex=self.ttl, nx=True)
+
+    async def replace(self, key: str, answer: Done) -> None:
+        """Cache an answer in place of the cached one; ignores RedisError."""
         with contextlib.suppress(RedisError):
             await self._redis.set(key, events_json.dump_json(answer), ex=self.ttl)
 
@@ -155,7 +163,7 @@ def leader_name(lock: Lock) -> str:
 def _answer(cached: bytes | str | None) -> Done | None:
     try:
         event = events_json.validate_json(cached) if cached else None
-    except ValidationError:  # written by another version
+    except ValidationError:
         return None
     return event if isinstance(event, Done) else None
 
