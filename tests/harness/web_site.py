@@ -1,11 +1,14 @@
 """A web site on a loopback port, which says what a test tells it to."""
 
+import ssl
 import threading
 import time
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import trustme
 
 
 @dataclass
@@ -59,10 +62,7 @@ def urlset(addresses: list[str], kind: str = "url") -> str:
     return f'<?xml version="1.0"?><{root} xmlns="http://www.sitemaps.org/schemas/sitemap/0.9">{entries}</{root}>'
 
 
-@contextmanager
-def web_site() -> Generator[WebSite]:
-    """Serve a site until the end of the block."""
-
+def _handler(site: WebSite) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
         disable_nagle_algorithm = True
@@ -104,9 +104,20 @@ def web_site() -> Generator[WebSite]:
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002  the base class calls it so
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    return Handler
+
+
+@contextmanager
+def web_site(certificate: trustme.LeafCert | None = None) -> Generator[WebSite]:
+    """Serve a site until the end of the block, with a certificate by https."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler)
     server.daemon_threads = True
-    site = WebSite(f"http://127.0.0.1:{server.server_address[1]}")
+    if certificate:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        certificate.configure_cert(context)
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+    site = WebSite(f"http{'s' if certificate else ''}://127.0.0.1:{server.server_address[1]}")
+    server.RequestHandlerClass = _handler(site)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
     thread.start()
     try:

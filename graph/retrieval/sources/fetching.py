@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
 import aiohttp
+from aiohttp_socks import ProxyError
 from protego import Protego
 from yarl import URL
 
@@ -116,7 +117,7 @@ class Fetcher:
                     reply = await self._read(response, url, limit, known)
         except TimeoutError as error:
             raise self._failed(f"takes more than {limits.REQUEST_SECONDS} seconds") from error
-        except (aiohttp.ClientError, OSError, ValueError) as error:
+        except (aiohttp.ClientError, ProxyError, OSError, ValueError) as error:
             trouble = connection_trouble(error, "the address", "SSL_CERT_FILE")
             raise self._failed(f"the server {trouble[0]}: {trouble[1]}" if trouble else "no valid answer") from error
         finally:

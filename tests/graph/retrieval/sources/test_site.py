@@ -4,8 +4,10 @@ import gzip
 import time
 from collections.abc import Generator
 from email.utils import formatdate
+from pathlib import Path
 
 import pytest
+import trustme
 
 from graph.errors import KnowledgeError
 from graph.retrieval.sources import limits
@@ -311,6 +313,19 @@ def test_a_site_that_is_not_there_is_an_error() -> None:
         read(address.replace("//", "//a:b@"))
     with pytest.raises(KnowledgeError, match="not valid"):
         read("http://[")
+
+
+def test_a_certificate_that_is_not_trusted_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """An error says which variable helps; with it the site is read by https."""
+    authority = trustme.CA()
+    with web_site(authority.issue_cert("127.0.0.1")) as site:
+        site.page("/hours", "Hours")
+        site.sitemap("/hours")
+        with pytest.raises(KnowledgeError, match="authority that is not trusted: set SSL_CERT_FILE"):
+            read(site.url)
+        authority.cert_pem.write_to_path(tmp_path / "authority.pem")
+        monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "authority.pem"))
+        assert read(site.url).documents.keys() == {"hours"}
 
 
 def test_a_site_that_stops_answering_is_asked_no_more(site: WebSite, monkeypatch: pytest.MonkeyPatch) -> None:
