@@ -51,7 +51,7 @@ def init(
         raise KnowledgeError(f"{folder}: can't read any article; `support-agent knowledge check {folder}` says why")
     company = suggest(documents, name_of(folder))
     file.write_text(as_yaml(company), encoding="utf-8")
-    print(f"{file} has {len(company.desks)} desks: {', '.join(company.names)}")
+    print(f"{file} has {_count(len(company.desks), 'desk')}: {', '.join(company.names)}")
     print("Correct it, above all the contacts; then run: support-agent knowledge check")
 
 
@@ -134,9 +134,9 @@ def _desk_rows(inspection: "Inspection") -> Iterator[Row]:
     decided = Counter(map(inspection.desk_of, inspection.library.articles))
     for desk in inspection.library.company.desks:
         how = {how: count for (name, how), count in decided.items() if name == desk.name}
-        said = f" ({', '.join(f'{count} by {how}' for how, count in how.items())})" if how else ""
+        said = ", ".join(f"{count} by {how}" for how, count in how.items() if how != "one desk")
         contact = desk.contact or "no contact, so customers are told of none"
-        yield "desk", f"{desk.name}: {_count(sum(how.values()), 'article')}{said}; {contact}"
+        yield "desk", f"{desk.name}: {_count(sum(how.values()), 'article')}{f' ({said})' if said else ''}; {contact}"
     if undecided := decided[None, "meaning"]:
         yield "desk", f"{_count(undecided, 'article')} by meaning, once there is a model"
 

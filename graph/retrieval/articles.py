@@ -39,6 +39,8 @@ class Article:
     """Its public address, if known."""
     language: str | None = None
     """ISO 639-1, such as `de`; None if unknown."""
+    dead_links: tuple[str, ...] = ()
+    """Where its links lead that lead to no article."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +169,7 @@ class _Shelf:
                 desk_of(document, self.company),
                 document.url,
                 document.language,
+                document.dead_links,
             )
             return
         self.fault(source, reason)

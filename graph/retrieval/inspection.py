@@ -69,8 +69,8 @@ class Inspection:
         return [
             (article, target)
             for article in articles
-            for target in dict.fromkeys(_links(article.text))
-            if _is_broken(target, home, known)
+            for target in dict.fromkeys((*article.dead_links, *_links(article.text)))
+            if target in article.dead_links or _is_broken(target, home, known)
         ]
 
     def _alike(self, key: Callable[[Article], str]) -> list[list[Article]]:

@@ -122,7 +122,9 @@ def _values(documents: Sequence[Document], label: str) -> Iterator[tuple[Documen
     if label != "folder":
         yield from ((document, values[0]) for document, values in found if values)
         return
-    paths = [(document, _parts(values[0], document.language)) for document, values in found if values]
+    # The label has the folder, those above it, and each one's own name: the whole path is the longest.
+    wholes = [(document, max(values, key=lambda value: value.count("/"))) for document, values in found if values]
+    paths = [(document, _parts(whole, document.language)) for document, whole in wholes]
     common = len(list(takewhile(lambda parts: len(set(parts)) == 1, zip(*(parts for _, parts in paths), strict=False))))
     for document, parts in paths:
         below = next((place for place in range(common, len(parts)) if parts[place] != _ANY), None)

@@ -40,6 +40,8 @@ class Document:
     """ISO 639-1, such as `de`; None if unknown."""
     labels: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
     """What the company's rules map to desks: `folder`, `tags`, `category`, `section`, `group`."""
+    dead_links: tuple[str, ...] = ()
+    """Where its links lead that lead to no article, as they were written."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -155,7 +155,14 @@ class Folder:
 
     def _document(self, article: _Article, addresses: Addresses) -> Document:
         page = article.page
-        text = with_links(page.text, lambda target: addresses.resolve(target, article.file.path, article.url))
+        dead: dict[str, None] = {}
+
+        def resolve(target: str) -> str | None:
+            if addresses.is_dead(target, article.file.path):
+                dead[target] = None
+            return addresses.resolve(target, article.file.path, article.url)
+
+        text = with_links(page.text, resolve)
         title = page.title or _title_of_name(article.file)
         labels = {"folder": _folder_labels(article.folders)} | {
             label: tuple(dict.fromkeys(text for name in names for text in texts(page.fields.get(name))))
@@ -164,7 +171,7 @@ class Folder:
         labels = {label: values for label, values in labels.items() if values}
         content = (title, text, article.url, article.language, sorted(labels.items()))
         revision = hashlib.sha256(repr(content).encode()).hexdigest()[:32]
-        return Document(article.id, title, text, revision, article.url, article.language, labels)
+        return Document(article.id, title, text, revision, article.url, article.language, labels, tuple(dead))
 
     def _url(self, article: _Article, stem: str) -> str | None:
         fields = article.page.fields

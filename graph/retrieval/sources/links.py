@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterator
+from pathlib import PurePosixPath
 from posixpath import normpath
 from urllib.parse import unquote, urlsplit
 
@@ -79,6 +80,15 @@ class Addresses:
                 url = self._url[key]
                 return f"{url}{rest}" if url else None
         return f"{self._origin}{target}" if self._origin and target.startswith("/") else None
+
+    def is_dead(self, target: str, path: str) -> bool:
+        """Return whether a link in the file `path` should lead to an article, and leads to none."""
+        place = re.split(r"[?#]", target)[0]
+        if not place or place.startswith("/") or _SCHEME.match(target):
+            return False
+        suffix = PurePosixPath(place).suffix.lower()
+        is_page = not suffix or bool(_SUFFIX.search(place))
+        return is_page and not any(key in self._url for key in self._keys(unquote(place), path))
 
     def _keys(self, place: str, path: str) -> Iterator[str]:
         """Yield what a link may mean: from the page's folder, from the page as a folder, from any root, by name."""

@@ -80,6 +80,12 @@ def test_links_that_lead_to_no_article_are_told() -> None:
     ]
 
 
+def test_links_that_the_source_could_not_follow_are_told() -> None:
+    """The text has only their words left."""
+    lost = Article(id="a", title="a", text="x", desk="general", dead_links=("../gone.md",))
+    assert [(one.id, link) for one, link in inspected(lost).broken_links] == [("a", "../gone.md")]
+
+
 def test_without_addresses_no_own_link_is_called_broken() -> None:
     """Where no article's address is known, nothing can be said."""
     unknown = Article(id="a", title="a", text=f"[x]({HOME}/gone)", desk="general")

@@ -42,6 +42,17 @@ def test_desks_are_the_folders_below_what_all_have_in_common() -> None:
     assert all(len(desk.about) <= 250 for desk in company.desks)
 
 
+def test_the_whole_path_of_a_folder_counts() -> None:
+    """The label also has the folders above it, and their own names."""
+    labels = {"docs/billing": ("docs", "docs/billing", "billing"), "docs/api": ("docs", "docs/api", "api")}
+    some = [
+        Document(f"{name}{n}", name, "Text.", "1", labels={"folder": v}) for name, v in labels.items() for n in range(9)
+    ]
+    company = suggest(some, "Acme")
+    assert company.names == ("general", "billing", "api")
+    assert desk_of(some[0], company) == "billing"
+
+
 def test_folders_of_languages_are_no_desks() -> None:
     """The same folder in several languages is one desk, whose rules have all of them."""
     some = [

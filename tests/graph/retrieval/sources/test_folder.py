@@ -30,6 +30,8 @@ def test_docusaurus_tree_is_read(tmp_path: Path) -> None:
     assert refunds.title == "Refunds"
     assert refunds.text == "Ask first.\n\n**Fast**\n\nSee [plans](https://help.example.com/prices#prices) or none."
     assert (plans.title, plans.url) == ("Plans", "https://help.example.com/prices")
+    assert refunds.dead_links == ("./gone.md",)
+    assert plans.dead_links == ()
     assert refunds.labels == {"folder": ("docs",), "tags": ("money",)}
     assert plans.labels == {"folder": ("docs", "docs/billing", "billing")}
     assert left_out["docs/billing/draft.md"].reason == "a draft"
