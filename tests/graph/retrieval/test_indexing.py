@@ -272,6 +272,36 @@ async def test_what_was_embedded_before_a_failure_is_not_embedded_again(
     assert len(set(inputs(model))) == 6
 
 
+async def test_postgres_keeps_what_was_embedded_before_a_failure(
+    make_settings: MakeSettings, model: ScriptedModel, monkeypatch: pytest.MonkeyPatch, database_url: str
+) -> None:
+    """A start that ended in the middle leaves the rest to the next one, of any replica."""
+    monkeypatch.setattr(indexing, "_BATCH", 2)
+    settings = make_settings(DATABASE_URL=database_url)
+    model.script("embeddings", for_articles(in_turn(VECTORS, status(401))))
+    with pytest.raises(KnowledgeError, match="refused the key"):
+        await indexed(settings)
+    model.script("embeddings", VECTORS)
+    model.forget()
+    assert (await indexed(settings))[0] == "opening-hours"
+    assert len(inputs(model)) == 4
+
+
+async def test_an_article_that_is_refused_stops_no_later_version(
+    make_settings: MakeSettings, model: ScriptedModel, articles: Path, database_url: str
+) -> None:
+    """Also where Postgres has all others already, so that nothing is left but what is refused."""
+    (articles / "badge.md").write_text("---\ntitle: blob\n---\n\nText.\n")
+    model.script("embeddings", dialects.unless(lambda request: "blob" in str(request["input"]), status(400), VECTORS))
+    settings = make_settings(DATABASE_URL=database_url)
+    assert (await indexed(settings))[0] == "opening-hours"
+    company = articles / "company.yaml"
+    company.write_text(company.read_text().replace("help@", "hello@"))
+    model.forget()
+    assert (await indexed(settings))[0] == "opening-hours"
+    assert {text.partition("\n")[0] for text in inputs(model)} == {"blob"}
+
+
 @pytest.mark.soak
 async def test_a_kill_in_the_middle_costs_only_what_was_under_way(
     model: ScriptedModel, redis_url: str, articles: Path, tmp_path: Path
