@@ -4,7 +4,7 @@ import hashlib
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby, islice, takewhile
+from itertools import islice, takewhile
 from math import ceil
 
 from markdown_it import MarkdownIt
@@ -24,7 +24,8 @@ BETWEEN = " > "
 
 _WIDE = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u2e80-\ua4cf\uac00-\ud7af\uf900-\ufaff\uff00-\uff60]")
 _SENTENCE_END = re.compile(r"""(?<=[.!?…])["'”’)\]]*\s+|(?<=[。！？])["'”’」』）]*\s*|\n+""")  # noqa: RUF001 - Chinese
-_FENCE = re.compile(r"\s*(`{3,}|~{3,})")
+_HEADING = re.compile(r" {0,3}(#{1,6})(?:[ \t]+(.*?))??(?:[ \t]+#+)?[ \t]*$")
+_FENCE = re.compile(r"\s*(`{3,}(?!.*`)|~{3,})")
 _LINK = re.compile(r"!?\[([^\]]*)\]\([^)]*\)")
 _MARKS = re.compile(r"[*`\\]")
 
@@ -86,9 +87,12 @@ _Part = tuple[_Path, str]
 
 
 def _parts(article: Article) -> Iterator[_Part]:
-    for path, blocks in _sections(article):
-        for text in _runs([piece for block in blocks for piece in _pieces(block)], MOST, "\n\n"):
+    for path, text in _sections(re.sub(r"\r\n?", "\n", article.text)):
+        if size_of(text) <= MOST:
             yield path, text
+        else:
+            for run in _runs([piece for block in _blocks(text) for piece in _pieces(block)], MOST, "\n\n"):
+                yield path, run
 
 
 def _gathered(parts: Iterable[_Part]) -> Iterator[list[_Part]]:
@@ -137,25 +141,32 @@ class _Block:
         return f"{self.lead}{self.text}"
 
 
-def _sections(article: Article) -> Iterator[tuple[_Path, Iterator[_Block]]]:
-    """Yield each section's path of headings, and its blocks."""
+def _sections(text: str) -> Iterator[_Part]:
+    """Yield the text under each heading that has any."""
     path: list[tuple[int, str]] = []
-    placed: list[tuple[_Path, _Block]] = []
-    for level, block in _blocks(article.text):
-        if level:
-            path = [heading for heading in path if heading[0] < level]
-            path.append((level, _plain(block.text)))
-        else:
-            placed.append((tuple(title for _, title in path if title), block))
-    for section, several in groupby(placed, key=lambda one: one[0]):
-        yield section, (block for _, block in several)
+    section: list[str] = []
+    fence = ""  # what closes the code that the line is in
+    for line in [*text.split("\n"), "# "]:  # one more heading, which ends the last section
+        if fence:
+            fence = "" if line.strip().startswith(fence) and not line.strip(f"{fence[0]} \t") else fence
+        elif match := _FENCE.match(line):
+            fence = match[1]
+        elif match := _HEADING.match(line):
+            if whole := "\n".join(section).strip("\n").rstrip():
+                yield tuple(title for _, title in path if title), whole
+            section.clear()
+            path = [heading for heading in path if heading[0] < len(match[1])]
+            path.append((len(match[1]), _plain(match[2] or "")))
+            continue
+        section.append(line)
+    if section:  # code without an end
+        yield tuple(title for _, title in path if title), "\n".join(section[:-1]).strip("\n").rstrip()
 
 
-def _blocks(text: str) -> Iterator[tuple[int, _Block]]:
-    """Yield the level of each heading, or 0, and the block; a list or table has the sentence that leads to it."""
-    source = re.sub(r"\r\n?", "\n", text)
-    lines = source.split("\n")
-    tokens = _markdown.parse(source)
+def _blocks(text: str) -> Iterator[_Block]:
+    """Yield what a section is made of; a list or table has the sentence that leads to it."""
+    lines = text.split("\n")
+    tokens = _markdown.parse(text)
     held: _Block | None = None  # a paragraph that may lead to a list
     for at, token in enumerate(tokens):
         if token.level or token.nesting < 0 or token.map is None:
@@ -164,14 +175,12 @@ def _blocks(text: str) -> Iterator[tuple[int, _Block]]:
         if held and block.kind in _LED and _leads(held.text):
             block, held = _Block(block.kind, block.text, block.parts, f"{held.text}\n\n{block.lead}"), None
         if held:
-            yield 0, held
+            yield held
         held = block if block.kind == "paragraph_open" else None
-        if token.type == "heading_open":
-            yield int(token.tag[1]), _Block(token.type, tokens[at + 1].content)
-        elif not held:
-            yield 0, block
+        if not held:
+            yield block
     if held:
-        yield 0, held
+        yield held
 
 
 _LED = frozenset({"bullet_list_open", "ordered_list_open", "table_open", "fence"})

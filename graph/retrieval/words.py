@@ -2,8 +2,9 @@
 
 import re
 import unicodedata
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
+from itertools import chain
 from typing import cast
 
 import bm25s
@@ -14,10 +15,10 @@ from py_rust_stemmers import SnowballStemmer  # pyright: ignore - untyped
 
 _LONGEST = 40  # characters of a word; what is longer is data
 
-# Letters and digits, and the marks that some scripts write above or below them.
-_LETTER = r"(?:[^\W_]|[\u0300-\u036f\u0591-\u05c7\u0610-\u061a\u064b-\u065f\u0900-\u0e7f])"
-_WORD = re.compile(rf"{_LETTER}+(?:[-_.]{_LETTER}+)*")
-_PARTS = re.compile(r"[-_.]")
+# Letters, digits and underscores, and the marks that some scripts write above or below letters.
+_LETTERS = r"[\w\u0300-\u036f\u0591-\u05c7\u0610-\u061a\u064b-\u065f\u0900-\u0e7f]+"
+_NAME = re.compile(rf"{_LETTERS}(?:[-.]{_LETTERS})*")
+_PARTS = re.compile(r"[-_.]+")
 # Scripts without spaces between words: Thai, Lao, Burmese, Khmer, Chinese, Japanese.
 _RUN = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3041-\u30ff\u3400-\u9fff\uf900-\ufaff]+")
 
@@ -62,21 +63,21 @@ def words_in(text: str) -> Iterator[str]:
     A name such as `E-1042` or `max_size` is one word, as well as its parts. Text without spaces between its words gives
     each two characters that stand together.
     """
-    for match in _WORD.finditer(unicodedata.normalize("NFKC", text).casefold()):
-        word = match[0]
-        if word.isascii() or not _RUN.search(word):
-            yield from _with_parts(word)
-        else:
-            yield from (pair for run in _RUN.findall(word) for pair in _pairs(run))
-            yield from (rest for rest in _PARTS.split(_RUN.sub("-", word)) if rest)
+    return chain.from_iterable(map(_words_of, _names_in(text)))
 
 
-def _with_parts(word: str) -> Iterator[str]:
-    parts = _PARTS.split(word)
-    if len(parts) > 1:
-        yield from parts
-    if len(whole := "".join(parts)) <= _LONGEST:
-        yield whole
+def _names_in(text: str) -> list[str]:
+    """Return whatever stands between spaces and punctuation, in lower case."""
+    return _NAME.findall(unicodedata.normalize("NFKC", text).casefold())
+
+
+def _words_of(name: str) -> list[str]:
+    if name.isascii() or not _RUN.search(name):
+        parts = [part for part in _PARTS.split(name) if part]
+        whole = "".join(parts)
+        return [*parts, whole] if len(parts) > 1 and len(whole) <= _LONGEST else parts
+    pairs = [pair for run in _RUN.findall(name) for pair in _pairs(run)]
+    return pairs + [rest for rest in _PARTS.split(_RUN.sub("-", name)) if rest]
 
 
 def _pairs(run: str) -> Iterator[str]:
@@ -102,10 +103,16 @@ class Words:
     def __init__(self, texts: Sequence[str], languages: Sequence[str]) -> None:
         """Count the words of `texts`, each in its language (ISO 639-1)."""
         numbers: dict[str, int] = {}
-        passages = [
-            [numbers.setdefault(term, len(numbers)) for term in _terms_of(text, language)]
-            for text, language in zip(texts, languages, strict=True)
-        ]
+        known: dict[str, dict[str, list[int]]] = {language: {} for language in languages}  # each name's terms
+        passages: list[list[int]] = []
+        for text, language in zip(texts, languages, strict=True):
+            names, terms = known[language], list[int]()
+            for name in _names_in(text):
+                if (some := names.get(name)) is None:
+                    some = [numbers.setdefault(term, len(numbers)) for term in _terms_of(_words_of(name), language)]
+                    names[name] = some
+                terms += some
+            passages.append(terms)
         self._numbers = numbers
         self._index = bm25s.BM25()
         if numbers:
@@ -113,7 +120,7 @@ class Words:
 
     def terms(self, query: str, language: str) -> list[int]:
         """Return the numbers of those words of a query that passages have."""
-        asked = dict.fromkeys(_terms_of(query, language))
+        asked = dict.fromkeys(_terms_of(words_in(query), language))
         return [self._numbers[term] for term in asked if term in self._numbers]
 
     def scores(self, terms: Sequence[int]) -> npt.NDArray[np.float32]:
@@ -121,8 +128,7 @@ class Words:
         return self._index.get_scores_from_ids(list(terms))
 
 
-def _terms_of(text: str, language: str) -> Iterator[str]:
+def _terms_of(words: Iterable[str], language: str) -> Iterator[str]:
+    """Yield the stems of words that say something; what has digits is a name, which has none."""
     ignored, stem = stop_words(language), _stem(language)
-    for word in words_in(text):
-        if word not in ignored:
-            yield stem(word) if word.isalpha() else word  # what has digits is a name
+    return (stem(word) if word.isalpha() else word for word in words if word not in ignored and len(word) <= _LONGEST)
