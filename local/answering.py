@@ -19,7 +19,7 @@ import numpy.typing as npt
 from local.prompt import Passage, Prompt, read_prompt
 from local.protocol import Turn
 from local.relevance import Relevance
-from local.text import Block
+from local.text import Block, sentences
 from local.vectors import Vectors, units
 
 NO_ANSWER = "The help articles do not answer this question."
@@ -40,13 +40,19 @@ RANK_STEP = 0.01
 EARLIER = 0.05
 """Penalty for what covers the last two questions together: the customer may have changed the subject."""
 
-SURE = 0.36
+PIECE = 0.05
+"""Penalty for what covers one sentence of the question: the others may only tell a story."""
+
+LONG, MOST_SENTENCES = 4, 8
+"""Words that a sentence of the question must have to be looked up alone, and how many sentences are."""
+
+SURE = 0.3
 """Score that the best part needs, or else the question is not answered."""
 
 CLOSE = 0.2
 """How far below the best score another part's may be."""
 
-SHORT = 300
+SHORT = 500
 """Characters that an answer has at least, if the best passage has them."""
 
 LENGTH = 700
@@ -135,8 +141,14 @@ def _scores(prompt: Prompt, parts: Sequence[Part], vectors: Vectors) -> Scores:
     def of(question: str) -> Scores:
         return rows @ vectors.of([question])[0] + COVERED * relevance.covered(question)
 
-    scores = np.maximum(of(prompt.questions[-1]), of("\n".join(prompt.questions)) - EARLIER)
-    return scores - RANK_STEP * np.array([part.passage for part in parts], np.float32)
+    *_, question = prompt.questions
+    asked = [of(question), of("\n".join(prompt.questions)) - EARLIER]
+    asked += [
+        of(sentence) - PIECE for sentence in sentences(question)[:MOST_SENTENCES] if len(sentence.split()) >= LONG
+    ]
+    scores = np.max(asked, axis=0)
+    ranks = np.array([part.passage for part in parts], np.float32)
+    return np.round(scores - RANK_STEP * ranks, 4)  # processors round the last digits differently
 
 
 def _composed(passages: Sequence[Passage], parts: Sequence[Part], scores: Scores) -> str:

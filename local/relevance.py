@@ -41,27 +41,32 @@ class Relevance:
 
     def __init__(self, texts: Sequence[str], vectors: Vectors) -> None:
         self._vectors = vectors
-        self._texts = [content(text) for text in texts]
-        self._words = list(dict.fromkeys(word for text in self._texts for word in text))
-        places = {word: place for place, word in enumerate(self._words)}
-        self._places = [np.array([places[word] for word in text], np.intp) for text in self._texts]
-        self._rows = vectors.of(self._words) if self._words else np.empty((0, 0), np.float32)
-        self._stems = [_stem(word) for word in self._words]
-        self._count = Counter(stem for text in self._texts for stem in {_stem(word) for word in text})
+        contents = [content(text) for text in texts]
+        self._many = len(contents)
+        words = list(dict.fromkeys(word for text in contents for word in text))
+        self._rows = vectors.of(words)
+        self._stems = np.array([_stem(word) for word in words], np.object_)
+        self._count = Counter(stem for text in contents for stem in {_stem(word) for word in text})
+        places = {word: place for place, word in enumerate(words)}
+        # Each text's words, and before them the place after the last, which is near nothing: no text is without any.
+        flat = [[len(words), *(places[word] for word in text)] for text in contents]
+        self._flat = np.array([place for text in flat for place in text], np.intp)
+        self._starts = np.cumsum([0, *map(len, flat[:-1])])
 
     def covered(self, question: str) -> Scores:
         """Return for each text which share of the question it covers, from 0 to 1."""
         words = content(question)
-        if not (words and self._words):
-            return np.zeros(len(self._texts), np.float32)
+        if not (words and self._many):
+            return np.zeros(self._many, np.float32)
         nearness = np.clip((self._vectors.of(words) @ self._rows.T - FLOOR) / (1 - FLOOR), 0, 1)
-        nearness[[[_stem(word) == other for other in self._stems] for word in words]] = 1
-        best = np.stack([nearness[:, places].max(axis=1, initial=0) for places in self._places])
+        nearness[np.array([self._stems == _stem(word) for word in words])] = 1
+        nearness = np.pad(nearness, ((0, 0), (0, 1)))
+        best = np.maximum.reduceat(nearness[:, self._flat], self._starts, axis=1)
         weights = np.array([self._weight(word) for word in words], np.float32)
-        return best @ weights / weights.sum()
+        return weights @ best / weights.sum()
 
     def _weight(self, word: str) -> float:
-        return float(np.log(1 + len(self._texts) / (1 + self._count[_stem(word)])))
+        return float(np.log(1 + self._many / (1 + self._count[_stem(word)])))
 
 
 def _stem(word: str) -> str:

@@ -49,7 +49,7 @@ class Vectors:
 
     def of(self, texts: Sequence[str]) -> Matrix:
         """Return the texts' unit vectors, one row each."""
-        words = [_WORD.findall(text) for text in texts]
+        words = [_WORD.findall(text.lower() if text.isupper() else text) for text in texts]  # capitals are no names
         with self._lock:
             sums = [self._sum(some) for some in words]
         return units(np.array(sums, np.float32).reshape(-1, DIMENSIONS))

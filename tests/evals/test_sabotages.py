@@ -1,15 +1,11 @@
 """Sabotaged agents are blocked, and an unchanged one is not."""
 
-import asyncio
 import subprocess
 from pathlib import Path
 
 import pytest
 
 from harness.evaluating import Evaluate
-from harness.serving import serving
-from local.server import create_server
-from local.vectors import Kind, Vector, Vectors
 
 SABOTAGES = {
     "classify-without-examples": ("pass rate", "category"),
@@ -43,19 +39,3 @@ def test_what_did_not_change_passes_every_time(evaluate: Evaluate, time: int) ->
     """An unchanged agent passes twice out of two times, and at night ten out of ten."""
     done = evaluate()
     assert done.returncode == 0, (time, done.stdout + done.stderr)
-
-
-@pytest.mark.soak
-async def test_an_evaluation_computes_no_vector(evaluate: Evaluate) -> None:
-    """All vectors are shipped, since processors compute embeddings differently."""
-    computed: set[str] = set()
-
-    class Computing(Vectors):
-        def compute(self, text: str, kind: Kind) -> Vector:
-            computed.add(text)
-            return super().compute(text, kind)
-
-    async with serving(create_server(Computing(), "a-key-of-its-own")) as url:
-        done = await asyncio.to_thread(evaluate, model=(f"{url}/v1", "a-key-of-its-own"))
-    assert not computed, "ship them: PYTHONPATH=tests uv run python -m harness.ship_vectors"
-    assert done.returncode == 0, done.stdout + done.stderr
