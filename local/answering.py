@@ -12,6 +12,7 @@
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 import numpy.typing as npt
@@ -46,7 +47,7 @@ PIECE = 0.05
 LONG, MOST_SENTENCES = 4, 8
 """Words that a sentence of the question must have to be looked up alone, and how many sentences are."""
 
-SURE = 0.3
+SURE = 0.34
 """Score that the best part needs, or else the question is not answered."""
 
 CLOSE = 0.2
@@ -60,6 +61,9 @@ LENGTH = 700
 
 LONGEST = 950
 """Maximum characters of an answer."""
+
+MOST_PARTS = 3000
+"""Sentences, items and rows of a prompt that are read: those of 40,000 words."""
 
 Scores = npt.NDArray[np.float32]
 
@@ -110,12 +114,13 @@ def _label(prompt: Prompt, vectors: Vectors) -> str:
 
 
 def _parts(passages: Sequence[Passage]) -> list[Part]:
-    return [
+    parts = (
         Part(place, number, index, text, _context(passage, block, text))
         for place, passage in enumerate(passages)
         for number, block in enumerate(passage.blocks)
         for index, text in enumerate(block.parts)
-    ]
+    )
+    return list(islice(parts, MOST_PARTS))
 
 
 def _context(passage: Passage, block: Block, text: str) -> str:
@@ -146,9 +151,9 @@ def _scores(prompt: Prompt, parts: Sequence[Part], vectors: Vectors) -> Scores:
     asked += [
         of(sentence) - PIECE for sentence in sentences(question)[:MOST_SENTENCES] if len(sentence.split()) >= LONG
     ]
-    scores = np.max(asked, axis=0)
     ranks = np.array([part.passage for part in parts], np.float32)
-    return np.round(scores - RANK_STEP * ranks, 4)  # processors round the last digits differently
+    scores: Scores = np.array(asked, np.float32).max(axis=0) - np.float32(RANK_STEP) * ranks
+    return scores.round(4)  # processors round the last digits differently
 
 
 def _composed(passages: Sequence[Passage], parts: Sequence[Part], scores: Scores) -> str:

@@ -74,7 +74,7 @@ def told(text: str) -> list[tuple[Any, ...]]:
                 ("prose", "", "Text."),
             ],
         ),
-        ("> [!NOTE] Mind this.\n> And that.", [("prose", "", "Mind this. And that.".split(". ")[0] + ".", "And that.")]),
+        ("> [!NOTE] Mind this.\n> And that.", [("prose", "", "Mind this.", "And that.")]),
         (":::tip\nText.\n:::\n\n---\n***\n[ref]: https://a.example", [("prose", "", "Text.")]),
         ("---\ntitle: A title\n---\n\nText.", [("prose", "", "Text.")]),
         ("", []),
@@ -97,8 +97,10 @@ def test_a_heading_is_above_what_follows(heading: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["." * 100_000, "[" * 100_000, "a. " * 30_000, "\n" * 100_000, "- " * 50_000, "|" * 100_000, "<a" * 50_000]
-    + ["*_" * 50_000, "`" * 100_000, "> " * 50_000, "| - " * 30_000, "1. a\n" * 20_000, "---\n" * 30_000],
+    [
+        *("." * 100_000, "[" * 100_000, "a. " * 30_000, "\n" * 100_000, "- " * 50_000, "|" * 100_000, "<a" * 50_000),
+        *("*_" * 50_000, "`" * 100_000, "> " * 50_000, "| - " * 30_000, "1. a\n" * 20_000, "---\n" * 30_000),
+    ],
 )
 def test_odd_text_costs_no_time(text: str) -> None:
     """No text causes catastrophic backtracking."""
