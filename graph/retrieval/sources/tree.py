@@ -42,7 +42,7 @@ _ABOUT_PROJECT = re.compile(
 """Files of a project that are about it."""
 _NO_ARTICLE = re.compile(
     r"(?:robots|humans|llms|llms-full|ads|app-ads|security|requirements[\w.-]*|constraints|cmakelists)\.txt|"
-    r"(?:404|50x|offline|google[0-9a-f]{16})\.html?|[_.]?(?:article[_-])?template\.\w+",
+    r"(?:404|50x|offline|google[0-9a-f]{16})\.html?|(?:_|\.|(?:article|page|doc)[_-])template\.\w+|(?-i:TEMPLATE)\.\w+",
     re.IGNORECASE,
 )
 _ALWAYS_ABOUT_PROJECT = re.compile(

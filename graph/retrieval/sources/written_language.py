@@ -6,7 +6,7 @@ from collections import Counter
 READ = 6000
 """Characters of a text that are looked at."""
 MIN_WORDS = 6
-"""Common words that a text must have of its language."""
+"""Common words that a text must have of its language, and at least every eighth."""
 
 _SCRIPTS = (
     ("ja", re.compile("[\u3040-\u30ff]")),
@@ -52,4 +52,5 @@ def language_of_text(text: str) -> str | None:
     words = Counter(re.findall(r"[^\W\d_]+", prose.lower()))
     found = Counter({language: sum(words[word] for word in common) for language, common in _COMMON.items()})
     (language, count), (_, next_count) = found.most_common(2)
-    return language if count >= MIN_WORDS and count > 1.2 * next_count else None
+    is_common = count >= max(MIN_WORDS, words.total() / 8)
+    return language if is_common and count > 1.2 * next_count else None

@@ -1,11 +1,18 @@
 import os
+import re
 from pathlib import Path
 
 import pytest
 
 from graph.errors import KnowledgeError
-from graph.retrieval.sources import Deleted, Document, LeftOut, Unchanged
+from graph.retrieval.sources import Deleted, Document, LeftOut, Unchanged, html_tree, tree
+from graph.retrieval.sources.code import MAX_SPAN
 from graph.retrieval.sources.folder import Folder
+from graph.retrieval.sources.front_matter import MAX_CHARACTERS
+from graph.retrieval.sources.markdown import MAX_INCLUDE_DEPTH, MAX_INCLUDED
+from graph.retrieval.sources.parsers import MAX_BYTES
+from graph.retrieval.sources.tables import MAX_CELLS
+from graph.retrieval.sources.tree import MAX_FILES
 from harness.trees import company, read, write
 
 
@@ -270,3 +277,28 @@ def test_companys_patterns_leave_articles_out(tmp_path: Path) -> None:
     assert left_out["a.md"].reason == "the company leaves it out (title: internal:*)"
     assert not any(each.is_fault for each in left_out.values())
     assert isinstance(left_out["c.md"], LeftOut)
+
+
+def test_files_of_a_project_are_no_articles(tmp_path: Path) -> None:
+    """Files about a project, templates and contents are left out by their names, articles with like names are read."""
+    root = write(tmp_path, {
+        "package.json": "{}",
+        "README.md": "x", "LICENSE.md": "x", "CLAUDE.md": "x", "robots.txt": "x",
+        "help/LICENSE": "x", "help/SUMMARY.md": "x", "help/TEMPLATE.md": "x", "help/article-template.md": "x",
+        "help/README.md": "Text", "help/template.md": "Text", "help/templates/a.md": "Text", "help/security.md": "Text",
+        "snippets/a.md": "x", "help/snippets/a.md": "Text", "help/security-review.md": "Text",
+    })  # fmt: skip
+    documents, left_out = read(root)
+    assert sorted(documents) == [
+        "help/README", "help/security", "help/security-review", "help/snippets/a", "help/template", "help/templates/a",
+    ]  # fmt: skip
+    assert documents["help/README"].title == "Help"
+    assert len(left_out) == 8
+
+
+def test_the_docs_state_the_limits() -> None:
+    """Each limit of a folder stands in the docs with its value."""
+    text = (Path(__file__).parents[4] / "docs/help-centres.md").read_text(encoding="utf-8")
+    limits = (MAX_BYTES // 2**20, MAX_FILES, tree.MAX_DEPTH, MAX_CHARACTERS, MAX_INCLUDED, MAX_INCLUDE_DEPTH)
+    for limit in (*limits, html_tree.MAX_DEPTH, MAX_SPAN, MAX_CELLS):
+        assert re.search(rf"\| .*\b{limit:,}\b", text), limit
