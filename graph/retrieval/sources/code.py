@@ -14,15 +14,16 @@ _PREFIX = r"(?:[ \t]*(?:>|[-*+](?=[ \t])|\d{1,9}[.)](?=[ \t])))*[ \t]*"
 _FENCE = rf"{_PREFIX}(?:`{{3,}}(?=[^`\n]*$)|~{{3,}})"
 _FENCE_LINE = re.compile(rf"(?P<prefix>{_PREFIX})(?P<ticks>`{{3,}}|~{{3,}})(?P<info>[^\n]*)\n?")
 _OPENING = re.compile(
-    rf"(?P<fence>^{_FENCE})"
-    r"|(?P<span>`+)"
+    # What begins a line, and what may stand anywhere; the look-aheads make it quick to see that neither begins here.
+    rf"(?:(?<![^\n])(?=[ \t>*+\-\d`~\[])(?:(?P<fence>{_FENCE})|(?P<note>[ \t]*\[(?://|comment|_metadata_:\w+)\]:))"
+    r"|(?=[`<{\\%])(?:(?P<span>`+)"
     r"|(?P<comment><!--|\{/\*|\{\{-?\s{0,9}/\*|\{%-?\s{0,9}comment\b|\{\{[<%]\s{0,9}comment\b|\{#(?=\s)"
-    r"|(?<!\S)%%(?=[^%\n]*%%(?!\S)|[ \t]*$)|^[ \t]*\[(?://|comment|_metadata_:\w+)\]:)"
+    r"|(?<!\S)%%(?=[^%\n]*%%(?!\S)|[ \t]*$))"
     r"|(?P<unseen><(?P<element>script|style|svg|noscript|iframe|object)\b)"
     r"|(?P<html><(?P<tag>pre|code|samp)\b)"
     r"|(?P<listing>\{%-?\s{0,9}highlight\b|\{\{[<%]\s{0,9}(?P<shortcode>[\w-]*code[\w-]*|highlight)\b)"
     r"|(?P<raw>\{%-?\s{0,9}raw\s{0,9}-?%\})"
-    r"|(?P<escape>\\[!-/:-@\[-`{-~])",
+    r"|(?P<escape>\\[!-/:-@\[-`{-~])))",
     re.IGNORECASE | re.MULTILINE,
 )
 _COMMENT_ENDS = {
@@ -33,7 +34,6 @@ _COMMENT_ENDS = {
     "{%": re.compile(r"\{%-?\s{0,9}endcomment\s{0,9}-?%\}"),
     "{#": re.compile(r"#\}"),
     "%%": re.compile(r"%%"),
-    "[": re.compile(r"$", re.MULTILINE),
 }
 """Where a comment ends, by what it begins with."""
 _END_RAW = re.compile(r"\{%-?\s{0,9}endraw\s{0,9}-?%\}")
@@ -65,6 +65,7 @@ class _Scan:
         kinds: dict[str, Callable[[re.Match[str]], tuple[str, int]]] = {
             "fence": self._fence,
             "span": self._span,
+            "note": self._note,
             "comment": self._comment,
             "unseen": self._unseen,
             "html": self._html,
@@ -136,6 +137,11 @@ class _Scan:
         inner = self._text[opening.end() : closed.start()]
         included = re.fullmatch(r"\s*@include:\s*(\S[^\n]*?)\s*", inner) if begins == "<!--" else None
         return (self._include(included[1]) if included else ""), closed.end()
+
+    def _note(self, opening: re.Match[str]) -> tuple[str, int]:
+        """Drop a comment that is written as a link's definition."""
+        line_end = self._text.find("\n", opening.end())
+        return "", line_end if line_end >= 0 else len(self._text)
 
     def _unseen(self, opening: re.Match[str]) -> tuple[str, int]:
         alone = re.compile(r"[^<>]*/>").match(self._text, opening.end())

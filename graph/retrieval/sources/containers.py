@@ -20,12 +20,14 @@ _CONTENTS = re.compile(
 
 def without_containers(text: str) -> str:
     """Return the text without the marks of containers; a title that the author wrote becomes a paragraph in bold."""
-    text = _CONTENTS.sub("", text)
+    # Most texts have none of these: to look for a few characters costs less than to match a pattern.
+    text = _CONTENTS.sub("", text) if "toc" in text.lower() else text
     text = _without_indented(text)
-    text = _COLONS.sub(_colons, text)
-    text = _ALERT.sub(lambda alert: alert["title"] and f"{_titled(alert['prefix'], alert['title'])}\n", text)
-    text = _SLASHES.sub(lambda mark: _titled("", mark["title"] or ""), text)
-    text = _LEAF.sub(lambda leaf: leaf["label"] or "", text)
+    text = _COLONS.sub(_colons, text) if ":::" in text else text
+    if "[!" in text:
+        text = _ALERT.sub(lambda alert: alert["title"] and f"{_titled(alert['prefix'], alert['title'])}\n", text)
+    text = _SLASHES.sub(lambda mark: _titled("", mark["title"] or ""), text) if "///" in text else text
+    text = _LEAF.sub(lambda leaf: leaf["label"] or "", text) if "::" in text else text
     return _INLINE.sub(lambda directive: directive["label"], text)
 
 
@@ -47,7 +49,7 @@ def _colons(mark: re.Match[str]) -> str:
 
 def _without_indented(text: str) -> str:
     """Take the indentation from the text of MkDocs' admonitions and tabs, which would make it code."""
-    if not re.search(r"^[ \t]*(?:!!!|\?\?\?|===)", text, re.MULTILINE):
+    if not any(mark in text for mark in ("!!!", "???", "===")):
         return text
     lines: list[str] = []
     inside: list[int] = []  # the indentation of each container that is open

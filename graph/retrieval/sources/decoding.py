@@ -25,7 +25,7 @@ def decode(content: bytes) -> str:
 
 def checked(text: str) -> str:
     """Return the text with line feeds as its only line ends; raises UnreadableError if it has NUL characters."""
-    text = re.sub(r"\r\n?", "\n", text)
+    text = re.sub(r"\r\n?", "\n", text) if "\r" in text else text
     if "\0" in text:
         line = text.count("\n", 0, text.index("\0")) + 1
         raise UnreadableError("has NUL characters: save the file as text in UTF-8", line)

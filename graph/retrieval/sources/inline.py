@@ -35,18 +35,19 @@ Embed = Callable[[str], str]
 
 def without_attributes(text: str) -> str:
     """Return the text without lists of attributes, such as a heading's `{#anchor}`."""
-    return _ATTRIBUTES.sub("", text)
+    return _ATTRIBUTES.sub("", text) if "{" in text else text
 
 
 def with_plain_lines(text: str, shelf: Shelf, embed: Embed) -> str:
     """Return the text with links as `[text](target)`, and without images, footnotes' marks, icons and entities."""
-    text = _WIKILINK.sub(lambda link: _wikilink(link, embed), text)
-    text = _FOOTNOTE.sub("", text)
+    text = _WIKILINK.sub(lambda link: _wikilink(link, embed), text) if "[[" in text else text
+    text = _FOOTNOTE.sub("", text) if "[^" in text else text
     text = _with_references(text, shelf)
-    text = IMAGE.sub(lambda image: " ".join(image[0].split()), text)
-    text = "\n".join(_without_images(line) if "![" in line else line for line in text.split("\n"))
+    if "![" in text:
+        text = IMAGE.sub(lambda image: " ".join(image[0].split()), text)
+        text = "\n".join(_without_images(line) if "![" in line else line for line in text.split("\n"))
     text = _ICON.sub("", text)
-    text = _HIGHLIGHT.sub(r"\1", text)
+    text = _HIGHLIGHT.sub(r"\1", text) if "==" in text else text
     text = re.sub(r"(?<!!)\[\s*\]\([^()\s]*\)|\*{4}", "", text)
     return Shelf.unescaped(text).replace("\xa0", " ").replace("\u200b", "")
 
@@ -61,7 +62,7 @@ def _wikilink(link: re.Match[str], embed: Embed) -> str:
 
 def _with_references(text: str, shelf: Shelf) -> str:
     """Write links whose target stands elsewhere in the text with their target."""
-    targets = {_key(shelf.restored(name)): target for name, target in _DEFINITION.findall(text)}
+    targets = {_key(shelf.restored(name)): target for name, target in _DEFINITION.findall(text)} if "]:" in text else {}
 
     def with_target(link: re.Match[str]) -> str:
         target = targets.get(_key(shelf.restored(link[3] or link[2])))

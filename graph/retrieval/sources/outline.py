@@ -62,9 +62,11 @@ def with_plain_outline(text: str) -> str:
     text = _SETEXT.sub(lambda heading: f"{'#' if heading[2][0] == '=' else '##'} {heading[1].strip()}", text)
     text = re.sub(r"^[ \t]*#{1,6}[ \t]*$", "", _RULE.sub("", text), flags=re.MULTILINE)
     text = re.sub(r"^ {0,3}#{1,6}[ \t][^\n]*#[ \t]*$", _without_closing_marks, text, flags=re.MULTILINE)
-    text = re.sub(r"^:[ \t]*\n", "", text, flags=re.MULTILINE)
-    text = _TERM.sub(lambda term: f"**{term[1].strip().strip('*')}**: ", text)
-    return _dedented(re.sub(r"^:[ \t]+(?=\S)", "", text, flags=re.MULTILINE))
+    if re.search(r"^:[ \t]", text, re.MULTILINE):
+        text = re.sub(r"^:[ \t]*\n", "", text, flags=re.MULTILINE)
+        text = _TERM.sub(lambda term: f"**{term[1].strip().strip('*')}**: ", text)
+        text = re.sub(r"^:[ \t]+(?=\S)", "", text, flags=re.MULTILINE)
+    return _dedented(text)
 
 
 def _without_closing_marks(heading: re.Match[str]) -> str:
@@ -92,7 +94,9 @@ def _dedented(text: str) -> str:
             base = lists.base(left)
             if left - base >= 4 or (base == 0 and left > 0):
                 shift, floor = shift + left - base, indent
-        line = re.sub(r"(?<=\S) {2,}(?=\S)", " ", line[min(shift, indent) :].rstrip())
+        line = line[min(shift, indent) :].rstrip()
+        if "  " in line:
+            line = re.sub(r"(?<=\S) {2,}(?=\S)", " ", line)
         lists.enter(line)
         lines.append(line)
         is_after_blank = False

@@ -21,7 +21,8 @@ class Shelf:
     @staticmethod
     def cleared(text: str) -> str:
         """Return a source without the two characters that the shelf uses itself, also as HTML writes them."""
-        return _REFERENCE.sub("\ufffd", text.replace(_OPEN, "\ufffd").replace(_CLOSE, "\ufffd"))
+        text = text.replace(_OPEN, "\ufffd").replace(_CLOSE, "\ufffd")
+        return _REFERENCE.sub("\ufffd", text) if "&#" in text else text
 
     @staticmethod
     def unescaped(text: str) -> str:

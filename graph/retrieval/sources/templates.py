@@ -40,7 +40,7 @@ Include = Callable[[str, Mapping[str, str]], str]
 
 def without_templates(text: str, values: Mapping[str, object], shelf: Shelf, include: Include) -> str:
     """Return the text without template marks; `values`, the front matter, fill in what they name."""
-    return _Templates(text, values, shelf, include).kept()
+    return _Templates(text, values, shelf, include).kept() if "{{" in text or "{%" in text else text
 
 
 class _Templates:

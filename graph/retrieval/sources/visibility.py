@@ -34,6 +34,11 @@ _WORDS = {
 }
 """Fields whose words leave an article out."""
 _REDIRECTS = ("redirect_to", "redirect_url", "redirectTo", "redirect", "refresh")
+_OTHERS = ("robots", "internalScope", "user_segment_id", "user_segment_ids", "build", "_build", "layout", "expiryDate")
+_NAMES = frozenset(
+    name.lower() for name in (*_TRUE, *_FALSE, *_WORDS, *_REDIRECTS, *_OTHERS, "unpublishDate", "publishDate")
+)
+"""Every field that is looked at: most articles have none."""
 
 
 def reason_to_leave_out(fields: Mapping[str, object], now: dt.datetime) -> str | None:
@@ -42,6 +47,8 @@ def reason_to_leave_out(fields: Mapping[str, object], now: dt.datetime) -> str |
     Only fields of the article itself count: `sidebar.hidden` hides an entry of the navigation, `pagefind: false` a page
     from the site's own search.
     """
+    if _NAMES.isdisjoint(name.lower() for name in fields):
+        return None
     for name, reason in _TRUE.items():
         if is_on(fields, name):
             return reason

@@ -45,8 +45,9 @@ def language_of_text(text: str) -> str | None:
     prose = re.sub(
         r"^ *(`{3,}|~{3,}).*?^ *\1|`[^`\n]*`|\]\([^()\n]*\)", " ", text[:READ], flags=re.MULTILINE | re.DOTALL
     )
-    letters = len(re.findall(r"[^\W\d_]", prose))
-    for language, script in _SCRIPTS:
+    letters = sum(map(str.isalpha, prose))
+    is_latin = len(re.findall("[\u0370-\uffdc]", prose)) <= letters * 0.02
+    for language, script in () if is_latin else _SCRIPTS:
         if len(script.findall(prose)) > letters * (0.02 if language in ("ja", "fa", "uk") else 0.3):
             return language
     words = Counter(re.findall(r"[^\W\d_]+", prose.lower()))
