@@ -76,7 +76,9 @@ def check(
     if as_json:
         print(json.dumps(_as_json(inspection), ensure_ascii=False, indent=2))
     else:
-        _print([("read", f"{_count(len(library.articles), 'article')} from {settings.knowledge}"), *_rows(inspection)])
+        _print(
+            [("read", f"{_count(len(library.articles), 'article')} from {settings.sources_named}"), *_rows(inspection)]
+        )
     if inspection.faults:
         raise typer.Exit(1)
 
