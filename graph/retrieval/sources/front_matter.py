@@ -12,6 +12,8 @@ from graph.retrieval.sources import UnreadableError
 
 MAX_CHARACTERS = 65_536
 """Longer front matter is refused."""
+MAX_DEPTH = 20
+"""Lists and mappings inside each other."""
 
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _FENCES = {
@@ -45,21 +47,25 @@ def _check_size(source: str) -> None:
 
 def _yaml(source: str) -> object:
     try:
-        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(source, _LOADER)):
-            raise UnreadableError(
-                "its front matter must not use aliases (*name): write the value out", _alias_line(source)
-            )
+        _check_events(source)
         return yaml.load(source, _LOADER) or {}  # noqa: S506 - both loaders are the safe ones
     except yaml.YAMLError as error:
-        raise UnreadableError(
-            "its front matter is not valid YAML: quote texts that have a colon", _line(error, source)
-        ) from error
-    except (
-        ValueError,
-        TypeError,
-        RecursionError,
-    ) as error:  # a date such as 2024-13-45; a list as a key; 1,000 brackets
+        reason = "its front matter is not valid YAML: quote texts that have a colon"
+        raise UnreadableError(reason, _line(error, source)) from error
+    except (ValueError, TypeError) as error:  # a date such as 2024-13-45; a list as a key
         raise UnreadableError("its front matter is not valid YAML: quote texts that only look like dates", 1) from error
+
+
+def _check_events(source: str) -> None:
+    """Refuse aliases, which can make little YAML endless, and deep nesting, which crashes the loader of libyaml."""
+    depth = 0
+    for event in yaml.parse(source, _LOADER):
+        if isinstance(event, yaml.AliasEvent):
+            reason = "its front matter must not use aliases (*name): write the value out"
+            raise UnreadableError(reason, _alias_line(source))
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > MAX_DEPTH:
+            raise UnreadableError(f"its front matter is nested more than {MAX_DEPTH} deep", 1)
 
 
 def _alias_line(source: str) -> int:

@@ -34,8 +34,10 @@ def test_time_grows_with_the_text_alone(piece: str) -> None:
     [
         "a: &a [x,x]\nb: &b [*a,*a]\nc: &c [*b,*b]\nd: [*c,*c]",
         "a: &a {x: y}\nb: {<<: [*a, *a]}",
-        "a: " + "[" * 20_000,
-        "a: " + "{a: " * 5_000,
+        "a: " + "[" * 20,
+        "a: " + "[" * 21 + "]" * 21,
+        "- " * 21 + "x",
+        "a: " + "{a: " * 21,
         "a: " + "x" * 100_000,
         "? [a]\n: b\n? {c: d}\n: e",
         "a: !!python/object/apply:os.system [id]",
