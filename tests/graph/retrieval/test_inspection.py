@@ -9,8 +9,10 @@ COMPANY = Company("Acme", (Desk("general"), Desk("billing")), url="https://help.
 HOME = "https://help.acme.example/en"
 
 
-def article(name: str, text: str = "Text.", desk: str | None = "general", title: str = "", **more: str) -> Article:
-    return Article(id=name, title=title or name, text=text, desk=desk, url=f"{HOME}/{name}", **more)
+def article(
+    name: str, text: str = "Text.", desk: str | None = "general", title: str = "", language: str | None = None
+) -> Article:
+    return Article(id=name, title=title or name, text=text, desk=desk, url=f"{HOME}/{name}", language=language)
 
 
 def inspected(*articles: Article, company: Company = COMPANY, **by_meaning: str) -> Inspection:
