@@ -59,7 +59,7 @@ async def test_a_company_in_german(articles: Path, serve: Serve, redis: Redis, m
     assert "support assistant of Fahrräder Müller." in first
     assert "<contact>rückgabe@mueller.example</contact> Montag bis Freitag, 9 bis 17 Uhr\n" in first
     assert "contact" not in second
-    assert "- If the passages do not hold the answer, say so. Never guess.\n" in second
+    assert ", then say so.\n  Never guess.\n" in second
     assert "<contact>hallo@mueller.example</contact>\n" in third
 
 

@@ -41,7 +41,7 @@ def test_a_desk_without_a_contact_is_not_asked_for_one() -> None:
     assert " and name the contact below" in ANSWER
     system = answer_prompt("Acme", "", [], [], hours="9 to 5")[0].text
     assert "contact" not in system
-    assert "- If the passages do not hold the answer, say so. Never guess.\n" in system
+    assert ", then say so.\n  Never guess.\n" in system
     assert "<contact>us</contact> 9 to 5\n" in answer_prompt("Acme", "us", [], [], hours="9 to\n5")[0].text
     assert "<contact>us</contact>\n" in answer_prompt("Acme", "us", [], [])[0].text
 
