@@ -9,7 +9,6 @@ import asyncio
 import contextlib
 import json
 import os
-import re
 import time
 from collections.abc import AsyncGenerator, Iterable, Sequence
 from dataclasses import dataclass
@@ -23,9 +22,8 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from graph.errors import KnowledgeError
 from graph.models import Models, open_models
-from graph.retrieval.articles import Article, load_library
+from graph.retrieval.articles import Library, read_library
 from graph.retrieval.memory import MemoryIndex
 from graph.retrieval.passages import ArticlePassage, passages_of
 from graph.retrieval.search import ARTICLES, Search, fused
@@ -34,8 +32,6 @@ from local.model import start_model
 
 _BATCH = 8  # texts in a request: a slow processor needs seconds for them
 _DEPTH = 50  # passages of a ranking
-_HEADING = re.compile(r"^#\s+(.+)$", re.MULTILINE)
-_FRONT_MATTER = re.compile(r"---\n(.*?\n)---\n", re.DOTALL)
 
 _app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -73,13 +69,14 @@ def retrieval(
     whole: Annotated[bool, typer.Option("--whole", help="Also search whole articles.")] = False,
 ) -> None:
     """Print how often a search finds the right article first, and among the first five."""
-    articles = _articles(folder)
+    library = read_library(AgentSettings(SUPPORT_KNOWLEDGE=str(folder)))
+    articles = library.articles
     asked = _questions(questions, frozenset(article.id for article in articles))
-    asyncio.run(_measure(articles, asked, whole=whole))
+    asyncio.run(_measure(library, asked, whole=whole))
 
 
-async def _measure(articles: Sequence[Article], questions: Sequence[Question], *, whole: bool) -> None:
-    console = Console()
+async def _measure(library: Library, questions: Sequence[Question], *, whole: bool) -> None:
+    console, articles = Console(), library.articles
     table = Table("", "right first", f"among {ARTICLES}", "MRR")
     notes: list[str] = []
     async with _models() as (models, name):
@@ -91,7 +88,7 @@ async def _measure(articles: Sequence[Article], questions: Sequence[Question], *
             began = time.perf_counter()
             index = await _indexed(models, passages)
             notes.append(f"{kind}: {len(passages)}, embedded in {time.perf_counter() - began:.1f} s")
-            search = Search(passages, None)
+            search = Search(passages, library.company.language)
             for row in await _rows(search, index, questions, vectors, kind):
                 table.add_row(row.name, f"{row.share(1):.1%}", f"{row.share(ARTICLES):.1%}", f"{row.mrr():.3f}")
             if kind == "passages":
@@ -162,25 +159,6 @@ async def _models() -> AsyncGenerator[tuple[Models, str]]:
             name = AgentSettings.load().embedding
         async with open_models(AgentSettings.load()) as models:
             yield models, name
-
-
-def _articles(folder: Path) -> Sequence[Article]:
-    with contextlib.suppress(KnowledgeError):
-        return load_library(folder).articles
-    return [_article(folder, path) for path in sorted(folder.rglob("*.md*")) if path.is_file()]
-
-
-def _article(folder: Path, path: Path) -> Article:
-    text = path.read_text(encoding="utf-8-sig")
-    fields: dict[str, Any] = {}
-    if match := _FRONT_MATTER.match(text):
-        with contextlib.suppress(yaml.YAMLError):
-            fields = yaml.safe_load(match[1]) or {}
-        text = text[match.end() :]
-    heading = _HEADING.search(text)
-    title = str(fields.get("title") or (heading[1] if heading else path.stem))
-    name = path.relative_to(folder).with_suffix("").as_posix()
-    return Article(name, title, "general", re.sub(r"^(?:import|export) .*\n", "", text, flags=re.MULTILINE).strip())
 
 
 def _questions(path: Path, known: frozenset[str]) -> list[Question]:

@@ -57,7 +57,7 @@ class Search:
     """Finds the passages for a question."""
 
     def __init__(self, passages: Sequence[ArticlePassage], default: str | None) -> None:
-        """Prepare the passages' words, which takes a second for 10,000; `default` is the help centre's language."""
+        """Prepare the passages' words, which takes two seconds for 10,000; `default` is the help centre's language."""
         self.passages = passages
         self._rows = {(passage.article.id, passage.number): row for row, passage in enumerate(passages)}
         self._counts = Counter(passage.article.id for passage in passages)
