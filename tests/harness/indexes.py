@@ -17,7 +17,7 @@ def random_vectors(seed: int, count: int, dims: int) -> list[list[float]]:
 def numbered(count: int, language: str | None = None) -> list[ArticlePassage]:
     """Passages of as many articles, `article-0000` and so on."""
     return passages_of(
-        Article(f"article-{number:04}", f"Title {number}", "general", f"Text {number}.", language)
+        Article(f"article-{number:04}", f"Title {number}", f"Text {number}.", language=language)
         for number in range(count)
     )
 

@@ -12,7 +12,7 @@ LONG = " ".join(SENTENCES)
 
 
 def cut(text: str) -> list[ArticlePassage]:
-    return passages_of([Article("an-article", "An article", "general", text)])
+    return passages_of([Article("an-article", "An article", text)])
 
 
 def sections(text: str) -> list[str]:

@@ -20,7 +20,7 @@ HEADED = "\n\n".join(
 
 
 def article(name: str, text: str, language: str | None = None) -> Article:
-    return Article(name, name.replace("-", " "), "general", text, language, f"https://help.example/{name}")
+    return Article(name, name.replace("-", " "), text, language=language, url=f"https://help.example/{name}")
 
 
 async def embed(texts: Sequence[str]) -> list[list[float]]:
