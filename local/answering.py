@@ -47,7 +47,7 @@ PIECE = 0.05
 LONG, MOST_SENTENCES = 4, 8
 """Words that a sentence of the question must have to be looked up alone, and how many sentences are."""
 
-SURE = 0.34
+SURE = 0.3
 """Score that the best part needs, or else the question is not answered."""
 
 CLOSE = 0.2

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
+from typing import cast
 from zlib import crc32
 
 import numpy as np
@@ -62,6 +63,9 @@ class Vectors:
 
     def _look_up(self, words: Sequence[str]) -> list[int]:
         """Return where the words' vectors are, which are computed where they are not remembered."""
+        places = [*map(self._places.get, words)]
+        if None not in places:
+            return cast("list[int]", places)
         if len(self._places) + len(words) > self._most:
             self._places.clear()
         for word in words:
