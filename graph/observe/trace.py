@@ -30,7 +30,7 @@ class Traces:
     def __init__(self, settings: AgentSettings, versions: Mapping[str, str]) -> None:
         self._project = settings.langsmith_project
         self._server = settings.openai_base_url or OPENAI
-        self._metadata = {"release": __version__, "environment": settings.env, **versions}
+        self._metadata: dict[str, str | bool] = {"release": __version__, "environment": settings.env, **versions}
 
     def of(self, report: RunReport) -> list[dict[str, Any]]:
         """Return the runs of a report's trace, in the format of LangSmith's API."""

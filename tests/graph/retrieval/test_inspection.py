@@ -12,7 +12,7 @@ HOME = "https://help.acme.example/en"
 def article(
     name: str, text: str = "Text.", desk: str | None = "general", title: str = "", language: str | None = None
 ) -> Article:
-    return Article(id=name, title=title or name, text=text, desk=desk, url=f"{HOME}/{name}", language=language)
+    return Article(name, title or name, text, desk=desk, url=f"{HOME}/{name}", language=language)
 
 
 def inspected(*articles: Article, company: Company = COMPANY, **by_meaning: str) -> Inspection:
