@@ -22,6 +22,7 @@ def _state_of(company: Company) -> type[AgentState]:
         passages: list[Passage]
         tokens_used: int
         complete: bool
+        answered: bool
 
     return StudioState
 

@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from local.prompt import Passage, Prompt, read_prompt
 from local.protocol import Turn
-from local.relevance import Relevance
+from local.relevance import Relevance, content
 from local.text import Block, sentences
 from local.vectors import Vectors, units
 
@@ -30,16 +30,19 @@ VOTERS, VOTE_SHARPNESS = 25, 3
 """Number of examples that vote on a label, and the exponent that turns similarity into a vote's weight. On the
 evaluation's tune split 82 % of the questions get the right category, and 78 % without the instructions' definitions."""
 
+CONTENT = 0.3
+"""Weight of the words that mean something, beside the whole text: a follow-up with its question has many others."""
+
 WHOLE, OWN, COVERED = 0.64, 0.16, 0.2
 """Weights of a part's similarity to the question together with the headings above it, of its own similarity, and of the
 share of the question's words that it covers. Like the next ones they were tuned on 52 questions about the help centre
 of Plausible in tests/data, and checked on 52 about Arduino's."""
 
-RANK_STEP = 0.01
+RANK_STEP = 0.03
 """Penalty per rank of a passage: the prompt lists the best first."""
 
-EARLIER = 0.05
-"""Penalty for what covers the last two questions together: the customer may have changed the subject."""
+TOGETHER = 0.05
+"""Bonus for what covers the last two questions together: a follow-up rarely says all that it is about."""
 
 PIECE = 0.05
 """Penalty for what covers one sentence of the question: the others may only tell a story."""
@@ -58,6 +61,9 @@ SHORT = 500
 
 LENGTH = 700
 """Characters after which nothing is added to an answer; it may have more where a list is quoted as a whole."""
+
+PARAGRAPH = 400
+"""Characters of a paragraph that is quoted as a whole."""
 
 LONGEST = 950
 """Maximum characters of an answer."""
@@ -104,13 +110,20 @@ def _no_answer(prompt: Prompt) -> str:
 def _label(prompt: Prompt, vectors: Vectors) -> str:
     """Return the label that the nearest examples vote for."""
     known = (*prompt.examples, *prompt.definitions)
-    *rows, asked = vectors.of([*(text for text, _ in known), prompt.questions[-1]])
-    centre = np.mean(rows, axis=0)  # what all of them have in common
-    near = units(np.array(rows) - centre) @ units(asked[None] - centre)[0]
+    texts = [*(text for text, _ in known), prompt.questions[-1]]
+    meant = [" ".join(content(text)) or text for text in texts]
+    near = (1 - CONTENT) * _near_last(vectors.of(texts)) + CONTENT * _near_last(vectors.of(meant))
     votes: defaultdict[str, float] = defaultdict(float)
     for index in np.argsort(-near, kind="stable")[:VOTERS]:
         votes[known[index][1]] += max(float(near[index]), 0.0) ** VOTE_SHARPNESS
     return max(votes, key=lambda label: votes[label])
+
+
+def _near_last(rows: npt.NDArray[np.float32]) -> Scores:
+    """Return the similarity of each row to the last one, without what all of them have in common."""
+    *others, last = rows
+    centre = np.mean(others, axis=0)
+    return units(np.array(others) - centre) @ units(last[None] - centre)[0]
 
 
 def _parts(passages: Sequence[Passage]) -> list[Part]:
@@ -146,8 +159,8 @@ def _scores(prompt: Prompt, parts: Sequence[Part], vectors: Vectors) -> Scores:
     def of(question: str) -> Scores:
         return rows @ vectors.of([question])[0] + COVERED * relevance.covered(question)
 
-    *_, question = prompt.questions
-    asked = [of(question), of("\n".join(prompt.questions)) - EARLIER]
+    *earlier, question = prompt.questions
+    asked = [of(question), *([of("\n".join(prompt.questions)) + TOGETHER] if earlier else [])]
     asked += [
         of(sentence) - PIECE for sentence in sentences(question)[:MOST_SENTENCES] if len(sentence.split()) >= LONG
     ]
@@ -193,6 +206,8 @@ def _around(block: Block, siblings: list[int], index: int, scores: Scores, close
         return [one for one in siblings if one == index or scores[one] >= close]
     if block.kind == "table":
         return [index]
+    if sum(map(len, block.parts)) <= PARAGRAPH:
+        return siblings
     return _within(block, siblings, max(at - 1, 0), at + 3, at)
 
 

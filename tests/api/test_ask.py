@@ -19,6 +19,7 @@ async def test_ask_answers_with_category_sources_and_usage(client: httpx.AsyncCl
     assert answer.pop("sources")[0] == {"id": "duplicate-charge", "title": "Charged twice"}
     assert answer == {
         "answer": "You were charged twice.",
+        "answered": True,
         "category": "billing",
         "tokens_used": 300,
         "cached": False,

@@ -52,7 +52,7 @@ async def test_a_defect_in_a_node_is_a_problem_without_its_text(
 ) -> None:
     """A run that fails unexpectedly ends with one problem, like any other failure."""
 
-    def raises(*_: object) -> None:
+    def raises(*_: object, **__: object) -> None:
         raise RuntimeError(CANARY)
 
     monkeypatch.setattr("graph.nodes.answer.answer_prompt", raises)

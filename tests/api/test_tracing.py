@@ -62,6 +62,7 @@ async def test_a_trace_says_all_that_an_engineer_asks(
         "cache": "miss",
         "release": __version__,
         "environment": "development",
+        "answered": True,
     }
     children = langsmith.children(root)
     assert sorted(children) == ["answer", "classify", "retrieve"]

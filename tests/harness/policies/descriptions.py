@@ -87,7 +87,7 @@ def megabytes(size: Any) -> int:
 
 def port(files: Files) -> int:
     """Return the image's port where PORT is not set, as its health check has it."""
-    return int(re.findall(r"os\.environ\.get\('PORT'\) or (\d+)", files["Dockerfile"])[0])
+    return int(re.findall(r"os\.environ\.get\('PORT', ''\)\)\) or (\d+)", files["Dockerfile"])[0])
 
 
 def probed(container: Any, where: str | int) -> Rules:

@@ -54,7 +54,8 @@ def image(files: Files) -> Rules:
         LISTENS: ip_address(dict(pairwise(only["CMD"].value))["--host"]).is_unspecified
         and "--port" not in only["CMD"].value  # which would overrule PORT
         and only["EXPOSE"].value == (str(port(files)),) == (str(ServiceSettings().port),)
-        and f"('127.0.0.1', os.environ.get('PORT') or {port(files)}, " in check.value[-1],
+        and f"os.environ.get('PORT', ''))) or {port(files)};" in check.value[-1]
+        and "('127.0.0.1', port, " in check.value[-1],
         "both bases are of one Python": bases["BUILD_BASE"] == bases["BASE"].replace("-slim", ""),
         "its labels are what they are called": all(
             labels[f"org.opencontainers.image.{name}"] == f"${{{name.upper()}}}"
