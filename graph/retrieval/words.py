@@ -1,5 +1,6 @@
 """Passages ranked by the words of a question (BM25)."""
 
+import logging
 import re
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -12,6 +13,8 @@ import numpy as np
 import numpy.typing as npt
 from bm25s import stopwords
 from py_rust_stemmers import SnowballStemmer  # pyright: ignore - untyped
+
+logging.getLogger("bm25s").setLevel(logging.WARNING)  # findings/bm25s-debug-log.sh
 
 _LONGEST = 40  # characters of a word; what is longer is data
 
