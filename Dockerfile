@@ -10,7 +10,7 @@ ENV UV_COMPILE_BYTECODE=1 \
     UV_PYTHON=/usr/local/bin/python3 \
     UV_PYTHON_DOWNLOADS=never
 WORKDIR /app
-COPY requirements*.lock ./
+COPY requirements.lock requirements.sources.lock ./
 # `sources` also reads PDF, DOCX and web sites.
 ARG EXTRAS=
 # No cache mounts: some platforms' builders refuse them.
