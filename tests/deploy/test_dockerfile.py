@@ -78,7 +78,7 @@ def test_dependencies_are_installed_before_the_source_is_copied() -> None:
     steps = instructions(DOCKERFILE.read_text())
     runs = [index for index, one in enumerate(steps) if one.name == "RUN" and "--require-hashes" in one.value[0]]
     copied = [one.value[:-1] for one in steps[: runs[0]] if one.name == "COPY" and not one.flags]
-    assert (len(runs), copied) == (1, [("requirements*.lock",)])
+    assert (len(runs), copied) == (1, [("requirements.lock", "requirements.sources.lock")])
     final = [one.value[-1] for one in steps if one.name == "COPY"][-4:]
     assert final == [".venv", "lib", "knowledge", "deploy"]
 
