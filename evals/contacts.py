@@ -1,6 +1,5 @@
 """The desks' contacts as they must be, so that a wrong one in company.yaml is noticed."""
 
-from collections.abc import Mapping
 from pathlib import Path
 
 import yaml
@@ -13,10 +12,10 @@ from graph.retrieval.company import Company
 _contacts = TypeAdapter(dict[Text, Text])
 
 
-def load_contacts(file: Path, company: Company) -> Mapping[str, str] | None:
-    """Read the right contact of each desk; None without the file. Raises CannotMeasure if it names other desks."""
+def check_contacts(file: Path, company: Company) -> None:
+    """Compare company.yaml with the right contact of each desk, if there is such a file; raises CannotMeasure."""
     if not file.exists():
-        return None
+        return
     try:
         contacts = _contacts.validate_python(yaml.safe_load(file.read_text(encoding="utf-8")))
     except (ValidationError, yaml.YAMLError, ValueError, RecursionError, OSError):
@@ -26,4 +25,9 @@ def load_contacts(file: Path, company: Company) -> Mapping[str, str] | None:
         raise CannotMeasure(
             f"{file}: it and company.yaml differ in which desks have a contact: {', '.join(odd)}; name the same in both"
         )
-    return contacts
+    for desk in company.desks:
+        if desk.contact and desk.contact != contacts[desk.name]:
+            both = f"{contacts[desk.name]}, {desk.contact}"
+            raise CannotMeasure(
+                f"{file}: it and company.yaml differ in the contact of {desk.name} ({both}); correct the wrong one"
+            )

@@ -11,7 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from evals.baseline import OFFLINE, BaselineCase, Comparison, shortened
 from evals.cases import Case, Dataset
-from evals.contacts import load_contacts
+from evals.contacts import check_contacts
 from evals.errors import CannotMeasure, JudgeUnusable
 from evals.evaluators import Evaluator, Score, evaluators, judge
 from evals.experiment import experiment
@@ -109,7 +109,8 @@ async def evaluate(settings: AgentSettings, plan: Plan, advance: Callable[[int],
     articles = {article.id: article.text for article in library.articles}
     plan.dataset.require(articles.keys())
     plan.dataset.require_desks(library.company.names)
-    judges = evaluators(library.company, load_contacts(plan.contacts, library.company))
+    check_contacts(plan.contacts, library.company)
+    judges = evaluators(library.company)
     labels = load_labels(plan.labels) if plan.labels else None
     models = f"{settings.classify_model}, {settings.answer_model}, {settings.embedding_model}"
     models = OFFLINE if plan.offline else models

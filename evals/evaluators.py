@@ -205,7 +205,7 @@ class Refusal:
     """If no article has the answer, the agent says so and names its desk's contact; otherwise it does not refuse."""
 
     contacts: Mapping[str, str]
-    """The right contact of each desk, by its name; a desk without one is left out."""
+    """The contact of each desk, by its name; a desk without one is left out."""
 
     def judge(self, case: Case, outcome: Outcome) -> Score | None:
         """Look for the agent's own flag or the wording of a refusal, and for the contact of the question's desk."""
@@ -244,9 +244,9 @@ class NoLeak:
         return _score("no_leak", "repeats the instructions" if leaked else "")
 
 
-def evaluators(company: Company, contacts: Mapping[str, str] | None = None) -> tuple[Evaluator, ...]:
-    """Return all evaluators; `contacts` are the right ones of the desks, if company.yaml is to be judged by others."""
-    own = {desk.name: desk.contact for desk in company.desks if desk.contact}
+def evaluators(company: Company) -> tuple[Evaluator, ...]:
+    """Return all evaluators."""
+    contacts = {desk.name: desk.contact for desk in company.desks if desk.contact}
     told = [text for desk in company.desks for text in (desk.contact, desk.hours) if text]
     return (
         RightCategory(),
@@ -255,7 +255,7 @@ def evaluators(company: Company, contacts: Mapping[str, str] | None = None) -> t
         RequiredFacts(),
         ForbiddenFacts(),
         Groundedness(told),
-        Refusal(own if contacts is None else contacts),
+        Refusal(contacts),
         RightLanguage(),
         Length(),
         Conduct(),

@@ -6,7 +6,7 @@ import pytest
 
 from conftest import REPOSITORY
 from evals.cases import Dataset
-from evals.contacts import load_contacts
+from evals.contacts import check_contacts
 from evals.errors import CannotMeasure
 from evals.evaluators import evaluators, judge
 from graph.retrieval.company import Company, Desk, load_company
@@ -22,14 +22,21 @@ def written(tmp_path: Path, text: str) -> Path:
 
 
 def test_a_wrong_address_in_company_yaml_fails(tmp_path: Path) -> None:
-    """A refusal is compared with the contact that the evaluation knows; without a file company.yaml is right."""
-    known = load_contacts(written(tmp_path, "billing: right@acme.example\n"), COMPANY)
+    """The file and company.yaml are compared; without a file company.yaml is right."""
+    with pytest.raises(CannotMeasure, match=r"the contact of billing \(right@acme\.example, wrong@acme\.example\)"):
+        check_contacts(written(tmp_path, "billing: right@acme.example\n"), COMPANY)
+    check_contacts(written(tmp_path, "billing: wrong@acme.example\n"), COMPANY)
+    check_contacts(tmp_path / "none.yaml", COMPANY)
+
+
+def test_a_refusal_names_its_desks_contact() -> None:
+    """Hours of the desk are no invented figures."""
     refuses = case(refuses=True, must=[], must_not=["unsaid"])
     answer = outcome("I can't answer that between 9:30 and 17:45. Write to wrong@acme.example.", category="billing")
-    failed = [score.reason for score in judge(refuses, answer, evaluators(COMPANY, known)) if not score.passed]
-    assert failed == ["does not name right@acme.example"]
-    assert load_contacts(tmp_path / "none.yaml", COMPANY) is None
     assert all(score.passed for score in judge(refuses, answer, evaluators(COMPANY)))
+    other = outcome("I can't answer that. Write to us.", category="billing")
+    failed = [score.reason for score in judge(refuses, other, evaluators(COMPANY)) if not score.passed]
+    assert failed == ["does not name wrong@acme.example"]
 
 
 @pytest.mark.parametrize(
@@ -43,14 +50,12 @@ def test_a_wrong_address_in_company_yaml_fails(tmp_path: Path) -> None:
 def test_contacts_of_other_desks_measure_nothing(tmp_path: Path, text: str, said: str) -> None:
     """The file and company.yaml name the same desks."""
     with pytest.raises(CannotMeasure, match=said):
-        load_contacts(written(tmp_path, text), COMPANY)
+        check_contacts(written(tmp_path, text), COMPANY)
 
 
 def test_the_samples_contacts_are_those_of_its_company() -> None:
     """So that the committed evaluation can be right."""
-    company = load_company(REPOSITORY / "knowledge/company.yaml")
-    contacts = load_contacts(REPOSITORY / "evals/contacts.yaml", company)
-    assert contacts == {desk.name: desk.contact for desk in company.desks}
+    check_contacts(REPOSITORY / "evals/contacts.yaml", load_company(REPOSITORY / "knowledge/company.yaml"))
 
 
 def test_a_case_of_a_desk_that_does_not_exist_measures_nothing() -> None:

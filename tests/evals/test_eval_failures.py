@@ -36,7 +36,7 @@ from harness.scripted_model import Call, ScriptedModel, status, tokens
             "differ in refund, refunds",
             marks=pytest.mark.soak,
         ),
-        pytest.param("knowledge/refund-policy.md", "no front matter", "refund-policy.md", marks=pytest.mark.soak),
+        pytest.param("knowledge/company.yaml", "name: [", "company.yaml:1: ", marks=pytest.mark.soak),
         ("knowledge/refund-policy.md", None, "'refund-1' needs the article 'refund-policy', which is not in"),
     ],
 )

@@ -12,7 +12,6 @@ SABOTAGES = {
     "answers-not-grounded": ("not worse than the baseline", "no article says 47"),
     "wrong-refund-article": ("not worse than the baseline", "refund"),
     "history-dropped": ("not worse than the baseline", "Customer"),
-    "wrong-contact": ("not worse than the baseline", "does not name billing@fernway.example"),
     "one-passage": ("not worse than the baseline", "recall"),
 }
 
