@@ -1,5 +1,5 @@
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from graph.unanswered import MARK, MarkFilter
@@ -46,6 +46,7 @@ def test_a_mark_is_found_and_not_shown_however_it_is_cut(form: str, data: st.Dat
     assert filtered(data.draw(cut(form + SORRY))) == (FORMS[form] + SORRY, True)
 
 
+@settings(max_examples=40)
 @given(data=st.data(), before=st.text(max_size=30), after=st.text(max_size=30))
 def test_nothing_of_a_mark_is_ever_shown(data: st.DataObject, before: str, after: str) -> None:
     """Whatever stands around it."""

@@ -147,4 +147,4 @@ def test_hostile_pages_take_no_time(body: str) -> None:
     """No mark, repeated without its end, takes more than linear time."""
     begun = time.process_time()
     from_html(body.encode())
-    assert time.process_time() - begun < 10
+    assert time.process_time() - begun < 60
