@@ -13,13 +13,12 @@ from graph.errors import KnowledgeError
 from graph.retrieval.company import Company
 from graph.retrieval.sources import (
     Change,
-    Deleted,
     Document,
     LeftOut,
     Page,
-    Unchanged,
     UnreadableError,
 )
+from graph.retrieval.sources.entries import compare, folder_labels
 from graph.retrieval.sources.front_matter import text_field, texts
 from graph.retrieval.sources.languages import language_folder, language_of_fields, language_of_name
 from graph.retrieval.sources.links import Addresses, with_links
@@ -61,6 +60,9 @@ class Folder:
 
     def changes(self, known: Mapping[str, str]) -> Iterator[Change]:
         """Yield what has changed; raises KnowledgeError if the folder does not exist, is a file, or can't be read."""
+        return compare(self._found(), known)
+
+    def _found(self) -> Iterator[Document | LeftOut]:
         articles: list[_Article] = []
         siblings: dict[tuple[str, ...], set[str]] = {}
         partials = Partials(self._root)
@@ -78,13 +80,7 @@ class Folder:
         for missing in partials.missing:
             yield self._named(missing)
         self._describe(articles, siblings)
-        seen: set[str] = set()
-        for document in self._documents(articles):
-            seen.add(document.id)
-            yield Unchanged(document.id) if known.get(document.id) == document.revision else document
-        for article_id in known:
-            if article_id not in seen:
-                yield Deleted(article_id)
+        yield from self._documents(articles)
 
     def _named(self, found: LeftOut) -> LeftOut:
         """Return what is left out with its place as the operator names it."""
@@ -164,7 +160,7 @@ class Folder:
 
         text = with_links(page.text, resolve)
         title = page.title or _title_of_name(article.file)
-        labels = {"folder": _folder_labels(article.folders)} | {
+        labels = {"folder": folder_labels(article.folders)} | {
             label: tuple(dict.fromkeys(text for name in names for text in texts(page.fields.get(name))))
             for label, names in _LABELS.items()
         }
@@ -245,9 +241,3 @@ def _title_of_name(file: File) -> str:
     words = re.sub(r"^\d+[-_. ]+", "", name)
     words = re.sub(r"[-_+]+", " ", words).strip() or name
     return words[0].upper() + words[1:]
-
-
-def _folder_labels(folders: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the paths of the folders that an article is in, from the outermost, and then their names."""
-    paths = ["/".join(folders[: depth + 1]) for depth in range(len(folders))]
-    return tuple(dict.fromkeys((*paths, *folders)))
