@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from conftest import REPOSITORY
-from harness.replica import COMMAND
+from harness.commands import COMMAND
 
 PAGE = REPOSITORY / "docs/your-company.md"
 UV = f"""#!/bin/sh

@@ -185,9 +185,9 @@ async def test_a_frozen_redis_is_waited_for_once(serve: Serve, model: ScriptedMo
             await ask(client)
             own.freeze()
             began = time.monotonic()
-            for number in range(10):
+            for number in range(40):
                 assert (await ask(client, f"{number}?")).status_code == 200
-            assert time.monotonic() - began < 8  # if each waited, they would take 10
+            assert time.monotonic() - began < 30  # if each waited, they would take 40
             own.thaw()
 
 

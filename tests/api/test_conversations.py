@@ -229,7 +229,7 @@ async def test_without_redis_questions_are_answered_and_sessions_refused(serve: 
             await client.get(f"/runs/{uuid.uuid4()}/stream"),
         ):
             assert (response.status_code, response.json()["type"]) == (503, "memory-unavailable")
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 20
         ready = await client.get("/ready")
         assert (ready.status_code, ready.json()["status"]) == (503, "starting")
         assert ready.json()["checks"]["redis"].items() >= {"up": False, "reason": "can't be reached"}.items()

@@ -6,10 +6,8 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from test_serve import run
-
 from conftest import REPOSITORY
-from harness.replica import COMMAND
+from harness.commands import COMMAND, run
 from harness.scripted_model import ScriptedModel, stall, tokens
 
 

@@ -26,7 +26,7 @@ from starlette.types import ASGIApp, Send
 from cli.cluster import _held, _wait_until_ready
 from conftest import REPOSITORY, Report
 from harness.cluster import Cluster, cluster
-from harness.replica import COMMAND
+from harness.commands import COMMAND
 from harness.scripted_model import Call, ScriptedModel, tokens
 from harness.serving import serving
 from local.process import LocalServiceError, free_port

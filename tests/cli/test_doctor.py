@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 from redis.asyncio import Redis
-from test_serve import run
 
+from harness.commands import run
 from harness.dialects import unless
 from harness.scripted_model import ScriptedModel, embedded, status
 

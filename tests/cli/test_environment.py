@@ -5,10 +5,11 @@ from pathlib import Path
 
 import httpx
 import pytest
-from test_serve import command, run, wait_until_healthy
+from test_serve import command, wait_until_healthy
 
 from cli.embedded import load_settings
 from conftest import REPOSITORY
+from harness.commands import run
 from local.process import free_port
 
 ELSEWHERE = {

@@ -7,11 +7,11 @@ import httpx
 import pytest
 import yaml
 from redis.asyncio import Redis
-from test_serve import run
 
 from conftest import Serve
 from evals.cases import load_dataset
 from evals.errors import CannotMeasure
+from harness.commands import run
 from harness.scripted_model import ScriptedModel, tokens
 
 

@@ -3,10 +3,10 @@
 import re
 
 import pytest
-from test_serve import run
 
 from api.auth import digest
 from api.settings import ServiceSettings
+from harness.commands import run
 
 
 def test_a_key_is_shown_once_with_its_hash(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,7 +20,7 @@ import typer.testing
 
 from cli.main import app
 from conftest import REPOSITORY
-from harness.replica import COMMAND
+from harness.commands import COMMAND
 from harness.scripted_model import ScriptedModel
 
 Run = Callable[..., typer.testing.Result]

@@ -10,7 +10,8 @@ import httpx
 import pytest
 from redis.asyncio import Redis
 
-from harness.replica import COMMAND, replica
+from harness.commands import COMMAND
+from harness.replica import replica
 from harness.scripted_model import ScriptedModel, status, tokens
 
 PRODUCTION = {"SUPPORT_ENV": "production", "SUPPORT_ALLOW_ANONYMOUS": "true", "OPENAI_API_KEY": "sk-test-canary"}

@@ -16,7 +16,7 @@ import pytest
 from cli.question import AnswerWriter
 from conftest import REPOSITORY
 from graph.events import Done, Source, Token
-from harness.replica import COMMAND
+from harness.commands import COMMAND
 from harness.scripted_model import ScriptedModel, tokens
 
 WIDTH = 30

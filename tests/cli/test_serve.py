@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from conftest import REPOSITORY
-from harness.replica import COMMAND
+from harness.commands import COMMAND, run
 from local.process import free_port
 
 
@@ -107,18 +107,6 @@ def test_a_strict_start_refuses_articles_with_faults(tmp_path: Path, articles: P
     assert "1 with faults, where none may be (SUPPORT_STRICT)" in output
     assert "bad.md:" in output
     assert "Traceback" not in output
-
-
-def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [COMMAND, *arguments],
-        cwd=REPOSITORY,
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
 
 
 def test_ask_streams_an_answer_with_its_category_and_sources() -> None:

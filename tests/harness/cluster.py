@@ -13,8 +13,8 @@ import httpx
 import psutil
 
 from conftest import REPOSITORY
+from harness.commands import COMMAND
 from harness.programs import program
-from harness.replica import COMMAND
 from local.process import free_port
 
 _SERVICE = re.compile(r"^(.+?) +port (\d+) +pid (\d+) +(\S+)$", re.MULTILINE)

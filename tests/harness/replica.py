@@ -3,18 +3,15 @@
 import asyncio
 import os
 import subprocess
-import sys
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import httpx
 
+from harness.commands import Command
 from harness.scripted_model import ScriptedModel
 from local.process import free_port
-
-COMMAND = Path(sys.executable).with_name("support-agent")
-_SERVE = (str(COMMAND), "serve")
 
 
 @asynccontextmanager
@@ -23,10 +20,10 @@ async def replica(
     redis_url: str,
     articles: Path,
     *,
-    command: Sequence[str] = _SERVE,
+    command: Sequence[str] = (),
     **variables: str,
 ) -> AsyncGenerator[tuple[subprocess.Popen[bytes], str]]:
-    """Run the service in its own process."""
+    """Run the service in its own process, by `serve` or by another `command`."""
     port = free_port()
     environment = {
         **os.environ,
@@ -37,12 +34,11 @@ async def replica(
         **variables,
     }
     with Path("output").open("wb") as output:
-        process = subprocess.Popen(
-            [*command, "--port", str(port)],
-            env=environment,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-        )
+        options = ["--port", str(port)]
+        if command:
+            process = subprocess.Popen([*command, *options], env=environment, stdout=output, stderr=subprocess.STDOUT)
+        else:
+            process = Command(["serve", *options], environment, Path.cwd(), output.fileno(), output.fileno())
     url = f"http://127.0.0.1:{port}"
     try:
         async with httpx.AsyncClient() as client:

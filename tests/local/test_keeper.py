@@ -109,7 +109,7 @@ def test_a_command_that_ignores_sigterm_is_killed(
     later(lambda: close(b""))
     began = time.monotonic()
     keeper.keep(str(directory), ["sh", "-c", "trap '' TERM; while :; do sleep 0.05; done"], read)
-    assert 0.4 < time.monotonic() - began < 5
+    assert 0.4 < time.monotonic() - began < 30
 
 
 def test_elsewhere_than_on_linux_the_keeper_does_without_a_death_signal(

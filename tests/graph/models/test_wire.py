@@ -29,7 +29,7 @@ async def test_keep_alives_are_no_events(model: ScriptedModel) -> None:
 
     async def nothing_else(_: Call, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": []})
-        for _ping in range(200):
+        for _ping in range(2000):
             await send({"type": "http.response.body", "body": b": ping\n\nretry: 5\n\n", "more_body": True})
             await asyncio.sleep(0.05)
 
@@ -38,7 +38,7 @@ async def test_keep_alives_are_no_events(model: ScriptedModel) -> None:
         began = time.monotonic()
         with pytest.raises(openai.APITimeoutError):
             await anext(wire.stream(PATH, ASKED))
-        assert time.monotonic() - began < 8  # of the ten seconds that they last
+        assert time.monotonic() - began < 60  # of the hundred seconds that they last
     async with raw_model() as raw, open_wire(raw.url, "sk-test", connect=5, patience=5) as wire:
         raw.pieces = [b": a\n\nretry: 5\n\nid: 1\n", EVENT, b": b\n\nevent: ping\n\n", b"data: [DONE]\n\n"]
         assert len([event async for event in wire.stream(PATH, ASKED)]) == 1
