@@ -62,13 +62,13 @@ def lifespan_for(settings: ServiceSettings) -> Callable[[FastAPI], AbstractAsync
             app.state.desks = agent.knowledge.company.names  # FastAPI describes the API outside any request
             redactor = Redactor(agent.contacts)
             stack.enter_context(masked_logs(redactor, as_json=settings.env == "production"))
-            tracing = stack.enter_context(open_tracing(settings, agent.versions, redactor))
+            tracing = stack.enter_context(open_tracing(settings, redactor))
             feedback = await stack.enter_async_context(
                 open_feedback(redis, redactor, tracing, cached=settings.cache_ttl, ratable=settings.ratable_answers)
             )
             observers += [log_run, trace_run, RunMetrics(settings).observe, feedback.observe]
             await stack.enter_async_context(watching_memory(redis))
-            watch = await stack.enter_async_context(watching(agent.models, settings, agent.knowledge.prompt))
+            watch = await stack.enter_async_context(watching(agent.models, settings, agent.knowledge))
             observers.append(watch.observe)
             observers += [tracing.observe] if tracing else []
             drain = await stack.enter_async_context(draining(agent, settings.shutdown_notice))

@@ -5,6 +5,7 @@ import json
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
+from functools import partial
 
 from redis.asyncio import Redis
 
@@ -13,7 +14,8 @@ from graph.errors import RUN_ERRORS, ShuttingDown
 from graph.events import Done, Event, Failed
 from graph.models import Models, open_models
 from graph.observe.report import Observe
-from graph.retrieval.index import Knowledge, open_knowledge
+from graph.retrieval.index import open_knowledge
+from graph.retrieval.served import Knowledge
 from graph.runs.memory import Memory
 from graph.runs.run import Engine, Run, end_runs
 from graph.runs.sessions import Sessions, open_sessions
@@ -25,22 +27,34 @@ class SupportAgent:
     """Answers customers' questions; made by open_agent."""
 
     def __init__(
-        self, engine: Engine, sessions: Sessions | None, models: Models, knowledge: Knowledge, version: str
+        self,
+        engine: Engine,
+        sessions: Sessions | None,
+        models: Models,
+        knowledge: Knowledge,
+        settings: AgentSettings,
     ) -> None:
         self.contacts = knowledge.company.contacts
         """The company's own addresses."""
-        self.version = version
-        """Stands for all that answers depend on, beside the question: prompts, articles, models."""
-        self.versions = {"prompt_version": knowledge.prompt.version, "knowledge_version": knowledge.version}
-        """What a trace says of them."""
         self.observe = engine.observe
         """Gets the report of each run, and of whatever else answers a question."""
         self.knowledge = knowledge
         self.models = models
         self._engine = engine
+        self._asked = _asked(settings)
         self._sessions = sessions
         self._running: set[Run] = set()
         self._draining = False
+
+    @property
+    def version(self) -> str:
+        """Stands for all that an answer depends on at the moment, beside the question: prompts, articles, models."""
+        return json.dumps([self.knowledge.prompt.version, self.knowledge.version, *self._asked])
+
+    @property
+    def versions(self) -> dict[str, str]:
+        """What a trace says of the prompts and articles that are served."""
+        return _versions(self.knowledge)
 
     @property
     def sessions(self) -> Sessions:
@@ -104,23 +118,25 @@ async def open_agent(
         if redis is not None:
             memory = Memory(redis, settings.session_ttl)
             graph = build_graph(models, knowledge, most_messages=most, checkpointer=memory.checkpointer)
-            engine = Engine(graph, settings.answer_timeout, observe)
+            engine = Engine(graph, settings.answer_timeout, observe, partial(_versions, knowledge))
             sessions = await stack.enter_async_context(open_sessions(redis, memory, engine, settings))
-        engine = Engine(build_graph(models, knowledge, most_messages=most), settings.answer_timeout, observe)
-        agent = SupportAgent(engine, sessions, models, knowledge, _version(settings, knowledge))
+        graph = build_graph(models, knowledge, most_messages=most)
+        engine = Engine(graph, settings.answer_timeout, observe, partial(_versions, knowledge))
+        agent = SupportAgent(engine, sessions, models, knowledge, settings)
         stack.push_async_callback(agent.drain, 0)
         yield agent
 
 
-def _version(settings: AgentSettings, knowledge: Knowledge) -> str:
-    return json.dumps(
-        [
-            knowledge.prompt.version,
-            knowledge.version,
-            settings.openai_base_url,
-            settings.classify_model,
-            settings.answer_model,
-            settings.fallback_model,
-            settings.embedding,
-        ]
-    )
+def _asked(settings: AgentSettings) -> list[str | None]:
+    """Return which models are asked, and where."""
+    return [
+        settings.openai_base_url,
+        settings.classify_model,
+        settings.answer_model,
+        settings.fallback_model,
+        settings.embedding,
+    ]
+
+
+def _versions(knowledge: Knowledge) -> dict[str, str]:
+    return {"prompt_version": knowledge.prompt.version, "knowledge_version": knowledge.version}

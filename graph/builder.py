@@ -13,7 +13,7 @@ from graph.nodes.answer import answer
 from graph.nodes.classify import classify
 from graph.nodes.retrieve import retrieve
 from graph.observe.report import recorded_step
-from graph.retrieval.index import Knowledge
+from graph.retrieval.served import Knowledge
 from graph.state import AgentContext, AgentInput, AgentState, StateUpdate
 
 AgentGraph = CompiledStateGraph[AgentState, AgentContext, AgentInput, AgentState]

@@ -4,6 +4,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from itertools import zip_longest
 
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage
@@ -44,7 +45,7 @@ class DeskPrompt:
         self._words = {plain(name.translate(_UMLAUTS)): name for name in self.desks}
         self._words |= {plain(name): name for name in self.desks}
 
-    @property
+    @cached_property
     def version(self) -> str:
         """A hash of all prompts: twelve hexadecimal digits."""
         prompts = [self.system, self.examples, ANSWER, MARK, PASSAGE]

@@ -10,7 +10,7 @@ from graph.errors import RunError
 from graph.redis import WatchedRedis
 from graph.redis_check import ask_redis, find_trouble
 from graph.redis_faults import Trouble, kind_of, trouble_of
-from graph.retrieval.index import Knowledge
+from graph.retrieval.served import Knowledge
 
 
 @dataclass(frozen=True, slots=True)

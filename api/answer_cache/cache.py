@@ -1,7 +1,9 @@
 """The answer cache: an identical question gets the cached answer, or shares the one in progress.
 
 The key is a hash of the tenant, the normalised question and the version of everything that answers depend on: prompts,
-articles, models. While Redis is down nothing is cached, and requests share answers within each replica only.
+articles, models. It is that of the moment at which the request arrives, and an answer is kept only if the articles are
+still the same when it is complete: so none is ever found under a version that it does not rest on. While Redis is down
+nothing is cached, and requests share answers within each replica only.
 """
 
 import contextlib
@@ -56,7 +58,8 @@ class AnswerCache:
         """
         key = f"answer:{_digest(context.tenant, normalised(question), self._agent.version)}"
         deadline = time.monotonic() + self._budget
-        query = Query(key, question, context, deadline, self._agent, self._store, self._drain)
+        edition = self._agent.knowledge.served
+        query = Query(key, question, context, deadline, edition, self._agent, self._store, self._drain)
         flights = None if fresh or not self._store.ttl else self._flights
         request = AnswerRequest(query, flights)
         try:
@@ -96,7 +99,10 @@ class AnswerRequest:
         began = time.time()
         if cached := await self._query.store.get(self._query.key):
             run_id = hit_of(cached.run_id)
-            report = RunReport(run_id, self._query.question, self._query.context, is_hit=True, began=began)
+            versions = self._query.agent.versions
+            report = RunReport(
+                run_id, self._query.question, self._query.context, is_hit=True, versions=versions, began=began
+            )
             self._hit = replace(cached, run_id=report.run_id, tokens_used=0)
             report.end(self._hit)
             self._query.agent.observe(report)

@@ -32,6 +32,7 @@ from graph.errors import (
     kind_and_place,
 )
 from graph.events import Done, Ending, Failed, Token
+from graph.retrieval.served import Edition
 from graph.runs.feed import Feed
 from graph.runs.run import Run
 from graph.state import AgentContext
@@ -61,6 +62,8 @@ class Query:
     context: AgentContext
     deadline: float
     """When the answer must be complete, on the monotonic clock."""
+    edition: Edition | None
+    """What was served of the help centre when the key was made."""
     agent: SupportAgent
     store: AnswerStore
     drain: Drain
@@ -138,7 +141,8 @@ class Flight(Feed):
 
     async def _alone(self) -> Ending:
         ending = await self._ask_model()
-        await self._keep(ending)
+        if self._may_keep(ending):
+            await self._keep(ending)
         return ending
 
     async def _share_across_replicas(self) -> Ending:
@@ -203,11 +207,13 @@ class Flight(Feed):
         finally:
             ended.set()
             await asyncio.wait([publishing])
-        if self._published or not _is_whole(ending):  # otherwise followers read the cached answer
+        may_keep = self._may_keep(ending)
+        if self._published or not may_keep:  # otherwise followers read the cached answer
             with contextlib.suppress(RedisError):
                 rest = [*self._events[self._published :], ending]
                 await self._query.store.publish(self._query.key, leader, self._published, rest)
-        await self._keep(ending)  # only now, or a follower would get the rest of the tokens as one
+        if may_keep:
+            await self._keep(ending)  # only now, or a follower would get the rest of the tokens as one
         return ending
 
     async def _publish(self, lock: Lock, ended: asyncio.Event) -> None:
@@ -252,11 +258,16 @@ class Flight(Feed):
                 return event
         raise AssertionError("a run ends with Done or Failed")
 
-    async def _keep(self, ending: Ending) -> None:
-        if _is_whole(ending) and self._query.store.ttl:
-            # An answer that was cached while this one was written is a fresh one, which somebody asked for later.
-            keep = self._query.store.replace if self._flights is None else self._query.store.put
-            await keep(self._query.key, ending)
+    def _may_keep(self, ending: Ending) -> TypeGuard[Done]:
+        """Return whether an answer is whole, and of the articles that its key stands for."""
+        query = self._query
+        is_same = query.agent.knowledge.served is query.edition
+        return isinstance(ending, Done) and ending.complete and is_same and query.store.ttl > 0
+
+    async def _keep(self, ending: Done) -> None:
+        # An answer that was cached while this one was written is a fresh one, which somebody asked for later.
+        keep = self._query.store.replace if self._flights is None else self._query.store.put
+        await keep(self._query.key, ending)
 
     def _emit_rest(self, answer: str) -> bool:
         """Emit the rest of an answer; return False if it does not start with the text emitted so far."""
@@ -269,7 +280,3 @@ class Flight(Feed):
     def _emit_text(self, text: str) -> None:
         self._text += text
         self._emit(Token(text))
-
-
-def _is_whole(ending: Ending) -> TypeGuard[Done]:
-    return isinstance(ending, Done) and ending.complete

@@ -7,13 +7,13 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
 from contextvars import Context
 
-from graph.desk_prompt import DeskPrompt
 from graph.errors import RUN_ERRORS, ContentFiltered, ContextTooLong, ModelError
 from graph.events import Failed
 from graph.health import Check
 from graph.models import Models
 from graph.models.checks import Trouble, check_models, in_words, names
 from graph.observe.report import RunReport
+from graph.retrieval.served import Knowledge
 from graph.settings import AgentSettings
 
 _PAUSE = 15.0  # seconds between two checks, since they cost money
@@ -25,11 +25,11 @@ _log = logging.getLogger(__name__)
 class ModelWatch:
     """What is known of the models: by a check at the start, by turns, and by another check after one that failed."""
 
-    def __init__(self, models: Models, settings: AgentSettings, prompt: DeskPrompt) -> None:
+    def __init__(self, models: Models, settings: AgentSettings, knowledge: Knowledge) -> None:
         self._models = models
         self._settings = settings
-        self._prompt = prompt
-        self._count = len(names(models, settings, prompt))
+        self._knowledge = knowledge
+        self._count = len(names(models, settings, knowledge.prompt))
         self._troubles: list[Trouble] | None = None
         self._latency = 0.0
         self._next = 0.0
@@ -61,7 +61,7 @@ class ModelWatch:
                 self.check()
         elif self._troubles:
             worked = {call.model for call in report.calls if call.ended and not call.error}
-            if report.category in (None, self._prompt.first):  # also what a reply without a desk becomes
+            if report.category in (None, self._knowledge.prompt.first):  # also what a reply without a desk becomes
                 worked.discard(self._settings.classify_model)
             if any(step.update and step.update.get("passages") for step in report.steps):
                 worked.add(self._settings.embedding_model)
@@ -87,7 +87,7 @@ class ModelWatch:
     async def _check(self) -> None:
         began = time.monotonic()
         before = self._troubles or []
-        troubles = await check_models(self._models, self._settings, self._prompt)
+        troubles = await check_models(self._models, self._settings, self._knowledge.prompt)
         ended = time.monotonic()
         self._troubles, self._latency, self._next = troubles, round((ended - began) * 1000, 1), ended + _PAUSE
         for reason, remedy in in_words([trouble for trouble in troubles if trouble not in before], self._count):
@@ -95,9 +95,9 @@ class ModelWatch:
 
 
 @asynccontextmanager
-async def watching(models: Models, settings: AgentSettings, prompt: DeskPrompt) -> AsyncGenerator[ModelWatch]:
+async def watching(models: Models, settings: AgentSettings, knowledge: Knowledge) -> AsyncGenerator[ModelWatch]:
     """Check the models, and watch what turns show of them."""
-    watch = ModelWatch(models, settings, prompt)
+    watch = ModelWatch(models, settings, knowledge)
     try:
         await watch.first()
         yield watch

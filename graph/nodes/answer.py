@@ -12,7 +12,7 @@ from graph.errors import ModelUnavailable
 from graph.events import Token, emit
 from graph.models import Models, tokens
 from graph.prompts import answer_prompt
-from graph.retrieval.index import Knowledge
+from graph.retrieval.served import Knowledge
 from graph.small_talk import friendly_line
 from graph.state import AgentContext, AgentState, StateUpdate
 from graph.unanswered import MarkFilter

@@ -5,7 +5,7 @@ from langgraph.runtime import Runtime
 from graph.events import CategoryFound, emit
 from graph.models import Models, tokens
 from graph.observe.metrics import unknown_categories
-from graph.retrieval.index import Knowledge
+from graph.retrieval.served import Knowledge
 from graph.small_talk import friendly_line, questions
 from graph.state import AgentContext, AgentState, StateUpdate
 

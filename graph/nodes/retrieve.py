@@ -6,7 +6,7 @@ from langchain_core.messages import AnyMessage
 from langgraph.runtime import Runtime
 
 from graph.events import SourcesFound, emit, sources_of
-from graph.retrieval.index import Knowledge
+from graph.retrieval.served import Knowledge
 from graph.small_talk import friendly_line, questions
 from graph.state import AgentContext, AgentState, StateUpdate
 

@@ -5,7 +5,7 @@ text.
 """
 
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -81,6 +81,8 @@ class RunReport:
     session_id: str | None = None
     is_hit: bool = False
     """The answer is a cache hit, and the graph did not run."""
+    versions: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Those of the prompts and articles that were served when it began, by name."""
     began: float = field(default_factory=time.time)
     first_token: float | None = None
     ended: float | None = None

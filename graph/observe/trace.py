@@ -27,10 +27,10 @@ _ARTICLE = re.compile(r"(?=^</?passages?\b)", re.MULTILINE)  # the start of an a
 class Traces:
     """Converts reports to traces, in the format of LangSmith's API."""
 
-    def __init__(self, settings: AgentSettings, versions: Mapping[str, str]) -> None:
+    def __init__(self, settings: AgentSettings) -> None:
         self._project = settings.langsmith_project
         self._server = settings.openai_base_url or OPENAI
-        self._metadata: dict[str, str | bool] = {"release": __version__, "environment": settings.env, **versions}
+        self._metadata: dict[str, str | bool] = {"release": __version__, "environment": settings.env}
 
     def of(self, report: RunReport) -> list[dict[str, Any]]:
         """Return the runs of a report's trace, in the format of LangSmith's API."""
@@ -41,7 +41,9 @@ class Traces:
 
     def _root(self, report: RunReport) -> dict[str, Any]:
         began = _time(report.began)
-        metadata = self._metadata | {
+        metadata: dict[str, str | bool] = {
+            **self._metadata,
+            **report.versions,
             "tenant": report.context.tenant,
             "cache": "hit" if report.is_hit else "miss",
         }

@@ -10,7 +10,7 @@ import logging
 import queue
 import threading
 import uuid
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any, cast
@@ -38,7 +38,7 @@ _log = logging.getLogger(__name__)
 class Tracing:
     """Sends the reports that it observes to LangSmith."""
 
-    def __init__(self, settings: AgentSettings, versions: Mapping[str, str], redactor: Redactor) -> None:
+    def __init__(self, settings: AgentSettings, redactor: Redactor) -> None:
         self._errors: list[Exception] = []
         self._client = langsmith_client(
             settings,
@@ -51,7 +51,7 @@ class Tracing:
         )
         self._project = settings.langsmith_project
         self._project_id: uuid.UUID | None = None
-        self._traces = Traces(settings, versions)
+        self._traces = Traces(settings)
         self._queue: queue.SimpleQueue[tuple[int, RunReport]] = queue.SimpleQueue()
         self._size = 0
         self._size_lock = threading.Lock()
@@ -192,13 +192,13 @@ def _masked(redactor: Redactor, value: dict[str, Any]) -> dict[str, Any]:
 
 
 @contextmanager
-def open_tracing(settings: AgentSettings, versions: Mapping[str, str], redactor: Redactor) -> Generator[Tracing | None]:
+def open_tracing(settings: AgentSettings, redactor: Redactor) -> Generator[Tracing | None]:
     """Connect to LangSmith if LANGSMITH_TRACING is true; on exit, unsent traces get a short time to be sent."""
     if not settings.langsmith_tracing:
         yield None
         return
     logging.getLogger("langsmith").setLevel(logging.CRITICAL)  # it logs every attempt; our breaker logs only changes
-    tracing = Tracing(settings, versions, redactor)
+    tracing = Tracing(settings, redactor)
     try:
         yield tracing
     finally:

@@ -1,4 +1,4 @@
-"""The articles' index: built once per version."""
+"""Opens the help centre: reads the articles, and opens or builds their index."""
 
 import asyncio
 import logging
@@ -8,27 +8,25 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 from langgraph.store.base.embed import AEmbeddingsFunc
 
-from graph.desk_prompt import DeskPrompt
 from graph.errors import (
     LASTING,
     KnowledgeError,
     KnowledgeUnavailable,
     ModelError,
     ModelUnavailable,
-    RunError,
     kind_and_place,
 )
 from graph.models import Models
 from graph.models.embedder import Embedded
-from graph.retrieval.articles import MOST_NAMED, Library, printable, read_library
-from graph.retrieval.desks import titles_by_desk
+from graph.retrieval.articles import MOST_NAMED, printable, read_library
+from graph.retrieval.held import Prepared, prepared
 from graph.retrieval.indexing import dims_of, embed_passages
 from graph.retrieval.kept import kept_vectors
-from graph.retrieval.passages import CUT, ArticlePassage, passages_of
+from graph.retrieval.passages import ArticlePassage
 from graph.retrieval.progress import IndexingProgress
-from graph.retrieval.search import ArticleIndex, Search
+from graph.retrieval.search import ArticleIndex
+from graph.retrieval.served import Knowledge
 from graph.settings import AgentSettings
-from graph.state import Passage
 
 _PATIENCE = 5.0  # seconds without progress after which a start no longer waits for the index
 _LONGEST = 20.0  # seconds that a start waits for the index at most
@@ -36,70 +34,6 @@ _RETRY = 2.0  # seconds between two attempts
 _LOOK = 0.02  # seconds between two looks at the first attempt
 
 _log = logging.getLogger(__name__)
-
-
-class Knowledge:
-    """The articles of one library, searchable once they are indexed."""
-
-    def __init__(self, library: Library, search: Search, version: str) -> None:
-        self.company = library.company
-        self.prompt = DeskPrompt(library.company, titles_by_desk(library.articles))
-        """What the classifier is asked."""
-        self.version = version
-        self._search = search
-        self._index: tuple[ArticleIndex, AEmbeddingsFunc] | None = None
-        self._lacking: type[RunError] = KnowledgeUnavailable
-        self._reason = "the articles are not indexed yet"
-        self._changed = time.monotonic()
-        self._attempted = asyncio.Event()
-
-    async def search(self, *queries: str) -> list[Passage]:
-        """Return the passages for an answer, each query's best in turn; raises ModelError or KnowledgeUnavailable."""
-        return await self._search.find(queries, *self._opened())
-
-    async def ping(self) -> None:
-        """Check that there are articles to search; raises RunError."""
-        index, _ = self._opened()
-        await index.ping()
-
-    async def indexed(self) -> None:
-        """Wait for the first attempt to open or build the index; raises KnowledgeError if it failed."""
-        await self._attempted.wait()
-        if self._index is None:
-            raise KnowledgeError(self._reason)
-
-    @property
-    def is_indexed(self) -> bool:
-        """Whether there is an index to search."""
-        return self._index is not None
-
-    def use(self, index: ArticleIndex, embed: AEmbeddingsFunc) -> None:
-        """Search in `index` from now on, for vectors of `embed`."""
-        self._index = index, embed
-
-    def lack(self, kind: type[RunError], reason: str) -> None:
-        """Have no index: from now on a search raises `kind` with this reason."""
-        self._index, self._lacking, self._reason = None, kind, reason
-        self._changed = time.monotonic()
-
-    @property
-    def idle(self) -> float:
-        """Seconds without progress towards an index."""
-        return time.monotonic() - self._changed
-
-    def attempted(self) -> None:
-        """Let `indexed` return."""
-        self._attempted.set()
-
-    @property
-    def is_attempted(self) -> bool:
-        """Whether the first attempt to open or build the index has ended."""
-        return self._attempted.is_set()
-
-    def _opened(self) -> tuple[ArticleIndex, AEmbeddingsFunc]:
-        if self._index is None:
-            raise self._lacking(self._reason)
-        return self._index
 
 
 @asynccontextmanager
@@ -113,9 +47,10 @@ async def open_knowledge(settings: AgentSettings, models: Models) -> AsyncGenera
     library = await asyncio.to_thread(read_library, settings)
     library.log()
     library.require(strict=settings.strict)
-    search = await asyncio.to_thread(lambda: Search(passages_of(library.articles), library.company.language))
-    knowledge = Knowledge(library, search, library.version(f"{settings.embedding} {CUT}"))
-    index = _Index(settings, models, search.passages, knowledge)
+    knowledge = Knowledge(library.company)
+    ready = await asyncio.to_thread(prepared, library, settings.embedding)
+    knowledge.serve(ready.edition())
+    index = _Index(settings, models, knowledge, ready)
     opening = asyncio.create_task(index.keep_open())
     try:
         await _first_attempt(knowledge, opening)
@@ -139,17 +74,16 @@ async def _first_attempt(knowledge: Knowledge, opening: asyncio.Task[None]) -> N
 
 
 class _Index:
-    """Opens the index of one library, and tries again while it can't."""
+    """Opens the index of a library, and tries again while it can't."""
 
-    def __init__(
-        self, settings: AgentSettings, models: Models, passages: Sequence[ArticlePassage], knowledge: Knowledge
-    ) -> None:
+    def __init__(self, settings: AgentSettings, models: Models, knowledge: Knowledge, library: Prepared) -> None:
         self.may_retry = False
         """The service has started, so that nothing may stop the start any more."""
         self._settings = settings
         self._models = models
-        self._passages = passages
         self._knowledge = knowledge
+        self._library = library
+        self._passages = library.search.passages
         self._kept = kept_vectors(settings)
         self._told: set[str] = set()  # articles that the log has named
 
@@ -201,13 +135,13 @@ class _Index:
         dims = await self._asked_dims()
         index = MemoryIndex(len(self._passages), dims)
         await self._fill(index, self._passages, dims)
-        self._knowledge.use(index, self._embed(dims))
+        self._serve(index, dims)
 
     async def _open_in_postgres(self, stack: AsyncExitStack, url: str) -> None:
         """Open the index or, if no replica has yet, build it; raises psycopg.Error or PoolTimeout."""
         from graph.retrieval.postgres import alone, open_indexes
 
-        version = self._knowledge.version
+        version = self._library.version
         async with alone(url):
             indexes = await stack.enter_async_context(open_indexes(url))
             built = await indexes.dims(version)
@@ -216,7 +150,7 @@ class _Index:
             if not built:
                 await self._fill(index, await index.adopt(self._passages), dims)
                 await indexes.complete(version, dims)
-            self._knowledge.use(index, self._embed(dims))
+            self._serve(index, dims)
             if not built:
                 await indexes.forget_old(version)
         if built:
@@ -240,6 +174,9 @@ class _Index:
     async def _asked_dims(self) -> int:
         self._knowledge.lack(ModelUnavailable, "the embedding model has not answered yet")
         return await dims_of(self._models)
+
+    def _serve(self, index: ArticleIndex, dims: int) -> None:
+        self._knowledge.serve(self._library.edition(index, self._embed(dims)))
 
     def _embed(self, dims: int) -> AEmbeddingsFunc:
         async def embed(texts: Sequence[str]) -> list[list[float]]:

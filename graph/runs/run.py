@@ -3,7 +3,7 @@
 import asyncio
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self, cast
@@ -43,6 +43,8 @@ class Engine:
     budget: float
     """Time-out of a run, in seconds."""
     observe: Observe
+    versions: Callable[[], Mapping[str, str]]
+    """What reports say of the prompts and articles that are served."""
 
 
 class Run(Feed):
@@ -58,7 +60,7 @@ class Run(Feed):
         self.id = str(uuid.uuid4())
         self._session_id = session_id
         self._engine = engine
-        self._report = RunReport(self.id, question, context, session_id)
+        self._report = RunReport(self.id, question, context, session_id, versions=engine.versions())
         self._over = asyncio.Event()
         self._requested_end: type[RunError] | None = None
         self._committed = False

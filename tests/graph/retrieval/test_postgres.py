@@ -14,9 +14,10 @@ from conftest import MakeSettings
 from graph.errors import KnowledgeError, KnowledgeUnavailable
 from graph.models import open_models
 from graph.retrieval import postgres as in_postgres
-from graph.retrieval.index import Knowledge, open_knowledge
+from graph.retrieval.index import open_knowledge
 from graph.retrieval.memory import MemoryIndex
 from graph.retrieval.postgres import open_indexes
+from graph.retrieval.served import Knowledge
 from harness.indexes import fill, numbered, random_vectors
 from harness.scripted_model import ScriptedModel, embedded
 from local.postgres import start_postgres
