@@ -19,7 +19,7 @@ from api.middleware import (
     StartMiddleware,
 )
 from api.prefix import PrefixMiddleware
-from api.routes import ask, chat, docs, feedback, health, metrics, runs, sessions, stream, websocket
+from api.routes import articles, ask, chat, docs, feedback, health, metrics, runs, sessions, stream, websocket
 from api.settings import ServiceSettings
 from api.telemetry import telemetry
 from graph import __version__
@@ -29,14 +29,22 @@ Answers customers' questions from the company's own help articles.
 
 Every response carries `X-Request-ID`; errors are `application/problem+json` (RFC 9457)."""
 
-_ROUTES = (ask, stream, chat, websocket, runs, sessions, feedback, health, metrics, docs)
+_ROUTES = (ask, stream, chat, websocket, runs, sessions, articles, feedback, health, metrics, docs)
 _KEYS = {
     "bearer": {"type": "http", "scheme": "bearer"},
     "header": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
 }
-_OUR_HEADERS = ["Authorization", "Cache-Control", "Idempotency-Key", "Last-Event-ID", "X-API-Key", "X-Request-ID"]
+_OUR_HEADERS = [
+    "Authorization",
+    "Cache-Control",
+    "Idempotency-Key",
+    "If-None-Match",
+    "Last-Event-ID",
+    "X-API-Key",
+    "X-Request-ID",
+]
 _TOOLS_HEADERS = ["Baggage", "Sentry-Trace", "Traceparent", "Tracestate", "X-Requested-With"]  # added to every request
-_TOLD_HEADERS = ["RateLimit", "RateLimit-Policy", "Retry-After", "X-Cache", "X-Request-ID"]
+_TOLD_HEADERS = ["ETag", "RateLimit", "RateLimit-Policy", "Retry-After", "X-Cache", "X-Request-ID"]
 
 
 def create_app(settings: ServiceSettings | None = None) -> FastAPI:

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
 
 from graph.events import Done, Source
+from graph.retrieval.articles import Article
 from graph.state import SESSION_ID, Question
 
 _EXAMPLE = "I was charged twice, can I have my money back?"
@@ -104,6 +105,28 @@ class ChatRequest(BaseModel):
     customer_id: Annotated[CustomerId | None, Field(description="Your own id of the customer.")] = None
 
 
+class ArticleResponse(BaseModel):
+    """An article of the help centre."""
+
+    id: str = Field(examples=["duplicate-charge"])
+    title: str = Field(examples=["Charged twice for the same period"])
+    text: str = Field(description="Markdown.", examples=["When a card was charged twice, write to us."])
+    url: str | None = Field(
+        default=None,
+        description="The article's public address; absent if unknown.",
+        examples=["https://help.example.com/duplicate-charge"],
+        exclude_if=_is_absent,
+    )
+    language: str | None = Field(
+        default=None, description="ISO 639-1; absent if unknown.", examples=["en"], exclude_if=_is_absent
+    )
+
+    @classmethod
+    def of(cls, article: Article) -> Self:
+        """Convert an article."""
+        return cls(id=article.id, title=article.title, text=article.text, url=article.url, language=article.language)
+
+
 class FeedbackRequest(BaseModel):
     """A customer's rating of an answer."""
 
@@ -153,7 +176,9 @@ class CheckOut(BaseModel):
 
     up: bool
     latency_ms: float = Field(description="Milliseconds that the check took.")
-    reason: str | None = Field(default=None, description="Why the dependency can't be used.")
+    reason: str | None = Field(
+        default=None, description="Why the dependency can't be used, or what is wrong although it can."
+    )
 
 
 class ReadyResponse(BaseModel):

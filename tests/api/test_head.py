@@ -23,7 +23,11 @@ async def test_head_tells_what_get_would(serve: Serve, redis: Redis) -> None:
     async with serve(SUPPORT_RATE_LIMIT="50/minute") as url, httpx.AsyncClient(base_url=url, timeout=20) as client:
         run = (await client.post("/chat", json={"message": "Hello?", "session_id": "s-1"})).json()["run_id"]
         described = (await client.get("/openapi.json")).json()["paths"]
-        paths = [path.format(run_id=run, session_id="s-1") for path, methods in described.items() if "get" in methods]
+        paths = [
+            path.format(run_id=run, session_id="s-1", article_id="careers")
+            for path, methods in described.items()
+            if "get" in methods
+        ]
         assert len(paths) >= 6
         for path in (*paths, "/openapi.json", "/docs", "/docs/swagger-ui.css", "/nowhere", "/sessions/s-2"):
             asked = await client.get(path, params=QUESTION)
