@@ -4,7 +4,6 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
-from functools import cached_property
 from itertools import zip_longest
 
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage
@@ -27,8 +26,14 @@ _UMLAUTS = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue"})
 class DeskPrompt:
     """The classifier's prompt for a company, built once: each run's report keeps it for a while."""
 
-    def __init__(self, company: Company, titles: Mapping[str, Sequence[str]] | None = None) -> None:
-        """Build the prompt; `titles` of a desk's articles serve where it has no examples, else what it is about."""
+    def __init__(
+        self, company: Company, titles: Mapping[str, Sequence[str]] | None = None, *, version: str | None = None
+    ) -> None:
+        """Build the prompt; `titles` of a desk's articles serve where it has no examples, else what it is about.
+
+        Titles whose desk is decided by meaning may differ between replicas: `version` is then that of the prompt
+        without them.
+        """
         self.desks = company.names
         self.first = company.desks[0].name
         """The desk of what no reply names."""
@@ -44,12 +49,9 @@ class DeskPrompt:
         """What every prompt begins with."""
         self._words = {plain(name.translate(_UMLAUTS)): name for name in self.desks}
         self._words |= {plain(name): name for name in self.desks}
-
-    @cached_property
-    def version(self) -> str:
-        """A hash of all prompts: twelve hexadecimal digits."""
         prompts = [self.system, self.examples, ANSWER, MARK, PASSAGE]
-        return hashlib.sha256(json.dumps(prompts).encode()).hexdigest()[:12]
+        self.version = version or hashlib.sha256(json.dumps(prompts).encode()).hexdigest()[:12]
+        """A hash of all prompts: twelve hexadecimal digits."""
 
     @property
     def reply_tokens(self) -> int:

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from redis.exceptions import RedisError
 
@@ -12,6 +12,8 @@ from graph.redis_check import ask_redis, find_trouble
 from graph.redis_faults import Trouble, kind_of, trouble_of
 from graph.retrieval.served import Knowledge
 
+_OUTDATED = ("have changed, and can't be served: those from before are", "the log says why")
+
 
 @dataclass(frozen=True, slots=True)
 class Check:
@@ -20,7 +22,7 @@ class Check:
     up: bool
     latency_ms: float
     reason: str | None = None
-    """Why it can't be used; no exception's text."""
+    """Why it can't be used, or what is wrong although it can; no exception's text."""
     remedy: str | None = None
     """What mends it."""
 
@@ -68,7 +70,10 @@ async def check_redis(redis: WatchedRedis) -> Check:
 
 
 async def check_articles(knowledge: Knowledge) -> Check:
-    """Look for any one article in the index, without asking the embedding model."""
+    """Look for any one article in the index, without asking the embedding model.
+
+    Where articles have changed and can't be served, those from before are: that is said, and they are up.
+    """
 
     async def ask() -> None:
         try:
@@ -80,7 +85,8 @@ async def check_articles(knowledge: Knowledge) -> Check:
                 "can't be searched", "start Postgres, or correct DATABASE_URL; a restart rebuilds a deleted index"
             ) from error
 
-    return await _timed(ask)
+    check = await _timed(ask)
+    return replace(check, reason=_OUTDATED[0], remedy=_OUTDATED[1]) if check.up and knowledge.outdated else check
 
 
 def _down(trouble: Trouble) -> _Down:

@@ -19,6 +19,10 @@ NAMESPACE = "support_agent"
 _meter = metrics.get_meter(NAMESPACE)
 
 active_runs = _meter.create_up_down_counter("support_agent.active_runs", description="Runs in progress.")
+articles_outdated = _meter.create_gauge(
+    "support_agent.articles_outdated",
+    description="Whether articles have changed and can't be served: 1 if so, 0 if what is served is the latest.",
+)
 breaker_open = _meter.create_gauge(
     "support_agent.breaker_open", description="Whether a circuit breaker is open: 1 for open, 0 for closed."
 )

@@ -4,18 +4,23 @@ import hashlib
 import json
 import logging
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import partial
 from itertools import combinations
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from graph.address import without_password
 from graph.errors import KnowledgeError
-from graph.retrieval.company import Company, company_of
+from graph.retrieval.company import COMPANY_FILE, Company, company_of
 from graph.retrieval.desks import desk_of
-from graph.retrieval.sources import Document, LeftOut
+from graph.retrieval.sources import Change, Document, LeftOut
+from graph.retrieval.sources.folder import Folder
 from graph.retrieval.sources.opening import open_source
+from graph.retrieval.sources.tree import Stamp
+from graph.retrieval.stamps import FRESH, stamps_of
 from graph.settings import AgentSettings
 
 MOST_NAMED = 20
@@ -63,9 +68,10 @@ class Library:
 
     def version(self, embedding_model: str) -> str:
         """Return a hash of the company, the articles and the embedding model's name: twelve hexadecimal digits."""
-        articles = sorted(map(asdict, self.articles), key=lambda article: article["id"])
-        content = json.dumps([asdict(self.company), articles, embedding_model], sort_keys=True)
-        return hashlib.sha256(content.encode()).hexdigest()[:12]
+        content = hashlib.sha256(json.dumps([asdict(self.company), embedding_model], sort_keys=True).encode())
+        for article in sorted(self.articles, key=lambda article: article.id):  # one by one, or other threads would wait
+            content.update(json.dumps(asdict(article), sort_keys=True).encode())
+        return content.hexdigest()[:12]
 
     def require(self, *, strict: bool) -> None:
         """Raise KnowledgeError where there is no article or, if `strict`, any fault."""
@@ -80,14 +86,18 @@ class Library:
             said += f"; {self.withheld} are left out, because they are not for customers"
         raise KnowledgeError(f"SUPPORT_KNOWLEDGE: {said}")
 
-    def log(self) -> None:
-        """Say what is left out: each fault, up to MOST_NAMED of them, and how many are not for customers."""
-        faults = self.faults
+    def log(self, before: "Library | None" = None) -> None:
+        """Say what is left out: each fault, up to MOST_NAMED of them, and how many are not for customers.
+
+        What was left out `before` has been said.
+        """
+        told = frozenset(before.left_out if before else ())
+        faults = [fault for fault in self.faults if fault not in told]
         for fault in faults[:MOST_NAMED]:
             _log.warning("left out: %s", named(fault))
         if (more := len(faults) - MOST_NAMED) > 0:
             _log.warning("left out: %d more with faults; `support-agent doctor` names all", more)
-        if self.withheld:
+        if self.withheld != (before.withheld if before else 0):
             _log.info("left out: %d that are not for customers (drafts, internal articles and the like)", self.withheld)
 
 
@@ -107,21 +117,111 @@ def read_library(settings: AgentSettings) -> Library:
     To be called in a thread without an event loop, since some sources have one of their own. Raises KnowledgeError
     where a source does not exist, or company.yaml has a fault.
     """
-    for source in settings.sources:
-        _require_existing(source, settings.sources)
-    shelf = _Shelf(read_company(settings))
-    for source, prefix in _named_apart(settings.sources):
-        if prefix is None:
-            shelf.fault(source, "is named twice in SUPPORT_KNOWLEDGE")
+    return Reader(settings).read()
+
+
+class Reader:
+    """Reads all sources, time and again: files as far as they have changed, a site the first time alone."""
+
+    def __init__(self, settings: AgentSettings) -> None:
+        """Read the company's own file; raises KnowledgeError if it has a fault, or a source does not exist."""
+        for source in settings.sources:
+            _require_existing(source, settings.sources)
+        self._company_file = _company_file(settings)
+        self._company_content = _content(self._company_file)
+        self.company = read_company(settings)
+        self._sources = tuple(_named_apart(settings.sources))
+        self._known: dict[str, _Known] = {}
+        self._folders: dict[str, Folder] = {}  # which know what they have parsed
+
+    @property
+    def places(self) -> list[Path]:
+        """The files and folders that may change."""
+        read = [Path(source) for source, prefix in self._sources if prefix is not None and not _is_site(source)]
+        return [*read, self._company_file] if self._company_file else read
+
+    def company_change(self) -> str | None:
+        """Say, once for each change, that the company's own file is another than that which was read."""
+        before, self._company_content = self._company_content, _content(self._company_file)
+        if self._company_content == before:
+            return None
+        return f"{self._company_file} has changed, which takes effect with a restart"
+
+    def forget_failures(self) -> None:
+        """Let the next reading ask sites again that could not be read at all."""
+        self._known = {source: known for source, known in self._known.items() if not known.is_failure}
+
+    def read(self) -> Library:
+        """Return all that the sources hold; what can't be read is left out, with its reason.
+
+        To be called in a thread without an event loop, since some sources have one of their own.
+        """
+        shelf = _Shelf(self.company)
+        for source, prefix in self._sources:
+            if prefix is None:
+                shelf.fault(source, "is named twice in SUPPORT_KNOWLEDGE")
+            else:
+                shelf.take(source, prefix, partial(self._changes, source))
+        return Library(shelf.company, tuple(shelf.articles.values()), tuple(shelf.left_out))
+
+    def _changes(self, source: str) -> Iterable[Change]:
+        """Return what a source holds; raises KnowledgeError if it can't be read at all."""
+        known = self._known.get(source)
+        if _is_site(source):
+            known = known or self._site(source)
         else:
-            shelf.take(source, prefix)
-    return Library(shelf.company, tuple(shelf.articles.values()), tuple(shelf.left_out))
+            stamps = stamps_of([Path(source)])
+            if known is None or known.stamps != stamps or known.age > FRESH:
+                opened = open_source(source, self.company)
+                if isinstance(opened, Folder):
+                    opened = self._folders.setdefault(source, opened)
+                known = _Known(stamps, tuple(opened.changes({})))
+        self._known[source] = known
+        return known.changes
+
+    def _site(self, source: str) -> "_Known":
+        _log.info("reading %s", without_password(source))  # which may take a while
+        try:
+            return _Known({}, tuple(open_source(source, self.company).changes({})))
+        except KnowledgeError as error:
+            return _Known({}, (_unreadable(source, error),), is_failure=True)
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What was read of a source."""
+
+    stamps: Mapping[str, Stamp]
+    """Those of its files; a site has none."""
+    changes: Sequence[Change]
+    is_failure: bool = False
+    """Nothing could be read."""
+    at: float = field(default_factory=time.monotonic)
+
+    @property
+    def age(self) -> float:
+        return time.monotonic() - self.at
 
 
 def read_company(settings: AgentSettings) -> Company:
     """Read the company.yaml that SUPPORT_COMPANY names, else that of the first folder; raises KnowledgeError."""
-    folder = next((Path(source) for source in settings.sources if Path(source).is_dir()), None)
-    return company_of(settings.company, folder)
+    return company_of(settings.company, _first_folder(settings))
+
+
+def _first_folder(settings: AgentSettings) -> Path | None:
+    return next((Path(source) for source in settings.sources if Path(source).is_dir()), None)
+
+
+def _company_file(settings: AgentSettings) -> Path | None:
+    folder = _first_folder(settings)
+    return settings.company or (folder / COMPANY_FILE if folder else None)
+
+
+def _content(file: Path | None) -> bytes | None:
+    try:
+        return file.read_bytes() if file else None
+    except OSError:
+        return None
 
 
 class _Shelf:
@@ -133,20 +233,18 @@ class _Shelf:
         self.left_out: list[LeftOut] = []
         self._seen: dict[tuple[str, str], tuple[str, str]] = {}  # a title, and a text or revision: source and id
 
-    def take(self, source: str, prefix: str) -> None:
+    def take(self, source: str, prefix: str, read: Callable[[], Iterable[Change]]) -> None:
         """Add all that a source holds; one that can't be read is a fault, since the others can be."""
         is_empty = True
-        if _is_address(source):
-            _log.info("reading %s", without_password(source))  # which may take a while
         try:
-            for change in open_source(source, self.company).changes({}):
+            for change in read():
                 is_empty = False
                 if isinstance(change, LeftOut):
                     self.left_out.append(change)
                 elif isinstance(change, Document):
                     self._add(change, source, prefix)
         except KnowledgeError as error:
-            self.fault(source, str(error).removeprefix("SUPPORT_KNOWLEDGE: "))
+            self.left_out.append(_unreadable(source, error))
         else:
             if is_empty:
                 self.fault(source, "there are no articles in it")
@@ -177,6 +275,10 @@ class _Shelf:
     def fault(self, source: str, reason: str) -> None:
         """Leave a source out, or some of it."""
         self.left_out.append(LeftOut(without_password(source), reason, is_fault=True))
+
+
+def _unreadable(source: str, error: KnowledgeError) -> LeftOut:
+    return LeftOut(without_password(source), str(error).removeprefix("SUPPORT_KNOWLEDGE: "), is_fault=True)
 
 
 def _require_existing(source: str, sources: Sequence[str]) -> None:
@@ -215,6 +317,11 @@ def _name(source: str) -> str:
     """Return a source's name: its host, or the last part of its path."""
     name = urlsplit(source).hostname if _is_address(source) else Path(source).resolve().stem
     return re.sub(r"[^a-z0-9]+", "-", (name or "").lower()).strip("-") or "source"
+
+
+def _is_site(source: str) -> bool:
+    """Return whether a source is a site, by its address or as a list of addresses."""
+    return _is_address(source) or (source.lower().endswith(".txt") and not Path(source).is_dir())
 
 
 def _is_address(source: str) -> bool:

@@ -3,7 +3,7 @@
 import re
 import unicodedata
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import translate
 from functools import cache
@@ -19,6 +19,8 @@ _BEGINNING = 400  # characters of an article that tell what it is about
 _BATCH = 64  # texts embedded in one request
 _RULED = 24  # articles of a desk that others are compared with
 _NEAREST = 3  # texts of a desk that decide how near it is
+
+Vector = Sequence[float]
 
 Embed = Callable[[Sequence[str]], Awaitable[list[list[float]]]]
 """Returns one vector for each text."""
@@ -66,25 +68,49 @@ async def desks_by_meaning(articles: "Sequence[Article]", company: Company, embe
     gave to it. That takes one request for 64 texts.
     """
     open_ = [article for article in articles if article.desk is None]
-    known = [(desk.name, text) for desk in company.desks for text in _texts_of(desk, articles)]
+    ruled = [article for desk in company.desks for article in _ruled(desk, articles)]
+    texts = [text for _, text in said_of(company)]
     if not open_:
         return {}
-    if not known:
+    if not (texts or ruled):
         return {article.id: company.desks[0].name for article in open_}
-    texts = [*(text for _, text in known), *map(_meaning, open_)]
+    compared = [*texts, *map(_meaning, ruled), *map(_meaning, open_)]
     vectors: list[list[float]] = []
-    for start in range(0, len(texts), _BATCH):
-        vectors += await embed(texts[start : start + _BATCH])
-    nearest = _nearest([desk for desk, _ in known], vectors)
+    for start in range(0, len(compared), _BATCH):
+        vectors += await embed(compared[start : start + _BATCH])
+    told, of_articles = vectors[: len(texts)], vectors[len(texts) :]
+    by_id = {article.id: vector for article, vector in zip([*ruled, *open_], of_articles, strict=True)}
+    return nearest_desks(articles, company, told, by_id)
+
+
+def said_of(company: Company) -> list[tuple[str, str]]:
+    """Return what is said of the desks: each desk's name with what it is about, or with an example."""
+    return [(desk.name, text) for desk in company.desks for text in (*filter(None, (desk.about,)), *desk.examples)]
+
+
+def nearest_desks(
+    articles: "Sequence[Article]", company: Company, said: Sequence[Vector], vectors: Mapping[str, Vector]
+) -> dict[str, str]:
+    """Return the nearest desk of each article that has none, by the article's id.
+
+    `said` are the vectors of what `said_of` returns, and `vectors` those of articles by their ids; one that has none
+    stays without a desk.
+    """
+    open_ = [article for article in articles if article.desk is None and article.id in vectors]
+    ruled = [article for desk in company.desks for article in _ruled(desk, articles) if article.id in vectors]
+    desks = [*(desk for desk, _ in said_of(company)), *(article.desk or "" for article in ruled)]
+    if not (open_ and desks):
+        return {}
+    nearest = _nearest(desks, [*said, *(vectors[article.id] for article in (*ruled, *open_))])
     return {article.id: desk for article, desk in zip(open_, nearest, strict=True)}
 
 
-def titles_by_desk(articles: "Iterable[Article]") -> dict[str, list[str]]:
-    """Return the titles of the articles that have a desk, by desk."""
+def titles_by_desk(articles: "Iterable[Article]", decided: Mapping[str, str] | None = None) -> dict[str, list[str]]:
+    """Return the titles of the articles that have a desk, by desk; `decided` has that of some by their ids."""
     titles: defaultdict[str, list[str]] = defaultdict(list)
     for article in articles:
-        if article.desk is not None:
-            titles[article.desk].append(article.title)
+        if desk := article.desk or (decided or {}).get(article.id):
+            titles[desk].append(article.title)
     return titles
 
 
@@ -95,16 +121,15 @@ def spread(several: Sequence[_T], most: int) -> list[_T]:
     return [several[place * len(several) // most] for place in range(most)]
 
 
-def _texts_of(desk: Desk, articles: "Iterable[Article]") -> list[str]:
-    ruled = [article for article in articles if article.desk == desk.name]
-    return [*filter(None, (desk.about,)), *desk.examples, *map(_meaning, spread(ruled, _RULED))]
+def _ruled(desk: Desk, articles: "Iterable[Article]") -> "list[Article]":
+    return spread([article for article in articles if article.desk == desk.name], _RULED)
 
 
 def _meaning(article: "Article") -> str:
     return f"{article.title}\n\n{article.text[:_BEGINNING]}"
 
 
-def _nearest(desks: Sequence[str], vectors: Sequence[Sequence[float]]) -> list[str]:
+def _nearest(desks: Sequence[str], vectors: Sequence[Vector]) -> list[str]:
     """Return the nearest desk of each vector after those of the desks' own texts."""
     import numpy as np  # it takes half a second, and an index in Postgres does without
 

@@ -8,6 +8,8 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from functools import partial
+from itertools import islice
 from typing import TypeVar
 
 from graph.errors import ModelRefused, ModelTimeout, ModelUnavailable
@@ -16,7 +18,7 @@ from graph.models.embedder import Embedded
 from graph.models.faults import count, to_model_error
 from graph.models.retries import is_transient, retry_after
 from graph.retrieval.kept import Vector, VectorCache
-from graph.retrieval.passages import ArticlePassage
+from graph.retrieval.passages import ArticlePassage, hash_of
 
 _BATCH = 16  # passages embedded in one request
 _LOOKED_UP = 256  # passages whose kept vectors are looked up at once
@@ -74,6 +76,22 @@ async def embed_passages(
             if not taken and refused >= min(_FEW, len(passages)):
                 raise ModelRefused("it refuses every passage")
             yield found, len(new)
+
+
+async def embed_texts(models: Models, texts: Sequence[str], kept: VectorCache) -> list[Vector]:
+    """Return the texts' vectors, of which only those are made that are not kept; raises ModelError."""
+    hashes = [hash_of(text) for text in texts]
+    known = {each: vector for each, vector in (await kept.get(hashes)).items() if vector}
+    new = {each: text for each, text in zip(hashes, texts, strict=True) if each not in known}
+    for start in range(0, len(new), _BATCH):
+        part = dict(islice(new.items(), start, start + _BATCH))
+        found = await _patiently(models, partial(models.indexing.embed_each, list(part.values())), _FIRST_ATTEMPTS)
+        vectors = {each: embedded.vector for each, embedded in zip(part, found, strict=True) if embedded.vector}
+        if len(vectors) < len(part):
+            raise ModelRefused("it refuses a text")
+        await kept.put(vectors)
+        known |= vectors
+    return [known[each] for each in hashes]
 
 
 async def _embed(

@@ -129,6 +129,25 @@ class KeptVectors:
         return hashlib.sha256(f"{self._model}\n{text_hash}".encode()).digest()[:16]
 
 
+class Reused:
+    """Vectors that are at hand, before those that another cache keeps."""
+
+    def __init__(self, known: Mapping[str, Vector], others: VectorCache) -> None:
+        """`known` has them by the hashes of their texts."""
+        self._known = known
+        self._others = others
+
+    async def get(self, hashes: Sequence[str]) -> Mapping[str, Vector]:
+        """Return those vectors that are known; an empty one stands for a text that the model refused."""
+        found = {each: self._known[each] for each in hashes if each in self._known}
+        rest = [each for each in hashes if each not in found]
+        return {**found, **await self._others.get(rest)} if rest else found
+
+    async def put(self, vectors: Mapping[str, Vector]) -> None:
+        """Keep these vectors in the other cache."""
+        await self._others.put(vectors)
+
+
 def kept_vectors(settings: AgentSettings) -> KeptVectors:
     """Return the vectors that are kept for the embedding model of these settings: in no file if Postgres has them."""
     model = json.dumps([settings.embedding_model, settings.embedding_server])

@@ -1,7 +1,8 @@
 """The passages' vectors in memory."""
 
 import asyncio
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +20,7 @@ class MemoryIndex:
 
     def __init__(self, passages: int, dims: int) -> None:
         """Make room for `passages` vectors of `dims` numbers."""
+        self.dims = dims
         self._keys: list[Key] = []
         self._languages: list[str] = []
         self._rows = np.empty((passages, dims), np.float32)
@@ -41,6 +43,18 @@ class MemoryIndex:
         if self._rows.size * len(asked) > _BRIEF:
             return await asyncio.to_thread(self._nearest, asked, limit, languages)
         return self._nearest(asked, limit, languages)
+
+    def by_hash(self, passages: Iterable[ArticlePassage]) -> dict[str, Vector]:
+        """Return the vectors of those passages that it has, by the hashes of their texts."""
+        rows = {key: row for row, key in enumerate(self._keys)}
+        known = ((passage, rows.get((passage.article.id, passage.number))) for passage in passages)
+        return {passage.hash: cast("Vector", self._rows[row]) for passage, row in known if row is not None}
+
+    def beginnings(self) -> dict[str, Vector]:
+        """Return the vector of each article's first passage, by the article's id."""
+        return {
+            article: cast("Vector", self._rows[row]) for row, (article, number) in enumerate(self._keys) if not number
+        }
 
     async def ping(self) -> None:
         """Do nothing: nothing can take the passages away."""

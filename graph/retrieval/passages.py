@@ -54,7 +54,7 @@ class ArticlePassage:
     @property
     def hash(self) -> str:
         """A name of the text that is embedded: 32 hexadecimal digits."""
-        return hashlib.sha256(self.embedded.encode()).hexdigest()[:32]
+        return hash_of(self.embedded)
 
 
 def passages_of(articles: Iterable[Article]) -> list[ArticlePassage]:
@@ -65,6 +65,11 @@ def passages_of(articles: Iterable[Article]) -> list[ArticlePassage]:
     longer than a passage.
     """
     return [passage for article in articles for passage in _cut(article)]
+
+
+def hash_of(text: str) -> str:
+    """Return the name of a text that is embedded: 32 hexadecimal digits."""
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 def size_of(text: str) -> int:

@@ -1,6 +1,7 @@
 """What is served of the help centre: one edition at a time, whole, in whose place another is put."""
 
 import asyncio
+import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,9 +9,12 @@ from typing import Protocol
 
 from graph.desk_prompt import DeskPrompt
 from graph.errors import KnowledgeError, KnowledgeUnavailable, RunError
+from graph.observe.metrics import articles_outdated
 from graph.retrieval.articles import Article
 from graph.retrieval.company import Company
 from graph.state import Passage
+
+_log = logging.getLogger(__name__)
 
 
 class Searchable(Protocol):
@@ -51,6 +55,7 @@ class Knowledge:
         self.company = company
         self._prompt = DeskPrompt(company)
         self._served: Edition | None = None
+        self._outdated: str | None = None
         self._lacking: type[RunError] = KnowledgeUnavailable
         self._reason = "the articles are not indexed yet"
         self._changed = time.monotonic()
@@ -64,6 +69,18 @@ class Knowledge:
     def serve(self, edition: Edition) -> None:
         """Serve this edition from now on; what is under way ends with the one that it has begun with."""
         self._served = edition
+
+    @property
+    def outdated(self) -> str | None:
+        """Why articles that have changed are not served; None if what is served is the latest."""
+        return self._outdated
+
+    def fall_behind(self, trouble: str | None) -> None:
+        """Go on with what is served, since there is this trouble with what has changed; None once there is none."""
+        if trouble and trouble != self._outdated:
+            _log.error("%s; the articles from before are served", trouble)
+        self._outdated = trouble
+        articles_outdated.set(int(trouble is not None))
 
     @property
     def prompt(self) -> DeskPrompt:

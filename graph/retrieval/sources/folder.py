@@ -4,7 +4,7 @@ import datetime as dt
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote, urljoin, urlsplit
@@ -23,8 +23,8 @@ from graph.retrieval.sources.front_matter import text_field, texts
 from graph.retrieval.sources.languages import language_folder, language_of_fields, language_of_name
 from graph.retrieval.sources.links import Addresses, with_links
 from graph.retrieval.sources.parsers import KINDS, parse_file
-from graph.retrieval.sources.partials import Partials
-from graph.retrieval.sources.tree import File, files_in
+from graph.retrieval.sources.partials import Partials, missing
+from graph.retrieval.sources.tree import File, Stamp, files_in, stamp_of
 from graph.retrieval.sources.visibility import pattern_that_leaves_out, reason_to_leave_out
 from graph.retrieval.sources.written_language import language_of_text
 
@@ -35,6 +35,25 @@ _LABELS = {
     "section": ("section", "sections"),
     "group": ("group", "groups"),
 }
+
+
+@dataclass(frozen=True, slots=True)
+class _Parsed:
+    """What was made of a file, and what of: it need not be parsed again before that changes."""
+
+    stamp: Stamp
+    included: Mapping[str, int | None]
+    """What it includes, by the names that it has for it: hashes of texts, None where there is none."""
+    missing: tuple[LeftOut, ...]
+    pages: Sequence[Page]
+    fault: tuple[str, int | None] | None
+    """Why it can't be read, and in which line."""
+
+    def fits(self, stamp: Stamp, file: File, partials: Partials) -> bool:
+        """Return whether the file would be parsed to the same."""
+        return self.stamp == stamp and all(
+            _hash(partials.find(target, file)) == text for target, text in self.included.items()
+        )
 
 
 @dataclass(slots=True)
@@ -51,12 +70,14 @@ class _Article:
 
 
 class Folder:
-    """The articles in a folder and below it."""
+    """The articles in a folder and below it; a file is parsed again only once it, or what it includes, has changed."""
 
     def __init__(self, folder: Path, company: Company) -> None:
         _check_pattern(company.url)
         self._root = folder
         self._company = company
+        self._parsed: dict[str, _Parsed] = {}
+        self._documents: dict[str, Document] = {}
 
     def changes(self, known: Mapping[str, str]) -> Iterator[Change]:
         """Yield what has changed; raises KnowledgeError if the folder does not exist, is a file, or can't be read."""
@@ -65,30 +86,35 @@ class Folder:
     def _found(self) -> Iterator[Document | LeftOut]:
         articles: list[_Article] = []
         siblings: dict[tuple[str, ...], set[str]] = {}
-        partials = Partials(self._root)
+        reading = _Reading(Partials(self._root), self._parsed)
         for found in files_in(self._root):
             if isinstance(found, LeftOut):
                 yield self._named(found)
                 continue
             for depth, name in enumerate(found.folders):
                 siblings.setdefault(found.folders[:depth], set()).add(name)
-            for each in self._read(found, partials):
+            for each in self._read(found, reading):
                 if isinstance(each, LeftOut):
                     yield self._named(each)
                 else:
                     articles.append(each)
-        for missing in partials.missing:
-            yield self._named(missing)
+        self._parsed = reading.parsed
+        for parsed in reading.parsed.values():
+            yield from map(self._named, parsed.missing)
         self._describe(articles, siblings)
-        yield from self._documents(articles)
+        known, self._documents = self._documents, {}
+        for document in self._described(articles):
+            before = known.get(document.id, document)
+            self._documents[document.id] = before if before == document else document  # the same text is held once
+            yield self._documents[document.id]
 
     def _named(self, found: LeftOut) -> LeftOut:
         """Return what is left out with its place as the operator names it."""
         return LeftOut(f"{self._root}/{found.where}", found.reason, is_fault=found.is_fault)
 
-    def _read(self, file: File, partials: Partials) -> Iterator[_Article | LeftOut]:
+    def _read(self, file: File, reading: "_Reading") -> Iterator[_Article | LeftOut]:
         try:
-            pages = self._pages(file, partials)
+            pages = reading.pages(file)
         except UnreadableError as error:
             yield LeftOut(f"{file.path}:{error.line}" if error.line else file.path, error.reason, is_fault=True)
             return
@@ -101,19 +127,6 @@ class Folder:
                 yield LeftOut(file.path, *_emptiness(file, page))
             else:
                 yield _Article(file, page, number if len(pages) > 1 else None)
-
-    def _pages(self, file: File, partials: Partials) -> list[Page]:
-        limit = KINDS[file.suffix].max_bytes
-        try:
-            size = file.place.stat().st_size
-            content = file.place.read_bytes() if size <= limit else b""
-        except OSError as error:
-            raise UnreadableError(f"can't be read ({error.strerror}): give the service the right to read it") from error
-        if size > limit:
-            raise UnreadableError(f"is larger than {limit // 2**20} MiB: split it")
-        return parse_file(
-            file.suffix, content, lambda target: partials.find(target, file, content.decode("utf-8", "replace"))
-        )
 
     def _reason_to_leave_out(self, file: File, page: Page, now: dt.datetime) -> str | None:
         pattern = pattern_that_leaves_out(
@@ -138,7 +151,7 @@ class Folder:
             taken.add(article.id)
             article.url = self._url(article, stem)
 
-    def _documents(self, articles: list[_Article]) -> Iterator[Document]:
+    def _described(self, articles: list[_Article]) -> Iterator[Document]:
         addresses = Addresses(self._company.url)
         for article in articles:
             addresses.add(article.file.path, article.url)
@@ -159,6 +172,7 @@ class Folder:
             return addresses.resolve(target, article.file.path, article.url)
 
         text = with_links(page.text, resolve)
+        text = page.text if text == page.text else text
         title = page.title or _title_of_name(article.file)
         labels = {"folder": folder_labels(article.folders)} | {
             label: tuple(dict.fromkeys(text for name in names for text in texts(page.fields.get(name))))
@@ -193,6 +207,56 @@ class Folder:
             "language": article.language or "",
         }
         return re.sub(r"\{(\w+)\}", lambda name: values[name[1]], pattern)
+
+
+class _Reading:
+    """One reading of a folder's files."""
+
+    def __init__(self, partials: Partials, before: Mapping[str, _Parsed]) -> None:
+        self.parsed: dict[str, _Parsed] = {}
+        """What was made of files, by their paths."""
+        self._partials = partials
+        self._before = before
+
+    def pages(self, file: File) -> Sequence[Page]:
+        """Return a file's pages; raises UnreadableError."""
+        limit = KINDS[file.suffix].max_bytes
+        try:
+            stat = file.place.stat()
+            if stat.st_size > limit:
+                raise UnreadableError(f"is larger than {limit // 2**20} MiB: split it")
+            stamp = stamp_of(stat)
+            parsed = self._before.get(file.path)
+            if parsed is None or not parsed.fits(stamp, file, self._partials):
+                parsed = self._parse(file, stamp, file.place.read_bytes())
+        except OSError as error:
+            raise UnreadableError(f"can't be read ({error.strerror}): give the service the right to read it") from error
+        self.parsed[file.path] = parsed
+        if parsed.fault:
+            raise UnreadableError(*parsed.fault)
+        return parsed.pages
+
+    def _parse(self, file: File, stamp: Stamp, content: bytes) -> _Parsed:
+        included: dict[str, int | None] = {}
+        lacking: list[LeftOut] = []
+        pages, fault = list[Page](), None
+
+        def find(target: str) -> str | None:
+            text = self._partials.find(target, file)
+            included[target] = _hash(text)
+            if text is None:
+                lacking.append(missing(target, file, content.decode("utf-8", "replace")))
+            return text
+
+        try:
+            pages = parse_file(file.suffix, content, find)
+        except UnreadableError as error:
+            fault = error.reason, error.line
+        return _Parsed(stamp, included, tuple(lacking), pages, fault)
+
+
+def _hash(text: str | None) -> int | None:
+    return None if text is None else hash(text)
 
 
 def _check_pattern(pattern: str | None) -> None:

@@ -13,16 +13,28 @@ from graph.retrieval.sources.tree import File
 _FOLDERS = ("", "_includes", "_partials", "_snippets", "snippets", "partials", "content")
 
 
+def missing(target: str, file: File, source: str) -> LeftOut:
+    """Return the fault of a file, whose own text is `source`, that includes what is not there or can't be read."""
+    line = source.count("\n", 0, max(source.find(target), 0)) + 1
+    reason = f"includes {target!r}, which is no text file in the folder: add it, or name a folder that holds both"
+    return LeftOut(f"{file.path}:{line}", reason, is_fault=True)
+
+
 class Partials:
     """Finds what the articles of a folder include."""
 
     def __init__(self, root: Path) -> None:
         self._root = root.resolve()
-        self.missing: list[LeftOut] = []
-        """What articles include that is not in the folder, or can't be read."""
+        self._found: dict[tuple[tuple[str, ...], str], str | None] = {}
 
-    def find(self, target: str, file: File, source: str) -> str | None:
-        """Return the text that `file`, whose own text is `source`, includes as `target`; None if there is none."""
+    def find(self, target: str, file: File) -> str | None:
+        """Return the text that a file includes as `target`, which is read once; None if there is none."""
+        key = file.folders, target
+        if key not in self._found:
+            self._found[key] = self._read(target, file)
+        return self._found[key]
+
+    def _read(self, target: str, file: File) -> str | None:
         for candidate in dict.fromkeys(self._candidates(target, file)):
             place = self._root / candidate
             if place.is_file() and place.resolve().is_relative_to(self._root) and place.stat().st_size <= MAX_BYTES:
@@ -30,9 +42,6 @@ class Partials:
                     return decode(place.read_bytes())
                 except (OSError, UnreadableError):
                     break
-        line = source.count("\n", 0, max(source.find(target), 0)) + 1
-        reason = f"includes {target!r}, which is no text file in the folder: add it, or name a folder that holds both"
-        self.missing.append(LeftOut(f"{file.path}:{line}", reason, is_fault=True))
         return None
 
     def _candidates(self, target: str, file: File) -> Iterator[str]:

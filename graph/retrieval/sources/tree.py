@@ -15,7 +15,8 @@ MAX_FILES = 50_000
 MAX_DEPTH = 30
 """Folders inside each other; deeper ones are not read."""
 
-_NEVER = frozenset({"node_modules", "__pycache__", "__macosx", "bower_components"})
+NEVER = frozenset({"node_modules", "__pycache__", "__macosx", "bower_components"})
+"""Folders that never hold articles, nor what articles include."""
 _PARTS = frozenset({
     "_includes", "_layouts", "_partials", "_partial", "_snippets", "_snippet", "_shortcodes", "_components",
     "_templates", "_template", "_data", "_sass", "_plugins", "_markup", "_assets", "_static", "_archetypes",
@@ -50,6 +51,15 @@ _ALWAYS_ABOUT_PROJECT = re.compile(
     r"|SUMMARY\.md"
 )
 """Files that are about a project by their capital letters; the last is the table of contents of GitBook and mdBook."""
+
+
+Stamp = tuple[int, int, int]
+"""A file's size in bytes, and when it was written and last touched, in nanoseconds."""
+
+
+def stamp_of(stat: os.stat_result) -> Stamp:
+    """Return a file's stamp."""
+    return stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +178,7 @@ def _reason_against_folder(name: str, *, is_project: bool, is_jekyll: bool) -> s
     lowered = name.lower()
     if name.startswith("."):
         return "hidden folders are not read"
-    if lowered in _NEVER:
+    if lowered in NEVER:
         return "holds no articles of yours"
     if lowered == "_drafts":
         return "holds drafts"

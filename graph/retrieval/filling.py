@@ -1,0 +1,132 @@
+"""Fills indexes with vectors, and says of which articles the embedding model does not take all."""
+
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+
+from langgraph.store.base.embed import AEmbeddingsFunc
+
+from graph.desk_prompt import DeskPrompt
+from graph.errors import KnowledgeError, KnowledgeUnavailable, ModelError, ModelUnavailable
+from graph.models import Models
+from graph.models.embedder import Embedded
+from graph.retrieval.articles import MOST_NAMED, printable
+from graph.retrieval.desks import nearest_desks, said_of, titles_by_desk
+from graph.retrieval.held import Prepared
+from graph.retrieval.indexing import dims_of, embed_passages, embed_texts
+from graph.retrieval.kept import Vector, VectorCache, kept_vectors
+from graph.retrieval.passages import ArticlePassage
+from graph.retrieval.progress import IndexingProgress
+from graph.retrieval.search import ArticleIndex
+from graph.retrieval.served import Knowledge
+from graph.retrieval.threads import in_thread
+from graph.settings import AgentSettings
+
+_log = logging.getLogger(__name__)
+
+
+class Filler:
+    """Embeds passages for the indexes of one help centre."""
+
+    def __init__(self, settings: AgentSettings, models: Models, knowledge: Knowledge) -> None:
+        self.kept = kept_vectors(settings)
+        """Vectors that need not be made again."""
+        self._settings = settings
+        self._models = models
+        self._knowledge = knowledge
+        self._told: set[str] = set()  # articles that the log has named
+        self._said: Sequence[Vector] | None = None  # vectors of what company.yaml says of the desks
+
+    async def dims(self) -> int:
+        """Ask the model how many numbers its vectors have; raises ModelError."""
+        self._knowledge.lack(ModelUnavailable, "the embedding model has not answered yet")
+        return await dims_of(self._models)
+
+    def embed(self, dims: int) -> AEmbeddingsFunc:
+        """Return what makes vectors for an index of this length; it raises ModelError."""
+
+        async def embed(texts: Sequence[str]) -> list[list[float]]:
+            vectors = await self._models.embed(texts)
+            if odd := next((len(vector) for vector in vectors if len(vector) != dims), None):
+                raise ModelUnavailable(f"vectors of {odd} numbers, the index has {dims}")
+            return vectors
+
+        return embed
+
+    async def fill(
+        self, index: ArticleIndex, passages: Sequence[ArticlePassage], dims: int, *, has: int = 0, kept: VectorCache
+    ) -> None:
+        """Add the passages to an index that has `has` others; `kept` knows vectors of some.
+
+        Raises ModelError, and KnowledgeError where the model refuses any and none may be left out.
+        """
+        began = time.monotonic()
+        refused: list[ArticlePassage] = []
+
+        def leave_out(passage: ArticlePassage, embedded: Embedded) -> None:
+            if embedded.vector is None:
+                refused.append(passage)
+            self._name(passage, embedded)
+
+        with IndexingProgress(has + len(passages), has) as progress:
+            self._knowledge.lack(KnowledgeUnavailable, str(progress))
+            async for batch, new in embed_passages(self._models, passages, kept, dims, leave_out, has):
+                if batch:
+                    await index.add(batch)
+                progress.advance(len(batch), new=new)
+                self._knowledge.lack(KnowledgeUnavailable, str(progress))
+        if (more := len(self._told) - MOST_NAMED) > 0:
+            _log.warning("the embedding model also refuses passages of %d more articles", more)
+        if refused and self._settings.strict:
+            first = printable(refused[0].article.id)
+            raise KnowledgeError(
+                f"the embedding model refuses {len(refused)} passages, where none may be left out (SUPPORT_STRICT); "
+                f"the first is of the article {first!r}"
+            )
+        self.kept.release()
+        _log.info("indexed %d passages in %.1f s", progress.done, time.monotonic() - began)
+
+    async def with_desks(self, ready: Prepared, beginnings: Callable[[], Mapping[str, Vector]]) -> Prepared:
+        """Give each article that no rule gives to a desk to the nearest, whose example its title then is.
+
+        That matters only where a desk has no examples of its own. `beginnings` returns vectors of articles by their
+        ids. Where the model fails, the articles stay without a desk, and the log says so.
+        """
+        articles, company = ready.library.articles, ready.library.company
+        undecided = sum(article.desk is None for article in articles)
+        if not undecided or all(desk.examples for desk in company.desks):
+            return ready
+        try:
+            said = self._said = self._said or await embed_texts(
+                self._models, [text for _, text in said_of(company)], self.kept
+            )
+        except ModelError as error:
+            _log.warning("%d articles have no desk: no rule names one, and %s", undecided, self.trouble(error))
+            return ready
+
+        def decide() -> DeskPrompt:
+            near = nearest_desks(articles, company, said, beginnings())
+            return DeskPrompt(company, titles_by_desk(articles, near), version=ready.prompt.version)
+
+        return replace(ready, prompt=await in_thread(decide))
+
+    def _name(self, passage: ArticlePassage, embedded: Embedded) -> None:
+        """Say, once for each article and for MOST_NAMED of them, that the model does not take all of it."""
+        article = printable(passage.article.id)
+        if article in self._told:
+            return
+        self._told.add(article)
+        if len(self._told) <= MOST_NAMED:
+            what = "refuses a passage" if embedded.vector is None else "takes only the beginning of a passage"
+            section = f" ({printable(passage.section)})" if passage.section else ""
+            _log.warning("the embedding model %s of the article %r%s: %s", what, article, section, embedded.trouble)
+
+    def trouble(self, error: ModelError) -> str:
+        """Say what is wrong with the embedding model, and what to check."""
+        settings = self._settings
+        model = f"the embedding model {settings.embedding_model!r}"
+        if error.reason.startswith(("HTTP 401", "HTTP 403")):
+            return f"{model} refused the key ({error.reason}); correct {settings.embedding_key_name}"
+        url = settings.embedding_url_name
+        return f"{model} gave no vectors ({error.reason}); check {url} and SUPPORT_EMBEDDING_MODEL"
