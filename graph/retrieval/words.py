@@ -3,18 +3,25 @@
 import logging
 import re
 import unicodedata
+from array import array
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
 from itertools import chain
-from typing import cast
+from typing import Final, cast
+from zlib import crc32
 
-import bm25s
 import numpy as np
 import numpy.typing as npt
 from bm25s import stopwords
 from py_rust_stemmers import SnowballStemmer  # pyright: ignore - untyped
 
+from graph.retrieval.postings import Postings
+
 logging.getLogger("bm25s").setLevel(logging.WARNING)  # findings/bm25s-debug-log.sh
+
+WORDS: Final = 1
+"""Increase it when a text has other terms than before, so that those in Postgres are made anew."""
 
 _LONGEST = 40  # characters of a word; what is longer is data
 
@@ -100,35 +107,51 @@ def _stem(language: str) -> Callable[[str], str]:
     return cast("Callable[[str], str]", SnowballStemmer(name).stem_word) if name else str
 
 
+class TermReader:
+    """Makes numbers of the words of texts; it remembers those that it has seen, since most come again."""
+
+    def __init__(self) -> None:
+        self._known: defaultdict[str, dict[str, array[int]]] = defaultdict(dict)  # each name's terms, by language
+
+    def read(self, text: str, language: str) -> "array[int]":
+        """Return the numbers of a text's terms, each as often as it comes; `language` is ISO 639-1."""
+        known, terms = self._known[language], array("I")
+        for name in _names_in(text):
+            if (some := known.get(name)) is None:
+                some = known[name] = array("I", map(_number, _terms_of(_words_of(name), language)))
+            terms += some
+        return terms
+
+
 class Words:
-    """The words of passages, and how much each says about each passage: eight bytes a word of a passage."""
+    """The words of passages, and which passage has which: five bytes a word of a passage."""
 
     def __init__(self, texts: Sequence[str], languages: Sequence[str]) -> None:
         """Count the words of `texts`, each in its language (ISO 639-1)."""
-        numbers: dict[str, int] = {}
-        known: dict[str, dict[str, list[int]]] = {language: {} for language in languages}  # each name's terms
-        passages: list[list[int]] = []
+        reader, terms, lengths = TermReader(), array("I"), list[int]()
         for text, language in zip(texts, languages, strict=True):
-            names, terms = known[language], list[int]()
-            for name in _names_in(text):
-                if (some := names.get(name)) is None:
-                    some = [numbers.setdefault(term, len(numbers)) for term in _terms_of(_words_of(name), language)]
-                    names[name] = some
-                terms += some
-            passages.append(terms)
-        self._numbers = numbers
-        self._index = bm25s.BM25()
-        if numbers:
-            self._index.index((passages, numbers), create_empty_token=False, show_progress=False)
+            some = reader.read(text, language)
+            terms += some
+            lengths.append(len(some))
+        self._postings = Postings.of(np.array(terms, np.uint32), lengths)
 
     def terms(self, query: str, language: str) -> list[int]:
         """Return the numbers of those words of a query that passages have."""
-        asked = dict.fromkeys(_terms_of(words_in(query), language))
-        return [self._numbers[term] for term in asked if term in self._numbers]
+        return self._postings.known(terms_of(query, language))
 
     def scores(self, terms: Sequence[int]) -> npt.NDArray[np.float32]:
-        """Return each passage's score, 0 if it has none of the words; there must be one."""
-        return self._index.get_scores_from_ids(list(terms))
+        """Return each passage's score, 0 if it has none of the words."""
+        return self._postings.scores(terms)
+
+
+def terms_of(query: str, language: str) -> list[int]:
+    """Return the numbers of the words of a query, each once."""
+    return list(dict.fromkeys(map(_number, _terms_of(words_in(query), language))))
+
+
+def _number(term: str) -> int:
+    """Return a number for a term, the same on every machine; of 100,000 words about one shares its number."""
+    return crc32(term.encode())
 
 
 def _terms_of(words: Iterable[str], language: str) -> Iterator[str]:
