@@ -3,8 +3,6 @@
 import asyncio
 import json
 import logging
-import re
-import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -14,6 +12,7 @@ import typer
 
 from api.settings import ServiceSettings
 from cli.embedded import Offline, embedded, load_settings
+from cli.rows import Row, counted, print_rows, several
 from graph.errors import KnowledgeError, ModelError, SettingsError
 from local.process import LocalServiceError
 
@@ -23,11 +22,6 @@ if TYPE_CHECKING:
     from graph.retrieval.sources import Document
 
 knowledge = typer.Typer(help="Your help centre, and the company.yaml beside it.", no_args_is_help=True)
-
-_MOST = 20  # lines of one kind; --json has all
-_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]")  # a title must not send escape sequences to the terminal
-
-Row = tuple[str, str]
 
 
 @knowledge.callback()
@@ -51,7 +45,7 @@ def init(
         raise KnowledgeError(f"{folder}: can't read any article; `support-agent knowledge check {folder}` says why")
     company = suggest(documents, name_of(folder))
     file.write_text(as_yaml(company), encoding="utf-8")
-    print(f"{file} has {_count(len(company.desks), 'desk')}: {', '.join(company.names)}")
+    print(f"{file} has {counted(len(company.desks), 'desk')}: {', '.join(company.names)}")
     print("Correct it, above all the contacts; then run: support-agent knowledge check")
 
 
@@ -76,8 +70,8 @@ def check(
     if as_json:
         print(json.dumps(_as_json(inspection), ensure_ascii=False, indent=2))
     else:
-        _print(
-            [("read", f"{_count(len(library.articles), 'article')} from {settings.sources_named}"), *_rows(inspection)]
+        print_rows(
+            [("read", f"{counted(len(library.articles), 'article')} from {settings.sources_named}"), *_rows(inspection)]
         )
     if inspection.faults:
         raise typer.Exit(1)
@@ -126,10 +120,10 @@ def _rows(inspection: "Inspection") -> Iterator[Row]:
     yield from _desk_rows(inspection)
     yield "languages", ", ".join(f"{language} {count}" for language, count in inspection.languages.items()) or "none"
     for article in inspection.longest:
-        yield "longest", f"{_count(words(article), 'word')}: {article.title} ({article.id})"
-    yield from _several("same title", [f"{some[0].title}: {_ids(some)}" for some in inspection.same_titles])
-    yield from _several("same text", [_ids(some) for some in inspection.same_texts])
-    yield from _several("dead link", [f"{target} in {article.id}" for article, target in inspection.broken_links])
+        yield "longest", f"{counted(words(article), 'word')}: {article.title} ({article.id})"
+    yield from several("same title", [f"{some[0].title}: {_ids(some)}" for some in inspection.same_titles])
+    yield from several("same text", [_ids(some) for some in inspection.same_texts])
+    yield from several("dead link", [f"{target} in {article.id}" for article, target in inspection.broken_links])
 
 
 def _desk_rows(inspection: "Inspection") -> Iterator[Row]:
@@ -138,35 +132,9 @@ def _desk_rows(inspection: "Inspection") -> Iterator[Row]:
         how = {how: count for (name, how), count in decided.items() if name == desk.name}
         said = ", ".join(f"{count} by {how}" for how, count in how.items() if how != "one desk")
         contact = desk.contact or "no contact, so customers are told of none"
-        yield "desk", f"{desk.name}: {_count(sum(how.values()), 'article')}{f' ({said})' if said else ''}; {contact}"
+        yield "desk", f"{desk.name}: {counted(sum(how.values()), 'article')}{f' ({said})' if said else ''}; {contact}"
     if undecided := decided[None, "meaning"]:
-        yield "desk", f"{_count(undecided, 'article')} by meaning, once there is a model"
-
-
-def _several(name: str, lines: Sequence[str]) -> Iterator[Row]:
-    for line in lines[:_MOST]:
-        yield name, line
-    if len(lines) > _MOST:
-        yield name, f"and {len(lines) - _MOST} more; --json has all"
-
-
-def _print(rows: Sequence[Row]) -> None:
-    """Print the rows; in a terminal long ones go on below where they began."""
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    rows = [(name, _CONTROLS.sub(" ", text)) for name, text in rows]
-    if not sys.stdout.isatty():
-        for name, text in rows:
-            print(f"{name:<10}  {text}")
-        return
-    table = Table.grid(padding=(0, 2))
-    table.add_column(no_wrap=True)
-    table.add_column(overflow="fold")
-    for name, text in rows:
-        table.add_row(Text(name, style="red" if name == "fault" else "dim"), Text(text))
-    Console(highlight=False).print(table)
+        yield "desk", f"{counted(undecided, 'article')} by meaning, once there is a model"
 
 
 def _as_json(inspection: "Inspection") -> dict[str, Any]:
@@ -202,10 +170,6 @@ def _as_json(inspection: "Inspection") -> dict[str, Any]:
         "same_texts": [[article.id for article in some] for some in inspection.same_texts],
         "broken_links": [{"article": article.id, "link": link} for article, link in inspection.broken_links],
     }
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def _ids(articles: "Sequence[Article]") -> str:

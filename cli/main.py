@@ -16,6 +16,7 @@ from cli.knowledge import knowledge
 from cli.output import discard_output
 from cli.serve import serve
 from cli.studio import studio
+from cli.sync import sync
 from graph.errors import SupportAgentError
 from local.process import LocalServiceError
 
@@ -34,6 +35,7 @@ app.command()(key)
 app.command()(doctor)
 app.command()(studio)
 app.command("eval")(evaluate)
+knowledge.command()(sync)
 app.add_typer(knowledge, name="knowledge")
 app.add_typer(feedback, name="feedback")
 

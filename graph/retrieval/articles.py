@@ -55,6 +55,8 @@ class Library:
     company: Company
     articles: tuple[Article, ...]
     left_out: tuple[LeftOut, ...] = ()
+    unread: tuple[str, ...] = ()
+    """The sources of which nothing can be read, without their passwords."""
 
     @property
     def faults(self) -> list[LeftOut]:
@@ -162,7 +164,9 @@ class Reader:
                 shelf.fault(source, "is named twice in SUPPORT_KNOWLEDGE")
             else:
                 shelf.take(source, prefix, partial(self._changes, source))
-        return Library(shelf.company, tuple(shelf.articles.values()), tuple(shelf.left_out))
+                if (known := self._known.get(source)) and known.is_failure:
+                    shelf.unread.append(without_password(source))
+        return Library(shelf.company, tuple(shelf.articles.values()), tuple(shelf.left_out), tuple(shelf.unread))
 
     def _changes(self, source: str) -> Iterable[Change]:
         """Return what a source holds; raises KnowledgeError if it can't be read at all."""
@@ -231,6 +235,7 @@ class _Shelf:
         self.company = company
         self.articles: dict[str, Article] = {}
         self.left_out: list[LeftOut] = []
+        self.unread: list[str] = []
         self._seen: dict[tuple[str, str], tuple[str, str]] = {}  # a title, and a text or revision: source and id
 
     def take(self, source: str, prefix: str, read: Callable[[], Iterable[Change]]) -> None:
@@ -244,6 +249,7 @@ class _Shelf:
                 elif isinstance(change, Document):
                     self._add(change, source, prefix)
         except KnowledgeError as error:
+            self.unread.append(without_password(source))
             self.left_out.append(_unreadable(source, error))
         else:
             if is_empty:

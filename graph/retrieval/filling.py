@@ -8,16 +8,15 @@ from dataclasses import replace
 from langgraph.store.base.embed import AEmbeddingsFunc
 
 from graph.desk_prompt import DeskPrompt
-from graph.errors import KnowledgeError, KnowledgeUnavailable, ModelError, ModelUnavailable
+from graph.errors import KnowledgeUnavailable, ModelError, ModelUnavailable
 from graph.models import Models
-from graph.models.embedder import Embedded
-from graph.retrieval.articles import MOST_NAMED, printable
 from graph.retrieval.desks import nearest_desks, said_of, titles_by_desk
 from graph.retrieval.held import Prepared
 from graph.retrieval.indexing import dims_of, embed_passages, embed_texts
 from graph.retrieval.kept import Vector, VectorCache, kept_vectors
 from graph.retrieval.passages import ArticlePassage
 from graph.retrieval.progress import IndexingProgress
+from graph.retrieval.refusals import Refusals
 from graph.retrieval.search import ArticleIndex
 from graph.retrieval.served import Knowledge
 from graph.retrieval.threads import in_thread
@@ -35,7 +34,7 @@ class Filler:
         self._settings = settings
         self._models = models
         self._knowledge = knowledge
-        self._told: set[str] = set()  # articles that the log has named
+        self._refusals = Refusals()
         self._said: Sequence[Vector] | None = None  # vectors of what company.yaml says of the desks
 
     async def dims(self) -> int:
@@ -62,28 +61,14 @@ class Filler:
         Raises ModelError, and KnowledgeError where the model refuses any and none may be left out.
         """
         began = time.monotonic()
-        refused: list[ArticlePassage] = []
-
-        def leave_out(passage: ArticlePassage, embedded: Embedded) -> None:
-            if embedded.vector is None:
-                refused.append(passage)
-            self._name(passage, embedded)
-
         with IndexingProgress(has + len(passages), has) as progress:
             self._knowledge.lack(KnowledgeUnavailable, str(progress))
-            async for batch, new in embed_passages(self._models, passages, kept, dims, leave_out, has):
+            async for batch, new in embed_passages(self._models, passages, kept, dims, self._refusals.add, has):
                 if batch:
                     await index.add(batch)
                 progress.advance(len(batch), new=new)
                 self._knowledge.lack(KnowledgeUnavailable, str(progress))
-        if (more := len(self._told) - MOST_NAMED) > 0:
-            _log.warning("the embedding model also refuses passages of %d more articles", more)
-        if refused and self._settings.strict:
-            first = printable(refused[0].article.id)
-            raise KnowledgeError(
-                f"the embedding model refuses {len(refused)} passages, where none may be left out (SUPPORT_STRICT); "
-                f"the first is of the article {first!r}"
-            )
+        self._refusals.end(strict=self._settings.strict)
         self.kept.release()
         _log.info("indexed %d passages in %.1f s", progress.done, time.monotonic() - began)
 
@@ -110,17 +95,6 @@ class Filler:
             return DeskPrompt(company, titles_by_desk(articles, near), version=ready.prompt.version)
 
         return replace(ready, prompt=await in_thread(decide))
-
-    def _name(self, passage: ArticlePassage, embedded: Embedded) -> None:
-        """Say, once for each article and for MOST_NAMED of them, that the model does not take all of it."""
-        article = printable(passage.article.id)
-        if article in self._told:
-            return
-        self._told.add(article)
-        if len(self._told) <= MOST_NAMED:
-            what = "refuses a passage" if embedded.vector is None else "takes only the beginning of a passage"
-            section = f" ({printable(passage.section)})" if passage.section else ""
-            _log.warning("the embedding model %s of the article %r%s: %s", what, article, section, embedded.trouble)
 
     def trouble(self, error: ModelError) -> str:
         """Say what is wrong with the embedding model, and what to check."""

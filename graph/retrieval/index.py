@@ -4,7 +4,7 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncGenerator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -17,7 +17,7 @@ from graph.errors import (
     kind_and_place,
 )
 from graph.models import Models
-from graph.retrieval.articles import Library, Reader
+from graph.retrieval.articles import Library, Reader, read_company
 from graph.retrieval.filling import Filler
 from graph.retrieval.held import Prepared, prepared
 from graph.retrieval.indexing import dims_of
@@ -40,14 +40,18 @@ _log = logging.getLogger(__name__)
 
 @asynccontextmanager
 async def open_knowledge(settings: AgentSettings, models: Models) -> AsyncGenerator[Knowledge]:
-    """Read the articles, and open their index or build it; in memory, follow their files from then on.
+    """Serve the articles and follow them: in memory, as their files change, else as Postgres has them.
 
     It waits for the index while there is progress, for 20 seconds at most. When reading or indexing takes longer, or
     the model's server is down, that goes on in the background. Raises KnowledgeError when no article can be read, or
     the database can't be used.
     """
-    reader = await asyncio.to_thread(Reader, settings)
-    knowledge = Knowledge(reader.company)
+    if settings.database_url is None:
+        reader = await asyncio.to_thread(Reader, settings)
+        knowledge = Knowledge(reader.company)
+    else:  # Postgres may have the articles, whatever can be read here
+        reader = None
+        knowledge = Knowledge(await asyncio.to_thread(read_company, settings))
     opening = _Opening(settings, models, knowledge, reader)
     task = asyncio.create_task(opening.keep_open())
     try:
@@ -74,7 +78,7 @@ async def _first_attempt(knowledge: Knowledge, opening: asyncio.Task[None]) -> N
 class _Opening:
     """Reads the articles and opens their index, and tries again while it can't."""
 
-    def __init__(self, settings: AgentSettings, models: Models, knowledge: Knowledge, reader: Reader) -> None:
+    def __init__(self, settings: AgentSettings, models: Models, knowledge: Knowledge, reader: Reader | None) -> None:
         self.may_retry = False
         """The service has started, so that nothing may stop the start any more."""
         self._settings = settings
@@ -82,7 +86,7 @@ class _Opening:
         self._knowledge = knowledge
         self._filler = Filler(settings, models, knowledge)
         self._reader = reader
-        self._watch = Watch(reader.places)
+        self._watch = Watch(reader.places if reader else [])
         self._read: Library | None = None
         self._ready: Prepared | None = None
 
@@ -103,18 +107,18 @@ class _Opening:
                 reason = str(error) if is_known else f"the articles can't be indexed: {kind_and_place(error)}"
             self._knowledge.lack(kind, reason)
             self._knowledge.attempted()
-            pause = _RETRY if self._ready else _REREAD
+            pause = _RETRY if self._ready or self._reader is None else _REREAD
             if reason != before:
                 _log.error("%s; trying again every %g s", reason, pause)
             await asyncio.sleep(pause)
 
-    async def _prepared(self) -> Prepared:
+    async def _prepared(self, reader: Reader) -> Prepared:
         """Return what is read and prepared, once it is; raises KnowledgeError if there is nothing to serve."""
         if self._ready is None:
             self._knowledge.lack(KnowledgeUnavailable, "the articles are being read")
             await self._watch.note()
-            self._reader.forget_failures()
-            before, self._read = self._read, await in_thread(self._reader.read)
+            reader.forget_failures()
+            before, self._read = self._read, await in_thread(reader.read)
             self._read.log(before)
             self._read.require(strict=self._settings.strict)
             self._ready = await in_thread(partial(prepared, self._read, self._settings.embedding))
@@ -124,52 +128,38 @@ class _Opening:
     async def _hold(self) -> None:
         """Open the index, or build it, and hold it open until cancelled."""
         # Nothing here may hold what is read: it would stay in memory when others are served.
-        async with AsyncExitStack() as stack:
-            if self._settings.database_url is None:
-                follower = await self._build_in_memory()
-                self._knowledge.attempted()
-                self._read = self._ready = None  # the follower serves others
-                await follower.follow()
-            else:
-                from graph.retrieval.postgres import explained  # psycopg takes a quarter of a second, and 9 MB
+        if self._reader is None:
+            await self._hold_in_postgres()
+        else:
+            follower = await self._build_in_memory(self._reader)
+            self._knowledge.attempted()
+            self._read = self._ready = None  # the follower serves others
+            await follower.follow()
 
-                with explained():
-                    await self._open_in_postgres(stack, self._settings.database_url.get_secret_value())
-                self._knowledge.attempted()
-                await asyncio.Event().wait()
-
-    async def _build_in_memory(self) -> "Follower":
+    async def _build_in_memory(self, reader: Reader) -> "Follower":
         from graph.retrieval.following import Follower
-        from graph.retrieval.memory import MemoryIndex  # Postgres does without
+        from graph.retrieval.memory import MemoryIndex
 
-        ready = await self._prepared()
+        ready = await self._prepared(reader)
         dims = await self._filler.dims()
         index = MemoryIndex(len(ready.search.passages), dims)
         await self._filler.fill(index, ready.search.passages, dims, kept=self._filler.kept)
         self._knowledge.serve(ready.edition(index, self._filler.embed(dims)))
-        return Follower(self._settings, self._knowledge, self._filler, self._reader, self._watch, ready, index)
+        return Follower(self._settings, self._knowledge, self._filler, reader, self._watch, ready, index)
 
-    async def _open_in_postgres(self, stack: AsyncExitStack, url: str) -> None:
-        """Open the index or, if no replica has yet, build it; raises psycopg.Error or PoolTimeout."""
-        from graph.retrieval.postgres import alone, open_indexes
+    async def _hold_in_postgres(self) -> None:
+        """Serve what Postgres has, and whatever it has later."""
+        from graph.retrieval.postgres import explained, open_pool  # psycopg takes a quarter of a second, and 9 MB
+        from graph.retrieval.replica import PostgresReplica
 
-        ready = await self._prepared()
-        version, passages = ready.version, ready.search.passages
-        async with alone(url):
-            indexes = await stack.enter_async_context(open_indexes(url))
-            built = await indexes.dims(version)
-            dims = built or await self._filler.dims()
-            index = indexes.open(version, self._settings.embedding, dims)
-            if not built:
-                lacking = await index.adopt(passages)
-                has = len(passages) - len(lacking)
-                await self._filler.fill(index, lacking, dims, has=has, kept=self._filler.kept)
-                await indexes.complete(version, dims)
-            self._knowledge.serve(ready.edition(index, self._filler.embed(dims)))
-            if not built:
-                await indexes.forget_old(version)
-        if built:
-            await self._compare(built)
+        url = self._settings.database_url.get_secret_value() if self._settings.database_url else ""
+        with explained():
+            async with open_pool(url) as pool:
+                replica = PostgresReplica(self._settings, self._models, url, pool, self._knowledge, self._filler)
+                dims = await replica.open()
+                await self._compare(dims)
+                self._knowledge.attempted()
+                await replica.follow()
 
     async def _compare(self, dims: int) -> None:
         """Check that the model's vectors fit an existing index; raises psycopg.Error if that must stop the start."""

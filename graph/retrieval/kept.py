@@ -154,6 +154,11 @@ def kept_vectors(settings: AgentSettings) -> KeptVectors:
     return KeptVectors(None if settings.database_url else _folder(settings.cache_dir), model)
 
 
+def has_folder(settings: AgentSettings) -> bool:
+    """Whether vectors are kept in a folder."""
+    return _folder(settings.cache_dir) is not None
+
+
 def _folder(named: str | None) -> Path | None:
     if named == "":
         return None

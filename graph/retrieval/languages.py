@@ -6,6 +6,7 @@ from math import log
 
 from graph.retrieval.words import stop_words, words_in
 
+_LIKELIEST = "en"  # the language of articles that name none, where the company names none either
 _COMMON = 0.001  # how often each of a language's stop words is said to occur, so that few articles are enough
 _RARE = 1e-6  # how often a word occurs that no article of a language has
 _SURE = 2.0  # how much likelier, as a logarithm, a language must be than the default one
@@ -38,6 +39,12 @@ class Languages:
     def _likelihood(self, words: Sequence[str], language: str) -> float:
         shares, common = self._shares[language], stop_words(language)
         return sum(log(shares.get(word, 0) + (_COMMON if word in common else 0) + _RARE) for word in words)
+
+
+def default_language(languages: Iterable[str | None], named: str | None) -> str:
+    """Return the language of articles that name none: `named` if some article is in it, else the most frequent."""
+    known = Counter(each or named or _LIKELIEST for each in languages)
+    return named if named in known and named else next(iter(dict(known.most_common(1))), _LIKELIEST)
 
 
 def _words(text: str) -> Iterator[str]:

@@ -7,10 +7,11 @@ from itertools import chain, zip_longest
 from typing import Protocol
 
 import numpy as np
+import numpy.typing as npt
 from langgraph.store.base.embed import AEmbeddingsFunc
 
 from graph.retrieval.indexing import Vector
-from graph.retrieval.languages import Languages
+from graph.retrieval.languages import Languages, default_language
 from graph.retrieval.passages import BETWEEN, ArticlePassage, size_of
 from graph.retrieval.units import greatest
 from graph.retrieval.words import Words
@@ -22,11 +23,13 @@ ARTICLES = 5
 BUDGET = 8_000
 """Characters of the passages for an answer, about 2,000 tokens; each article's best passage is always among them."""
 
-_DEPTH = 50  # passages of a ranking that count
+DEPTH = 50
+"""Passages of a ranking that count."""
 _FURTHER = 10  # best passages among which are those that an article gets beside its best one
 _K = 20  # how slowly a rank loses weight; measured, see decision 11
-_LIKELIEST = "en"  # the language of articles that name none, where the company names none either
 _BRIEF = 100_000  # passages whose words are compared in less than 5 ms, on the event loop
+
+Numbers = npt.NDArray[np.int64]
 
 Key = tuple[str, int]
 """A passage: its article's id, and its number in the article."""
@@ -61,8 +64,10 @@ class Search:
         self.passages = passages
         self._rows = {(passage.article.id, passage.number): row for row, passage in enumerate(passages)}
         self._counts = Counter(passage.article.id for passage in passages)
-        known = Counter(passage.article.language or default or _LIKELIEST for passage in passages)
-        self._default = default if default in known and default else next(iter(dict(known.most_common(1))), _LIKELIEST)
+        numbers = {article: number for number, article in enumerate(self._counts)}
+        self._articles = np.array([numbers[passage.article.id] for passage in passages], np.int64)
+        self._sizes = np.array([size_of(passage.text) for passage in passages], np.int64)
+        self._default = default_language((passage.article.language for passage in passages), default)
         spoken = [passage.article.language or self._default for passage in passages]
         self._spoken = np.array(spoken)
         texts = [passage.embedded for passage in passages]
@@ -77,13 +82,12 @@ class Search:
         """
         language = self._languages.of(queries[-1]) if self._languages else None
         among = None if language is None else {language, "" if language == self._default else language}
-        near = await index.nearest(await embed(queries), _DEPTH, among)
+        near = await index.nearest(await embed(queries), DEPTH, among)
         ranked = [
             fused([self.rows(keys), await self.by_words(query, language)])
             for query, keys in zip(queries, near, strict=True)
         ]
-        in_turn = (row for row in chain(*zip_longest(*ranked)) if row is not None)
-        return list(self._joined(self._chosen(list(dict.fromkeys(in_turn)))))
+        return list(self._joined(in_turn(ranked)))
 
     async def by_words(self, query: str, language: str | None = None) -> list[int]:
         """Return the rows of the passages with the words of a query, best first."""
@@ -101,49 +105,59 @@ class Search:
         scores = self._words.scores(terms)
         if language is not None:
             scores = np.where(self._spoken == language, scores, 0)
-        return [row for row in greatest(scores, _DEPTH) if scores[row] > 0]
+        return [row for row in greatest(scores, DEPTH) if scores[row] > 0]
 
-    def _chosen(self, ranked: Sequence[int]) -> list[int]:
-        """Return the best passage of each of the best articles, and what else of these is near and has room."""
-        best: dict[str, int] = {}
-        for row in ranked:
-            if len(best) < ARTICLES:
-                best.setdefault(self.passages[row].article.id, row)
-        chosen = set(best.values())
-        room = BUDGET - sum(self._size(row) for row in chosen)
-        for row in ranked[:_FURTHER]:
-            if row not in chosen and self.passages[row].article.id in best and self._size(row) <= room:
-                chosen.add(row)
-                room -= self._size(row)
-        return [row for row in ranked if row in chosen]
-
-    def _size(self, row: int) -> int:
-        return size_of(self.passages[row].text)
-
-    def _joined(self, chosen: Sequence[int]) -> Iterable[Passage]:
+    def _joined(self, ranked: Sequence[int]) -> Iterable[Passage]:
         """Yield the passages, neighbours as one, which stands where its best one does."""
-        seen: set[int] = set()
-        for row in chosen:
-            if row not in seen:
-                run = [row]
-                while (before := self._neighbour(run[0], -1)) in chosen:
-                    run.insert(0, before)
-                while (after := self._neighbour(run[-1], 1)) in chosen:
-                    run.append(after)
-                seen.update(run)
-                yield self._passage(row, run)
+        chosen = chosen_of(ranked, self._articles, self._sizes)
+        for best, run in runs_of(chosen, self._articles):
+            parts = [self.passages[row] for row in run]
+            is_whole = len(run) == self._counts[parts[0].article.id]
+            yield passage_of(self.passages[best], parts, is_whole=is_whole)
 
-    def _neighbour(self, row: int, step: int) -> int:
-        """Return the passage before or after this one in its article; -1 if there is none."""
-        passage = self.passages[row]
-        return self._rows.get((passage.article.id, passage.number + step), -1)
 
-    def _passage(self, best: int, run: Sequence[int]) -> Passage:
-        article = self.passages[best].article
-        parts = [self.passages[row] for row in run]
-        is_whole = len(run) == self._counts[article.id]
-        section = None if is_whole else self.passages[best].section or None
-        return Passage(id=article.id, title=article.title, text=_text(parts), section=section, url=article.url)
+def chosen_of(ranked: Sequence[int], articles: Numbers, sizes: Numbers) -> list[int]:
+    """Return the best passage of each of the best articles, and what else of these is near and has room.
+
+    `articles` has the article of each row, as a number, and `sizes` its characters.
+    """
+    best: dict[int, int] = {}
+    for row in ranked:
+        if len(best) < ARTICLES:
+            best.setdefault(int(articles[row]), row)
+    chosen = set(best.values())
+    room = BUDGET - sum(int(sizes[row]) for row in chosen)
+    for row in ranked[:_FURTHER]:
+        if row not in chosen and int(articles[row]) in best and sizes[row] <= room:
+            chosen.add(row)
+            room -= int(sizes[row])
+    return [row for row in ranked if row in chosen]
+
+
+def runs_of(chosen: Sequence[int], articles: Numbers) -> Iterable[tuple[int, list[int]]]:
+    """Yield rows, the best first, each with the chosen rows beside it of its article, which follow one another."""
+    seen: set[int] = set()
+    left = set(chosen)
+
+    def belongs(row: int, beside: int) -> bool:
+        return row in left and articles[row] == articles[beside]
+
+    for row in chosen:
+        if row not in seen:
+            run = [row]
+            while belongs(run[0] - 1, row):
+                run.insert(0, run[0] - 1)
+            while belongs(run[-1] + 1, row):
+                run.append(run[-1] + 1)
+            seen.update(run)
+            yield row, run
+
+
+def passage_of(best: ArticlePassage, parts: Sequence[ArticlePassage], *, is_whole: bool) -> Passage:
+    """Return neighbours as one passage, in the section of the best of them; a whole article is in none."""
+    article = best.article
+    section = None if is_whole else best.section or None
+    return Passage(id=article.id, title=article.title, text=_text(parts), section=section, url=article.url)
 
 
 def fused(rankings: Iterable[Sequence[int]]) -> list[int]:
@@ -153,6 +167,11 @@ def fused(rankings: Iterable[Sequence[int]]) -> list[int]:
         for rank, one in enumerate(ranking, 1):
             scores[one] += 1 / (_K + rank)
     return sorted(scores, key=lambda one: -scores[one])
+
+
+def in_turn(rankings: Iterable[Sequence[int]]) -> list[int]:
+    """Return each ranking's best in turn, each once."""
+    return list(dict.fromkeys(one for one in chain(*zip_longest(*rankings)) if one is not None))
 
 
 def _text(parts: Sequence[ArticlePassage]) -> str:

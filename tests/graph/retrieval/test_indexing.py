@@ -18,6 +18,7 @@ from graph.models import open_models
 from graph.retrieval import index, indexing, progress
 from graph.retrieval.index import open_knowledge
 from graph.retrieval.progress import IndexingProgress
+from graph.retrieval.syncing import sync_to_postgres
 from harness import dialects
 from harness.dialects import openai_refusal
 from harness.replica import replica
@@ -295,9 +296,10 @@ async def test_an_article_that_is_refused_stops_no_later_version(
     model.script("embeddings", dialects.unless(lambda request: "blob" in str(request["input"]), status(400), VECTORS))
     settings = make_settings(DATABASE_URL=database_url)
     assert (await indexed(settings))[0] == "opening-hours"
-    company = articles / "company.yaml"
-    company.write_text(company.read_text().replace("help@", "hello@"))
+    (articles / "careers.md").unlink()
     model.forget()
+    async with open_models(settings) as models:
+        await sync_to_postgres(settings, models, force=False)
     assert (await indexed(settings))[0] == "opening-hours"
     assert {text.partition("\n")[0] for text in inputs(model)} == {"blob"}
 

@@ -16,7 +16,6 @@ from graph.models import open_models
 from graph.retrieval import memory
 from graph.retrieval.index import open_knowledge
 from graph.retrieval.memory import MemoryIndex
-from graph.retrieval.postgres import open_indexes
 from graph.retrieval.search import ARTICLES
 from harness.indexes import fill, numbered, random_vectors
 from harness.scripted_model import Reply, ScriptedModel, embedded
@@ -59,35 +58,13 @@ def test_the_nearest_are_those_of_the_greatest_cosine(drawn: tuple[list[Vector],
         assert found[earlier] != found[later] or names[earlier] < names[later]
 
 
-async def test_postgres_ranks_random_vectors_as_memory_does(database_url: str) -> None:
-    """It rounds vectors to half precision, so passages whose cosines differ by less may change places."""
-    passages = numbered(200)
-    vectors = random_vectors(1, len(passages), 24)
-    queries = random_vectors(2, 3, 24)
-    in_memory = MemoryIndex(len(passages), 24)
-    await fill(in_memory, passages, vectors)
-    async with open_indexes(database_url) as indexes:
-        in_postgres = indexes.open("some-version", "some-model", 24)
-        await fill(in_postgres, passages, vectors)
-        found = [await index.nearest(queries, 5, None) for index in (in_memory, in_postgres)]
-    known = dict(zip((passage.article.id for passage in passages), vectors, strict=True))
-    for query, *both in zip(queries, *found, strict=True):
-        one, other = ([cosine(known[article], query) for article, _ in keys] for keys in both)
-        assert len(one) == 5
-        assert other == pytest.approx(one, abs=1e-3)
-    assert [keys[0] for keys in found[0]] == [keys[0] for keys in found[1]]
-
-
-@pytest.mark.parametrize("kind", ["memory", "postgres"])
-async def test_only_passages_in_these_languages_are_found(kind: str, database_url: str) -> None:
+async def test_only_passages_in_these_languages_are_found() -> None:
     """Fewer than asked for where there are no more, and none where there is none."""
     passages = [*numbered(20, "en"), *numbered(23, "de")[20:], *numbered(25)[23:]]
-    vectors = random_vectors(5, len(passages), 8)
+    index = MemoryIndex(len(passages), 8)
+    await fill(index, passages, random_vectors(5, len(passages), 8))
     query = random_vectors(6, 1, 8)
-    async with open_indexes(database_url) as indexes:
-        index = MemoryIndex(len(passages), 8) if kind == "memory" else indexes.open("version", "model", 8)
-        await fill(index, passages, vectors)
-        found = [await index.nearest(query, 5, among) for among in (None, {"de"}, {"de", ""}, {"fr"})]
+    found = [await index.nearest(query, 5, among) for among in (None, {"de"}, {"de", ""}, {"fr"})]
     assert [len(keys) for (keys,) in found] == [5, 3, 5, 0]
     assert {article for article, _ in found[1][0]} == {"article-0020", "article-0021", "article-0022"}
 

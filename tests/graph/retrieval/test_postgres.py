@@ -10,15 +10,15 @@ import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
+from api.settings import ServiceSettings
 from conftest import MakeSettings
 from graph.errors import KnowledgeError, KnowledgeUnavailable
 from graph.models import open_models
 from graph.retrieval import postgres as in_postgres
 from graph.retrieval.index import open_knowledge
-from graph.retrieval.memory import MemoryIndex
-from graph.retrieval.postgres import open_indexes
+from graph.retrieval.postgres import open_pool
 from graph.retrieval.served import Knowledge
-from harness.indexes import fill, numbered, random_vectors
+from graph.retrieval.syncing import sync_to_postgres
 from harness.scripted_model import ScriptedModel, embedded
 from local.postgres import start_postgres
 
@@ -67,24 +67,6 @@ async def test_a_restart_does_not_index_again(
     assert embedded_articles(model) == 6
 
 
-async def test_a_new_version_replaces_all_but_those_last_in_use(
-    make_settings: MakeSettings, articles: Path, database_url: str
-) -> None:
-    """Versions of earlier releases are kept; the least recently used are dropped."""
-    settings = make_settings(DATABASE_URL=database_url)
-    path = articles / "careers.md"
-    for number in range(6):
-        path.write_text(path.read_text() + f"\nVersion {number}.\n")
-        async with open_models(settings) as models, open_knowledge(settings, models) as knowledge:
-            passages = await knowledge.search("open positions careers")
-        assert passages[0]["text"].endswith(f"Version {number}.")
-    with psycopg.connect(database_url) as connection:
-        rows = connection.execute("SELECT count(*) FROM article_passages GROUP BY version").fetchall()
-        indexes = connection.execute("SELECT count(*) FROM article_indexes").fetchone()
-    assert rows == [(6,)] * 4
-    assert indexes == (4,)
-
-
 async def test_what_another_version_has_is_not_embedded_again(
     make_settings: MakeSettings, articles: Path, model: ScriptedModel, database_url: str
 ) -> None:
@@ -94,38 +76,12 @@ async def test_what_another_version_has_is_not_embedded_again(
     path.write_text(path.read_text() + "\nAnd more.\n")
     (articles / "clear-cache.md").unlink()
     model.forget()
-    async with (
-        open_models(settings := make_settings(DATABASE_URL=database_url)) as models,
-        open_knowledge(settings, models) as knowledge,
-    ):
+    await sync(settings := make_settings(DATABASE_URL=database_url))
+    async with open_models(settings) as models, open_knowledge(settings, models) as knowledge:
         found = await knowledge.search("open positions careers")
     assert embedded_articles(model) == 1
     assert len(found) == 5
     assert found[0]["text"].endswith("And more.")
-
-
-async def test_an_index_in_use_outlives_newer_ones(
-    make_settings: MakeSettings, articles: Path, database_url: str
-) -> None:
-    """Opening an old version, as after a rollback, counts as use; a version lost meanwhile is an error."""
-    settings = make_settings(DATABASE_URL=database_url)
-    path = articles / "careers.md"
-    first = path.read_text()
-    async with open_models(settings) as models, open_knowledge(settings, models):
-        pass
-    for number in range(3):
-        path.write_text(f"{first}\nVersion {number}.\n")
-        await start(make_settings, database_url)
-    path.write_text(first)
-    async with open_models(settings) as models, open_knowledge(settings, models) as old:
-        for number in range(3, 6):
-            path.write_text(f"{first}\nVersion {number}.\n")
-            await start(make_settings, database_url)
-        assert await old.search("open positions careers")
-        path.write_text(f"{first}\nVersion 6.\n")
-        await start(make_settings, database_url)
-        with pytest.raises(KnowledgeUnavailable):
-            await old.search("open positions careers")
 
 
 async def test_a_start_waits_for_the_replica_that_indexes(
@@ -140,6 +96,11 @@ async def test_a_start_waits_for_the_replica_that_indexes(
             with pytest.raises(KnowledgeError, match="another replica has been indexing"):
                 async with open_knowledge(settings, models):
                     pass
+
+
+async def sync(settings: ServiceSettings) -> None:
+    async with open_models(settings) as models:
+        await sync_to_postgres(settings, models, force=False)
 
 
 async def start(make_settings: MakeSettings, url: str) -> None:
@@ -224,21 +185,6 @@ async def test_a_postgres_that_is_gone_makes_the_articles_unavailable(
                 await knowledge.search("support is open on monday")
 
 
-async def test_a_small_index_beside_a_bigger_one_loses_nothing(database_url: str) -> None:
-    """It finds what there is, as the index in memory does, whatever other versions have."""
-    many, few = numbered(2000), numbered(60)
-    async with open_indexes(database_url) as indexes:
-        bigger = indexes.open("bigger", "model", 16)
-        await fill(bigger, many, random_vectors(1, len(many), 16))
-        smaller, in_memory = indexes.open("smaller", "model", 16), MemoryIndex(len(few), 16)
-        for index in (smaller, in_memory):
-            await fill(index, few, random_vectors(2, len(few), 16))
-        for query in random_vectors(3, 20, 16):
-            found, expected = [(await index.nearest([query], 50, None))[0] for index in (smaller, in_memory)]
-            assert len(found) == 50
-            assert len(set(found) & set(expected)) >= 49  # of two that are as near, either may be left out
-
-
 @pytest.mark.parametrize("dims", [384, 4096])
 async def test_vectors_of_any_length_are_searched(
     make_settings: MakeSettings, model: ScriptedModel, database_url: str, dims: int
@@ -253,7 +199,7 @@ async def test_vectors_of_any_length_are_searched(
 async def test_replicas_may_make_the_tables_at_once(database_url: str) -> None:
     """None of them fails."""
     async with AsyncExitStack() as stack:
-        await asyncio.gather(*(stack.enter_async_context(open_indexes(database_url)) for _ in range(5)))
+        await asyncio.gather(*(stack.enter_async_context(open_pool(database_url)) for _ in range(5)))
 
 
 async def test_an_interrupted_build_is_continued(
@@ -263,8 +209,11 @@ async def test_an_interrupted_build_is_continued(
     settings = make_settings(DATABASE_URL=database_url)
     await start(make_settings, database_url)
     with psycopg.connect(database_url) as connection:
-        connection.execute("DELETE FROM article_indexes")
-        connection.execute("DELETE FROM article_passages WHERE article LIKE 'c%'")
+        connection.execute("DELETE FROM knowledge_indexes")
+        connection.execute(
+            "DELETE FROM knowledge_vectors v USING knowledge_passages p, knowledge_articles a "
+            "WHERE p.hash = v.hash AND a.key = p.article AND a.id LIKE 'c%'"
+        )
     model.forget()
     async with open_models(settings) as models, open_knowledge(settings, models) as knowledge:
         assert len(await knowledge.search("open positions careers")) == 5
@@ -277,7 +226,7 @@ async def test_a_user_who_may_only_use_the_tables_is_enough(make_settings: MakeS
     with psycopg.connect(database_url, autocommit=True) as connection:
         connection.execute("DROP ROLE IF EXISTS only_rows")
         connection.execute("CREATE ROLE only_rows LOGIN PASSWORD 'none'")
-        connection.execute("GRANT SELECT, INSERT, UPDATE, DELETE ON article_passages, article_indexes TO only_rows")
+        connection.execute("GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO only_rows")
     await start(make_settings, re.sub("agent:[0-9a-f]+@", "only_rows:none@", database_url))
     with psycopg.connect(database_url, autocommit=True) as connection:
         connection.execute("DROP OWNED BY only_rows")
