@@ -20,6 +20,7 @@ FILE = REPOSITORY / "docker-compose.yml"
 INIT = REPOSITORY / "deploy/compose/secrets.sh"
 SCRAPING = REPOSITORY / "deploy/compose/prometheus.yml"
 REPLICAS = ("api-1", "api-2")
+SYNC = "sync"
 DATABASES = ("redis", "postgres")
 OBSERVING = ("prometheus", "grafana")
 
@@ -73,7 +74,7 @@ def reachable(file: Compose) -> list[str]:
     services = file["services"]
     inside = internal(file)
     found: list[str] = []
-    for name in (*DATABASES, *REPLICAS, "prometheus", "secrets"):
+    for name in (*DATABASES, *REPLICAS, SYNC, "prometheus", "secrets"):
         if services[name].get("ports"):
             found.append(f"{name} has a published port")
     for name in (*DATABASES, "prometheus"):
@@ -81,8 +82,8 @@ def reachable(file: Compose) -> list[str]:
             found.append(f"{name} is on a network that has a way out")
     for name in DATABASES:
         neighbours = {other for other in services if _share(services, name, other)} - {name}
-        if neighbours - {*REPLICAS, *DATABASES}:
-            found.append(f"{name} is on a network with {sorted(neighbours - {*REPLICAS, *DATABASES})}")
+        if others := neighbours - {*REPLICAS, SYNC, *DATABASES}:
+            found.append(f"{name} is on a network with {sorted(others)}")
     for name in OBSERVING:
         if any(not port.startswith("127.0.0.1:") for port in services[name].get("ports", [])):
             found.append(f"{name} is published to everybody")
@@ -141,11 +142,11 @@ def test_every_container_has_its_limits() -> None:
 def test_what_serves_requests_can_write_nowhere_but_in_memory() -> None:
     """Only tmpfs is writable, and no container has capabilities except Caddy for its low ports."""
     services = compose()["services"]
-    for name in ("caddy", *REPLICAS, *OBSERVING, "secrets"):
+    for name in ("caddy", *REPLICAS, SYNC, *OBSERVING, "secrets"):
         assert services[name]["read_only"] is True
         assert services[name]["cap_drop"] == ["ALL"]
         assert services[name].get("cap_add", []) == (["NET_BIND_SERVICE"] if name == "caddy" else [])
-    for name in REPLICAS:
+    for name in (*REPLICAS, SYNC):
         assert services[name]["tmpfs"] == ["/tmp"]  # noqa: S108 - in the container
         assert [volume for volume in services[name]["volumes"] if not volume.endswith(":ro")] == []
 
@@ -153,7 +154,7 @@ def test_what_serves_requests_can_write_nowhere_but_in_memory() -> None:
 def test_what_needs_another_waits_until_it_works() -> None:
     """A service waits until its dependency is healthy, or has completed if it is a one-off."""
     services = compose()["services"]
-    for name in ("caddy", *REPLICAS, *DATABASES, *OBSERVING):
+    for name in ("caddy", *REPLICAS, SYNC, *DATABASES, *OBSERVING):
         for other, wait in services[name]["depends_on"].items():
             ends = other == "secrets"
             assert wait == {"condition": "service_completed_successfully" if ends else "service_healthy"}
@@ -182,6 +183,26 @@ def test_every_setting_reaches_the_replicas() -> None:
     assert environment.keys() - {"OTEL_EXPORTER_OTLP_ENDPOINT"} == names - secret - others
     assert environment["SUPPORT_ENV"] == "production"
     assert "environment" not in compose()["services"]["redis"]
+
+
+def test_the_schedule_syncs_what_the_replicas_serve(tmp_path: Path) -> None:
+    """Only with its profile; with the replicas' settings and articles, in the same image or in one of its own."""
+    services = compose()["services"]
+    own, replica = services[SYNC], services["api-1"]
+    assert own["profiles"] == [SYNC]
+    for name in ("environment", "volumes", "depends_on"):
+        assert own[name] == replica[name]
+    assert own["image"] == f"${{SYNC_IMAGE:-{replica['image']}}}"
+    [shell, option, script] = own["entrypoint"]
+    (tmp_path / "support-agent").write_text('#!/bin/sh\necho "$@"\n')
+    (tmp_path / "sleep").write_text('#!/bin/sh\necho "$@"\nexec kill $PPID\n')
+    for program in tmp_path.iterdir():
+        program.chmod(0o755)
+    path = f"{tmp_path}:{os.environ['PATH']}"
+    ran = subprocess.run(
+        [shell, option, script], env={"PATH": path}, capture_output=True, text=True, timeout=10, check=False
+    )
+    assert ran.stdout.splitlines() == ["knowledge sync", "600"]
 
 
 def test_a_missing_key_is_named() -> None:
@@ -260,7 +281,7 @@ def test_each_container_sees_its_own_secrets() -> None:
                 assert mount.endswith(":/run/secrets:ro")
                 owners.setdefault(mount.split(":")[0], set()).add(name)
     assert owners == {
-        "api-secrets": {*REPLICAS},
+        "api-secrets": {*REPLICAS, SYNC},
         "redis-secrets": {"redis"},
         "postgres-secrets": {"postgres"},
         "observe-secrets": {*OBSERVING},

@@ -20,7 +20,7 @@ from harness.planting import plant, plant_in
 from harness.programs import kustomize
 from harness.prometheus import promtool
 from harness.scripted_model import ScriptedModel
-from harness.targets import DEPLOY, KUBERNETES, OVERLAYS, PORT, blocks, container, one, overlay, page
+from harness.targets import DEPLOY, KUBERNETES, OVERLAYS, PORT, Json, blocks, container, one, overlay, page
 
 
 @pytest.mark.parametrize("version", KUBERNETES)
@@ -176,3 +176,43 @@ def test_the_policy_takes_the_addresses_of_the_docs() -> None:
     others = [peer for peer in policy["spec"]["ingress"][0]["from"] if "ipBlock" in peer]
     assert {"ipBlock": {"cidr": "35.191.0.0/16"}} in others
     assert len(others) == len(yaml.safe_load(said))
+
+
+@pytest.fixture
+def with_sync(tmp_path: Path) -> list[Json]:
+    """Production with the schedule, as the docs say."""
+    folder = shutil.copytree(DEPLOY / "k8s", tmp_path / "k8s")
+    [said] = [block for language, block in blocks(page("kubernetes")) if "components:" in block]
+    with (folder / "production/kustomization.yaml").open("a") as file:
+        file.write(said)
+    return kustomize(folder / "production")
+
+
+@pytest.mark.parametrize("version", KUBERNETES)
+def test_the_schedule_is_accepted(with_sync: list[Json], version: str) -> None:
+    """Every field exists, and the pods have the replicas' image, settings and rights."""
+    for thing in with_sync:
+        kubernetes_validate.validate(thing, version, strict=True)
+    [job] = [thing for thing in with_sync if thing["kind"] == "CronJob"]
+    assert job["spec"]["concurrencyPolicy"] == "Forbid"
+    pod = job["spec"]["jobTemplate"]["spec"]["template"]["spec"]
+    [own], replica = pod["containers"], container("production")
+    assert own["args"] == ["knowledge", "sync"]
+    for name in ("image", "envFrom", "securityContext"):
+        assert own[name] == replica[name]
+    for name in ("securityContext", "automountServiceAccountToken", "enableServiceLinks"):
+        assert pod[name] == one("production", "Deployment")["spec"]["template"]["spec"][name]
+
+
+def test_the_schedules_pods_are_none_of_the_services(with_sync: list[Json]) -> None:
+    """Service, autoscaler and disruption budget count replicas only; the pods have a policy of their own."""
+    [job] = [thing for thing in with_sync if thing["kind"] == "CronJob"]
+    labels = job["spec"]["jobTemplate"]["spec"]["template"]["metadata"]["labels"]
+    selector = one("production", "Service")["spec"]["selector"]
+    assert labels.items().isdisjoint(selector.items())
+    policies = [thing["spec"] for thing in with_sync if thing["kind"] == "NetworkPolicy"]
+    [own] = [policy for policy in policies if policy["podSelector"] == {"matchLabels": labels}]
+    [replicas] = [policy for policy in policies if policy["podSelector"] == {"matchLabels": selector}]
+    assert "ingress" not in own
+    assert own["egress"][0] == replicas["egress"][0]
+    assert [port["port"] for port in own["egress"][1]["ports"]] == [443, 5432]

@@ -12,7 +12,7 @@ import yaml
 from conftest import REPOSITORY
 from harness.vps import TAG, VPS, Machine
 
-SCRIPTS = ("upgrade.sh", "backup.sh", "restore.sh")
+SCRIPTS = ("upgrade.sh", "backup.sh", "restore.sh", "sync.sh")
 
 
 def check(name: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
@@ -69,3 +69,15 @@ def test_one_at_a_time(machine: Machine, arguments: tuple[str, ...]) -> None:
     assert done.returncode == 1
     assert "another backup, upgrade or restore is running" in done.stderr
     assert not (machine.folder / "asked").exists()
+
+
+def test_a_sync_that_goes_on_is_left_alone(machine: Machine) -> None:
+    """The script runs the service `sync` once, whatever the other scripts do, and nothing while the last one runs."""
+    with (machine.root / ".vps.lock").open("w") as other, (machine.root / ".vps.sync.lock").open("w") as own:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        assert machine.run("sync.sh").returncode == 0
+        fcntl.flock(own, fcntl.LOCK_EX)
+        assert machine.run("sync.sh").returncode == 0
+    asked = (machine.folder / "asked").read_text().splitlines()
+    assert asked == ["compose run --rm --no-deps -T --entrypoint support-agent sync knowledge sync"]
+    assert "sync" in yaml.safe_load((REPOSITORY / "docker-compose.yml").read_text())["services"]

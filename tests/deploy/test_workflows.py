@@ -202,7 +202,7 @@ def test_every_python_is_tested() -> None:
     assert job["env"]["UV_PYTHON"] == "${{ matrix.python }}"
     assert job["runs-on"] == "${{ matrix.machine }}"
     assert job["strategy"]["matrix"]["include"] == [{"python": "3.14", "machine": "ubuntu-24.04-arm"}]
-    packages = f"{SCRIPTS}/install-packages.sh caddy nginx-light prometheus redis-tools"
+    packages = f"{SCRIPTS}/install-packages.sh caddy nginx-light pgbouncer prometheus redis-tools"
     assert packages in [step.get("run") for step in job["steps"]]
 
 
@@ -210,7 +210,7 @@ def test_what_needs_load_is_tested_before_anything_is_deployed() -> None:
     """The soak tests run in CI with all the packages that they need."""
     runs = [step.get("run") for step in jobs(CI)["soak"]["steps"]]
     assert runs[-2:] == [
-        f"{SCRIPTS}/install-packages.sh caddy nginx-light prometheus redis-tools",
+        f"{SCRIPTS}/install-packages.sh caddy nginx-light pgbouncer prometheus redis-tools",
         "uv run --group test pytest -m soak",
     ]
     assert f"{SCRIPTS}/servers.sh" in runs

@@ -70,6 +70,18 @@ class World:
                 ["compose", "up", "--detach", "--no-build", "--wait"]
                 | ["compose", "logs", "--tail", _, "api-1", "api-2"]
                 | ["image", "prune", "--force"]
+                | [
+                    "compose",
+                    "run",
+                    "--rm",
+                    "--no-deps",
+                    "-T",
+                    "--entrypoint",
+                    "support-agent",
+                    "sync",
+                    "knowledge",
+                    "sync",
+                ]
             ):
                 pass
             case _:
