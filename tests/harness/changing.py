@@ -3,7 +3,7 @@
 import asyncio
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -105,22 +105,36 @@ class Customers:
         return latest - began
 
 
-async def change_everything(urls: Sequence[str], folder: Path, rate: float = 20) -> tuple[list[float], Customers]:
-    """Change, add and remove an article and make one a draft while customers ask; return how long each took."""
+async def _nothing() -> None:
+    """Do nothing: replicas follow files by themselves."""
+
+
+async def change_everything(
+    urls: Sequence[str], folder: Path, rate: float = 20, publish: Callable[[], Awaitable[None]] = _nothing
+) -> tuple[list[float], Customers]:
+    """Change, add and remove an article and make one a draft while customers ask; return how long each took.
+
+    `publish` brings each change to the replicas, and takes no part in that.
+    """
     changing, customers = Changing(folder), Customers(urls, rate)
     asking = asyncio.create_task(customers.ask())
     try:
         await customers.follow("mark-plain-1")
         took: list[float] = []
         changing.write("plain", 2)
+        await publish()
         took.append(await customers.follow("mark-plain-2"))
         changing.write("rare", 1)
+        await publish()
         took.append(await customers.follow("mark-plain-2", "mark-rare-1"))
         changing.write("rare", 2, draft=True)
+        await publish()
         took.append(await customers.follow("mark-plain-2"))
         changing.write("rare", 3)
+        await publish()
         took.append(await customers.follow("mark-plain-2", "mark-rare-3"))
         changing.remove("plain")
+        await publish()
         took.append(await customers.follow("mark-rare-3"))
     finally:
         asking.cancel()
