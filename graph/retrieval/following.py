@@ -89,13 +89,13 @@ class Follower:
         index = MemoryIndex(len(new.search.passages), self._index.dims)
         kept = Reused(known, self._filler.kept)
         await self._filler.fill(index, new.search.passages, index.dims, kept=kept)
-        self._knowledge.serve(new.edition(index, self._filler.embed(index.dims)))
+        decided = await self._filler.with_desks(new, index.beginnings)
+        self._knowledge.serve(decided.edition(index, self._filler.embed(index.dims)))
         _log.info("serving changed articles: %s", _difference(self._served.library, new.library))
         self._served, self._index = new, index
-        await self._decide_desks()
 
     async def _decide_desks(self) -> None:
-        """Let the classifier's prompt follow the articles, once their vectors are there."""
+        """Let the classifier's prompt follow what is served from the start, which did not wait for it."""
         decided = await self._filler.with_desks(self._served, self._index.beginnings)
         if decided is not self._served:
             self._knowledge.serve(decided.edition(self._index, self._filler.embed(self._index.dims)))

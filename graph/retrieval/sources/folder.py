@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from urllib.parse import quote, urljoin, urlsplit
 
@@ -37,6 +38,18 @@ _LABELS = {
 }
 
 
+class _Text:
+    """A page, and what is known of its text alone."""
+
+    def __init__(self, page: Page) -> None:
+        self.page = page
+
+    @cached_property
+    def language(self) -> str | None:
+        """The language that its words are of."""
+        return language_of_text(self.page.text)
+
+
 @dataclass(frozen=True, slots=True)
 class _Parsed:
     """What was made of a file, and what of: it need not be parsed again before that changes."""
@@ -45,7 +58,7 @@ class _Parsed:
     included: Mapping[str, int | None]
     """What it includes, by the names that it has for it: hashes of texts, None where there is none."""
     missing: tuple[LeftOut, ...]
-    pages: Sequence[Page]
+    texts: Sequence[_Text]
     fault: tuple[str, int | None] | None
     """Why it can't be read, and in which line."""
 
@@ -59,7 +72,7 @@ class _Parsed:
 @dataclass(slots=True)
 class _Article:
     file: File
-    page: Page
+    text: _Text
     number: int | None
     """Its place among the pages of its file; None if it is the only one."""
     id: str = ""
@@ -67,6 +80,15 @@ class _Article:
     url: str | None = None
     folders: tuple[str, ...] = ()
     """The folders that it is in, without that of its language."""
+
+    @property
+    def page(self) -> Page:
+        return self.text.page
+
+    def fits(self, other: "_Article") -> bool:
+        """Return whether its document would be the same, as long as links lead where they did."""
+        mine = (self.id, self.language, self.url, self.folders)
+        return self.text is other.text and mine == (other.id, other.language, other.url, other.folders)
 
 
 class Folder:
@@ -77,7 +99,8 @@ class Folder:
         self._root = folder
         self._company = company
         self._parsed: dict[str, _Parsed] = {}
-        self._documents: dict[str, Document] = {}
+        self._documents: dict[str, tuple[_Article, Document]] = {}
+        self._addresses = Addresses(None)
 
     def changes(self, known: Mapping[str, str]) -> Iterator[Change]:
         """Yield what has changed; raises KnowledgeError if the folder does not exist, is a file, or can't be read."""
@@ -102,11 +125,7 @@ class Folder:
         for parsed in reading.parsed.values():
             yield from map(self._named, parsed.missing)
         self._describe(articles, siblings)
-        known, self._documents = self._documents, {}
-        for document in self._described(articles):
-            before = known.get(document.id, document)
-            self._documents[document.id] = before if before == document else document  # the same text is held once
-            yield self._documents[document.id]
+        yield from self._described(articles)
 
     def _named(self, found: LeftOut) -> LeftOut:
         """Return what is left out with its place as the operator names it."""
@@ -114,19 +133,20 @@ class Folder:
 
     def _read(self, file: File, reading: "_Reading") -> Iterator[_Article | LeftOut]:
         try:
-            pages = reading.pages(file)
+            texts = reading.texts(file)
         except UnreadableError as error:
             yield LeftOut(f"{file.path}:{error.line}" if error.line else file.path, error.reason, is_fault=True)
             return
         now = dt.datetime.now(dt.UTC)
-        for number, page in enumerate(pages):
+        for number, text in enumerate(texts):
+            page = text.page
             reason = self._reason_to_leave_out(file, page, now)
             if reason:
                 yield LeftOut(file.path, reason, is_fault=False)
             elif not page.text.strip():
                 yield LeftOut(file.path, *_emptiness(file, page))
             else:
-                yield _Article(file, page, number if len(pages) > 1 else None)
+                yield _Article(file, text, number if len(texts) > 1 else None)
 
     def _reason_to_leave_out(self, file: File, page: Page, now: dt.datetime) -> str | None:
         pattern = pattern_that_leaves_out(
@@ -145,7 +165,7 @@ class Folder:
             stem, of_name = language_of_name(article.file.place.stem)
             of_folder = article.file.folders[at][:2].lower() if at is not None else None
             named = language_of_fields(article.page.fields) or of_name or of_folder
-            article.language = named or language_of_text(article.page.text) or self._company.language
+            article.language = named or article.text.language or self._company.language
             article.folders = article.file.folders[at + 1 :] if at is not None else article.file.folders
             article.id = _id(article, given, taken)
             taken.add(article.id)
@@ -159,8 +179,18 @@ class Folder:
             for name in ("slug", "permalink", "url"):
                 if slug := text_field(article.page.fields, name):
                     addresses.add(urljoin(f"/{article.file.path}", urlsplit(slug).path), article.url)
+        known, self._documents = self._documents, {}
+        before, self._addresses = self._addresses, addresses
+        is_same = addresses.lead_as(before)
         for article in articles:
-            yield self._document(article, addresses)
+            other = known.get(article.id)
+            if other and is_same and article.fits(other[0]):
+                document = other[1]
+            else:
+                document = self._document(article, addresses)
+                document = other[1] if other and other[1] == document else document  # the same text is held once
+            self._documents[article.id] = article, document
+            yield document
 
     def _document(self, article: _Article, addresses: Addresses) -> Document:
         page = article.page
@@ -218,7 +248,7 @@ class _Reading:
         self._partials = partials
         self._before = before
 
-    def pages(self, file: File) -> Sequence[Page]:
+    def texts(self, file: File) -> Sequence[_Text]:
         """Return a file's pages; raises UnreadableError."""
         limit = KINDS[file.suffix].max_bytes
         try:
@@ -234,7 +264,7 @@ class _Reading:
         self.parsed[file.path] = parsed
         if parsed.fault:
             raise UnreadableError(*parsed.fault)
-        return parsed.pages
+        return parsed.texts
 
     def _parse(self, file: File, stamp: Stamp, content: bytes) -> _Parsed:
         included: dict[str, int | None] = {}
@@ -252,7 +282,7 @@ class _Reading:
             pages = parse_file(file.suffix, content, find)
         except UnreadableError as error:
             fault = error.reason, error.line
-        return _Parsed(stamp, included, tuple(lacking), pages, fault)
+        return _Parsed(stamp, included, tuple(lacking), tuple(map(_Text, pages)), fault)
 
 
 def _hash(text: str | None) -> int | None:

@@ -65,6 +65,10 @@ class Addresses:
             self._url.setdefault(key, url)
             self._by_name.setdefault(key.rpartition("/")[2], []).append(key)
 
+    def lead_as(self, other: "Addresses") -> bool:
+        """Return whether every link leads where it does by these."""
+        return self.__dict__ == other.__dict__
+
     def resolve(self, target: str, path: str, own: str | None) -> str | None:
         """Return where a link in the file `path`, whose public address is `own`, leads."""
         if target.startswith("//"):

@@ -47,14 +47,16 @@ async def until(happens: Callable[[], object]) -> None:
 
 async def changed(knowledge: Knowledge, change: Callable[[], object]) -> None:
     """Make a change, and wait until something else is served."""
-    before = knowledge.served
+    before = knowledge.version
     change()
-    await until(lambda: knowledge.served is not before)
+    await until(lambda: knowledge.version != before)
 
 
 def article(folder: Path, name: str, text: str, **fields: str) -> None:
     matter = "".join(f"{key}: {value}\n" for key, value in {"title": name.title(), **fields}.items())
-    (folder / f"{name}.md").write_text(f"---\n{matter}---\n\n{text}\n")
+    beside = folder / f".{name}"
+    beside.write_text(f"---\n{matter}---\n\n{text}\n")
+    beside.rename(folder / f"{name}.md")
 
 
 async def texts(knowledge: Knowledge, question: str) -> dict[str, str]:
@@ -97,12 +99,12 @@ async def test_a_tree_that_is_being_copied_is_read_at_its_end(
     """As long as files come, what was there before is served."""
     monkeypatch.setattr(stamps, "_STILL", 0.3)
     async with followed(make_settings()) as knowledge:
-        before = knowledge.served
+        before = knowledge.version
         for number in range(12):
             article(articles, f"copied-{number}", "Copied.")
             await asyncio.sleep(0.05)
-            assert knowledge.served is before
-        await until(lambda: knowledge.served is not before)
+            assert knowledge.version == before
+        await until(lambda: knowledge.version != before)
         assert await knowledge.article("copied-0")
         assert await knowledge.article("copied-11")
 
@@ -114,7 +116,7 @@ async def test_a_bad_set_takes_no_place(
     away = tmp_path / "away"
     shutil.copytree(articles, away)
     async with followed(make_settings()) as knowledge:
-        before = knowledge.served
+        before = knowledge.version
         for file in sorted(articles.glob("*.md"))[:4]:
             file.unlink()
         await until(lambda: knowledge.outdated)
@@ -125,11 +127,11 @@ async def test_a_bad_set_takes_no_place(
         for file in articles.glob("*.md"):
             file.unlink()
         await until(lambda: "no articles" in str(knowledge.outdated))
-        assert knowledge.served is before
+        assert knowledge.version == before
         assert await texts(knowledge, "support is open on monday")
         shutil.copytree(away, articles, dirs_exist_ok=True)
         await until(lambda: knowledge.outdated is None)
-        assert knowledge.served is before
+        assert knowledge.version == before
     assert len(errors(caplog)) == 2
 
 
@@ -182,12 +184,12 @@ async def test_a_model_that_is_down_leaves_what_was_served(
 ) -> None:
     """The change is served once it answers again, without another change."""
     async with followed(make_settings()) as knowledge:
-        before = knowledge.served
+        before = knowledge.version
         model.script("embeddings", status(401))
         article(articles, "careers", "Zebras are wanted.", id="careers")
         await until(lambda: knowledge.outdated)
         await asyncio.sleep(0.3)
-        assert knowledge.served is before
+        assert knowledge.version == before
         assert errors(caplog) == [f"{knowledge.outdated}; the articles from before are served"]
         model.script("embeddings", embedded(64))
         await until(lambda: knowledge.outdated is None)
