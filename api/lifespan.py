@@ -21,6 +21,7 @@ from graph.agent import SupportAgent, open_agent
 from graph.environment import old_names
 from graph.models.watch import watching
 from graph.observe.feedback import Feedback, open_feedback
+from graph.observe.gaps import Gaps
 from graph.observe.metrics import RunMetrics
 from graph.observe.redaction import Redactor
 from graph.observe.report import Observe, RunReport
@@ -66,7 +67,10 @@ def lifespan_for(settings: ServiceSettings) -> Callable[[FastAPI], AbstractAsync
             feedback = await stack.enter_async_context(
                 open_feedback(redis, redactor, tracing, cached=settings.cache_ttl, ratable=settings.ratable_answers)
             )
-            observers += [log_run, trace_run, RunMetrics(settings).observe, feedback.observe]
+            gaps = Gaps(redis, redactor)
+            stack.push_async_callback(gaps.flush)
+            metrics = RunMetrics(settings, agent.knowledge.company.names)
+            observers += [log_run, trace_run, metrics.observe, feedback.observe, gaps.observe]
             await stack.enter_async_context(watching_memory(redis))
             watch = await stack.enter_async_context(watching(agent.models, settings, agent.knowledge))
             observers.append(watch.observe)

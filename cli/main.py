@@ -11,6 +11,7 @@ from cli.cluster import cluster
 from cli.doctor import doctor
 from cli.eval import evaluate
 from cli.feedback import feedback
+from cli.gaps import gaps
 from cli.key import key
 from cli.knowledge import knowledge
 from cli.output import discard_output
@@ -36,6 +37,7 @@ app.command()(doctor)
 app.command()(studio)
 app.command("eval")(evaluate)
 knowledge.command()(sync)
+knowledge.command()(gaps)
 app.add_typer(knowledge, name="knowledge")
 app.add_typer(feedback, name="feedback")
 

@@ -3,7 +3,8 @@
 `run:<id>:record` stores a run's question and answer, masked, for 24 hours, so that the run can be rated. Of an answer
 that may be cached it is `run:<beginning>:hits`, for as long as there may be hits, which store nothing: their ids begin
 as that of the run that gave the answer. `feedback:records` has the names of these keys with their expiry, so that the
-oldest can be deleted when there are too many. `feedback` is a stream of ratings, each with its run's record.
+oldest can be deleted when there are too many. `feedback` is a stream of ratings, each with its run's record, for 90
+days.
 `run:<id>:rated` stores the id of a run's entry in the stream, which the run's next rating replaces, and the rating's
 hash. A consumer group reads the stream for LangSmith, so that no rating is lost while LangSmith or the service is down.
 """
@@ -11,6 +12,7 @@ hash. A consumer group reads the stream for LangSmith, so that no rating is lost
 import asyncio
 import contextlib
 import threading
+import time
 import uuid
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
@@ -22,21 +24,28 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError, ResponseError
 
 from graph.events import Done
+from graph.observe import KEPT_DAYS
+from graph.observe.background import Background
 from graph.observe.redaction import Redactor
 from graph.observe.report import RunReport
 from graph.observe.tracing import Tracing
 from graph.redis import memory_errors
 
-RATABLE = 86_400
+_DAY = 86_400
+RATABLE = _DAY
 """Seconds in which a run can be rated after its end."""
 
-# Replaces the run's earlier rating. redis-py may send it twice, so the rating that a run has is left alone.
+# Replaces the run's earlier rating, and deletes some that are too old. redis-py may send it twice, so the rating that a
+# run has is left alone.
 _RATE = """\
 local rated = redis.call('get', KEYS[2]) or ''
 local entry, earlier = rated:match('^(%S+) ?(%S*)')
 local rating = redis.sha1hex(ARGV[1])
 if earlier == rating then return end
 if entry then redis.call('xdel', KEYS[1], entry) end
+for _, old in ipairs(redis.call('xrange', KEYS[1], '-', ARGV[4], 'COUNT', 10)) do
+  redis.call('xdel', KEYS[1], old[1])
+end
 entry = redis.call('xadd', KEYS[1], 'MAXLEN', '~', ARGV[2], '*', 'rating', ARGV[1])
 redis.call('set', KEYS[2], entry .. ' ' .. rating, 'EX', ARGV[3])"""
 
@@ -49,12 +58,9 @@ _BATCH = 10  # ratings that are forwarded at once
 _PAUSE = 1.0  # seconds between two polls for ratings to forward
 _ORPHANED = 30_000  # milliseconds after which another replica takes over a pending rating
 
-# Stores a value, or only counts a key that is there, and deletes the keys over the limit that would expire first: some
-# at a time, in case the limit has been lowered.
-_KEEP = """\
+BOUNDED = """\
 local time = redis.call('time')
 local now = time[1] + time[2] / 1000000
-if ARGV[1] ~= '' then redis.call('set', KEYS[1], ARGV[1], 'EX', ARGV[2]) end
 redis.call('zadd', KEYS[2], string.format('%.6f', now + ARGV[2]), KEYS[1])
 redis.call('expire', KEYS[2], ARGV[3])
 redis.call('zremrangebyscore', KEYS[2], '-inf', string.format('%.6f', now))
@@ -63,6 +69,14 @@ if over > 0 then
   local first = redis.call('zpopmin', KEYS[2], over)
   for n = 1, #first, 2 do redis.call('del', first[n]) end
 end"""
+"""The part of a script that has set KEYS[1] for ARGV[2] seconds and notes it in the sorted set KEYS[2].
+
+That expires after ARGV[3] seconds. Keys over the limit ARGV[4] that would expire first are deleted: some at a time, in
+case the limit has been lowered.
+"""
+
+# Stores a value, or only counts a key that is there.
+_KEEP = f"if ARGV[1] ~= '' then redis.call('set', KEYS[1], ARGV[1], 'EX', ARGV[2]) end\n{BOUNDED}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +89,8 @@ class Record:
     sources: Sequence[str] = ()
     answer: str | None = None
     error: str | None = None
+    answered: bool = True
+    """Whether the articles held the answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,16 +117,16 @@ class Feedback:
         self._ratable = ratable  # the most answers that can be rated
         self._rate = redis.register_script(_RATE)
         self._keep_script = redis.register_script(_KEEP)
-        self._storing: set[asyncio.Task[None]] = set()
+        self._background = Background()
+        self.flush = self._background.flush
+        """Waits until the records of all finished runs are stored."""
 
     def observe(self, report: RunReport) -> None:
         """Store a run's record in the background, so that the run and its cache hits can be rated."""
         if report.is_hit:
             return
         is_cached = self._cached > 0 and report.session_id is None
-        task = asyncio.create_task(self._store(report.run_id, self._record(report), is_cached=is_cached))
-        self._storing.add(task)
-        task.add_done_callback(self._storing.discard)
+        self._background.start(self._store(report.run_id, self._record(report), is_cached=is_cached))
 
     async def give(self, run_id: str, tenant: str, score: float, comment: str | None) -> bool:
         """Store a rating from 0 to 1; return whether the tenant has such a run."""
@@ -123,25 +139,23 @@ class Feedback:
             return False
         rating = _rating_json.dump_json(Rating(run_id, score, comment and self._redactor.text(comment), record))
         with memory_errors():
-            await self._rate(keys=[_STREAM, _rated(run_id)], args=[rating, _MAX_RATINGS, RATABLE])
+            await self._rate(keys=[_STREAM, _rated(run_id)], args=[rating, _MAX_RATINGS, RATABLE, _id_of(KEPT_DAYS)])
             await self._keep(_rated(run_id), "", RATABLE)
         return True
 
     async def below(self, score: float) -> list[Rating]:
         """Return the ratings below `score`, oldest first."""
-        with memory_errors():
-            entries = cast("list[Any]", await self._redis.xrange(_STREAM))
-        return [rating for _, rating in map(_entry, entries) if rating.score < score]
+        return [rating for rating in await self.latest(KEPT_DAYS) if rating.score < score]
 
-    async def flush(self) -> None:
-        """Wait until the records of all finished runs are stored."""
-        if self._storing:
-            await asyncio.wait(self._storing)
+    async def latest(self, days: int) -> list[Rating]:
+        """Return the ratings of the last `days` days, oldest first; raises MemoryUnavailable."""
+        with memory_errors():
+            entries = cast("list[Any]", await self._redis.xrange(_STREAM, min=_id_of(days)))
+        return [rating for _, rating in map(_entry, entries)]
 
     async def _store(self, run_id: str, record: Record, *, is_cached: bool) -> None:
         key, ttl = (_hits(run_id), self._cached + RATABLE) if is_cached else (_key(run_id), RATABLE)
-        with contextlib.suppress(RedisError):
-            await self._keep(key, _record_json.dump_json(record), ttl)
+        await self._keep(key, _record_json.dump_json(record), ttl)
 
     async def _keep(self, key: str, value: bytes | str, ttl: int) -> None:
         await self._keep_script([key, _RECORDS], [value, ttl, self._cached + RATABLE, self._ratable])
@@ -150,7 +164,8 @@ class Feedback:
         tenant, question, ending = report.context.tenant, self._redactor.text(report.question), report.ending
         if isinstance(ending, Done):
             sources = list(dict.fromkeys(source.id for source in ending.sources))
-            return Record(tenant, question, ending.category, sources, self._redactor.text(ending.answer))
+            answer = self._redactor.text(ending.answer)
+            return Record(tenant, question, ending.category, sources, answer, answered=ending.answered)
         return Record(tenant, question, error=ending.error if ending else None)
 
 
@@ -230,6 +245,11 @@ async def open_feedback(
 
 def _entry(entry: tuple[bytes, dict[bytes, bytes]]) -> tuple[str, Rating]:
     return entry[0].decode(), _rating_json.validate_json(entry[1][b"rating"])
+
+
+def _id_of(days: int) -> int:
+    """Return the beginning of the ids of a stream's entries of so many days ago."""
+    return int((time.time() - days * _DAY) * 1000)
 
 
 def _rated(run_id: str) -> str:

@@ -3,6 +3,8 @@
 The process that serves sets the meter provider; without one nothing is recorded.
 """
 
+from collections.abc import Iterable
+
 from opentelemetry import metrics
 
 from graph.events import Done, Failed
@@ -65,7 +67,7 @@ _fallbacks = _meter.create_counter("support_agent.fallbacks", description="Answe
 class RunMetrics:
     """Records the metrics of runs."""
 
-    def __init__(self, settings: AgentSettings) -> None:
+    def __init__(self, settings: AgentSettings, desks: Iterable[str]) -> None:
         self._server = settings.openai_base_url or OPENAI
         self._fallback = settings.fallback_model
         for name in {settings.classify_model, settings.answer_model}:
@@ -74,6 +76,8 @@ class RunMetrics:
             counter.add(0)  # so that the series exists before the first event
         for outcome in ("answered", "failed"):
             _fallbacks.add(0, {"outcome": outcome})
+        for desk in desks:
+            _unanswered.add(0, {"category": desk})
 
     def observe(self, report: RunReport) -> None:
         """Record the metrics of a run that has ended."""

@@ -10,8 +10,11 @@ from redis.asyncio import Redis
 
 from api.answer_cache.store import STATISTICS
 from conftest import Serve
+from graph.observe.gaps import Gaps
+from graph.observe.redaction import Redactor
+from graph.unanswered import MARK
 from harness.fault_proxy import FaultProxy, fault_proxy
-from harness.scripted_model import ScriptedModel
+from harness.scripted_model import ScriptedModel, tokens
 
 Behind = Callable[..., AbstractAsyncContextManager[tuple[httpx.AsyncClient, FaultProxy]]]
 
@@ -57,6 +60,19 @@ async def test_a_rating_is_kept_once(behind: Behind, redis: Redis) -> None:
             assert (await client.post("/feedback", json={"run_id": ids[1], "score": score})).status_code == 202
         entries: Any = await redis.xrange("feedback")
     assert [b'"score":0.4' in fields[b"rating"] for _, fields in entries] == [False, True]
+
+
+async def test_an_unanswered_question_counts_once(behind: Behind, redis: Redis, model: ScriptedModel) -> None:
+    """However often the command arrives."""
+    model.script("answer", tokens([MARK, " No."]))
+    async with behind() as (client, proxy):
+        for n in range(3):
+            if n == 1:
+                proxy.lose_answer(b"feedback:gap:")
+            assert (await client.post("/ask", json={"question": "Why?"})).status_code == 200
+            await Gaps(redis, Redactor()).kept()
+    (kept,) = await Gaps(redis, Redactor()).kept()
+    assert kept.times(1) == 3
 
 
 async def test_a_request_counts_once(behind: Behind) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import httpx
 
 from conftest import Serve
+from graph.unanswered import MARK
 from harness.acl import documented_rules
 from harness.langsmith import traced
 from harness.own_redis import OwnRedis, own_redis
@@ -23,6 +24,10 @@ async def use_everything(one: httpx.AsyncClient, other: httpx.AsyncClient, model
     assert sorted(answer.headers["X-Cache"] for answer in asked) == ["coalesced", "miss"]
     assert (await other.get("/stream", params=QUESTION)).headers["X-Cache"] == "hit"
 
+    model.script("answer", tokens([MARK, " No."]))
+    assert (await one.post("/ask", json={"question": "Not in any article?"})).json()["answered"] is False
+
+    model.script("answer", tokens(["In 30 days."]))
     message = {"message": "Why was I charged twice?", "session_id": "s-1"}
     for client in (one, other):
         answer = await client.post("/chat", json=message, headers={"Idempotency-Key": "k-1"})
