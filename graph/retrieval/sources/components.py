@@ -1,10 +1,10 @@
 """HTML tags, components and JSX in Markdown: what they wrap stays, tables and lists as Markdown has them."""
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
-from graph.retrieval.sources.html_markdown import link_target, markdown_of, plain_of
-from graph.retrieval.sources.html_tree import parse
+from graph.retrieval.sources.html_markdown import is_hidden, link_target, markdown_of, plain_of
+from graph.retrieval.sources.html_tree import Element, parse
 from graph.retrieval.sources.templates import LINE, spoken, value_of
 
 
@@ -67,7 +67,7 @@ class _Tags:
 
     def kept(self) -> str:
         marks = list(self._mark.finditer(self._text))
-        ends = _ends(marks)
+        ends = _ends(marks, len(self._text))
         kept: list[str] = []
         position = 0
         for mark in marks:
@@ -77,7 +77,7 @@ class _Tags:
             end = ends.get(mark.start())
             if end is None:
                 kept.append(self._shown(mark))
-            elif mark["name"].lower() in _ISLANDS:
+            elif mark["name"].lower() in _ISLANDS and not _is_hidden(mark):
                 kept.append(self._island(mark, end))
             position = end or mark.end()
         kept.append(self._text[position:])
@@ -176,19 +176,39 @@ class _Tags:
         return spoken({**said, "content": said.get("description", "")}, is_alone=is_alone)
 
 
-def _ends(marks: Iterable[re.Match[str]]) -> dict[int, int]:
-    """Return where elements that are taken whole end, by where they begin; without those that nothing ends."""
-    ends: dict[int, int] = {}
+def _ends(marks: Sequence[re.Match[str]], length: int) -> dict[int, int]:
+    """Return where elements that are taken whole or hidden end, by where they begin.
+
+    What is hidden reaches to the end of the text if nothing closes it; other elements that nothing ends are left out.
+    """
+    hidden = {mark.start(): mark["name"].lower() for mark in marks if _is_hidden(mark)}
+    ends = dict.fromkeys(hidden, length)
+    named = _WHOLE.union(hidden.values())
     opened: dict[str, list[int]] = {}
     for mark in marks:
         name = (mark["name"] or "").lower()
-        if name not in _WHOLE:
+        if name not in named:
             continue
         if not mark["close"] and not _is_empty(mark):
             opened.setdefault(name, []).append(mark.start())
         elif mark["close"] and opened.get(name):
-            ends[opened[name].pop()] = mark.end()
+            start = opened[name].pop()
+            if name in _WHOLE or start in hidden:
+                ends[start] = mark.end()
     return ends
+
+
+def _is_hidden(mark: re.Match[str]) -> bool:
+    """Say whether a tag of HTML begins what nobody sees."""
+    name, rest = mark["name"], mark["rest"]
+    if not rest or mark["close"] or name.lower() in _VOID or is_component(name) or _is_empty(mark):
+        return False
+    if "hidden" not in rest.lower() and "display" not in rest.lower():
+        return False
+    given = {key.lower(): value for key, value in attributes_of(rest).items()}
+    if re.search(r"(?<![\w-])hidden(?![\w-])", _ATTRIBUTE.sub(" ", rest), re.IGNORECASE):
+        given["hidden"] = ""
+    return is_hidden(Element(name.lower(), given))
 
 
 def _is_empty(mark: re.Match[str]) -> bool:

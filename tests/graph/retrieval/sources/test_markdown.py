@@ -34,6 +34,24 @@ def test_comments_are_never_told(source: str, text: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("source", "text"),
+    [
+        ("shown <span hidden>internal</span>", "shown"),
+        ("shown\n\n<div hidden>\n<div>internal</div>\n\ninternal\n</div>\n\nshown", "shown\n\nshown"),
+        ('<p class="a" style="display: none">internal</p>\n\nshown', "shown"),
+        ("<table hidden><tr><td>internal</td></tr></table>\n\nshown", "shown"),
+        ("shown\n\n<div hidden>\n\nnever closed: hides the rest\n\ninternal", "shown"),
+        ('<div class="hidden-xs">shown</div> <b data-hidden="true">too</b>', "shown **too**"),
+        ('<div role="tabpanel" hidden>shown</div>', "shown"),
+        ('<details hidden="until-found">shown</details>', "shown"),
+    ],
+)
+def test_hidden_elements_are_never_told(source: str, text: str) -> None:
+    """What no reader of the site sees is not in the text, with all in it."""
+    assert " ".join(cleaned(source).split()) == " ".join(text.split())
+
+
+@pytest.mark.parametrize(
     "code",
     [
         "```liquid\n{{ page.title }} {% if x %}\n```",
