@@ -1,24 +1,22 @@
 """Passages ranked by the words of a question (BM25)."""
 
-import logging
 import re
 import unicodedata
 from array import array
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
+from importlib.metadata import distribution
 from itertools import chain
+from runpy import run_path
 from typing import Final, cast
 from zlib import crc32
 
 import numpy as np
 import numpy.typing as npt
-from bm25s import stopwords
 from py_rust_stemmers import SnowballStemmer  # pyright: ignore - untyped
 
 from graph.retrieval.postings import Postings
-
-logging.getLogger("bm25s").setLevel(logging.WARNING)  # findings/bm25s-debug-log.sh
 
 WORDS: Final = 1
 """Increase it when a text has other terms than before, so that those in Postgres are made anew."""
@@ -51,19 +49,20 @@ _STEMMERS = {
     "sv": "swedish",
     "tr": "turkish",
 }
-_STOP_WORDS: dict[str, tuple[str, ...]] = {
-    "da": stopwords.STOPWORDS_DANISH,
-    "de": stopwords.STOPWORDS_GERMAN,
-    "en": stopwords.STOPWORDS_EN_PLUS,
-    "es": stopwords.STOPWORDS_SPANISH,
-    "fr": stopwords.STOPWORDS_FRENCH,
-    "it": stopwords.STOPWORDS_ITALIAN,
-    "nl": stopwords.STOPWORDS_DUTCH,
-    "no": stopwords.STOPWORDS_NORWEGIAN,
-    "pt": stopwords.STOPWORDS_PORTUGUESE,
-    "ru": stopwords.STOPWORDS_RUSSIAN,
-    "sv": stopwords.STOPWORDS_SWEDISH,
-    "tr": stopwords.STOPWORDS_TURKISH,
+# The names of bm25s' lists.
+_STOP_WORDS = {
+    "da": "DANISH",
+    "de": "GERMAN",
+    "en": "EN_PLUS",
+    "es": "SPANISH",
+    "fr": "FRENCH",
+    "it": "ITALIAN",
+    "nl": "DUTCH",
+    "no": "NORWEGIAN",
+    "pt": "PORTUGUESE",
+    "ru": "RUSSIAN",
+    "sv": "SWEDISH",
+    "tr": "TURKISH",
 }
 
 
@@ -97,7 +96,15 @@ def _pairs(run: str) -> Iterator[str]:
 @lru_cache
 def stop_words(language: str) -> frozenset[str]:
     """Return the words of a language that say nothing of what a text is about; none if it has no list."""
-    return frozenset(word for listed in _STOP_WORDS.get(language, ()) for word in words_in(listed))
+    name = _STOP_WORDS.get(language)
+    listed = cast("Sequence[str]", _lists()[f"STOPWORDS_{name}"]) if name else ()
+    return frozenset(word for each in listed for word in words_in(each))
+
+
+@lru_cache
+def _lists() -> Mapping[str, object]:
+    """Return what bm25s' module of stop words holds; the package itself imports scipy and numba where they are."""
+    return run_path(str(distribution("bm25s").locate_file("bm25s/stopwords.py")))
 
 
 @lru_cache
