@@ -2,6 +2,7 @@
 
 import gc
 import logging
+import sys
 from collections.abc import AsyncGenerator, Callable, Generator, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
 from functools import partial
@@ -31,6 +32,7 @@ from graph.redis import open_redis
 from graph.redis_memory import watching_memory
 
 _log = logging.getLogger(__name__)
+_TURN = 0.001  # seconds
 _OLDEST = 100  # collections of the middle generation between two of the oldest; 10 by default
 
 
@@ -80,6 +82,7 @@ def lifespan_for(settings: ServiceSettings) -> Callable[[FastAPI], AbstractAsync
             answers = AnswerCache(agent, redis, settings, drain)
             stack.push_async_callback(answers.write_counts)
             stack.enter_context(_short_collections())
+            stack.enter_context(_short_turns())
             yield State(
                 agent=agent,
                 answers=answers,
@@ -109,6 +112,20 @@ def _short_collections() -> Generator[None]:
     finally:
         gc.set_threshold(youngest, middle, oldest)
         gc.unfreeze()
+
+
+@contextmanager
+def _short_turns() -> Generator[None]:
+    """Let threads that compute take turns with the event loop each millisecond; by default it waits for five.
+
+    A request needs several turns, and articles that change are read and counted in threads for seconds.
+    """
+    usual = sys.getswitchinterval()
+    sys.setswitchinterval(_TURN)
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(usual)
 
 
 def _tell(observers: Sequence[Observe], report: RunReport) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection, Coroutine
 from dataclasses import dataclass
 from typing import Any
 
-from bench import alone, measures
+from bench import alone, measures, passages
 from bench.contest import Plan, Progress
 from bench.results import Samples
 from bench.rows import ROWS, Row
@@ -33,6 +33,11 @@ GROUPS = (
     Group("starts", measures.starts, ("memory", "start")),
     Group("1,000 turns", alone.long_sessions, ("turn-1000",)),
     Group("10,000 articles", alone.many_articles, ("articles-10000",)),
+    Group(
+        "10,000 passages",
+        passages.many_passages,
+        ("health-start", "health-change", "health-questions", "passage-memory"),
+    ),
     Group("1,000 slow streams", alone.slow_streams, tuple(f"streams-1000-{it}" for it in ("errors", "gap", "memory"))),
     Group("150 fast streams", alone.fast_streams, tuple(f"streams-150-{it}" for it in ("errors", "gap", "memory"))),
 )

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 MS = "ms CPU"
 
 _MEMORY = "plain LangGraph with AsyncRedisSaver"
+_HEALTH = "10,000 passages in memory: the slowest `GET /health` during"
 _FIRST = "`POST /chat/stream`, time to first token beyond the model's"
 
 
@@ -63,6 +64,10 @@ ROWS = (
     Row("start", "start to ready", _MEMORY, "s", 2, 1.5, absolute=True, quick=False),
     Row("turn-1000", "`POST /chat`, turn 1,000", "turn 20", MS, 1.1, 1.0, quick=False),
     Row("articles-10000", "`POST /ask` with 10,000 articles", "with 90", MS, 1.5, 1.2, quick=False),
+    Row("health-start", f"{_HEALTH} a start that reads and indexes them", None, "ms", 50, 20, quick=False),
+    Row("health-change", f"{_HEALTH} a change of one of their articles", None, "ms", 50, 20, quick=False),
+    Row("health-questions", f"{_HEALTH} 8 questions at once", None, "ms", 50, 20, quick=False),
+    Row("passage-memory", "10,000 passages in memory: memory for each", None, "kB", 12, 8, quick=False),
     *_streams(1000, "1 token/s"),
     *_streams(150, "20 tokens/s"),
 )  # fmt: skip

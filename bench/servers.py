@@ -108,8 +108,8 @@ class Lab:
         """Return the URL of the bundled Postgres."""
         return self._share("postgres", start_postgres)
 
-    def service(self, pace: Pace, **settings: str) -> Server:
-        """Return the service, started as its users do, without a rate limit; it is ready."""
+    def service(self, pace: Pace, *, ready: str = "/ready", **settings: str) -> Server:
+        """Return the service, started as its users do, without a rate limit; its path `ready` answers 200."""
         command = str(Path(sys.executable).with_name("support-agent"))
         variables = {
             "REDIS_URL": self.redis(),
@@ -118,7 +118,7 @@ class Lab:
             "SUPPORT_BUSY_SESSION": "wait",
             **settings,
         }
-        return self._serve("support-agent", [command, "serve", "--port"], "/ready", pace, variables)
+        return self._serve("support-agent", [command, "serve", "--port"], ready, pace, variables)
 
     def peer(self, name: str, pace: Pace, redis: str = "") -> Server:
         """Return the module `name` of bench/peers, on the Redis at this URL."""

@@ -139,6 +139,7 @@ class Reused:
 
     async def get(self, hashes: Sequence[str]) -> Mapping[str, Vector]:
         """Return those vectors that are known; an empty one stands for a text that the model refused."""
+        await asyncio.sleep(0)  # many calls in turn find everything, and nothing else would be done meanwhile
         found = {each: self._known[each] for each in hashes if each in self._known}
         rest = [each for each in hashes if each not in found]
         return {**found, **await self._others.get(rest)} if rest else found

@@ -12,7 +12,7 @@ from graph.retrieval.passages import ArticlePassage
 from graph.retrieval.search import Key
 from graph.retrieval.units import greatest, units
 
-_BRIEF = 10_000_000  # multiplications, about 5 ms: what a search may do on the event loop
+_BRIEF = 2_000_000  # multiplications, about 1 ms: what a search may do on the event loop, where others wait too
 
 
 class MemoryIndex:

@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import logging
+import sys
 from pathlib import Path
 
 import httpx
@@ -176,3 +177,11 @@ async def test_a_service_leaves_what_lives_as_long_as_itself_to_no_collection(se
         assert gc.get_freeze_count() > 10_000
         assert gc.get_threshold() == (*before[:2], 100)
     assert (gc.get_freeze_count(), gc.get_threshold()) == (0, before)
+
+
+async def test_threads_that_compute_make_requests_wait_for_a_moment_alone(serve: Serve) -> None:
+    """They take turns with the event loop more often than by default, while the service runs."""
+    before = sys.getswitchinterval()
+    async with serve():
+        assert sys.getswitchinterval() == pytest.approx(0.001)
+    assert sys.getswitchinterval() == before
