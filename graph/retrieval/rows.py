@@ -72,9 +72,9 @@ class Rows:
         codes = np.ascontiguousarray(passages.codes.T)
         return cls(passages.articles, passages.sizes, passages.vectors, codes, passages.languages, postings)
 
-    def changed(self, gone: npt.NDArray[np.int64], new: Passages) -> Self:
-        """Return the rows without those of the articles `gone`, followed by new ones."""
-        kept = ~np.isin(self.articles, gone)
+    def changed(self, articles: npt.NDArray[np.int64], new: Passages) -> Self:
+        """Return the rows of those of the `articles` that it has, followed by new ones."""
+        kept = np.isin(self.articles, articles) & ~np.isin(self.articles, new.articles)
         return type(self)(
             np.concatenate((self.articles[kept], new.articles)),
             np.concatenate((self.sizes[kept], new.sizes)),

@@ -48,7 +48,7 @@ SELECT avg(embedding)::text FROM (SELECT embedding FROM knowledge_vectors
     WHERE model = %(model)s AND vector_dims(embedding) = %(dims)s ORDER BY id LIMIT %(centre_of)s) AS sample"""
 
 _BEFORE: LiteralString = "m.since <= %(before)s AND (m.until IS NULL OR m.until > %(before)s)"
-_GONE: LiteralString = f"SELECT m.article FROM knowledge_members m WHERE {_BEFORE} AND NOT ({IN_SET})"  # noqa: S608 - constants
+_MEMBERS: LiteralString = f"SELECT string_agg(int8send(m.article), '') FROM knowledge_members m WHERE {IN_SET}"  # noqa: S608 - constants
 
 # One row of long columns, which takes Python no time for each passage.
 _READ: LiteralString = f"""\
@@ -148,8 +148,9 @@ class Stored:
         spoken = dict.fromkeys(held.spoken if held else ())
         new = await self._read(names | {"centre": as_vector(centre)}, spoken, index.dims)
         if held:
-            gone = np.array([row[0] for row in await self.ask(_GONE, names)], np.int64)
-            rows = await asyncio.to_thread(held.rows.changed, gone, new)
+            ((members,),) = await self.ask(_MEMBERS, names, binary=True)
+            articles = np.frombuffer(members or b"", ">i8").astype(np.int64)
+            rows = await asyncio.to_thread(held.rows.changed, articles, new)
         else:
             rows = await asyncio.to_thread(Rows.of, new)
         used = tuple(spoken)
@@ -167,11 +168,11 @@ class Stored:
 
     async def passages(self, keys: Sequence[int]) -> dict[int, list[ArticlePassage]]:
         """Return the passages of articles by their rows' keys."""
-        if missing := [key for key in keys if key not in self._cut]:
-            for row in await self.ask(_ARTICLES, (missing,)):
-                self._cut[row[0]] = passages_of([_article(row)])
         found = {key: self._cut[key] for key in keys if key in self._cut}
-        for key in found:
+        if missing := [key for key in keys if key not in found]:
+            found |= {row[0]: passages_of([_article(row)]) for row in await self.ask(_ARTICLES, (missing,))}
+        for key, passages in found.items():
+            self._cut[key] = passages
             self._cut.move_to_end(key)
         while len(self._cut) > _CUT_ARTICLES:
             self._cut.popitem(last=False)
