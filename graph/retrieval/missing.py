@@ -20,7 +20,7 @@ from graph.retrieval.units import units
 MOST = 5000
 """Questions that are grouped, those that were asked most."""
 
-_DEVIATIONS = 2.25  # from the mean cosine of unrelated texts, for two texts to be about one thing; measured, see below
+_DEVIATIONS = 2.25  # from the mean cosine of unrelated texts, for two texts to be about one thing: see decision 14
 _SAMPLE = 200  # articles that tell how near unrelated texts are
 _FEW = 20  # articles whose titles alone tell too little
 _BATCH = 64  # texts embedded in one request
@@ -171,9 +171,7 @@ def misplaced(ratings: Iterable[Rating], below: float, tenant: str | None = None
 class _Scale:
     """How near texts must be to be about one thing: cosines of two embedding models can't be compared.
 
-    Two articles' titles are about as long as questions, and rarely about one thing. Of the 30 questions in
-    tests/data/gaps.yaml beside 40 others, 28 were in the groups of their topics with the offline model's vectors, whose
-    titles have a mean cosine of 0.05, and 27 with multilingual-e5-small's, whose titles have 0.82.
+    Two articles' titles are about as long as questions, and rarely about one thing. Decision 14 has the measurements.
     """
 
     question: float

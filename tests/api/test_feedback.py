@@ -126,6 +126,23 @@ async def test_a_later_rating_replaces_an_earlier_one(serve: Serve, redis: Redis
     assert [(rating.run_id, rating.score) for rating in await feedback.below(2)] == [(run_id, 1) for run_id in runs]
 
 
+async def test_ratings_are_deleted_after_90_days(serve: Serve, redis: Redis, model: ScriptedModel) -> None:
+    """By the next rating, and until then they are not read."""
+    async with serve() as url, httpx.AsyncClient(base_url=url) as client:
+        runs = [(await client.post("/ask", json={"question": f"{number}?"})).json()["run_id"] for number in range(2)]
+        await client.post("/feedback", json={"run_id": runs[0], "score": 0})
+        entries: Any = await redis.xrange("feedback")
+        await redis.delete("feedback")
+        now = time.time()
+        for days in (120, 91, 89):
+            await redis.xadd("feedback", entries[0][1], id=f"{int((now - days * 86_400) * 1000)}-0")
+        feedback = Feedback(redis, Redactor())
+        assert (len(await feedback.below(1)), len(await feedback.latest(30))) == (1, 0)
+        await client.post("/feedback", json={"run_id": runs[1], "score": 0})
+        assert await redis.xlen("feedback") == 2
+        assert (len(await feedback.latest(90)), len(await feedback.latest(30))) == (2, 1)
+
+
 async def test_a_frozen_langsmith_loses_no_rating(serve: Serve, redis: Redis, model: ScriptedModel) -> None:
     """Nor a trace; both go out when it answers again."""
     async with traced(serve) as (client, langsmith):
