@@ -193,12 +193,13 @@ def _write_drafts(missing: _Missing, folder: Path) -> int:
 
 
 def _draft(missing: _Missing, topic: "Topic") -> str:
-    head = yaml.safe_dump(
-        {"title": _one_line(topic.questions[0].question), "draft": True}, allow_unicode=True, sort_keys=False, width=110
-    )
+    """Return an article without a text, and in a comment, which no customer ever reads, what customers asked."""
+    title = _one_line(topic.questions[0].question)
+    head = yaml.safe_dump({"title": title, "draft": True}, allow_unicode=True, sort_keys=False, width=110)
     asked = [f"- {_one_line(one.question)} ({one.times} by {one.tenant})" for one in topic.questions[:_MOST_QUESTIONS]]
     about = f"Asked {topic.times} times in {missing.days} days. Nearest: {missing.nearest(topic)}."
-    return "\n".join([f"---\n{head}---\n", about, "", *asked, ""])
+    comment = "\n".join([about, "", *asked]).replace("--", "\u2013")  # so that none ends the comment
+    return f"---\n{head}---\n\n<!--\n{comment}\n-->\n"
 
 
 def _cases(missing: _Missing, intent: str, topic: "Topic") -> Iterator[str]:

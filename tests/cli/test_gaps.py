@@ -110,7 +110,8 @@ def test_topics_are_listed_by_how_often_they_were_asked(run: Run, empty: str) ->
 
 def test_drafts_and_cases_are_written(run: Run, empty: str, tmp_path: Path, make_settings: MakeSettings) -> None:
     """A draft is no article yet, and is never written over; cases lack what would be right. Both name no customer."""
-    keep(empty, {'Is there a "dark" mode: yes or no? Ada Lovelace, ada@mail.example': 1, "dark mode?": 2})
+    dark = 'Is there a "dark" mode: yes or --> no? Ada Lovelace, ada@mail.example'
+    keep(empty, {dark: 1, "dark mode?": 2})
     keep(empty, {"Horoscope?": 1}, "app")
     folder, file = tmp_path / "drafts", tmp_path / "cases" / "gaps.yaml"
     file.parent.mkdir()
@@ -122,7 +123,7 @@ def test_drafts_and_cases_are_written(run: Run, empty: str, tmp_path: Path, make
     draft = folder / "dark-mode.md"
     text = draft.read_text("utf-8")
     assert text.startswith("---\ntitle: dark mode?\ndraft: true\n---\n")
-    assert '- Is there a "dark" mode: yes or no? [name], [email] (1 by web)' in text
+    assert '- Is there a "dark" mode: yes or \u2013> no? [name], [email] (1 by web)\n-->' in text
     cases: Any = yaml.safe_load(file.read_text("utf-8"))
     assert (cases[0]["intent"], cases[0]["question"]) == ("gap-dark-mode", "dark mode?")
     assert len({case["id"] for case in cases}) == 3
@@ -136,6 +137,9 @@ def test_drafts_and_cases_are_written(run: Run, empty: str, tmp_path: Path, make
     library = read_library(make_settings(SUPPORT_KNOWLEDGE=folder))
     assert [article.title for article in library.articles] == ["Done"]
     assert {one.reason for one in library.left_out} == {"a draft"}
+    draft.write_text(text.replace("draft: true\n", "") + "\nUnder Settings.\n")
+    library = read_library(make_settings(SUPPORT_KNOWLEDGE=folder))
+    assert [article.text for article in library.articles if article.title == "dark mode?"] == ["Under Settings."]
     draft.write_text("Begun.")
     assert "0 drafts in" in run("--drafts", str(folder)).stdout
     assert draft.read_text() == "Begun."
