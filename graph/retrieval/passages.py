@@ -4,7 +4,7 @@ import hashlib
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice, takewhile
+from itertools import islice, pairwise, takewhile
 from math import ceil
 
 from markdown_it import MarkdownIt
@@ -207,7 +207,7 @@ def _block(token: Token, tokens: Sequence[Token], at: int, lines: Sequence[str])
     starts = [part.map[0] for part in inside if part.type == _PARTS[token.type] and part.level == deeper and part.map]
     head = 2 if is_table else 0  # the header, and the line under it
     starts = [start for start in starts if start >= first + head]
-    parts = tuple(_joined(lines[one:other]) for one, other in zip(starts, [*starts[1:], end], strict=True))
+    parts = tuple(_joined(lines[one:other]) for one, other in pairwise([*starts, end]))  # none of a table without rows
     lead = "".join(f"{line}\n" for line in lines[first : first + head])
     return _Block(token.type, _joined(lines[first + head : end]), parts, lead)
 

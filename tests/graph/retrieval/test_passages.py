@@ -75,6 +75,13 @@ def test_each_part_of_a_table_has_its_header() -> None:
     assert sum(passage.text.count("| plan ") for passage in passages) == 60 + len(passages)
 
 
+def test_a_table_without_rows_is_its_header() -> None:
+    """Also in an article that is cut."""
+    table = "| Role | Permission |\n| --- | --- |"
+    texts = [passage.text for passage in cut(f"{LONG[:1400]}\n\n{table}\n\n{LONG[:1400]}")]
+    assert sum(table in text for text in texts) == 1
+
+
 def test_code_is_not_cut() -> None:
     """And a line of it that begins as a heading does is none."""
     code = "```sh\n" + "\n".join(f"# step {number}\nrun --number {number}" for number in range(40)) + "\n```"
