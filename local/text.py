@@ -37,6 +37,7 @@ _END = re.compile(
 )
 _ABBREVIATION = re.compile(r"(?:\b(?:e\.g|i\.e|etc|vs|cf|approx|incl|Mr|Mrs|Ms|Dr|No|St|z\. ?B|bzw|ca)|\b[A-Za-z])$")
 _ENDS = (".", "!", "?", "…", '"', ")", "”", ":", "\uff1a", "\u3002", "\uff01", "\uff1f")
+_QUESTION_ENDS = ("?", "\uff1f")
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +198,7 @@ class _Reader:
             yield from self._close_list()
         if not self._paragraph:
             return
-        found = sentences(plain(" ".join(line.strip() for line in self._paragraph)))
+        found = _with_answers(sentences(plain(" ".join(line.strip() for line in self._paragraph))))
         self._paragraph = []
         self._lead = found.pop() if found and found[-1].endswith((":", "\uff1a")) else ""
         if found:
@@ -213,6 +214,17 @@ class _Reader:
         if now and items:
             yield Block("steps" if now.is_ordered else "list", self._heading, self._lead, tuple(items))
         self._lead = ""
+
+
+def _with_answers(found: list[str]) -> list[str]:
+    """Return sentences, each question joined with the sentence after it: alone it says nothing."""
+    together: list[str] = []
+    for sentence in found:
+        if together and together[-1].endswith(_QUESTION_ENDS):
+            together[-1] += f" {sentence}"
+        else:
+            together.append(sentence)
+    return together
 
 
 def _joined(item: list[str]) -> str:

@@ -208,6 +208,36 @@ def test_steps_are_kept_in_order_with_their_lead_in_once(vectors: Vectors) -> No
     assert "curl" not in said
 
 
+@pytest.mark.parametrize(
+    ("question", "begins"),
+    [("How many addresses can I block?", "You can block 30"), ("Can I block addresses?", "You can block addresses")],
+)
+def test_a_question_for_an_amount_is_answered_with_one(vectors: Vectors, question: str, begins: str) -> None:
+    """A sentence with a number is then preferred to one like it."""
+    one = passage("a", "Blocking", "You can block addresses in the settings.")
+    other = passage("b", "Blocking", "You can block 30 addresses in the settings.")
+    said = answer([Turn("system", one + other), Turn("user", question)], vectors)
+    assert said.startswith(begins)
+
+
+def test_a_question_in_an_article_is_quoted_with_its_answer(vectors: Vectors) -> None:
+    """Alone it says nothing, however near it is to what is asked."""
+    filler = "Statistics show what visitors did in the last week. " * 9
+    text = f"{filler}\n\nWant to cancel your plan? Write to us. {filler}"
+    assert "Want to cancel your plan? Write to us." in asked_of(text, "I want to cancel my plan", vectors)
+
+
+def test_the_nearest_passage_is_quoted_first(vectors: Vectors) -> None:
+    """Whatever the order of the prompt."""
+    one = passage(
+        "a", "The country of a subscription", "To change the country, cancel the subscription and begin again."
+    )
+    other = passage("b", "Cancel a subscription", "To cancel your subscription, click on Cancel plan.")
+    said = answer([Turn("system", one + other), Turn("user", "How do I cancel my subscription?")], vectors)
+    assert said.startswith("To cancel your subscription")
+    assert "change the country" in said
+
+
 def test_a_row_of_a_table_has_the_names_of_its_columns(vectors: Vectors) -> None:
     """It is no sentence."""
     assert "- Plan: Pro, Price: $20" in asked_of(STEPS, "What is the price of the Pro plan?", vectors)
