@@ -22,6 +22,7 @@ _TAG = (
 )
 _MARKDOWN = re.compile(rf"{_TAG}|(?P<expression>(?!))|(?P<fragment>(?!))")
 _MDX = re.compile(rf"{_TAG}|(?P<expression>{_BRACES})|(?P<fragment></?>)")
+_MAY_HIDE = re.compile(r"hidden|none", re.IGNORECASE)
 _ATTRIBUTE = re.compile(rf"([\w:@.-]+)\s*=\s*(?:\"([^\"]*)\"|'([^']*)'|({_BRACES})|([^\s\"'{{}}<>=]+))")
 _ISLANDS = frozenset({
     "table", "ul", "ol", "dl", "h1", "h2", "h3", "h4", "h5", "h6", "summary", "figcaption",
@@ -199,15 +200,17 @@ def _ends(marks: Sequence[re.Match[str]], length: int) -> dict[int, int]:
 
 
 def _is_hidden(mark: re.Match[str]) -> bool:
-    """Say whether a tag of HTML begins what nobody sees."""
+    """Say whether a tag begins what nobody sees, written as in HTML or as in JSX."""
     name, rest = mark["name"], mark["rest"]
-    if not rest or mark["close"] or name.lower() in _VOID or is_component(name) or _is_empty(mark):
+    if not rest or mark["close"] or name.lower() in _VOID or _is_empty(mark) or not _MAY_HIDE.search(rest):
         return False
-    if "hidden" not in rest.lower() and "display" not in rest.lower():
+    if is_component(name) and not name.isupper():
         return False
-    given = {key.lower(): value for key, value in attributes_of(rest).items()}
-    if re.search(r"(?<![\w-])hidden(?![\w-])", _ATTRIBUTE.sub(" ", rest), re.IGNORECASE):
-        given["hidden"] = ""
+    given: dict[str, str] = {key.lower(): "" for key in _ATTRIBUTE.sub(" ", rest).split()}
+    for key, double, single, braces, bare in _ATTRIBUTE.findall(rest):
+        value = re.sub(r"[{}'\"\s]", "", braces) if braces else double or single or bare
+        if value != "false":
+            given[key.lower()] = value
     return is_hidden(Element(name.lower(), given))
 
 

@@ -204,7 +204,7 @@ def is_hidden(element: Element) -> bool:
     style = attributes.get("style", "").replace(" ", "").lower()
     is_hidden_text = attributes.get("hidden", "until-found").lower() != "until-found"
     is_ornament = attributes.get("aria-hidden") == "true" and element.name not in BLOCKS
-    return is_hidden_text or "display:none" in style or is_ornament
+    return is_hidden_text or "display:none" in style or "visibility:hidden" in style or is_ornament
 
 
 def _inline(nodes: Iterable[Element | str]) -> str:

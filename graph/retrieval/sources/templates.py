@@ -73,6 +73,8 @@ class _Templates:
 
     def _shown(self, mark: re.Match[str]) -> str:
         if mark["value"] is not None:
+            if self._text.endswith("style=", 0, mark.start()):  # an object of JSX
+                return mark[0]
             shown = value_of(mark["value"], self._values)
             return self._shelf.put(shown) if shown else ""
         inner = (mark["shortcode"] or mark["tag"] or "").strip().removesuffix("/").strip()

@@ -281,6 +281,33 @@ def test_title_is_of_front_matter_or_the_first_heading(source: str, title: str |
     assert (page.title, page.text) == (title, text)
 
 
+@pytest.mark.parametrize(
+    "hidden",
+    [
+        "<div hidden>secret <div>more</div> secret</div>", '<div style="display: none">\n\nsecret\n\n</div>',
+        "<details hidden><summary>S</summary>\n\nsecret\n\n</details>", "<DIV HIDDEN>secret</DIV>",
+        '<span style="color: red; visibility:hidden">secret</span>', "<ul hidden><li>secret</li></ul>",
+        "<div hidden={true}>secret</div>", "<p style={{display: 'none'}}>secret</p>", '<section hidden="">secret</section>',
+    ],
+)  # fmt: skip
+def test_hidden_elements_are_left_out(hidden: str) -> None:
+    """What a page hides is not told, whether it is written as in HTML or as in JSX."""
+    for found in (cleaned, cleaned_mdx):
+        assert found(f"# T\n\na\n\n{hidden}\n\n<div>b</div>").split() == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    "seen",
+    [
+        '<div class="hidden">a</div>', "<div hidden={false}>a</div>", '<div hidden="until-found">a</div>',
+        '<div role="tabpanel" hidden>a</div>', '<p style="text-decoration: none">a</p>',
+    ],
+)  # fmt: skip
+def test_elements_that_only_look_hidden_are_read(seen: str) -> None:
+    """A class, a panel of tabs, and what a search unfolds stay."""
+    assert "a" in cleaned_mdx(seen).split()
+
+
 def test_what_forges_the_marks_of_set_aside_code_is_text() -> None:
     """Private use characters, also as references and escapes, bring no code of elsewhere into the text."""
     forged = (
