@@ -9,34 +9,60 @@ from graph.retrieval.sources.front_matter import field, is_on, text_field, texts
 
 _TRUE = {
     "draft": "a draft",
+    "unpublished": "a draft (unpublished)",
+    "wip": "a draft (wip)",
     "hidden": "hidden",
     "unlisted": "hidden (unlisted)",
     "noindex": "hidden from search engines (noindex)",
-    "no_index": "hidden from search engines (no_index)",
     "internal": "internal",
-    "isInternal": "internal",
-    "internalOnly": "internal",
-    "internal_only": "internal",
+    "internalonly": "internal",
     "private": "internal (private)",
+    "confidential": "internal (confidential)",
     "archived": "archived",
-    "isArchived": "archived",
+    "deleted": "deleted",
     "headless": "a part of other pages (headless)",
+    "entwurf": "a draft (Entwurf)",
+    "intern": "internal (intern)",
+    "vertraulich": "internal (vertraulich)",
 }
-"""Fields that leave an article out where they are true."""
-_FALSE = {"published": "a draft (published: false)", "public": "internal (public: false)"}
+"""Fields that leave an article out where they are true. Names are compared as `_plain_name` returns them."""
+_FALSE = {
+    "published": "a draft (published: false)",
+    "public": "internal (public: false)",
+    "visible": "hidden (visible: false)",
+    "veröffentlicht": "a draft (veröffentlicht: nein)",
+    "öffentlich": "internal (öffentlich: nein)",
+}
 """Fields that leave an article out where they are false."""
+_TIMES = {"archivedat": "archived", "deletedat": "deleted"}
+"""Fields that leave an article out where they have a value."""
+_STAFF = frozenset({
+    "internal", "intern", "interno", "interne", "private", "hidden", "confidential", "agent", "agents", "staff",
+    "employee", "employees",
+})  # fmt: skip
+_UNFINISHED = frozenset({
+    "draft", "drafts", "unpublished", "unpublish", "notpublished", "not published", "not started", "wip",
+    "work in progress", "in progress", "in review", "inreview", "review", "pending", "archived", "archive", "deleted",
+    "trash", "trashed", "inactive", "unlisted", "entwurf", "in bearbeitung", "unveröffentlicht",
+    "nicht veröffentlicht", "archiviert", "borrador", "brouillon",
+})  # fmt: skip
 _WORDS = {
-    "status": ("draft", "unpublished", "archived", "internal", "private", "hidden"),
-    "state": ("draft", "unpublished", "archived", "internal", "private", "hidden"),
-    "visibility": ("internal", "private", "hidden", "draft", "agents", "agents_only", "staff", "none"),
-    "audience": ("internal", "staff", "agents", "employees", "employee"),
-    "access": ("internal", "private", "staff", "agents", "agents_only"),
+    **dict.fromkeys(("status", "state", "currentstate", "publishstatus", "publicationstatus"), _UNFINISHED | _STAFF),
+    "visibility": _STAFF | _UNFINISHED | {"none", "restricted", "team"},
+    **dict.fromkeys(("audience", "access", "accesslevel", "permission", "permissions", "sichtbarkeit"), _STAFF),
 }
-"""Fields whose words leave an article out."""
+"""Fields whose words leave an article out; `only` beside a word changes nothing."""
 _REDIRECTS = ("redirect_to", "redirect_url", "redirectTo", "redirect", "refresh")
 _OTHERS = ("robots", "internalScope", "user_segment_id", "user_segment_ids", "build", "_build", "layout", "expiryDate")
+
+
+def _plain_name(name: str) -> str:
+    """Return a field's name as they are compared: `is_draft`, `isDraft` and `Draft` are one."""
+    return re.sub(r"^[Ii]s(?=[A-Z _-])|[ _-]", "", name).lower()
+
+
 _NAMES = frozenset(
-    name.lower() for name in (*_TRUE, *_FALSE, *_WORDS, *_REDIRECTS, *_OTHERS, "unpublishDate", "publishDate")
+    map(_plain_name, (*_TRUE, *_FALSE, *_TIMES, *_WORDS, *_REDIRECTS, *_OTHERS, "unpublishDate", "publishDate"))
 )
 """Every field that is looked at: most articles have none."""
 
@@ -47,20 +73,35 @@ def reason_to_leave_out(fields: Mapping[str, object], now: dt.datetime) -> str |
     Only fields of the article itself count: `sidebar.hidden` hides an entry of the navigation, `pagefind: false` a page
     from the site's own search.
     """
-    if _NAMES.isdisjoint(name.lower() for name in fields):
+    found = {plain: value for name, value in fields.items() if (plain := _plain_name(name)) in _NAMES}
+    for name in found:
+        value = found[name]
+        if name in _TRUE and _is_yes(value):
+            return _TRUE[name]
+        if name in _TIMES and text_field(found, name) and not _is_no(value):
+            return _TIMES[name]
+        if name in _FALSE and _is_no(value):
+            return _FALSE[name]
+        if name in _WORDS and (word := next((word for word in texts(value) if _says(word, _WORDS[name])), None)):
+            return f"{name}: {word.lower()}"
+    if not found:
         return None
-    for name, reason in _TRUE.items():
-        if is_on(fields, name):
-            return reason
-    for name, reason in _FALSE.items():
-        value = field(fields, name)
-        if value is False or str(value).strip().lower() in ("false", "no", "off"):
-            return reason
-    for name, words in _WORDS.items():
-        found = next((word for word in texts(field(fields, name)) if word.lower().replace(" ", "_") in words), None)
-        if found:
-            return f"{name}: {found.lower()}"
     return _internal(fields) or _redirect(fields) or _out_of_time(fields, now)
+
+
+def _is_yes(value: object) -> bool:
+    return is_on({"value": value}, "value") or str(value).strip().lower() in ("1", "y", "ja", "x")
+
+
+def _is_no(value: object) -> bool:
+    return value is False or str(value).strip().lower() in ("false", "no", "off", "0", "n", "nein")
+
+
+def _says(value: str, words: frozenset[str] | set[str]) -> bool:
+    """Say whether a value is one of these words, or has no other: `internal-only`, `Agents only`."""
+    plain = " ".join(re.findall(r"[^\W_]+", value.lower()))
+    rest = [word for word in plain.split() if word not in ("only", "nur", "support", "the")]
+    return plain in words or (bool(rest) and all(word in words for word in rest))
 
 
 def _internal(fields: Mapping[str, object]) -> str | None:

@@ -287,7 +287,8 @@ def test_title_is_of_front_matter_or_the_first_heading(source: str, title: str |
         "<div hidden>secret <div>more</div> secret</div>", '<div style="display: none">\n\nsecret\n\n</div>',
         "<details hidden><summary>S</summary>\n\nsecret\n\n</details>", "<DIV HIDDEN>secret</DIV>",
         '<span style="color: red; visibility:hidden">secret</span>', "<ul hidden><li>secret</li></ul>",
-        "<div hidden={true}>secret</div>", "<p style={{display: 'none'}}>secret</p>", '<section hidden="">secret</section>',
+        "<div hidden={true}>secret</div>", "<p style={{display: 'none'}}>secret</p>",
+        '<section hidden="">secret</section>',
     ],
 )  # fmt: skip
 def test_hidden_elements_are_left_out(hidden: str) -> None:

@@ -20,7 +20,12 @@ def reason(front_matter: str) -> str | None:
         "robots: noindex, nofollow", "internal: true", "internalScope: agents", "internalScope: true",
         "user_segment_id: 3600", "archived: true", "status: Draft", "visibility: internal", "redirect_to: /new",
         "layout: redirect", "expiryDate: 2026-01-01", "publishDate: 2027-01-01T08:00:00Z", "headless: true",
-        "build:\n  render: never", "audience: [partners, staff]",
+        "build:\n  render: never", "audience: [partners, staff]", "is_draft: true", "isInternal: 1", "Is Private: x",
+        "published: 0", "isPublished: 'False'", "is_public: no", "visible: false", "status: notpublished",
+        "status: In review", "currentState: DRAFT", "PublishStatus: Draft", "publish_status: draft",
+        "visibility: Agents only", "visibility: internal-only", "permission: AGENTS", "access_level: internal",
+        "deleted: true", "archived_at: 2024-01-01", "deletedAt: 2024-01-01", "Intern: ja", "Status: Entwurf",
+        "Veröffentlicht: nein",
     ],
 )  # fmt: skip
 def test_articles_that_are_not_for_customers_are_left_out(front_matter: str) -> None:
@@ -36,7 +41,8 @@ def test_articles_that_are_not_for_customers_are_left_out(front_matter: str) -> 
         "pagefind: false", "hide_title: true", "internalScope: null", "internalScope: []", "user_segment_id: null",
         "status: published", "redirect_from: /old", "aliases: [/old]", "robots: index, follow", "search: false",
         "expiryDate: 2030-01-01", "publishDate: not a date", "visibility: everyone", "nav_exclude: true",
-        "toc:\n  hidden: true",
+        "toc:\n  hidden: true", "isDraft: false", "archived_at: null", "deleted_at: 0", "is_public: 1", "intern: nein",
+        "status: new", "audience: customers and agents", "internal_notes: call first", "permission: ALL", "issue: 1",
     ],
 )  # fmt: skip
 def test_articles_that_only_look_hidden_are_read(front_matter: str) -> None:
