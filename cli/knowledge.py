@@ -115,6 +115,8 @@ def _rows(inspection: "Inspection") -> Iterator[Row]:
 
     for reason, count in inspection.reasons.items():
         yield "left out", f"{count}: {reason}"
+    for pattern in inspection.idle_patterns:
+        yield "left out", f"0: no article matches leave_out ({pattern})"
     for fault in inspection.faults:
         yield "fault", f"{fault.where}: {fault.reason}"
     yield from _desk_rows(inspection)
@@ -165,6 +167,7 @@ def _as_json(inspection: "Inspection") -> dict[str, Any]:
             for article in library.articles
         ],
         "left_out": [{"where": one.where, "reason": one.reason, "is_fault": one.is_fault} for one in library.left_out],
+        "idle_patterns": inspection.idle_patterns,
         "languages": inspection.languages,
         "same_titles": [[article.id for article in some] for some in inspection.same_titles],
         "same_texts": [[article.id for article in some] for some in inspection.same_texts],

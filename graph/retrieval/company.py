@@ -17,11 +17,14 @@ COMPANY_FILE = "company.yaml"
 MOST_DESKS = 12
 LABELS: Final = ("folder", "tags", "category", "section", "group")
 """What rules map to desks: the names of Document.labels."""
+FIELDS: Final = ("articles", "id", "title", "text", "url", "language", *LABELS)
+"""What `fields` may name."""
 
 _MOST_BYTES = 200_000
 _MOST_PROBLEMS = 20  # that are named
 _LONGEST = 500  # characters of a text
 _LONGEST_NAME = 30  # characters of a desk's name: what a classifier says in a few tokens
+_PATTERN = re.compile(r"(?=.*\{(?:path|slug|id)\})(?:[^{}]|\{(?:path|slug|id|language)\})+")
 _LANGUAGE = re.compile(r"[a-z]{2}")
 _NEW_FORM = 'give each desk its own, as in "desks: {billing: {contact: billing@company.example}}"'
 
@@ -118,7 +121,9 @@ def load_company(path: Path) -> Company:
         what = (
             str(error.problem)
             if isinstance(error, _AliasError)
-            else "not valid YAML; put a text with : # or brackets in quotation marks"
+            else "not valid YAML; indent with spaces, not with tabs"
+            if source.split("\n")[line - 1].startswith("\t")
+            else "not valid YAML; put a text with : # * @ or brackets in quotation marks"
         )
         raise KnowledgeError(f"{path}:{line}: {what}") from error
     except RecursionError as error:
@@ -144,7 +149,7 @@ class _Loader(yaml.SafeLoader):
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):
             event = cast("Any", self.peek_event())
-            what = f"*{event.anchor}: repeat the value instead of an alias"
+            what = f"*{event.anchor}: put it in quotation marks, or repeat the value if it is meant as an alias"
             raise _AliasError(problem=what, problem_mark=event.start_mark)
         return super().compose_node(parent, index)
 
@@ -198,11 +203,13 @@ class _Reading:
         url = self._text(found.get("url"), "url") or None
         if url and not re.match(r"https?://\S+$", url):
             self._complain(found["url"], "url: must begin with https:// and have no spaces")
+        elif url and not _PATTERN.fullmatch(url):
+            self._complain(found["url"], "url: must have {path}, {slug} or {id}, and no other braces but {language}")
         language = self._text(found.get("language"), "language") or None
         if language and not _LANGUAGE.fullmatch(language):
             self._complain(found["language"], "language: must be two lower-case letters of ISO 639-1, such as en or de")
         leave_out = {key: self._texts(value, f"leave_out.{key}") for key, value in self._pairs(found, "leave_out")}
-        fields = {key: self._text(value, f"fields.{key}") for key, value in self._pairs(found, "fields")}
+        fields = {key: self._text(value, f"fields.{key}") for key, value in self._pairs(found, "fields", FIELDS)}
         about = self._text(found.get("about"), "about")
         return Company(name, self._desks(found.get("desks")), url, language, leave_out, fields, about)
 
@@ -235,6 +242,8 @@ class _Reading:
         where = f"desks.{name}"
         found = self._mapping(node, f"{where}.", self._DESK_KEYS)
         rules = {key: self._texts(value, f"{where}.rules.{key}") for key, value in self._rules(found, where)}
+        if "folder" in rules:  # which has what is below it, however that is written
+            rules["folder"] = tuple(re.sub(r"^(?:\./)+|(?:/\*+)+/?$", "", folder) for folder in rules["folder"])
         return Desk(
             name,
             contact=self._text(found.get("contact"), f"{where}.contact"),
@@ -249,10 +258,12 @@ class _Reading:
         if node is not None and not _is_empty(node):
             yield from self._mapping(node, f"{where}.rules.", LABELS).items()
 
-    def _pairs(self, found: Mapping[str, yaml.Node], name: str) -> Iterator[tuple[str, yaml.Node]]:
+    def _pairs(
+        self, found: Mapping[str, yaml.Node], name: str, known: Collection[str] | None = None
+    ) -> Iterator[tuple[str, yaml.Node]]:
         node = found.get(name)
         if node is not None and not _is_empty(node):
-            yield from self._mapping(node, f"{name}.", None).items()
+            yield from self._mapping(node, f"{name}.", known).items()
 
     def _mapping(self, node: yaml.Node, prefix: str, known: Collection[str] | None) -> dict[str, yaml.Node]:
         """Return the values of a mapping by their keys, without those that are unknown."""

@@ -35,6 +35,13 @@ class Inspection:
         return dict(Counter(one.reason for one in self.library.left_out if not one.is_fault).most_common())
 
     @property
+    def idle_patterns(self) -> list[str]:
+        """The company's patterns for what is not for customers that leave nothing out."""
+        reasons = " ".join(self.reasons)
+        patterns = [f"{name}: {one}" for name, some in self.library.company.leave_out.items() for one in some]
+        return [pattern for pattern in patterns if f"({pattern})" not in reasons]
+
+    @property
     def languages(self) -> Mapping[str, int]:
         """The articles by language, the most frequent first; "unknown" if none is known."""
         return dict(Counter(one.language or "unknown" for one in self.library.articles).most_common())

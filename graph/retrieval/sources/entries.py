@@ -36,15 +36,19 @@ class Entry:
     url: str | None = None
     language: str | None = None
     labels: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
+    path: str = ""
+    """Its file's in an archive; else the id stands for it."""
 
 
 def document_of(entry: Entry, company: Company) -> Document | LeftOut:
     """Return the article, or why it is left out."""
-    reason = reason_to_leave_out(entry.fields, datetime.now(UTC))
-    if reason is None and (
-        pattern := pattern_that_leaves_out(company.leave_out, entry.fields, title=entry.title, path=entry.id)
-    ):
-        reason = f"left out by company.yaml ({pattern})"
+    pattern = pattern_that_leaves_out(
+        company.leave_out, entry.fields, title=entry.title, path=entry.path or entry.id, labels=entry.labels
+    )
+    if pattern:
+        reason = f"the company leaves it out ({pattern})"
+    else:
+        reason = reason_to_leave_out(entry.fields, datetime.now(UTC))
     if reason:
         return LeftOut(entry.where, reason, is_fault=False)
     for name in ("id", "title", "text"):

@@ -94,6 +94,7 @@ class Notion:
                 None,
                 language_of_fields(fields),
                 _labels(fields, name),
+                _without_ids(name),
             ),
             self._company,
         )
@@ -110,7 +111,7 @@ class Notion:
             row_id = f"{_id(name)}-{hashlib.sha256(title.encode()).hexdigest()[:8]}"
             text = with_links(row.text, joined(""))
             fields = row.fields
-            entry = Entry(where, row_id, title, text, fields, None, None, _labels(fields, name))
+            entry = Entry(where, row_id, title, text, fields, None, None, _labels(fields, name), _without_ids(name))
             yield document_of(entry, self._company)
 
 
@@ -137,6 +138,10 @@ def _id(name: str) -> str:
 def _place(name: str) -> str:
     """Return what the file of a database and the folder of its pages have in common: their path without ids."""
     return "/".join(_ID.sub("", part) for part in (*PurePosixPath(name).parts[:-1], _stem(name)))
+
+
+def _without_ids(name: str) -> str:
+    return _place(name) + PurePosixPath(name).suffix
 
 
 def _normal(name: str) -> str:

@@ -2,8 +2,11 @@
 
 import datetime as dt
 import re
+import unicodedata
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
+from pathlib import PurePosixPath
+from types import MappingProxyType
 
 from graph.retrieval.sources.front_matter import field, is_on, text_field, texts
 
@@ -143,15 +146,50 @@ def _time(fields: Mapping[str, object], *names: str) -> dt.datetime | None:
 
 
 def pattern_that_leaves_out(
-    patterns: Mapping[str, tuple[str, ...]], fields: Mapping[str, object], *, title: str, path: str
+    patterns: Mapping[str, tuple[str, ...]],
+    fields: Mapping[str, object],
+    *,
+    title: str,
+    path: str,
+    labels: Mapping[str, tuple[str, ...]] = MappingProxyType({}),
 ) -> str | None:
-    """Return the company's pattern that an article matches, as `name: pattern`; letters' case does not count."""
+    """Return the company's pattern that an article matches, as `name: pattern`; letters' case does not count.
+
+    A pattern of paths, or of folders, also has what is below them.
+    """
     for name, wanted in patterns.items():
-        values = {"title": (title, *texts(field(fields, "title"))), "path": (path,)}.get(name) or _values(fields, name)
+        if name == "path":
+            values, wanted_as = _places(path), _as_path
+        elif name == "title":
+            values, wanted_as = (title, *texts(field(fields, "title"))), _as_text
+        else:
+            values = (*_values(fields, name), *labels.get(name, ()), *(_folders(path) if name == "folder" else ()))
+            wanted_as = _as_path if name == "folder" else _as_text
         for pattern in wanted:
-            if any(fnmatchcase(value.lower(), pattern.lower()) for value in values):
+            if any(fnmatchcase(_as_text(value), wanted_as(pattern).replace("[", "[[]")) for value in values):
                 return f"{name}: {pattern}"
     return None
+
+
+def _as_text(text: str) -> str:
+    return " ".join(unicodedata.normalize("NFC", text).lower().split())
+
+
+def _as_path(pattern: str) -> str:
+    """Return a pattern of paths, in which `internal`, `/internal/`, `./internal/*` and `**/internal/**` are one."""
+    bare = re.sub(r"^(?:\./|/)+|(?:/\**)+$", "", _as_text(pattern).replace("\\", "/"))
+    return re.sub(r"\*{2,}/?", "*", bare.removeprefix("**/")) or "*"
+
+
+def _places(path: str) -> tuple[str, ...]:
+    """Return a path, the same without suffix, and the folders that it is in."""
+    place = PurePosixPath(path)
+    return (path, str(place.with_suffix("")), *map(str, place.parents[:-1])) if place.name else (path,)
+
+
+def _folders(path: str) -> tuple[str, ...]:
+    folders = PurePosixPath(path).parents[:-1]
+    return (*map(str, folders), *(folder.name for folder in folders))
 
 
 def _values(fields: Mapping[str, object], name: str) -> tuple[str, ...]:

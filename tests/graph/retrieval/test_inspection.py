@@ -42,6 +42,13 @@ def test_what_is_left_out_is_counted_by_reason_and_faults_are_named() -> None:
     assert [fault.where for fault in found.faults] == ["d.md:3"]
 
 
+def test_patterns_that_leave_nothing_out_are_told() -> None:
+    """A pattern with a slip would let internal articles through without a word."""
+    company = Company("Acme", (Desk("general"),), leave_out={"title": ("Internal:*", "Intrenal:*")})
+    left_out = (LeftOut("a.md", "the company leaves it out (title: Internal:*)", is_fault=False),)
+    assert Inspection(Library(company, (), left_out), {}).idle_patterns == ["title: Intrenal:*"]
+
+
 def test_languages_and_lengths_are_told() -> None:
     """The most frequent language and the longest article come first."""
     some = [article(f"a{number}", "word " * number, language="de" if number > 1 else "en") for number in range(1, 8)]

@@ -56,6 +56,12 @@ def test_markdown_loads_as_it_is_exported(path: Path) -> None:
     assert read(str(path), without.revisions).unchanged == {REFUNDS, HOURS, FAQ}
 
 
+def test_patterns_of_paths_are_without_ids(path: Path) -> None:
+    """What lies below a page in Notion is left out by that page's name."""
+    path.write_bytes(packed(MARKDOWN))
+    assert read(str(path), company=replace(COMPANY, leave_out={"path": ("Help",)})).documents.keys() == {HOURS}
+
+
 def test_archives_in_the_archive_are_read(path: Path) -> None:
     """Notion packs big exports into parts."""
     names = sorted(MARKDOWN)

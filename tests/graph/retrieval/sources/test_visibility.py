@@ -3,7 +3,7 @@ import datetime as dt
 import pytest
 
 from graph.retrieval.sources.front_matter import split_front_matter
-from graph.retrieval.sources.visibility import reason_to_leave_out
+from graph.retrieval.sources.visibility import pattern_that_leaves_out, reason_to_leave_out
 
 NOW = dt.datetime(2026, 11, 29, tzinfo=dt.UTC)
 
@@ -48,3 +48,23 @@ def test_articles_that_are_not_for_customers_are_left_out(front_matter: str) -> 
 def test_articles_that_only_look_hidden_are_read(front_matter: str) -> None:
     """What hides an entry of the navigation, or a page from a site's own search, hides no article."""
     assert reason(front_matter) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "pattern"),
+    [
+        ("path", "internal"), ("path", "internal/"), ("path", "/internal/*"), ("path", "./internal/**"),
+        ("path", "**/Internal/**"), ("path", "internal\\*"), ("path", "internal/a.md"), ("path", "internal/a"),
+        ("path", "*/a.md"), ("folder", "internal"), ("folder", "internal/*"), ("title", "[internal]*"),
+        ("title", "[INTERNAL] call me"), ("section", "For agents"),
+    ],
+)  # fmt: skip
+def test_patterns_are_read_as_people_write_them(name: str, pattern: str) -> None:
+    """A folder stands for what is in it, brackets for themselves, and labels have their names."""
+    labels = {"section": ("For agents",)}
+
+    def found(title: str, path: str, labels: dict[str, tuple[str, ...]]) -> str | None:
+        return pattern_that_leaves_out({name: (pattern,)}, {}, title=title, path=path, labels=labels)
+
+    assert found("[Internal]  call me", "internal/a.md", labels) == f"{name}: {pattern}"
+    assert found("Internally", "internals/b.md", {}) is None
