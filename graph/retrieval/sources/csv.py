@@ -2,15 +2,42 @@
 
 import csv
 import io
+import re
 from collections.abc import Iterator, Sequence
 
 from graph.retrieval.sources import Page, UnreadableError, limits
 from graph.retrieval.sources.decoding import decode
 from graph.retrieval.sources.entries import markdown_of
 
-TITLES = ("question", "title", "name", "subject", "heading", "frage", "titel", "pregunta", "título", "titre")
+TITLES = (
+    "question",
+    "title",
+    "name",
+    "subject",
+    "heading",
+    "frage",
+    "titel",
+    "pregunta",
+    "título",
+    "titre",
+    "questions",
+    "fragen",
+)
 """Names of the column with the title, the first of them first."""
-TEXTS = ("answer", "text", "body", "content", "article", "description", "response", "antwort", "inhalt", "respuesta")
+TEXTS = (
+    "answer",
+    "text",
+    "body",
+    "content",
+    "article",
+    "description",
+    "response",
+    "antwort",
+    "inhalt",
+    "respuesta",
+    "answers",
+    "antworten",
+)
 """Names of the column with the text."""
 
 
@@ -19,7 +46,7 @@ def from_csv(content: bytes) -> list[Page]:
 
     A page's fields are the other columns, by their names in lower case.
     """
-    text = decode(content)
+    text = re.sub(r"\Asep=.\n", "", _decoded(content))  # Excel's own line, which names what separates columns
     # The dialect is told by the first line: the rest has commas and semicolons in sentences.
     delimiter = max(",;\t|", key=text.partition("\n")[0].count)
     csv.field_size_limit(limits.CELL)
@@ -33,6 +60,13 @@ def from_csv(content: bytes) -> list[Page]:
     except csv.Error as error:
         reason = f"not valid CSV, or a cell of more than {limits.CELL:,} characters"
         raise UnreadableError(reason, rows.line_num or 1) from error
+
+
+def _decoded(content: bytes) -> str:
+    try:
+        return decode(content)
+    except UnreadableError as error:
+        raise UnreadableError(f"{error.reason} (in Excel: CSV UTF-8)", error.line) from error
 
 
 def _pages(rows: Iterator[list[str]], header: Sequence[str], title: int, body: int) -> Iterator[Page]:

@@ -27,6 +27,9 @@ _REFERENCE = re.compile(rf"(!?){_BRACKETED}(?:\[([^\[\]\n]*)\])?(?![(:])")
 _FOOTNOTE = re.compile(r"^[ \t]*\[\^[^\[\]\s]{1,99}\]:[ \t]*|\[\^[^\[\]\s]{1,99}\]", re.MULTILINE)
 _ICON = re.compile(r":(?:material|fontawesome|octicons|simple|lucide|fas|fab|far)-[\w-]+:")
 _HIGHLIGHT = re.compile(r"(?<![=\w])==(?=[^\s=])([^=\n]*[^\s=])==(?![=\w])")
+_REVIEW = re.compile(r"\{>>[^{}]*<<\}|\{--[^{}]*--\}|\{~~[^{}~]*~>|~~\}|\{(?:\+\+|==)|(?:\+\+|==)\}")
+_KEYS = re.compile(r"(?<![\w+])\+\+([a-z0-9\"][a-z0-9+\".-]{0,40}?)\+\+(?![\w+])")
+_ABBREVIATION = re.compile(r"^\*\[[^\[\]\n]+\]:[^\n]*$", re.MULTILINE)
 _IMAGE_FILE = re.compile(r"\.(?:png|jpe?g|gif|svg|webp|avif|bmp|ico)(?:[?#].*)?$", re.IGNORECASE)
 
 Embed = Callable[[str], str]
@@ -40,6 +43,9 @@ def without_attributes(text: str) -> str:
 
 def with_plain_lines(text: str, shelf: Shelf, embed: Embed) -> str:
     """Return the text with links as `[text](target)`, and without images, footnotes' marks, icons and entities."""
+    text = _REVIEW.sub("", text) if re.search(r"\{(?:>>|--|~~|\+\+|==)", text) else text
+    text = _ABBREVIATION.sub("", text) if "*[" in text else text
+    text = _KEYS.sub(lambda keys: keys[1].replace('"', ""), text) if "++" in text else text
     text = _WIKILINK.sub(lambda link: _wikilink(link, embed), text) if "[[" in text else text
     text = _FOOTNOTE.sub("", text) if "[^" in text else text
     text = _with_references(text, shelf)

@@ -35,13 +35,19 @@ def test_excel_text_is_read() -> None:
     assert (page.title, page.text) == ("Wo?", "Hier.")
 
 
+def test_the_line_that_excel_writes_first_is_no_heading() -> None:
+    """`sep=;` names what separates columns; headings may be in the plural."""
+    [page] = from_csv(b"sep=;\r\nQuestions;Answers\r\nWhere?;Here, there.\r\n")
+    assert (page.title, page.text) == ("Where?", "Here, there.")
+
+
 @pytest.mark.parametrize(
     ("content", "reason", "line"),
     [
         (b"", "it names none", 1),
         (b"date,amount\n1,2\n", "it names 'date', 'amount'", 1),
         (b'title,body\na,"b\nc\n', "not valid CSV", 3),
-        ("title,body\na,b\nü,c\n".encode("latin-1"), "UTF-8", 3),
+        ("title,body\na,b\nü,c\n".encode("latin-1"), r"UTF-8 \(in Excel: CSV UTF-8\)", 3),
         (b"title,body\na," + b"b" * 2_000, "not valid CSV, or a cell of more than 1,000", 2),
         (b"title,body\n" + b"a,b\n" * 20, "has more than 10 rows", None),
     ],

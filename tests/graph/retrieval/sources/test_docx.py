@@ -2,10 +2,12 @@
 
 import io
 import zipfile
+from typing import Any
 
 import docx
 import pytest
 from docx.document import Document
+from docx.enum.style import WD_STYLE_TYPE
 from docx.oxml.ns import qn
 from docx.oxml.parser import OxmlElement
 
@@ -74,6 +76,19 @@ def test_pictures_comments_and_hidden_text_are_not_read() -> None:
     deleted.append(run)
     paragraph._p.append(deleted)
     assert paragraph._p.tag == qn("w:p")
+    [page] = from_docx(made(document))
+    assert page.text == "Within 30 days."
+
+
+def test_text_that_a_style_hides_is_not_read() -> None:
+    """A style for notes to colleagues may hide words or whole paragraphs."""
+    document = docx.Document()
+    document.add_heading("Refunds", level=0)
+    for name, kind in (("Note", WD_STYLE_TYPE.CHARACTER), ("Notes", WD_STYLE_TYPE.PARAGRAPH)):
+        style: Any = document.styles.add_style(name, kind)
+        style.font.hidden = True
+    document.add_paragraph("Within 30 days. ").add_run("Secret discount.", style="Note")
+    document.add_paragraph("Only if they insist.", style="Notes")
     [page] = from_docx(made(document))
     assert page.text == "Within 30 days."
 

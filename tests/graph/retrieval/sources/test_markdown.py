@@ -254,6 +254,8 @@ def test_images_are_what_they_say_within_a_sentence(source: str, text: str) -> N
         ("term\n: {{< new-in 1.2 />}}\n: What it means", "**term**: What it means"),
         (r"a \{b\} \<c\> \_d\_ e&nbsp;&lt;f&gt;", "a {b} <c> _d_ e <f>"),
         (":material-check: yes ==marked== ~~no~~", "yes marked ~~no~~"),
+        ("a {>>ask legal<<}{--old--}{++new++} {~~two~>three~~} {==marked==}", "a new three marked"),
+        ("Press ++ctrl+c++ in C++ and HTML\n\n*[HTML]: a language", "Press ctrl+c in C++ and HTML"),
     ],
 )
 def test_less_known_marks_become_common_ones(source: str, text: str) -> None:
