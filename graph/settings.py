@@ -1,6 +1,7 @@
 """The agent's settings: environment variables, a `.env` file and mounted secrets."""
 
 import re
+from os.path import expanduser
 from pathlib import Path
 from typing import ClassVar, Literal, Self
 from urllib.parse import urlsplit
@@ -152,7 +153,7 @@ class AgentSettings(BaseModel):
     @property
     def sources(self) -> tuple[str, ...]:
         """What articles are read from, one by one."""
-        return _parts(self.knowledge)
+        return tuple(expanduser(source) for source in _parts(self.knowledge))  # noqa: PTH111 - addresses are no paths
 
     @property
     def sources_named(self) -> str:

@@ -6,6 +6,7 @@ import unicodedata
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
+from os.path import expanduser
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -97,7 +98,7 @@ def company_of(setting: Path | None, folder: Path | None) -> Company:
     If neither is there, the company has one desk and no contact, and the log says so.
     """
     if setting is not None:
-        return load_company(setting)
+        return load_company(Path(expanduser(setting)))  # noqa: PTH111 - without a home it stays as it is
     file = folder / COMPANY_FILE if folder else None
     if file and file.exists():
         return load_company(file)
@@ -123,7 +124,7 @@ def load_company(path: Path) -> Company:
             if isinstance(error, _AliasError)
             else "not valid YAML; indent with spaces, not with tabs"
             if source.split("\n")[line - 1].startswith("\t")
-            else "not valid YAML; put a text with : # * @ or brackets in quotation marks"
+            else "not valid YAML; put a text with : # * @ ? or brackets in quotation marks"
         )
         raise KnowledgeError(f"{path}:{line}: {what}") from error
     except RecursionError as error:

@@ -1,6 +1,7 @@
 """What is to be known of a help centre before it is served: what is read, what not and why, and where it is weak."""
 
 import hashlib
+import posixpath
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
@@ -72,7 +73,7 @@ class Inspection:
         """Links that should lead to an article of this help centre, and lead to none."""
         articles = self.library.articles
         known = {_address(article.url) for article in articles if article.url}
-        home = _address((self.library.company.url or "").partition("{")[0]) if known else ""
+        home = _home(_address((self.library.company.url or "").partition("{")[0]), known)
         return [
             (article, target)
             for article in articles
@@ -103,6 +104,12 @@ def _is_broken(target: str, home: str, known: set[str]) -> bool:
         return True  # what leads to an article has been given its public address
     address = _address(target)
     return bool(home) and (address == home or address.startswith(f"{home}/")) and address not in {*known, home}
+
+
+def _home(pattern: str, known: set[str]) -> str:
+    """Return where the help centre begins: as deep as all its addresses agree, since the site may have other pages."""
+    below = [address for address in known if address == pattern or address.startswith(f"{pattern}/")]
+    return posixpath.commonpath(below) if pattern and len(below) > 1 else pattern if known else ""
 
 
 def _address(url: str) -> str:

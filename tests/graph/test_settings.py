@@ -227,3 +227,10 @@ def test_old_names_are_pointed_out(monkeypatch: pytest.MonkeyPatch) -> None:
         "LANGCHAIN_TRACING_V2: ignored; set LANGSMITH_TRACING",
         "LANGCHAIN_API_KEY: ignored; set LANGSMITH_API_KEY",
     ]
+
+
+def test_a_source_may_lie_in_the_home_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A shell expands ~ only at the beginning of a value, and nothing expands it in .env."""
+    monkeypatch.setenv("HOME", "/home/ann")
+    monkeypatch.setenv("SUPPORT_KNOWLEDGE", "a, ~/b,https://c.example/~d")
+    assert ServiceSettings.load().sources == ("a", "/home/ann/b", "https://c.example/~d")

@@ -76,16 +76,17 @@ def reason_to_leave_out(fields: Mapping[str, object], now: dt.datetime) -> str |
     Only fields of the article itself count: `sidebar.hidden` hides an entry of the navigation, `pagefind: false` a page
     from the site's own search.
     """
-    found = {plain: value for name, value in fields.items() if (plain := _plain_name(name)) in _NAMES}
-    for name in found:
-        value = found[name]
-        if name in _TRUE and _is_yes(value):
-            return _TRUE[name]
-        if name in _TIMES and text_field(found, name) and not _is_no(value):
-            return _TIMES[name]
-        if name in _FALSE and _is_no(value):
-            return _FALSE[name]
-        if name in _WORDS and (word := next((word for word in texts(value) if _says(word, _WORDS[name])), None)):
+    found = {name: plain for name in fields if (plain := _plain_name(name)) in _NAMES}
+    for name, plain in found.items():
+        value = fields[name]
+        if plain in _TRUE and _is_yes(value):
+            return _TRUE[plain]
+        if plain in _TIMES and text_field({plain: value}, plain) and not _is_no(value):
+            return _TIMES[plain]
+        if plain in _FALSE and _is_no(value):
+            return _FALSE[plain]
+        words = _WORDS.get(plain, frozenset())
+        if words and (word := next((word for word in texts(value) if _says(word, words)), None)):
             return f"{name}: {word.lower()}"
     if not found:
         return None
@@ -100,7 +101,7 @@ def _is_no(value: object) -> bool:
     return value is False or str(value).strip().lower() in ("false", "no", "off", "0", "n", "nein")
 
 
-def _says(value: str, words: frozenset[str] | set[str]) -> bool:
+def _says(value: str, words: frozenset[str]) -> bool:
     """Say whether a value is one of these words, or has no other: `internal-only`, `Agents only`."""
     plain = " ".join(re.findall(r"[^\W_]+", value.lower()))
     rest = [word for word in plain.split() if word not in ("only", "nur", "support", "the")]

@@ -89,6 +89,14 @@ def test_links_that_lead_to_no_article_are_told() -> None:
     ]
 
 
+def test_pages_of_the_site_beside_the_help_centre_are_not_called_broken() -> None:
+    """The pattern may be the site's, and the articles in one folder of it."""
+    company = Company("Acme", (Desk("general"),), url="https://help.acme.example/{path}")
+    links = f"[about](https://help.acme.example/about) [gone]({HOME}/gone)"
+    found = inspected(article("a", links), article("b"), company=company)
+    assert [link for _, link in found.broken_links] == [f"{HOME}/gone"]
+
+
 def test_links_that_the_source_could_not_follow_are_told() -> None:
     """The text has only their words left."""
     lost = Article(id="a", title="a", text="x", desk="general", dead_links=("../gone.md",))
