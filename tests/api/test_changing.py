@@ -16,7 +16,8 @@ from graph.retrieval import stamps
 from graph.retrieval.syncing import sync_to_postgres
 from harness.caching import caching
 from harness.changing import Changing, Customers, change_everything, quote
-from harness.replica import COMMAND, replica
+from harness.commands import COMMAND
+from harness.replica import replica
 from harness.scripted_model import ScriptedModel
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from harness.replica import COMMAND
+from harness.commands import COMMAND
 from harness.scripted_model import ScriptedModel
 
 pytestmark = pytest.mark.soak  # a process for each sync

@@ -182,7 +182,7 @@ def test_the_policy_takes_the_addresses_of_the_docs() -> None:
 def with_sync(tmp_path: Path) -> list[Json]:
     """Production with the schedule, as the docs say."""
     folder = shutil.copytree(DEPLOY / "k8s", tmp_path / "k8s")
-    [said] = [block for language, block in blocks(page("kubernetes")) if "components:" in block]
+    [said] = [block for _, block in blocks(page("kubernetes")) if "components:" in block]
     with (folder / "production/kustomization.yaml").open("a") as file:
         file.write(said)
     return kustomize(folder / "production")

@@ -16,7 +16,7 @@ from graph.models import open_models
 from graph.retrieval.postgres import open_pool
 from graph.retrieval.stored import Stored, StoredSearch
 from graph.settings import AgentSettings
-from harness.replica import COMMAND
+from harness.commands import COMMAND
 from local.process import Service
 
 EXACT = """\

@@ -290,7 +290,7 @@ def test_title_is_of_front_matter_or_the_first_heading(source: str, title: str |
         "<details hidden><summary>S</summary>\n\nsecret\n\n</details>", "<DIV HIDDEN>secret</DIV>",
         '<span style="color: red; visibility:hidden">secret</span>', "<ul hidden><li>secret</li></ul>",
         "<div hidden={true}>secret</div>", "<p style={{display: 'none'}}>secret</p>",
-       
+
         '<section hidden="">secret</section>',
     ],
 )  # fmt: skip
