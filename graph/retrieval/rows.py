@@ -10,6 +10,7 @@ import numpy.typing as npt
 from graph.retrieval.postings import Postings, Terms
 
 _WORD = 64  # bits of a vector's code that are compared at once
+_BITS = 4  # of each number of a question's vector
 
 Flags = npt.NDArray[np.bool_]
 
@@ -25,7 +26,10 @@ class Passages:
     vectors: npt.NDArray[np.int64]
     """The ids of their vectors; 0 where the embedding model refuses the text."""
     codes: npt.NDArray[np.uint64]
-    """A row for each: the signs of their vectors' numbers, 64 in one."""
+    """A row for each: the signs of the numbers of their vectors without the centre, 64 in one."""
+    factors: npt.NDArray[np.float32]
+    """What a product with these signs is multiplied with, to be about that with the vector: its length squared, divided
+    by the sum of its numbers without their signs."""
     languages: npt.NDArray[np.int32]
     """The numbers of their languages."""
     terms: Terms
@@ -44,6 +48,7 @@ class Passages:
             np.concatenate([part.sizes for part in parts]),
             np.concatenate([part.vectors for part in parts]),
             np.concatenate([part.codes for part in parts]),
+            np.concatenate([part.factors for part in parts]),
             np.concatenate([part.languages for part in parts]),
             np.concatenate([part.terms for part in parts]),
             np.concatenate([part.lengths for part in parts]),
@@ -59,6 +64,7 @@ class Rows:
     vectors: npt.NDArray[np.int64]
     codes: npt.NDArray[np.uint64]
     """As Passages has them, but turned: a row for each 64 numbers of the vectors, which is read in one go."""
+    factors: npt.NDArray[np.float32]
     languages: npt.NDArray[np.int32]
     postings: Postings
 
@@ -70,7 +76,8 @@ class Rows:
         """Make rows of passages."""
         postings = Postings.of(passages.terms, passages.lengths)
         codes = np.ascontiguousarray(passages.codes.T)
-        return cls(passages.articles, passages.sizes, passages.vectors, codes, passages.languages, postings)
+        factors, languages = passages.factors, passages.languages
+        return cls(passages.articles, passages.sizes, passages.vectors, codes, factors, languages, postings)
 
     def changed(self, articles: npt.NDArray[np.int64], new: Passages) -> Self:
         """Return the rows of those of the `articles` that it has, followed by new ones."""
@@ -80,24 +87,41 @@ class Rows:
             np.concatenate((self.sizes[kept], new.sizes)),
             np.concatenate((self.vectors[kept], new.vectors)),
             np.concatenate((self.codes[:, kept], new.codes.T), axis=1),
+            np.concatenate((self.factors[kept], new.factors)),
             np.concatenate((self.languages[kept], new.languages)),
             self.postings.changed(kept, new.terms, new.lengths),
         )
 
-    def near(self, code: npt.NDArray[np.uint64], most: int, among: Flags | None) -> npt.NDArray[np.int64]:
-        """Return `most` rows whose vectors point in much the same direction as that of a code, in no order.
+    def near(self, unit: npt.NDArray[np.float32], most: int, among: Flags | None) -> npt.NDArray[np.int64]:
+        """Return `most` rows whose products with a vector are likely the greatest, in no order.
 
-        The cosine of two vectors is about that of the share of their numbers with different signs, times pi.
+        They are estimated as RaBitQ does (https://arxiv.org/abs/2405.12497), without its rotation: one bit for each number
+        of a row's vector, and four for each of the asked one.
         """
         usable = self.vectors != 0 if among is None else among & (self.vectors != 0)
         if len(self) <= most:
             return np.flatnonzero(usable)
-        different = np.zeros(len(self), np.uint16)
-        for some, word in zip(self.codes, code, strict=True):
-            different += np.bitwise_count(some ^ word)
-        different[~usable] = np.iinfo(np.uint16).max
-        rows = np.argpartition(different, most)[:most]
+        products = self._products(unit)
+        products[~usable] = -np.inf
+        rows = np.argpartition(-products, most)[:most]
         return rows[usable[rows]]
+
+    def _products(self, unit: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """Return about what each row's vector, without the centre, gives with a vector."""
+        least = float(unit.min())
+        step = (float(unit.max()) - least) / (2**_BITS - 1) or 1.0
+        levels = np.rint((unit - least) / step).astype(np.uint8)
+        ones, total = np.zeros(len(self), np.uint16), np.zeros(len(self), np.uint32)
+        for some in self.codes:
+            ones += np.bitwise_count(some)
+        for bit in range(_BITS):
+            (plane,) = packed(np.packbits(levels >> bit & 1)[np.newaxis])
+            both = np.zeros(len(self), np.uint16)
+            for some, word in zip(self.codes, plane, strict=True):
+                both += np.bitwise_count(some & word)
+            total += both.astype(np.uint32) << np.uint32(bit)
+        positive = np.float32(least) * ones + np.float32(step) * total
+        return self.factors * (2 * positive - unit.sum()).astype(np.float32)
 
 
 def packed(signs: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint64]:

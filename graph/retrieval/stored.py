@@ -1,7 +1,7 @@
 """Sets of articles in Postgres, as they are read: what a replica holds of one, and the search in it.
 
 Postgres has the texts and the vectors, each once. A replica has, in arrays, which passages there are, the words of
-each, and the signs of the numbers of its vector. By these it finds a thousand candidates, which Postgres then compares
+each, and a bit for each number of its vector. By these it finds two thousand candidates, which Postgres then compares
 exactly. So nothing has to be built before a set can be searched, and no other set is in the way.
 """
 
@@ -31,7 +31,7 @@ from graph.retrieval.units import greatest, units
 from graph.retrieval.words import terms_of
 from graph.state import Passage
 
-CANDIDATES: Final = 1000
+CANDIDATES: Final = 2000
 """Passages that Postgres compares exactly, for each question: where a set has no more, all of them."""
 
 _P = ParamSpec("_P")
@@ -57,7 +57,9 @@ WITH chosen AS MATERIALIZED (
     FROM knowledge_members m JOIN knowledge_articles a ON a.key = m.article
     WHERE {IN_SET} AND NOT ({_BEFORE}) AND a.key > %(after)s ORDER BY a.key LIMIT %(at_once)s
 ), passages AS (
-    SELECT chosen.key, chosen.spoken, p.size, p.terms, v.id, binary_quantize(v.embedding - %(centre)s::halfvec) AS code
+    SELECT chosen.key, chosen.spoken, p.size, p.terms, v.id, binary_quantize(v.embedding - %(centre)s::halfvec) AS code,
+        l2_distance(v.embedding, %(centre)s::halfvec) ^ 2
+            / nullif(l1_distance(v.embedding, %(centre)s::halfvec), 0) AS factor
     FROM chosen JOIN knowledge_passages p ON p.article = chosen.key AND p.cut = chosen.cut
     LEFT JOIN knowledge_vectors v
         ON v.model = %(model)s AND v.hash = p.hash AND vector_dims(v.embedding) = %(dims)s
@@ -65,6 +67,7 @@ WITH chosen AS MATERIALIZED (
 )
 SELECT (SELECT max(key) FROM chosen), count(*), string_agg(int8send(key), ''), string_agg(int8send(size), ''),
     string_agg(int8send(coalesce(id, 0)), ''), string_agg(coalesce(bit_send(code), %(blank)s), ''),
+    string_agg(float4send(coalesce(factor, 0)::float4), ''),
     string_agg(spoken, ','), string_agg(terms, ''), string_agg(int4send(octet_length(terms)), '')
 FROM passages"""  # noqa: S608 - constants
 
@@ -255,7 +258,7 @@ class StoredSearch:
     async def nearest(self, vector: Vector, among: npt.NDArray[np.bool_] | None, limit: int = DEPTH) -> list[int]:
         """Return the rows of the passages that are nearest by meaning, the nearest first."""
         rows = self._content.rows
-        near = await self._off_loop(rows.near, self._code(vector), CANDIDATES, among)
+        near = await self._off_loop(rows.near, units([vector])[0], CANDIDATES, among)
         if not len(near):
             return []
         vectors = rows.vectors[near]
@@ -287,9 +290,6 @@ class StoredSearch:
         if among is not None:
             scores[~among] = 0
         return [row for row in greatest(scores, DEPTH) if scores[row] > 0]
-
-    def _code(self, vector: Vector) -> npt.NDArray[np.uint64]:
-        return packed(np.packbits(units([vector]) > self._content.centre, axis=1))[0]
 
     async def _off_loop(self, work: Callable[_P, _T], *args: _P.args, **named: _P.kwargs) -> _T:
         """Do what takes long for many rows in a thread."""
@@ -325,11 +325,11 @@ def _empty(width: int) -> Passages:
     numbers = np.zeros(0, np.int64)
     codes = packed(np.zeros((0, width), np.uint8))
     some = np.zeros(0, np.int32)
-    return Passages(numbers, numbers, numbers, codes, some, np.zeros(0, np.uint32), some)
+    return Passages(numbers, numbers, numbers, codes, np.zeros(0, np.float32), some, np.zeros(0, np.uint32), some)
 
 
 def _passages(columns: Sequence[Any], spoken: dict[str, None], width: int) -> Passages:
-    keys, sizes, vectors, codes, languages, terms, lengths = columns
+    keys, sizes, vectors, codes, factors, languages, terms, lengths = columns
     named = languages.split(",")
     for language in named:
         spoken.setdefault(language)
@@ -340,6 +340,7 @@ def _passages(columns: Sequence[Any], spoken: dict[str, None], width: int) -> Pa
         np.frombuffer(sizes, ">i8").astype(np.int64),
         np.frombuffer(vectors, ">i8").astype(np.int64),
         packed(signs),
+        np.frombuffer(factors, ">f4").astype(np.float32),
         np.array([numbers[language] for language in named], np.int32),
         np.frombuffer(terms, np.uint32),
         np.frombuffer(lengths, ">i4").astype(np.int32) // 4,

@@ -141,7 +141,7 @@ def compose(files: Files) -> Rules:
         "what watches starts when it is asked for": {
             name: service["profiles"] for name, service in services.items() if "profiles" in service
         }
-        == {"prometheus": ["observe"], "grafana": ["observe"]},
+        == {"prometheus": ["observe"], "grafana": ["observe"], "sync": ["sync"]},
         "files are where they are looked for": {what: where for _, what, where in mounts(services, r"\./")}
         == {
             "./deploy/caddy": "/etc/caddy",
