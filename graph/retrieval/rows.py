@@ -95,8 +95,8 @@ class Rows:
     def near(self, unit: npt.NDArray[np.float32], most: int, among: Flags | None) -> npt.NDArray[np.int64]:
         """Return `most` rows whose products with a vector are likely the greatest, in no order.
 
-        They are estimated as RaBitQ does (https://arxiv.org/abs/2405.12497), without its rotation: one bit for each number
-        of a row's vector, and four for each of the asked one.
+        They are estimated as RaBitQ does (https://arxiv.org/abs/2405.12497), without its rotation: by one bit for each
+        number of a row's vector, and by four for each of the asked one.
         """
         usable = self.vectors != 0 if among is None else among & (self.vectors != 0)
         if len(self) <= most:
