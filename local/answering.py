@@ -5,8 +5,8 @@
   ones weigh more.
 - Extraction: otherwise the answer consists of sentences, list items and rows of tables in the
   `<passage id="…" title="…" section="…">` blocks, those that cover most of the last user turn, or of the last two
-  together, in their original order. If none covers enough, the answer says so and names the `<contact>`, if there is
-  one. If the instructions mention `<unanswered>`, it begins with that.
+  together: the best passage's first, and each passage's in their order. If none covers enough, the answer says so and
+  names the `<contact>`, if there is one. If the instructions mention `<unanswered>`, it begins with that.
 """
 
 import re
@@ -40,7 +40,7 @@ share of the question's words that it covers. Like the next ones they were tuned
 questions each about the help centres of Plausible and Arduino in tests/data, and checked on 36 about OnceHub's."""
 
 AMOUNT = 0.06
-"""Bonus of a part with a number or a time for a question that asks for one."""
+"""Bonus of a part with a number or a time for a question that asks for one, in English."""
 
 RANK_STEP = 0.03
 """Penalty per rank of a passage: the prompt lists the best first."""
