@@ -57,7 +57,7 @@ LONG, MOST_SENTENCES = 4, 8
 SURE = 0.325
 """Score that the best part needs, or else the question is not answered."""
 
-CLOSE = 0.3
+CLOSE = 0.2
 """How far below the best score another part's may be."""
 
 SHORT = 500
