@@ -30,14 +30,14 @@ def _knowledge() -> None: ...
 
 @knowledge.command()
 def init(
-    folder: Annotated[Path, typer.Argument(help="The folder with the articles.")],
+    folder: Annotated[Path, typer.Argument(help="The folder with the articles, or an export.")],
     force: Annotated[bool, typer.Option("--force", help="Replace a company.yaml that is there.")] = False,
 ) -> None:
     """Write a company.yaml from what a folder of articles holds: a name, desks, rules and examples; then correct it."""
     from graph.retrieval.company import COMPANY_FILE
     from graph.retrieval.suggesting import as_yaml, name_of, suggest
 
-    file = folder / COMPANY_FILE
+    file = (folder.parent if folder.is_file() else folder) / COMPANY_FILE
     if file.exists() and not force:
         raise SettingsError(f"{file}: is there already; --force replaces it")
     documents = _documents(folder)
@@ -46,6 +46,8 @@ def init(
     company = suggest(documents, name_of(folder))
     file.write_text(as_yaml(company), encoding="utf-8")
     print(f"{file} has {counted(len(company.desks), 'desk')}: {', '.join(company.names)}")
+    if folder.is_file():
+        print(f"Name it in SUPPORT_COMPANY, since {folder} is no folder: SUPPORT_COMPANY={file}")
     print("Correct it, above all the contacts; then run: support-agent knowledge check")
 
 

@@ -6,7 +6,6 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from itertools import takewhile
 from pathlib import Path, PurePosixPath
 
 import yaml
@@ -17,6 +16,7 @@ from graph.retrieval.sources import Document
 
 _LABELS = ("category", "section", "group", "folder", "tags")  # the first that divides the articles well is taken
 _LEAST_SHARE = 0.02  # of the articles, for a desk of its own
+_NEARLY_ALL = 0.98  # of the articles
 _MOST_EXAMPLES = 84
 _LONGEST_ABOUT = 200  # characters
 _LONGEST_NAME = 30
@@ -125,11 +125,23 @@ def _values(documents: Sequence[Document], label: str) -> Iterator[tuple[Documen
     # The label has the folder, those above it, and each one's own name: the whole path is the longest.
     wholes = [(document, max(values, key=lambda value: value.count("/"))) for document, values in found if values]
     paths = [(document, _parts(whole, document.language)) for document, whole in wholes]
-    common = len(list(takewhile(lambda parts: len(set(parts)) == 1, zip(*(parts for _, parts in paths), strict=False))))
+    common = _common([parts for _, parts in paths])
     for document, parts in paths:
-        below = next((place for place in range(common, len(parts)) if parts[place] != _ANY), None)
+        start = len(common) if parts[: len(common)] == common else 0
+        below = next((place for place in range(start, len(parts)) if parts[place] != _ANY), None)
         if below is not None:
             yield document, "/".join(parts[: below + 1])
+
+
+def _common(paths: Sequence[list[str]]) -> list[str]:
+    """Return the folders that nearly all paths begin with: a page or two may lie elsewhere."""
+    common: list[str] = []
+    while True:
+        deeper = Counter(parts[len(common)] for parts in paths if parts[: len(common)] == common != parts)
+        name, count = next(iter(deeper.most_common(1)), ("", 0))
+        if count < _NEARLY_ALL * len(paths) or not count:
+            return common
+        common.append(name)
 
 
 def _parts(folder: str, language: str | None) -> list[str]:

@@ -155,6 +155,15 @@ def test_init_writes_a_company_to_be_corrected(run: Run, articles: Path) -> None
     assert run("init", "--force", str(articles)).exit_code == 0
 
 
+def test_init_writes_beside_an_export(run: Run, tmp_path: Path) -> None:
+    """A file can't hold the company.yaml, and nothing looks for it beside it."""
+    export = tmp_path / "articles.json"
+    export.write_text(json.dumps([{"id": 1, "title": "Refunds", "body": "Within 30 days."}]))
+    done = run("init", str(export))
+    assert done.exit_code == 0, done.output
+    assert f"SUPPORT_COMPANY={tmp_path / 'company.yaml'}" in done.stdout
+
+
 def test_init_says_where_there_is_nothing_to_read(run: Run, tmp_path: Path) -> None:
     """An empty folder gets no company.yaml."""
     done = run("init", str(tmp_path))

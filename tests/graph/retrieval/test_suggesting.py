@@ -42,6 +42,13 @@ def test_desks_are_the_folders_below_what_all_have_in_common() -> None:
     assert all(len(desk.about) <= 250 for desk in company.desks)
 
 
+def test_a_page_elsewhere_changes_no_desk() -> None:
+    """What lies beside the folder of all other articles goes to the first desk."""
+    some = [*several(60, folder="src/docs/returns"), *several(40, folder="src/docs/billing")]
+    assert suggest([*some, *several(1, folder="openapi")], "Acme").names == suggest(some, "Acme").names
+    assert suggest(some, "Acme").names == ("general", "returns", "billing")
+
+
 def test_the_whole_path_of_a_folder_counts() -> None:
     """The label also has the folders above it, and their own names."""
     labels = {"docs/billing": ("docs", "docs/billing", "billing"), "docs/api": ("docs", "docs/api", "api")}
