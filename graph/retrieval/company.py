@@ -100,6 +100,8 @@ def company_of(setting: Path | None, folder: Path | None) -> Company:
     if setting is not None:
         return load_company(Path(expanduser(setting)))  # noqa: PTH111 - without a home it stays as it is
     file = folder / COMPANY_FILE if folder else None
+    if file and not file.exists() and (short := file.with_suffix(".yml")).exists():
+        file = short
     if file and file.exists():
         return load_company(file)
     where = f"no {file}" if file else f"no {COMPANY_FILE}, and SUPPORT_COMPANY names none"

@@ -198,3 +198,9 @@ def test_a_desk_is_found_by_its_name_or_is_the_first(tmp_path: Path) -> None:
     assert company.desk("billing").contact == "billing@fernway.example"
     assert company.desk("gone").name == "general"
     assert MOST_DESKS == 12
+
+
+def test_the_file_may_have_the_short_suffix(tmp_path: Path) -> None:
+    """Else what it leaves out would be told to customers."""
+    (tmp_path / "company.yml").write_text("name: Acme\n")
+    assert company_of(None, tmp_path).name == "Acme"
