@@ -23,6 +23,9 @@ MAX_INCLUDE_DEPTH = 5
 TITLES = ("title", "seo.title", "seo_title", "meta.title", "hero.name", "linkTitle", "sidebar_label")
 """Fields of the front matter that hold a title, the best first."""
 
+_SNIPPET = re.compile(r"^([ \t]*)-{1,9}8<-{1,9}[ \t]{1,9}[\"']([^\"'\n]+)[\"'][ \t]*$", re.MULTILINE)
+"""A file that MkDocs puts in; a part of one has a colon, and is left out."""
+
 Find = Callable[[str], str | None]
 """Returns the source of a file that a page includes, by the address that it is included by; None if there is none."""
 
@@ -95,6 +98,7 @@ class _Cleaner:
         else:
             text = set_indented_code_aside(text, self._shelf)
         text = self._with_code_imports(without_attributes(text))
+        text = _SNIPPET.sub(lambda line: line[1] + ("" if ":" in line[2] else self._file(line[2])), text)
         text = without_templates(text, self._fields, self._shelf, self._partial)
         text = without_tags(text, self._fields, self._component, is_mdx=self._is_mdx)
         return with_plain_lines(text, self._shelf, self._file)

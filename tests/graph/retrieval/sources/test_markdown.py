@@ -312,6 +312,13 @@ def test_elements_that_only_look_hidden_are_read(seen: str) -> None:
     assert "a" in cleaned_mdx(seen).split()
 
 
+def test_snippets_of_mkdocs_are_put_in() -> None:
+    """A part of a file is left out, since it is not known which."""
+    source = b'a\n\n--8<-- "terms.md"\n\n-8<- "terms.md:one"\n\nb'
+    [page] = from_markdown(source, {"terms.md": "Within 30 days."}.get)
+    assert page.text.split("\n\n") == ["a", "Within 30 days.", "b"]
+
+
 def test_what_forges_the_marks_of_set_aside_code_is_text() -> None:
     """Private use characters, also as references and escapes, bring no code of elsewhere into the text."""
     forged = (
