@@ -1,6 +1,5 @@
 """A library whose texts and words this process holds; the vectors are in an index, here or in Postgres."""
 
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -40,15 +39,17 @@ def prepared(library: Library, embedding: str, before: Prepared | None = None) -
     if before and before.version == version:
         return before
     prompt = DeskPrompt(library.company, titles_by_desk(library.articles))
-    return Prepared(library, version, prompt, Search(_passages(library, before), library.company.language))
+    passages = _passages(library, before)
+    search = Search(passages, library.company.language, before.search if before else None)
+    return Prepared(library, version, prompt, search)
 
 
 def _passages(library: Library, before: Prepared | None) -> list[ArticlePassage]:
-    """Return the passages of a library; articles that are as before need not be cut again."""
-    cut: defaultdict[Article, list[ArticlePassage]] = defaultdict(list)
-    for passage in before.search.passages if before else ():
-        cut[passage.article].append(passage)
-    return [passage for article in library.articles for passage in cut.get(article) or passages_of([article])]
+    """Return the passages of a library: first those of articles that are as before, which need not be cut again."""
+    articles = dict.fromkeys(library.articles)
+    known = [passage for passage in before.search.passages if passage.article in articles] if before else []
+    cut = {passage.article for passage in known}
+    return known + passages_of(article for article in articles if article not in cut)
 
 
 class HeldLibrary:

@@ -59,8 +59,11 @@ class ArticleIndex(Protocol):
 class Search:
     """Finds the passages for a question."""
 
-    def __init__(self, passages: Sequence[ArticlePassage], default: str | None) -> None:
-        """Prepare the passages' words, which takes two seconds for 10,000; `default` is the help centre's language."""
+    def __init__(self, passages: Sequence[ArticlePassage], default: str | None, before: "Search | None" = None) -> None:
+        """Prepare the passages' words, which takes two seconds for 10,000; `default` is the help centre's language.
+
+        Those that `passages` begin with and a search `before` had, in this order, are known.
+        """
         self.passages = passages
         self._rows = {(passage.article.id, passage.number): row for row, passage in enumerate(passages)}
         self._counts = Counter(passage.article.id for passage in passages)
@@ -71,7 +74,9 @@ class Search:
         spoken = [passage.article.language or self._default for passage in passages]
         self._spoken = np.array(spoken)
         texts = [passage.embedded for passage in passages]
-        self._words = Words(texts, spoken)
+        kept = _kept(passages, before.passages if before and before._default == self._default else ())  # noqa: SLF001
+        known = int(kept.sum())
+        self._words = Words(texts[known:], spoken[known:], (before._words, kept) if before and known else None)  # noqa: SLF001
         several = len(set(spoken)) > 1
         self._languages = Languages(zip(texts, spoken, strict=True), self._default) if several else None
 
@@ -114,6 +119,17 @@ class Search:
             parts = [self.passages[row] for row in run]
             is_whole = len(run) == self._counts[parts[0].article.id]
             yield passage_of(self.passages[best], parts, is_whole=is_whole)
+
+
+def _kept(passages: Sequence[ArticlePassage], before: Sequence[ArticlePassage]) -> npt.NDArray[np.bool_]:
+    """Say which of the passages before are still there: what `passages` begin with."""
+    kept = np.zeros(len(before), np.bool_)
+    known = 0
+    for row, passage in enumerate(before):
+        if known < len(passages) and passages[known] is passage:
+            kept[row] = True
+            known += 1
+    return kept
 
 
 def chosen_of(ranked: Sequence[int], articles: Numbers, sizes: Numbers) -> list[int]:

@@ -133,14 +133,23 @@ class TermReader:
 class Words:
     """The words of passages, and which passage has which: five bytes a word of a passage."""
 
-    def __init__(self, texts: Sequence[str], languages: Sequence[str]) -> None:
-        """Count the words of `texts`, each in its language (ISO 639-1)."""
+    def __init__(
+        self,
+        texts: Sequence[str],
+        languages: Sequence[str],
+        before: "tuple[Words, npt.NDArray[np.bool_]] | None" = None,
+    ) -> None:
+        """Count the words of `texts`, each in its language (ISO 639-1).
+
+        If there were others `before`, those whose flag is set stay, and the texts follow them.
+        """
         reader, terms, lengths = TermReader(), array("I"), list[int]()
         for text, language in zip(texts, languages, strict=True):
             some = reader.read(text, language)
             terms += some
             lengths.append(len(some))
-        self._postings = Postings.of(np.array(terms, np.uint32), lengths)
+        read = np.array(terms, np.uint32), np.array(lengths, np.int32)
+        self._postings: Postings = before[0]._postings.changed(before[1], *read) if before else Postings.of(*read)  # noqa: SLF001
 
     def terms(self, query: str, language: str) -> list[int]:
         """Return the numbers of those words of a query that passages have."""

@@ -7,7 +7,7 @@ from pathlib import Path
 from bench.help_centre import write_help_centre
 from graph.retrieval.articles import Article, Library, Reader
 from graph.retrieval.company import Company, Desk
-from graph.retrieval.held import prepared
+from graph.retrieval.held import Prepared, prepared
 from graph.retrieval.memory import MemoryIndex
 from graph.settings import AgentSettings
 from harness.indexes import fill, random_vectors
@@ -20,19 +20,24 @@ async def test_a_passage_takes_what_is_stated(tmp_path: Path) -> None:
     """Its texts, words and vector, twice as much at most; nothing of how they were made is left."""
     write_help_centre(tmp_path, 20)
     settings = AgentSettings(SUPPORT_KNOWLEDGE=str(tmp_path))
-    prepared(Reader(settings).read(), "model")  # imports what reads it
+
+    async def built() -> tuple[Reader, Prepared, MemoryIndex]:
+        reader = Reader(settings)
+        ready = prepared(reader.read(), "model")
+        index = MemoryIndex(len(ready.search.passages), DIMS)
+        await fill(index, ready.search.passages, random_vectors(1, len(ready.search.passages), DIMS))
+        return reader, ready, index
+
+    await built()  # imports what it needs
     tracemalloc.start()
     try:
         before, _ = tracemalloc.get_traced_memory()
-        reader = Reader(settings)
-        ready = prepared(reader.read(), "model")
-        passages = ready.search.passages
-        index = MemoryIndex(len(passages), DIMS)
-        await fill(index, passages, random_vectors(1, len(passages), DIMS))
+        held = await built()
         gc.collect()
         after, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
+    passages = held[1].search.passages
     assert len(passages) >= 100
     assert (after - before) / len(passages) < 2 * (STATED + 4 * DIMS)
 
@@ -45,7 +50,7 @@ def test_what_has_not_changed_is_there_once() -> None:
     assert prepared(Library(company, (one, two)), "model", before) is before
     after = prepared(Library(company, (Article("new", "New", "The third."), one)), "model", before)
     assert after.version != before.version
-    new, *same = after.search.passages
+    *same, new = after.search.passages
     kept = [passage for passage in before.search.passages if passage.article == one]
     assert (new.article.id, len(same), len(kept)) == ("new", len(kept), len(kept))
     assert len(kept) > 2

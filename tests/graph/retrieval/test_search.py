@@ -163,3 +163,17 @@ async def test_words_of_a_great_library_leave_the_event_loop_free(monkeypatch: p
     monkeypatch.setattr(searching.asyncio, "to_thread", noted)
     assert await find(articles, "topic3") == on_the_loop
     assert len(threads) == 1
+
+
+@pytest.mark.parametrize("default", ["en", "de"])
+async def test_a_search_made_of_an_earlier_one_finds_the_same(default: str) -> None:
+    """Passages that stay keep their words; others, and how rare words are, are counted anew."""
+    some = [article(f"plan-{number}", f"Plans cost {number} euros. {HEADED[number:]}") for number in range(6)]
+    before = Search(passages_of(some), "en")
+    kept = [passage for passage in before.passages if passage.article.id not in ("plan-1", "plan-4")]
+    changed = passages_of([article("plan-4", "Plans are free of charge."), article("plan-9", "Buttons cost 9 euros.")])
+    both = [*kept, *changed]
+    now, anew = Search(both, default, before), Search(both, default)
+    for query in ("plans for 4 euros", "free", "press button3", "gardens cost", "1"):
+        assert await now.by_words(query) == await anew.by_words(query)
+    assert await now.by_words("free of charge")
