@@ -112,6 +112,7 @@ async def test_the_documentation_describes_every_route_with_examples(
         "/runs/{run_id}",
         "/runs/{run_id}/stream",
         "/sessions/{session_id}",
+        "/articles/{article_id}",
         "/feedback",
         "/metrics",
         "/health",
