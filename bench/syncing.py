@@ -23,8 +23,9 @@ import typer
 
 from bench.help_centre import questions, vocabulary, write_article, write_help_centre
 from graph.models import open_models
+from graph.retrieval.finding import StoredSearch
 from graph.retrieval.postgres import open_pool
-from graph.retrieval.stored import Content, Stored, StoredSearch
+from graph.retrieval.stored import Content, Stored
 from graph.settings import AgentSettings
 from local.model import start_model
 from local.postgres import start_postgres

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import translate
 from functools import cache
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from graph.retrieval.company import Company, Desk
 from graph.retrieval.sources import Document
@@ -17,8 +17,10 @@ if TYPE_CHECKING:  # which ask for desks
 
 _BEGINNING = 400  # characters of an article that tell what it is about
 _BATCH = 64  # texts embedded in one request
-_RULED = 24  # articles of a desk that others are compared with
 _NEAREST = 3  # texts of a desk that decide how near it is
+
+RULED: Final = 24
+"""Articles of a desk that others are compared with."""
 
 Vector = Sequence[float]
 
@@ -122,7 +124,7 @@ def spread(several: Sequence[_T], most: int) -> list[_T]:
 
 
 def _ruled(desk: Desk, articles: "Iterable[Article]") -> "list[Article]":
-    return spread([article for article in articles if article.desk == desk.name], _RULED)
+    return spread([article for article in articles if article.desk == desk.name], RULED)
 
 
 def _meaning(article: "Article") -> str:

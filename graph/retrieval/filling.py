@@ -10,6 +10,7 @@ from langgraph.store.base.embed import AEmbeddingsFunc
 from graph.desk_prompt import DeskPrompt
 from graph.errors import KnowledgeUnavailable, ModelError, ModelUnavailable
 from graph.models import Models
+from graph.retrieval.company import Company
 from graph.retrieval.desks import nearest_desks, said_of, titles_by_desk
 from graph.retrieval.held import Prepared
 from graph.retrieval.indexing import dims_of, embed_passages, embed_texts
@@ -31,11 +32,13 @@ class Filler:
     def __init__(self, settings: AgentSettings, models: Models, knowledge: Knowledge) -> None:
         self.kept = kept_vectors(settings)
         """Vectors that need not be made again."""
+        self.said: Sequence[Vector] | None = None
+        """Those of what company.yaml says of the desks, once they are had."""
         self._settings = settings
         self._models = models
         self._knowledge = knowledge
         self._refusals = Refusals()
-        self._said: Sequence[Vector] | None = None  # vectors of what company.yaml says of the desks
+        self._told = ""  # why articles have no desk
 
     async def dims(self) -> int:
         """Ask the model how many numbers its vectors have; raises ModelError."""
@@ -79,22 +82,33 @@ class Filler:
         ids. Where the model fails, the articles stay without a desk, and the log says so.
         """
         articles, company = ready.library.articles, ready.library.company
-        undecided = sum(article.desk is None for article in articles)
-        if not undecided or all(desk.examples for desk in company.desks):
-            return ready
-        try:
-            said = self._said = self._said or await embed_texts(
-                self._models, [text for _, text in said_of(company)], self.kept
-            )
-        except ModelError as error:
-            _log.warning("%d articles have no desk: no rule names one, and %s", undecided, self.trouble(error))
+        if not await self.learn_desks(company, sum(article.desk is None for article in articles)):
             return ready
 
         def decide() -> DeskPrompt:
-            near = nearest_desks(articles, company, said, beginnings())
+            near = nearest_desks(articles, company, self.said or (), beginnings())
             return DeskPrompt(company, titles_by_desk(articles, near), version=ready.prompt.version)
 
         return replace(ready, prompt=await in_thread(decide))
+
+    async def learn_desks(self, company: Company, undecided: int) -> bool:
+        """Have the vectors of what is said of the desks, if there are articles whose titles serve as examples.
+
+        Returns whether there are such, `undecided` of which no rule gives to a desk, and the vectors are had. Where the
+        model fails the log says so, once for each reason.
+        """
+        if not undecided or all(desk.examples for desk in company.desks):
+            return False
+        if self.said is None:
+            try:
+                self.said = await embed_texts(self._models, [text for _, text in said_of(company)], self.kept)
+            except ModelError as error:
+                trouble = self.trouble(error)
+                if trouble != self._told:
+                    _log.warning("%d articles have no desk: no rule names one, and %s", undecided, trouble)
+                self._told = trouble
+                return False
+        return True
 
     def trouble(self, error: ModelError) -> str:
         """Say what is wrong with the embedding model, and what to check."""

@@ -11,11 +11,13 @@ from graph.desk_prompt import DeskPrompt
 from graph.errors import KnowledgeError, KnowledgeUnavailable, ModelError, kind_and_place
 from graph.models import Models
 from graph.retrieval.articles import Library, read_library
+from graph.retrieval.desks import nearest_desks, titles_by_desk
 from graph.retrieval.filling import Filler
+from graph.retrieval.finding import StoredSearch
 from graph.retrieval.postgres import Pool, alone, explained
 from graph.retrieval.served import Edition, Knowledge
 from graph.retrieval.sets import CUT_NOW, Sets
-from graph.retrieval.stored import Content, Stored, StoredSearch
+from graph.retrieval.stored import Content, Stored
 from graph.retrieval.synced import Synced
 from graph.retrieval.syncing import Syncing, Wanted, wanted_of
 from graph.retrieval.threads import in_thread
@@ -24,7 +26,7 @@ from graph.settings import AgentSettings
 # LISTEN would need a connection of its own, which a pooler in transaction mode does not give.
 _POLL = 2.0  # seconds between two looks for a newer set
 _USE = 1200.0  # seconds between two marks that the index is in use
-_AGAIN = 30.0  # seconds between two attempts to bring in what the sources hold, where the model is down
+_AGAIN = 30.0  # seconds between two attempts at what needs the model, where that is down
 
 _log = logging.getLogger(__name__)
 
@@ -44,6 +46,7 @@ class PostgresReplica:
         self._syncing = Syncing(settings, models, self._sets, knowledge.lack, Synced())
         self._held: Content | None = None
         self._has_brought = False
+        self._has_desks = False
 
     async def open(self) -> int:
         """Serve the newest set, which another replica or `knowledge sync` has made; make one where there is none.
@@ -58,31 +61,63 @@ class PostgresReplica:
 
     async def follow(self) -> None:
         """Serve each newer set, and bring in what the sources hold; it never returns."""
-        bringing = asyncio.create_task(self._keep_bringing_in())
+        beside = [asyncio.create_task(self._keep_bringing_in()), asyncio.create_task(self._learn_desks())]
         try:
             await self._poll()
         finally:
-            bringing.cancel()
-            await asyncio.gather(bringing, return_exceptions=True)
+            for task in beside:
+                task.cancel()
+            await asyncio.gather(*beside, return_exceptions=True)
 
     async def _serve_newest(self) -> Content:
         """Serve the newest set, unless it is served; raises KnowledgeUnavailable if there is none."""
         newest, held = await self._stored.newest(), self._held
         if newest is None:
             raise KnowledgeUnavailable("the articles have been deleted; restart the service")
-        if held is None or held.set.number != newest[0].number:
-            self._held = held = await self._stored.load(*newest, held)
-            self._knowledge.serve(self._edition(held))
+        is_new = held is None or held.set.number != newest[0].number
+        if held is None or is_new:
+            held = await self._stored.load(*newest, held)
+        if is_new or (self._filler.said is not None and not self._has_desks):
+            has_desks = self._filler.said is not None
+            self._knowledge.serve(await self._edition(held))
+            self._held, self._has_desks = held, has_desks
+        if is_new:
             _log.info("serving set %d of the articles, %d passages", held.set.number, len(held.rows))
         return held
 
-    def _edition(self, content: Content) -> Edition:
+    async def _edition(self, content: Content) -> Edition:
         """Return what is served of a set: for another company, or another index, it is another version."""
         company = self._knowledge.company
         parts = [asdict(company), content.set.content, self._settings.embedding, CUT_NOW]
         version = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
         search = StoredSearch(self._stored, content, self._filler.embed(content.index.dims))
-        return Edition(version, DeskPrompt(company, content.titles), search)
+        return Edition(version, await self._prompt(content), search)
+
+    async def _prompt(self, content: Content) -> DeskPrompt:
+        """Return the classifier's prompt: an article that no rule gives to a desk is an example of the nearest.
+
+        That takes no model, but what has been learnt of the desks: this release's `company.yaml` says what they are.
+        """
+        company, said = self._knowledge.company, self._filler.said
+        prompt = DeskPrompt(company, content.titles)
+        if said is None or not content.undecided or any(len(each) != content.index.dims for each in said):
+            return prompt
+        articles, vectors = await self._stored.beginnings(content)
+
+        def decide() -> DeskPrompt:
+            near = nearest_desks(articles, company, said, vectors)
+            titles = titles_by_desk((each for each in articles if each.desk is None), near)
+            both = {name: [*content.titles.get(name, ()), *titles.get(name, ())] for name in company.names}
+            return DeskPrompt(company, both, version=prompt.version)
+
+        return await in_thread(decide)
+
+    async def _learn_desks(self) -> None:
+        """Have what articles are given to desks by, if it is needed; it is attempted again where the model is down."""
+        while True:
+            if self._held and await self._filler.learn_desks(self._knowledge.company, self._held.undecided):
+                return
+            await asyncio.sleep(_AGAIN)
 
     async def _poll(self) -> None:
         marked, is_told = float("-inf"), False

@@ -1,47 +1,37 @@
-"""Sets of articles in Postgres, as they are read: what a replica holds of one, and the search in it.
+"""Sets of articles in Postgres, as they are read, and what a replica holds of one.
 
 Postgres has the texts and the vectors, each once. A replica has, in arrays, which passages there are, the words of
-each, and a bit for each number of its vector. By these it finds two thousand candidates, which Postgres then compares
-exactly. So nothing has to be built before a set can be searched, and no other set is in the way.
+each, and a bit for each number of its vector. So nothing has to be built before a set can be searched, and no other set
+is in the way.
 """
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, LiteralString, ParamSpec, TypeVar
+from typing import Any, LiteralString, cast
 
 import numpy as np
 import numpy.typing as npt
 import psycopg
-from langgraph.store.base.embed import AEmbeddingsFunc
 from psycopg.rows import TupleRow
 from psycopg_pool import PoolTimeout
 
 from graph.errors import KnowledgeUnavailable
 from graph.retrieval.articles import Article
+from graph.retrieval.desks import RULED
 from graph.retrieval.indexing import Vector
 from graph.retrieval.languages import Languages
 from graph.retrieval.passages import ArticlePassage, passages_of
-from graph.retrieval.postgres import Pool, as_text
+from graph.retrieval.postgres import Pool
 from graph.retrieval.rows import Passages, Rows, packed
-from graph.retrieval.search import DEPTH, chosen_of, fused, in_turn, passage_of, runs_of
 from graph.retrieval.sets import CUT_NOW, IN_SET, OF_CUT, Index, Set
-from graph.retrieval.units import greatest, units
-from graph.retrieval.words import terms_of
-from graph.state import Passage
-
-CANDIDATES: Final = 2000
-"""Passages that Postgres compares exactly, for each question: where a set has no more, all of them."""
-
-_P = ParamSpec("_P")
-_T = TypeVar("_T")
 
 _AT_ONCE = 1000  # articles whose passages are read at once
 _SAMPLE = 300  # articles of a language by whose words a question's language is told
 _CUT_ARTICLES = 256  # articles that are kept as they were cut
 _CENTRE_OF = 10_000  # vectors whose mean is subtracted before signs are taken, since all share a direction
-_MANY = 20_000  # rows that are searched in a thread
+_OPEN = 1000  # articles without a desk that are given to the nearest: a prompt has 84 examples at most
 
 _CENTRE: LiteralString = """\
 SELECT avg(embedding)::text FROM (SELECT embedding FROM knowledge_vectors
@@ -88,8 +78,19 @@ SELECT spoken, title, text FROM (
 ) AS numbered WHERE place <= %(sample)s"""  # noqa: S608 - constants
 
 _TITLES: LiteralString = f"""\
-SELECT a.desk, array_agg(a.title ORDER BY a.id) FROM knowledge_members m JOIN knowledge_articles a ON a.key = m.article
-WHERE {IN_SET} AND a.desk IS NOT NULL GROUP BY a.desk"""  # noqa: S608 - constants
+SELECT a.desk, count(*), array_agg(a.title ORDER BY a.id) FILTER (WHERE a.desk IS NOT NULL)
+FROM knowledge_members m JOIN knowledge_articles a ON a.key = m.article WHERE {IN_SET} GROUP BY a.desk"""  # noqa: S608 - constants
+
+# In an order that looks random and stays, so that what changes in a big set changes little of what is chosen.
+_BEGINNINGS: LiteralString = f"""\
+SELECT chosen.id, chosen.title, chosen.desk, v.embedding FROM (
+    SELECT a.key, a.id, a.title, a.desk, {OF_CUT} AS cut,
+        row_number() OVER (PARTITION BY a.desk ORDER BY a.hash) AS place
+    FROM knowledge_members m JOIN knowledge_articles a ON a.key = m.article WHERE {IN_SET}
+) AS chosen
+JOIN knowledge_passages p ON p.article = chosen.key AND p.cut = chosen.cut AND p.number = 0
+JOIN knowledge_vectors v ON v.model = %(model)s AND v.hash = p.hash AND vector_dims(v.embedding) = %(dims)s
+WHERE place <= CASE WHEN chosen.desk IS NULL THEN %(open)s ELSE %(ruled)s END ORDER BY chosen.id"""  # noqa: S608 - constants
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +108,8 @@ class Content:
     """What tells a question's language; None where there is but one."""
     titles: Mapping[str, Sequence[str]]
     """The titles of each desk's articles."""
+    undecided: int
+    """How many articles no rule gives to a desk."""
 
 
 class Stored:
@@ -137,13 +140,7 @@ class Stored:
 
     async def load(self, wanted: Set, index: Index, held: Content | None) -> Content:
         """Read a set; where one is held that differs little, only what has changed."""
-        names: dict[str, object] = {
-            "model": self._model,
-            "cut": CUT_NOW,
-            "number": wanted.number,
-            "language": wanted.language,
-        }
-        names |= {"dims": index.dims, "before": held.set.number if held else 0}
+        names = self._names(wanted, index) | {"before": held.set.number if held else 0}
         names |= {"centre_of": _CENTRE_OF, "at_once": _AT_ONCE, "sample": _SAMPLE}
         if held and (held.index.dims, held.set.language) != (index.dims, wanted.language):
             return await self.load(wanted, index, None)
@@ -161,8 +158,20 @@ class Stored:
         languages = None
         if several:
             languages = held.languages if held and held.languages and held.spoken == used else await self._tell(names)
-        titles = dict[str, Sequence[str]](await self.ask(_TITLES, names))
-        return Content(wanted, index, rows, centre, used, languages, titles)
+        by_desk = await self.ask(_TITLES, names)
+        titles = {desk: some for desk, _, some in by_desk if desk is not None}
+        undecided = sum(count for desk, count, _ in by_desk if desk is None)
+        return Content(wanted, index, rows, centre, used, languages, titles, undecided)
+
+    async def beginnings(self, content: Content) -> tuple[list[Article], dict[str, Vector]]:
+        """Return articles by which desks are decided, without their texts, and the vectors of their first passages.
+
+        These are some of each desk, and a thousand of those that have none.
+        """
+        names = self._names(content.set, content.index) | {"open": _OPEN, "ruled": RULED}
+        rows = await self.ask(_BEGINNINGS, names, binary=True)
+        articles = [Article(name, title, "", desk) for name, title, desk, _ in rows]
+        return articles, {row[0]: cast("Vector", np.frombuffer(row[3], ">f2", offset=4)) for row in rows}
 
     async def article(self, name: str, number: int) -> Article | None:
         """Return an article of a set by its id; None if it has none such."""
@@ -207,6 +216,10 @@ class Stored:
         except (psycopg.Error, PoolTimeout) as error:
             raise KnowledgeUnavailable(type(error).__name__) from error
 
+    def _names(self, wanted: Set, index: Index) -> dict[str, object]:
+        of_set: dict[str, object] = {"number": wanted.number, "language": wanted.language}
+        return of_set | {"model": self._model, "cut": CUT_NOW, "dims": index.dims}
+
     async def _centre(self, names: Mapping[str, object]) -> npt.NDArray[np.float32]:
         ((text,),) = await self.ask(_CENTRE, names)
         numbers = text.strip("[]").split(",") if text else [0.0] * int(str(names["dims"]))
@@ -230,85 +243,6 @@ class Stored:
         rows = await self.ask(_SAMPLED, names)
         texts = [(f"{title}\n\n{text}", language) for language, title, text in rows]
         return await asyncio.to_thread(Languages, texts, str(names["language"]))
-
-
-class StoredSearch:
-    """Finds the passages for a question in one set in Postgres."""
-
-    def __init__(self, stored: Stored, content: Content, embed: AEmbeddingsFunc) -> None:
-        self._stored = stored
-        self._content = content
-        self._embed = embed
-
-    async def find(self, queries: Sequence[str]) -> list[Passage]:
-        """Return the passages for an answer, each query's best in turn; raises ModelError or KnowledgeUnavailable.
-
-        All queries are embedded in one request. The last one, which is the longest, tells the language.
-        """
-        content = self._content
-        language = content.languages.of(queries[-1]) if content.languages else None
-        among = None
-        if language is not None:
-            among = content.rows.languages == content.spoken.index(language)
-        spoken = language or content.set.language
-        vectors = await self._embed(queries)
-        searches = [self._ranked(*each, spoken, among) for each in zip(queries, vectors, strict=True)]
-        return await self._joined(in_turn(await asyncio.gather(*searches)))
-
-    async def nearest(self, vector: Vector, among: npt.NDArray[np.bool_] | None, limit: int = DEPTH) -> list[int]:
-        """Return the rows of the passages that are nearest by meaning, the nearest first."""
-        rows = self._content.rows
-        near = await self._off_loop(rows.near, units([vector])[0], CANDIDATES, among)
-        if not len(near):
-            return []
-        vectors = rows.vectors[near]
-        (asked,) = as_text([vector])
-        found = await self._stored.nearest(vectors, asked, limit)
-        place = {each: rank for rank, each in enumerate(found)}
-        ranked = sorted(
-            (place[each], row) for each, row in zip(vectors.tolist(), near.tolist(), strict=True) if each in place
-        )
-        return [row for _, row in ranked[:limit]]
-
-    async def article(self, name: str) -> Article | None:
-        """Return an article by its id; None if there is none. Raises KnowledgeUnavailable."""
-        return await self._stored.article(name, self._content.set.number)
-
-    async def ping(self) -> None:
-        """Look for any one article of the set; raises KnowledgeUnavailable."""
-        await self._stored.check(self._content)
-
-    async def _ranked(self, query: str, vector: Vector, spoken: str, among: npt.NDArray[np.bool_] | None) -> list[int]:
-        worded = await self._off_loop(self._by_words, query, spoken, among)
-        return fused([await self.nearest(vector, among), worded])
-
-    def _by_words(self, query: str, spoken: str, among: npt.NDArray[np.bool_] | None) -> list[int]:
-        postings = self._content.rows.postings
-        if not (terms := postings.known(terms_of(query, spoken))):
-            return []
-        scores = postings.scores(terms)
-        if among is not None:
-            scores[~among] = 0
-        return [row for row in greatest(scores, DEPTH) if scores[row] > 0]
-
-    async def _off_loop(self, work: Callable[_P, _T], *args: _P.args, **named: _P.kwargs) -> _T:
-        """Do what takes long for many rows in a thread."""
-        if len(self._content.rows) > _MANY:
-            return await asyncio.to_thread(work, *args, **named)
-        return work(*args, **named)
-
-    async def _joined(self, ranked: Sequence[int]) -> list[Passage]:
-        rows = self._content.rows
-        runs = list(runs_of(chosen_of(ranked, rows.articles, rows.sizes), rows.articles))
-        keys = list(dict.fromkeys(int(rows.articles[best]) for best, _ in runs))
-        articles = await self._stored.passages(keys)
-        joined: list[Passage] = []
-        for best, run in runs:
-            passages = articles[key := int(rows.articles[best])]
-            first = int(np.argmax(rows.articles == key))
-            parts = [passages[row - first] for row in run]
-            joined.append(passage_of(passages[best - first], parts, is_whole=len(parts) == len(passages)))
-        return joined
 
 
 def as_vector(numbers: npt.NDArray[np.float32]) -> str:

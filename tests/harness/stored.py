@@ -9,10 +9,11 @@ from pydantic import SecretStr
 from graph.models import Models, open_models
 from graph.retrieval.articles import Article, Library
 from graph.retrieval.company import UNNAMED
+from graph.retrieval.finding import StoredSearch
 from graph.retrieval.postgres import open_pool
 from graph.retrieval.sets import Sets
 from graph.retrieval.sources import LeftOut
-from graph.retrieval.stored import Content, Stored, StoredSearch
+from graph.retrieval.stored import Content, Stored
 from graph.retrieval.synced import Synced
 from graph.retrieval.syncing import Syncing, wanted_of
 from graph.settings import AgentSettings

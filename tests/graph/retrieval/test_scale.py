@@ -13,8 +13,9 @@ import pytest
 from bench.help_centre import SECTIONS, questions, vocabulary, write_article, write_help_centre
 from conftest import Report
 from graph.models import open_models
+from graph.retrieval.finding import StoredSearch
 from graph.retrieval.postgres import open_pool
-from graph.retrieval.stored import Stored, StoredSearch
+from graph.retrieval.stored import Stored
 from graph.settings import AgentSettings
 from harness.commands import COMMAND
 from local.process import Service

@@ -8,7 +8,7 @@ from operator import mul
 import pytest
 
 from conftest import MakeSettings
-from graph.retrieval import stored
+from graph.retrieval import finding
 from graph.retrieval.memory import MemoryIndex
 from graph.retrieval.passages import ArticlePassage
 from graph.retrieval.stored import Content
@@ -67,7 +67,7 @@ async def test_candidates_are_the_likeliest(
         await at.sync([passage.article for passage in passages])
         content = await at.load()
         exact = [await at.search(content).nearest(query, None, 10) for query in queries]
-        monkeypatch.setattr(stored, "CANDIDATES", 100)
+        monkeypatch.setattr(finding, "CANDIDATES", 100)
         found = [await at.search(content).nearest(query, None, 10) for query in queries]
     shares = [len({*some} & {*right}) / 10 for some, right in zip(found, exact, strict=True)]
     assert sum(shares) / len(shares) >= 0.7
@@ -77,7 +77,7 @@ async def test_only_passages_in_this_language_are_found(
     make_settings: MakeSettings, model: ScriptedModel, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """All of them, also where others are nearer; articles that name none are in the language of most."""
-    monkeypatch.setattr(stored, "CANDIDATES", 5)
+    monkeypatch.setattr(finding, "CANDIDATES", 5)
     passages = [*numbered(20, "en"), *numbered(23, "de")[20:], *numbered(25)[23:]]
     give(model, passages, random_vectors(5, len(passages), 8))
     (query,) = random_vectors(6, 1, 8)
