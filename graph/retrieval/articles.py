@@ -18,6 +18,7 @@ from graph.retrieval.company import COMPANY_FILE, Company, company_of
 from graph.retrieval.desks import desk_of
 from graph.retrieval.sources import Change, Document, LeftOut
 from graph.retrieval.sources.folder import Folder
+from graph.retrieval.sources.generators import settings_of
 from graph.retrieval.sources.opening import open_source
 from graph.retrieval.sources.tree import Stamp
 from graph.retrieval.stamps import FRESH, stamps_of
@@ -139,7 +140,8 @@ class Reader:
     @property
     def places(self) -> list[Path]:
         """The files and folders that may change."""
-        read = [Path(source) for source, prefix in self._sources if prefix is not None and not _is_site(source)]
+        named = [source for source, prefix in self._sources if prefix is not None and not _is_site(source)]
+        read = [place for source in named for place in _places_of(source)]
         return [*read, self._company_file] if self._company_file else read
 
     def company_change(self) -> str | None:
@@ -174,7 +176,7 @@ class Reader:
         if _is_site(source):
             known = known or self._site(source)
         else:
-            stamps = stamps_of([Path(source)])
+            stamps = stamps_of(_places_of(source))
             if known is None or known.stamps != stamps or known.age > FRESH:
                 opened = open_source(source, self.company)
                 if isinstance(opened, Folder):
@@ -210,6 +212,11 @@ class _Known:
 def read_company(settings: AgentSettings) -> Company:
     """Read the company.yaml that SUPPORT_COMPANY names, else that of the first folder; raises KnowledgeError."""
     return company_of(settings.company, _first_folder(settings))
+
+
+def _places_of(source: str) -> list[Path]:
+    path = Path(source)
+    return [path, *settings_of(path.resolve())] if path.is_dir() else [path]
 
 
 def _first_folder(settings: AgentSettings) -> Path | None:

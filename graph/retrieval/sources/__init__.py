@@ -21,6 +21,8 @@ class Page:
     """From the front matter or the first heading, which is then not in the text; None if there is neither."""
     fields: Mapping[str, object] = field(default_factory=dict[str, object])
     """Front matter, or a page's meta data: names as in the file."""
+    row: int | None = None
+    """Which row of a table it is; the first names the columns."""
 
 
 @dataclass(frozen=True, slots=True)

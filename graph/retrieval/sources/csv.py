@@ -81,7 +81,7 @@ def _pages(rows: Iterator[list[str]], header: Sequence[str], title: int, body: i
                 if at not in (title, body)
             }
             fields = {name: cell for name, cell in others.items() if name and cell}
-            yield Page(markdown_of(cells[body], cells[title]), cells[title] or None, fields)
+            yield Page(markdown_of(cells[body], cells[title]), cells[title] or None, fields, number + 2)
 
 
 def _column(header: Sequence[str], names: Sequence[str]) -> int | None:

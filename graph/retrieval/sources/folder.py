@@ -19,8 +19,9 @@ from graph.retrieval.sources import (
     Page,
     UnreadableError,
 )
+from graph.retrieval.sources.cascades import Cascades
 from graph.retrieval.sources.entries import compare, folder_labels
-from graph.retrieval.sources.front_matter import text_field, texts
+from graph.retrieval.sources.front_matter import field, text_field, texts
 from graph.retrieval.sources.languages import language_folder, language_of_fields, language_of_name
 from graph.retrieval.sources.links import Addresses, with_links
 from graph.retrieval.sources.parsers import KINDS, parse_file
@@ -110,13 +111,23 @@ class Folder:
         articles: list[_Article] = []
         siblings: dict[tuple[str, ...], set[str]] = {}
         reading = _Reading(Partials(self._root), self._parsed)
+        files: list[tuple[File, Sequence[_Text]]] = []
+        cascades = Cascades()
         for found in files_in(self._root):
             if isinstance(found, LeftOut):
                 yield self._named(found)
                 continue
             for depth, name in enumerate(found.folders):
                 siblings.setdefault(found.folders[:depth], set()).add(name)
-            for each in self._read(found, reading):
+            try:
+                files.append((found, reading.texts(found)))
+            except UnreadableError as error:
+                where = f"{found.path}:{error.line}" if error.line else found.path
+                yield self._named(LeftOut(where, error.reason, is_fault=True))
+            else:
+                cascades.add(found, [text.page.fields for text in files[-1][1]])
+        for file, pages in files:
+            for each in self._sorted_out(file, pages, {**file.defaults, **cascades.fields(file)}):
                 if isinstance(each, LeftOut):
                     yield self._named(each)
                 else:
@@ -131,30 +142,30 @@ class Folder:
         """Return what is left out with its place as the operator names it."""
         return LeftOut(f"{self._root}/{found.where}", found.reason, is_fault=found.is_fault)
 
-    def _read(self, file: File, reading: "_Reading") -> Iterator[_Article | LeftOut]:
-        try:
-            texts = reading.texts(file)
-        except UnreadableError as error:
-            yield LeftOut(f"{file.path}:{error.line}" if error.line else file.path, error.reason, is_fault=True)
-            return
+    def _sorted_out(
+        self, file: File, pages: Sequence[_Text], given: Mapping[str, object]
+    ) -> Iterator[_Article | LeftOut]:
+        """Yield the articles of a file, and what is left out of it; `given` are fields that it has if not its own."""
         now = dt.datetime.now(dt.UTC)
-        for number, text in enumerate(texts):
+        for number, text in enumerate(pages):
             page = text.page
-            reason = self._reason_to_leave_out(file, page, now)
+            where = f"{file.path}: row {page.row}" if page.row else file.path
+            reason = self._reason_to_leave_out(file, page, {**given, **page.fields}, now)
             if reason:
-                yield LeftOut(file.path, reason, is_fault=False)
+                yield LeftOut(where, reason, is_fault=False)
             elif not page.text.strip():
-                yield LeftOut(file.path, *_emptiness(file, page))
+                yield LeftOut(where, *_emptiness(file, page))
             else:
-                yield _Article(file, text, number if len(texts) > 1 else None)
+                yield _Article(file, text, number if len(pages) > 1 else None)
 
-    def _reason_to_leave_out(self, file: File, page: Page, now: dt.datetime) -> str | None:
-        pattern = pattern_that_leaves_out(
-            self._company.leave_out, page.fields, title=page.title or file.place.stem, path=file.path
-        )
+    def _reason_to_leave_out(self, file: File, page: Page, fields: dict[str, object], now: dt.datetime) -> str | None:
+        title = page.title or file.place.stem
+        pattern = pattern_that_leaves_out(self._company.leave_out, page.fields, title=title, path=file.path)
         if pattern:
             return f"the company leaves it out ({pattern})"
-        return reason_to_leave_out(page.fields, now)
+        if file.is_dated and not text_field(fields, "publishDate", "pubdate", "published"):
+            fields["publishDate"] = field(fields, "date")
+        return reason_to_leave_out(fields, now)
 
     def _describe(self, articles: list[_Article], siblings: Mapping[tuple[str, ...], set[str]]) -> None:
         """Give articles their language, id and address."""

@@ -2,12 +2,13 @@
 
 import os
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from graph.errors import KnowledgeError
 from graph.retrieval.sources import LeftOut
+from graph.retrieval.sources.generators import Generators
 from graph.retrieval.sources.parsers import KINDS
 
 MAX_FILES = 50_000
@@ -20,7 +21,7 @@ NEVER = frozenset({"node_modules", "__pycache__", "__macosx", "bower_components"
 _PARTS = frozenset({
     "_includes", "_layouts", "_partials", "_partial", "_snippets", "_snippet", "_shortcodes", "_components",
     "_templates", "_template", "_data", "_sass", "_plugins", "_markup", "_assets", "_static", "_archetypes",
-    "_common", "_shared", "_reusables", "_site",
+    "_common", "_shared", "_reusables", "_site", "_build",
 })  # fmt: skip
 """Folders of Jekyll that hold no articles; elsewhere no folder does whose name begins with _."""
 _BESIDE_PROJECT = frozenset({
@@ -71,6 +72,10 @@ class File:
     place: Path
     suffix: str
     """In lower case, with its dot."""
+    defaults: Mapping[str, object] = field(default_factory=dict[str, object])
+    """The fields that the settings of a site's generator give to it if it has not its own."""
+    is_dated: bool = False
+    """The site shows it from its date on."""
 
     @property
     def folders(self) -> tuple[str, ...]:
@@ -113,8 +118,10 @@ class _Walk:
     def __init__(self, root: Path) -> None:
         self._root = root.resolve()
         self._seen: set[Path] = {self._root}
+        self._generators = Generators(self._root)
 
     def found(self) -> Iterator[File | LeftOut]:
+        yield from self._generators.faults
         # Folders that links lead to come last: then each is read where it really is, if it is in the tree.
         links: list[str] = []
         yield from self._folder("", links)
@@ -127,13 +134,14 @@ class _Walk:
         except OSError as error:
             yield LeftOut(f"{path}/", f"can't be read ({error.strerror})", is_fault=True)
             return
+        yield from self._generators.enter(self._root / path, {entry.name for entry in entries})
         is_project = any(_PROJECT.fullmatch(entry.name) for entry in entries)
         is_jekyll = any(re.fullmatch(r"_config\.ya?ml", entry.name) for entry in entries)
         for entry in entries:
             below = f"{path}/{entry.name}" if path else entry.name
             if entry.is_dir(follow_symlinks=True):
                 reason = _reason_against_folder(entry.name, is_project=is_project, is_jekyll=is_jekyll)
-                if reason:
+                if reason := self._generators.made(below) or reason:
                     yield LeftOut(f"{below}/", reason, is_fault=False)
                 elif entry.is_symlink():
                     links.append(below)
@@ -160,9 +168,12 @@ class _Walk:
 
     def _file(self, path: str, entry: "os.DirEntry[str]", *, is_project: bool) -> Iterator[File | LeftOut]:
         suffix = os.path.splitext(entry.name)[1].lower()  # noqa: PTH122 - a name, not a place
-        if suffix not in KINDS or entry.name.startswith("."):
+        if suffix not in KINDS or entry.name.startswith((".", "~$")):  # the latter are of Word, while a file is open
             return
         if reason := _reason_against_file(entry.name, is_project=is_project):
+            yield LeftOut(path, reason, is_fault=False)
+            return
+        if reason := self._generators.reason(path):
             yield LeftOut(path, reason, is_fault=False)
             return
         place = self._root / path
@@ -171,7 +182,8 @@ class _Walk:
         elif not place.is_file():
             yield LeftOut(path, "is a link that leads nowhere, or no file", is_fault=True)
         else:
-            yield File(path, place, suffix)
+            generators = self._generators
+            yield File(path, place, suffix, generators.fields(path), generators.hides_future(path))
 
 
 def _reason_against_folder(name: str, *, is_project: bool, is_jekyll: bool) -> str | None:
