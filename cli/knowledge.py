@@ -119,6 +119,12 @@ def _rows(inspection: "Inspection") -> Iterator[Row]:
         yield "left out", f"{count}: {reason}"
     for pattern in inspection.idle_patterns:
         yield "left out", f"0: no article matches leave_out ({pattern})"
+    if folders := inspection.doubtful_folders:
+        told = ", ".join(f"{folder} ({counted(count, 'article')})" for folder, count in folders.items())
+        yield (
+            "warning",
+            f"read, though the names of folders sound internal: {told}; leave_out in company.yaml has `path`",
+        )
     for fault in inspection.faults:
         yield "fault", f"{fault.where}: {fault.reason}"
     yield from _desk_rows(inspection)
@@ -170,6 +176,7 @@ def _as_json(inspection: "Inspection") -> dict[str, Any]:
         ],
         "left_out": [{"where": one.where, "reason": one.reason, "is_fault": one.is_fault} for one in library.left_out],
         "idle_patterns": inspection.idle_patterns,
+        "doubtful_folders": inspection.doubtful_folders,
         "languages": inspection.languages,
         "same_titles": [[article.id for article in some] for some in inspection.same_titles],
         "same_texts": [[article.id for article in some] for some in inspection.same_texts],

@@ -3,14 +3,11 @@
 import hashlib
 import json
 import logging
-import re
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
-from itertools import combinations
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from graph.address import without_password
 from graph.errors import KnowledgeError
@@ -19,6 +16,7 @@ from graph.retrieval.desks import desk_of
 from graph.retrieval.sources import Change, Document, LeftOut
 from graph.retrieval.sources.folder import Folder
 from graph.retrieval.sources.generators import settings_of
+from graph.retrieval.sources.named import export_in, is_site, named_apart, require_existing
 from graph.retrieval.sources.opening import open_source
 from graph.retrieval.sources.tree import Stamp
 from graph.retrieval.stamps import FRESH, stamps_of
@@ -129,18 +127,18 @@ class Reader:
     def __init__(self, settings: AgentSettings) -> None:
         """Read the company's own file; raises KnowledgeError if it has a fault, or a source does not exist."""
         for source in settings.sources:
-            _require_existing(source, settings.sources)
+            require_existing(source, settings.sources)
         self._company_file = _company_file(settings)
         self._company_content = _content(self._company_file)
         self.company = read_company(settings)
-        self._sources = tuple(_named_apart(settings.sources))
+        self._sources = tuple(named_apart(settings.sources))
         self._known: dict[str, _Known] = {}
         self._folders: dict[str, Folder] = {}  # which know what they have parsed
 
     @property
     def places(self) -> list[Path]:
         """The files and folders that may change."""
-        named = [source for source, prefix in self._sources if prefix is not None and not _is_site(source)]
+        named = [source for source, prefix in self._sources if prefix is not None and not is_site(source)]
         read = [place for source in named for place in _places_of(source)]
         return [*read, self._company_file] if self._company_file else read
 
@@ -173,7 +171,7 @@ class Reader:
     def _changes(self, source: str) -> Iterable[Change]:
         """Return what a source holds; raises KnowledgeError if it can't be read at all."""
         known = self._known.get(source)
-        if _is_site(source):
+        if is_site(source):
             known = known or self._site(source)
         else:
             stamps = stamps_of(_places_of(source))
@@ -243,11 +241,14 @@ class _Shelf:
         self.articles: dict[str, Article] = {}
         self.left_out: list[LeftOut] = []
         self.unread: list[str] = []
-        self._seen: dict[tuple[str, str], tuple[str, str]] = {}  # a title, and a text or revision: source and id
+        self._seen: dict[tuple[str, ...], tuple[str, str]] = {}  # what an article is known by: source and id
+        self._roots: dict[str, str] = {}  # the real paths of the folders among the sources
 
     def take(self, source: str, prefix: str, read: Callable[[], Iterable[Change]]) -> None:
         """Add all that a source holds; one that can't be read is a fault, since the others can be."""
         is_empty = True
+        if Path(source).is_dir():
+            self._roots[source] = str(Path(source).resolve())
         try:
             for change in read():
                 is_empty = False
@@ -260,13 +261,15 @@ class _Shelf:
             self.left_out.append(_unreadable(source, error))
         else:
             if is_empty:
-                self.fault(source, "there are no articles in it")
+                export = export_in(source)
+                told = f"; to read an export, name the file: {export}" if export else ""
+                self.fault(source, f"there are no articles in it{told}")
 
     def _add(self, document: Document, source: str, prefix: str) -> None:
         known = prefix + document.id
-        marks = ((document.title, document.text), (document.title, document.revision))
-        before = next((self._seen[mark] for mark in marks if mark in self._seen), (source, ""))
-        if before[0] != source:
+        marks = self._marks(document, source)
+        before = next((each for mark in marks if (each := self._seen.get(mark)) and each[0] != source), None)
+        if before:
             reason = f"the article {document.id!r} is also in {without_password(before[0])!r}, as {before[1]!r}"
         elif known in self.articles:
             reason = f"the id {document.id!r} is already used by another article"
@@ -285,6 +288,19 @@ class _Shelf:
             return
         self.fault(source, reason)
 
+    def _marks(self, document: Document, source: str) -> list[tuple[str, ...]]:
+        """Return what an article shares with itself in another source, or in a folder that lies in this one."""
+        marks: list[tuple[str, ...]] = [
+            ("text", document.title, document.text),
+            ("revision", document.title, document.revision),
+        ]
+        if root := self._roots.get(source):  # there its text differs if it has links
+            marks.append(("path", f"{root}/{document.id}"))
+            for other in self._roots.values():
+                if f"{root}/".startswith(f"{other}/") or other.startswith(f"{root}/"):
+                    marks += [("id", other, document.id, document.title)]
+        return marks
+
     def fault(self, source: str, reason: str) -> None:
         """Leave a source out, or some of it."""
         self.left_out.append(LeftOut(without_password(source), reason, is_fault=True))
@@ -292,50 +308,3 @@ class _Shelf:
 
 def _unreadable(source: str, error: KnowledgeError) -> LeftOut:
     return LeftOut(without_password(source), str(error).removeprefix("SUPPORT_KNOWLEDGE: "), is_fault=True)
-
-
-def _require_existing(source: str, sources: Sequence[str]) -> None:
-    if _is_address(source) or Path(source).exists():
-        return
-    for start, end in combinations(range(len(sources) + 1), 2):
-        if source in sources[start:end] and Path(path := ",".join(sources[start:end])).exists():
-            raise KnowledgeError(
-                f"SUPPORT_KNOWLEDGE: {path!r} has a comma, which separates sources; rename it, or name a link to it"
-            )
-    raise KnowledgeError(f"SUPPORT_KNOWLEDGE: there is no file or folder {source!r}")
-
-
-def _named_apart(sources: Sequence[str]) -> Iterator[tuple[str, str | None]]:
-    """Yield each source with what the ids of its articles begin with; None for one that was there before.
-
-    The first source's ids stay as they are, and those of another begin with its name. So no article's id depends on
-    which other articles there are.
-    """
-    seen: set[str] = set()
-    names: set[str] = set()
-    for source in sources:
-        place = source if _is_address(source) else str(Path(source).resolve())
-        if place in seen:
-            yield source, None
-            continue
-        name = first = _name(source)
-        while name in names:
-            name = f"{first}-{len(names) + 1}"
-        yield source, f"{name}:" if seen else ""
-        seen.add(place)
-        names.add(name)
-
-
-def _name(source: str) -> str:
-    """Return a source's name: its host, or the last part of its path."""
-    name = urlsplit(source).hostname if _is_address(source) else Path(source).resolve().stem
-    return re.sub(r"[^a-z0-9]+", "-", (name or "").lower()).strip("-") or "source"
-
-
-def _is_site(source: str) -> bool:
-    """Return whether a source is a site, by its address or as a list of addresses."""
-    return _is_address(source) or (source.lower().endswith(".txt") and not Path(source).is_dir())
-
-
-def _is_address(source: str) -> bool:
-    return source.lower().startswith(("http://", "https://"))

@@ -12,6 +12,7 @@ from graph.retrieval.company import plain
 from graph.retrieval.sources import LeftOut
 
 _LONGEST = 5  # articles that are shown
+_DOUBTFUL = frozenset({"draft", "drafts", "internal", "private", "intern", "entwürfe", "unpublished", "confidential"})
 _CODE = re.compile(r"^( *)(```|~~~).*?^\1\2[^\n]*$|`[^`\n]*`", re.DOTALL | re.MULTILINE)
 _LINK = re.compile(r"(?<!!)\[[^\]\n]*\]\(\s*<?([^)\s>]+)|^ {0,3}\[[^\]\n]+\]:\s+<?([^\s>]+)", re.MULTILINE)
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*:", re.IGNORECASE)
@@ -41,6 +42,12 @@ class Inspection:
         reasons = " ".join(self.reasons)
         patterns = [f"{name}: {one}" for name, some in self.library.company.leave_out.items() for one in some]
         return [pattern for pattern in patterns if f"({pattern})" not in reasons]
+
+    @property
+    def doubtful_folders(self) -> Mapping[str, int]:
+        """Folders whose names say that they are not for customers, and how many articles are read from each."""
+        folders = (re.split(r"[/:]", article.id)[:-1] for article in self.library.articles)
+        return dict(Counter(name for parts in folders for name in sorted({*parts}) if name.lower() in _DOUBTFUL))
 
     @property
     def languages(self) -> Mapping[str, int]:

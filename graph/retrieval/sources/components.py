@@ -49,6 +49,9 @@ _ORNAMENT = re.compile(
     r"video|youtube|vimeo|embed|image|img|icon|logo|figure|screenshot|iframe|player|lottie", re.IGNORECASE
 )
 
+_BLOCK = re.compile(r"\w*Tab(?:Item|Panel)?|\w*TabContent|\w*Step|\w*Card|\w*Panel|\w*Accordion(?:Item)?")
+"""Components that stand apart from each other, also where they share a line."""
+
 Include = Callable[[str, Mapping[str, str]], str]
 """Returns the clean text of the component of a name, if that is a file that the page includes."""
 
@@ -158,8 +161,10 @@ class _Tags:
         name = mark["name"]
         if name in ("Link", "NavLink", "RouterLink", "A"):
             return self._link(mark)
+        in_table = self._line_before(mark).lstrip().startswith("|")
+        is_block = bool(_BLOCK.fullmatch(name)) and not in_table
         if mark["close"]:
-            return "\n" if not self._line_before(mark).strip() else ""
+            return "\n\n" if is_block else "\n" if not self._line_before(mark).strip() else ""
         given = attributes_of(mark["rest"])
         if included := self._include(name, given):
             return f"\n\n{included}\n\n"
@@ -168,7 +173,10 @@ class _Tags:
             return _image(given) if not is_alone else ""
         if name in _WORDS and _is_empty(mark):
             return f"({name.lower()})"
-        return self._spoken(given, is_alone=is_alone)
+        said = self._spoken(given, is_alone=is_alone or is_block)
+        if is_block and not is_alone:
+            return f"\n\n{said}\n"
+        return f"{said} " if said and not is_alone and not _is_empty(mark) else said
 
     def _spoken(self, given: Mapping[str, str], *, is_alone: bool) -> str:
         target = given.get("href") or given.get("to") or ""

@@ -19,7 +19,7 @@ from graph.retrieval.sources.xml import Elements, check_xml
 
 _COMPOUND = b"\xd0\xcf\x11\xe0"  # of encrypted files, and of Word before 2007
 _W = "{http://schemas.openxmlformats.org/wordprocessingml/2006/main}"
-_TITLE = "p[style-name='Title'] => h1:fresh"
+_STYLES = "p[style-name='Title'] => h1:fresh\np[style-name^='toc '] => !"  # the latter are a table of contents
 _PARTS = re.compile(r"\[Content_Types\]\.xml|_rels/\.rels|.+/_rels/.+\.rels|.+/[^/]+\.xml")
 
 
@@ -29,7 +29,7 @@ def from_docx(content: bytes) -> list[Page]:
         raise UnreadableError("is encrypted, or of Word before 2007: save it as .docx without a password")
     checked = _checked(content)
     try:
-        found: Any = mammoth.convert_to_html(checked, convert_image=_no_image, style_map=_TITLE)
+        found: Any = mammoth.convert_to_html(checked, convert_image=_no_image, style_map=_STYLES)
     except Exception as error:  # what it raises for a damaged file is any error at all
         raise UnreadableError("not a DOCX file, or damaged: open it in Word and save it again") from error
     # What leads back from a note is no text.

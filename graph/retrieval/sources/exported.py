@@ -64,13 +64,15 @@ class Exported:
                 yield document_of(entry, self._company)
 
     def _articles(self, content: object) -> list[Any]:
-        """Return the list of articles: at its path, or the first list of objects at the top."""
+        """Return the list of articles: at its path, or the first list of objects at the top or one level below."""
         path = self._fields.get("articles")
         found = content
         if path:
             found = at(content, path)
         elif isinstance(content, dict):
-            lists = [cast("list[Any]", value) for value in cast("Item", content).values() if isinstance(value, list)]
+            item = cast("Item", content)
+            inner = [value for each in item.values() if isinstance(each, dict) for value in cast("Item", each).values()]
+            lists = [cast("list[Any]", value) for value in (*item.values(), *inner) if isinstance(value, list)]
             found = next((values for values in lists if values and isinstance(values[0], dict)), None)
         if isinstance(found, list) and found:
             return cast("list[Any]", found)

@@ -69,6 +69,30 @@ def test_an_article_in_two_sources_is_named(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize("is_inner_first", [False, True])
+def test_an_article_of_a_folder_inside_another_is_read_once(tmp_path: Path, *, is_inner_first: bool) -> None:
+    """Also where its text differs because of its links, and where its front matter names an id."""
+    outer = write(tmp_path / "p", start="See [prices](faq/prices.md).")
+    write(outer / "faq", prices="See [plans](../start.md).", own="---\nid: mine\n---\nSee [a](../start.md).")
+    (outer / "company.yaml").write_text(
+        "name: Acme\nurl: https://help.example.com/{path}\ndesks:\n  general:\n    about: All.\n"
+    )
+    (outer / "faq" / "company.yaml").write_text((outer / "company.yaml").read_text())
+    sources = [outer / "faq", outer] if is_inner_first else [outer, outer / "faq"]
+    library = library_of(*sources)
+    assert sorted(article.title for article in library.articles) == ["Own", "prices", "start"]
+    assert {fault.where for fault in library.faults} == {str(sources[1])}
+    assert len(library.faults) == 2
+    assert all(f"is also in {str(sources[0])!r}" in fault.reason for fault in library.faults)
+
+
+def test_a_folder_with_an_export_alone_says_what_to_name(tmp_path: Path) -> None:
+    """Its reader would not know which product it is of."""
+    (tmp_path / "export.json").write_text("[]")
+    with pytest.raises(KnowledgeError, match=r"to read an export, name the file: .*/export\.json"):
+        library_of(tmp_path).require(strict=False)
+
+
 def test_a_folder_that_does_not_exist_is_not_an_empty_one(tmp_path: Path) -> None:
     """Each has a message of its own."""
     with pytest.raises(KnowledgeError, match=r"SUPPORT_KNOWLEDGE: there is no file or folder '.*nowhere'"):
@@ -84,7 +108,7 @@ def test_one_source_that_does_not_exist_ends_the_start(articles: Path) -> None:
         library_of(articles, "nowhere")
 
 
-@pytest.mark.parametrize("name", ["a,b", "a,b,c"])
+@pytest.mark.parametrize("name", ["a,b", "a,b,c", "a, b", "a, b, c"])
 def test_a_path_with_a_comma_is_refused_by_name(articles: Path, tmp_path: Path, name: str) -> None:
     """The message says that a comma separates sources, and what to do."""
     folder = write(tmp_path / name, start="One.")

@@ -28,6 +28,12 @@ def test_desks_are_told_with_how_they_were_decided() -> None:
     assert alone.desk_of(alone.library.articles[0]) == ("general", "one desk")
 
 
+def test_folders_that_sound_internal_are_named() -> None:
+    """They are read, since nothing else says that they are not for customers."""
+    found = inspected(article("drafts/a"), article("faq:Internal/b/drafts/c"), article("d/internal"))
+    assert found.doubtful_folders == {"drafts": 2, "Internal": 1}
+
+
 def test_what_is_left_out_is_counted_by_reason_and_faults_are_named() -> None:
     """What is left out on purpose is no fault."""
     left_out = (

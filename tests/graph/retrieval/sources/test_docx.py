@@ -138,3 +138,15 @@ def test_what_is_no_docx_is_named(content: bytes, reason: str) -> None:
     """Other files, encrypted and damaged ones are an error with what to do."""
     with pytest.raises(UnreadableError, match=reason):
         from_docx(content)
+
+
+def test_a_table_of_contents_is_no_text() -> None:
+    """It has the headings once more, with the numbers of pages."""
+    document = docx.Document()
+    for level in ("TOC Heading", "toc 1", "toc 2"):
+        if level not in document.styles:
+            document.styles.add_style(level, WD_STYLE_TYPE.PARAGRAPH)
+        document.add_paragraph(f"Listed as {level}\t12", style=level)
+    document.add_paragraph("Within 30 days.")
+    [page] = from_docx(made(document))
+    assert page.text == "Within 30 days."

@@ -169,3 +169,11 @@ def test_an_address_that_is_none_is_not_told(path: Path) -> None:
     [document] = found.documents.values()
     assert document.url == "https://h.example/1"
     assert "javascript" not in document.text.replace("alert", "")
+
+
+def test_help_scouts_list_is_found(path: Path) -> None:
+    """It lies one level below the top, and what is hidden stays out."""
+    one = {"id": "5f1", "title": "Refunds", "text": "<p>Within 30 days.</p>", "status": "published"}
+    two = {"id": "5f2", "title": "Plan", "text": "<p>Secret.</p>", "status": "notpublished"}
+    found = loaded(path, {"articles": {"page": 1, "pages": 1, "count": 2, "items": [one, two]}})
+    assert [document.title for document in found.documents.values()] == ["Refunds"]

@@ -302,3 +302,19 @@ def test_the_docs_state_the_limits() -> None:
     limits = (MAX_BYTES // 2**20, MAX_FILES, tree.MAX_DEPTH, MAX_CHARACTERS, MAX_INCLUDED, MAX_INCLUDE_DEPTH)
     for limit in (*limits, html_tree.MAX_DEPTH, MAX_SPAN, MAX_CELLS):
         assert re.search(rf"\| .*\b{limit:,}\b", text), limit
+
+
+def test_files_that_word_and_libreoffice_lock_are_none(tmp_path: Path) -> None:
+    """They lie beside a document while somebody has it open."""
+    root = write(tmp_path, {"~$a.docx": b"\x05", ".~lock.a.docx#": "", "~$b.csv": "", "a.md": "# A\n\nText."})
+    documents, left_out = read(root)
+    assert (set(documents), left_out) == ({"a"}, {})
+
+
+def test_rows_that_are_left_out_are_named(tmp_path: Path) -> None:
+    """By their number, as a spreadsheet has it."""
+    root = write(tmp_path, {"faq.csv": "title,body,draft\nA,Text.,\nB,Text.,yes\n,,\nC,,\nD,More.,\n"})
+    documents, left_out = read(root)
+    assert {document.title for document in documents.values()} == {"A", "D"}
+    assert left_out["faq.csv: row 3"].reason == "a draft"
+    assert "faq.csv: row 5" in left_out

@@ -77,7 +77,7 @@ def test_what_a_section_of_hugo_cascades_leaves_out(tmp_path: Path, cascade: str
     """Pages below a section, and its own, get its fields unless they have their own."""
     root = write(tmp_path / "p", {
         "hugo.toml": "",
-        "content/soon/_index.md": f"---\ntitle: Soon\n{cascade}\ndraft: false\nheadless: false\nbuild: {{}}\n---\nText.",
+        "content/soon/_index.md": f"---\ntitle: Soon\n{cascade}\ndraft: no\nheadless: no\nbuild: {{}}\n---\nText.",
         "content/soon/A.md": "# A\n\nText.",
         "content/soon/deep/b.md": "# B\n\nText.",
         "content/other/c.md": "# C\n\nText.",

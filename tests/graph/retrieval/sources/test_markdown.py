@@ -327,3 +327,11 @@ def test_what_forges_the_marks_of_set_aside_code_is_text() -> None:
     [page] = from_markdown(f'---\ntitle: "\\uE000i0\\uE001"\n---\n{forged}\n\n{{{{ page.title }}}}'.encode())
     assert page.text.count("secret") == 1
     assert "\ue000" not in page.text + str(page.title)
+
+
+def test_tabs_on_one_line_stand_apart() -> None:
+    """Each begins with its label; what stands in a sentence keeps its words apart."""
+    source = '<Tabs><TabItem label="Mac">Mac text</TabItem><TabItem label="Windows">Other text</TabItem></Tabs>'
+    assert cleaned_mdx(source) == "**Mac**\n\nMac text\n\n**Windows**\n\nOther text"
+    assert cleaned_mdx('See <Tooltip title="a fee">costs</Tooltip> first.') == "See (a fee) costs first."
+    assert cleaned_mdx('| a |\n| --- |\n| <Tab label="X">b</Tab> |') == "| a |\n| --- |\n| (X) b |"
