@@ -56,6 +56,13 @@ async def embed_passages(
     can't be used, or refuses everything; what was embedded until then is kept.
     """
     size, refused = _BATCH, 0
+    cut: set[str] = set()
+
+    def take_note(passage: ArticlePassage, embedded: Embedded) -> None:
+        if embedded.vector:
+            cut.add(passage.hash)
+        leave_out(passage, embedded)
+
     for start in range(0, len(passages), _LOOKED_UP):
         part = [(passage, passage.hash) for passage in passages[start : start + _LOOKED_UP]]
         known = await kept.get([each for _, each in part])
@@ -65,11 +72,11 @@ async def embed_passages(
             batch, part = (part, []) if is_known else (part[:size], part[size:])
             new = [(passage, each) for passage, each in batch if each not in known]
             began = time.monotonic()
-            vectors = await _embed(models, new, dims, leave_out) if new else {}
+            vectors = await _embed(models, new, dims, take_note) if new else {}
             if time.monotonic() - began > _SLOW:
                 size = max(1, min(size, len(new)) // 2)
             if vectors:
-                await kept.put(vectors)
+                await kept.put(vectors, cut)
             known |= {each: vector for each, vector in vectors.items() if vector}
             found = [(passage, known[each]) for passage, each in batch if each in known]
             taken, refused = taken + len(found), refused + len(batch) - len(found)

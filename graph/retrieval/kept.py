@@ -8,7 +8,7 @@ import os
 import sqlite3
 import time
 from array import array
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import closing, suppress
 from math import isfinite
 from pathlib import Path
@@ -41,8 +41,8 @@ class VectorCache(Protocol):
         """Return those vectors that are known; an empty one stands for a text that the model refused."""
         ...
 
-    async def put(self, vectors: Mapping[str, Vector]) -> None:
-        """Keep these vectors."""
+    async def put(self, vectors: Mapping[str, Vector], cut: Collection[str] = ()) -> None:
+        """Keep these vectors; those of `cut` are of a text's beginning alone."""
         ...
 
 
@@ -62,9 +62,11 @@ class KeptVectors:
         """Return those vectors that are known; an empty one stands for a text that the model refused."""
         return await asyncio.to_thread(self._get, hashes)
 
-    async def put(self, vectors: Mapping[str, Vector]) -> None:
-        """Keep these vectors."""
-        await asyncio.to_thread(self._put, {each: array("f", vector).tobytes() for each, vector in vectors.items()})
+    async def put(self, vectors: Mapping[str, Vector], cut: Collection[str] = ()) -> None:
+        """Keep these vectors without those of `cut`: the next start makes them again, and names their articles."""
+        whole = {each: array("f", vector).tobytes() for each, vector in vectors.items() if each not in cut}
+        if whole:
+            await asyncio.to_thread(self._put, whole)
 
     def release(self) -> None:
         """Forget those that are in memory alone."""
@@ -144,9 +146,9 @@ class Reused:
         rest = [each for each in hashes if each not in found]
         return {**found, **await self._others.get(rest)} if rest else found
 
-    async def put(self, vectors: Mapping[str, Vector]) -> None:
+    async def put(self, vectors: Mapping[str, Vector], cut: Collection[str] = ()) -> None:
         """Keep these vectors in the other cache."""
-        await self._others.put(vectors)
+        await self._others.put(vectors, cut)
 
 
 def kept_vectors(settings: AgentSettings) -> KeptVectors:

@@ -123,7 +123,7 @@ class _IntoSets:
         """Return nothing."""
         return {}
 
-    async def put(self, vectors: Mapping[str, Vector]) -> None:
+    async def put(self, vectors: Mapping[str, Vector], cut: Collection[str] = ()) -> None:  # noqa: ARG002 - the protocol's
         """Store these vectors, without the empty ones of refused texts."""
         if usable := {each: vector for each, vector in vectors.items() if vector}:
             await self._sets.put(usable)
