@@ -87,11 +87,12 @@ class PostgresReplica:
 
     async def _edition(self, content: Content) -> Edition:
         """Return what is served of a set: for another company, or another index, it is another version."""
-        company = self._knowledge.company
-        parts = [asdict(company), content.set.content, self._settings.embedding, CUT_NOW]
-        version = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
         search = StoredSearch(self._stored, content, self._filler.embed(content.index.dims))
-        return Edition(version, await self._prompt(content), search)
+        return Edition(self._version(content.set.content), await self._prompt(content), search)
+
+    def _version(self, content: str) -> str:
+        parts = [asdict(self._knowledge.company), content, self._settings.embedding, CUT_NOW]
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
 
     async def _prompt(self, content: Content) -> DeskPrompt:
         """Return the classifier's prompt: an article that no rule gives to a desk is an example of the nearest.
@@ -166,6 +167,10 @@ class PostgresReplica:
                 if before is None:
                     raise
                 trouble = str(error)
+            if wanted and is_needed:  # kept answers may be of this edition
+                articles = sorted(wanted.library.articles, key=lambda article: article.id)  # as Postgres has them
+                prompt = DeskPrompt(self._knowledge.company, titles_by_desk(articles))
+                self._knowledge.serve(Edition(self._version(wanted.content), prompt))
             if await self._is_current(wanted):
                 return trouble
             async with alone(self._url, patient=not is_needed):

@@ -78,7 +78,7 @@ SELECT spoken, title, text FROM (
 ) AS numbered WHERE place <= %(sample)s"""  # noqa: S608 - constants
 
 _TITLES: LiteralString = f"""\
-SELECT a.desk, count(*), array_agg(a.title ORDER BY a.id) FILTER (WHERE a.desk IS NOT NULL)
+SELECT a.desk, count(*), array_agg(a.title ORDER BY a.id COLLATE "C") FILTER (WHERE a.desk IS NOT NULL)
 FROM knowledge_members m JOIN knowledge_articles a ON a.key = m.article WHERE {IN_SET} GROUP BY a.desk"""  # noqa: S608 - constants
 
 # In an order that looks random and stays, so that what changes in a big set changes little of what is chosen.

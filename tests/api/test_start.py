@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator
 from typing import Any
 
 import httpx
+import psycopg
 import pytest
 from redis.asyncio import Redis
 from starlette.types import Send
@@ -61,11 +62,15 @@ async def test_a_start_needs_no_model(
     request: pytest.FixtureRequest,
 ) -> None:
     """Kept answers and histories are served, a question is 503, and the index is built once the model is back."""
+    if where != "memory":
+        settings["DATABASE_URL"] = request.getfixturevalue("database_url")
     async with serve(**settings) as url, httpx.AsyncClient(base_url=url) as client:
         assert (await client.post("/ask", json=QUESTION)).status_code == 200
         assert (await client.post("/chat", json=SESSION)).status_code == 200
     if where != "memory":
-        settings["DATABASE_URL"] = request.getfixturevalue("database_url")
+        with psycopg.connect(settings["DATABASE_URL"], autocommit=True) as connection:
+            connection.execute("DROP SCHEMA public CASCADE")
+            connection.execute("CREATE SCHEMA public")
     await go_away(way)
     async with serve(**settings) as url, httpx.AsyncClient(base_url=url, timeout=20) as client:
         assert (await client.get("/health")).status_code == 200
