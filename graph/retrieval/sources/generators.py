@@ -10,10 +10,12 @@ from typing import Any, cast
 
 from graph.retrieval.sources import LeftOut, UnreadableError
 from graph.retrieval.sources.globs import Ignored, glob, globs, is_match, is_within
-from graph.retrieval.sources.site_files import list_in_python, lists_in_script, read_settings, texts_in_script
+from graph.retrieval.sources.site_files import list_in_python, objects_in_script, read_settings
 
 _Matches = Callable[[str], bool]
 _SCRIPTS = ("js", "ts", "mjs", "mts", "cjs", "cts")
+_DOCUSAURUS = {"docs": "docs", "": "docs", "blog": "blog", "pages": "src/pages"}
+"""Where the pages of Docusaurus' plugins are if they do not say so; one that is not in a preset has no name."""
 _HUGO = tuple(f"{name}.{suffix}" for name in ("hugo", "config") for suffix in ("toml", "yaml", "yml", "json"))
 
 
@@ -118,18 +120,19 @@ class Generators:
         self._make(folder, None, "build", "Sphinx")
 
     def docusaurus(self, folder: Path, path: Path) -> None:
-        """Read the lists `exclude` of Docusaurus' settings."""
-        bases = ["docs", "blog", "src/pages", *texts_in_script(path, "path")]
+        """Read the lists `exclude` of Docusaurus' plugins for docs, blogs and pages."""
         self._make(folder, None, "build", "Docusaurus")
-        for patterns in lists_in_script(path, "exclude"):
-            for base in dict.fromkeys(_below(folder, each, "docs") for each in bases):
-                self._exclude(base, _whole(patterns), path, "exclude")
+        for plugin in objects_in_script(path):
+            base = plugin.texts.get("path") or _DOCUSAURUS.get(plugin.name)
+            if base and (patterns := plugin.lists.get("exclude")):
+                self._exclude(_below(folder, base, "docs"), _whole(patterns), path, "exclude")
 
     def vitepress(self, folder: Path, path: Path) -> None:
         """Read the list `srcExclude` of VitePress' settings."""
-        source = next(iter(texts_in_script(path, "srcDir")), ".")
-        for patterns in lists_in_script(path, "srcExclude"):
-            self._exclude(_below(folder, source, "."), _whole(patterns), path, "srcExclude")
+        for settings in objects_in_script(path):
+            if patterns := settings.lists.get("srcExclude"):
+                base = _below(folder, settings.texts.get("srcDir"), ".")
+                self._exclude(base, _whole(patterns), path, "srcExclude")
 
     def hugo(self, folder: Path, path: Path) -> None:
         """Read Hugo's settings; another generator's `config.yaml` is none."""

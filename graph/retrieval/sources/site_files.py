@@ -4,8 +4,7 @@ import ast
 import json
 import re
 import tomllib
-from collections.abc import Iterator
-from itertools import takewhile
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,9 +13,8 @@ import yaml
 from graph.retrieval.sources import UnreadableError
 from graph.retrieval.sources.front_matter import MAX_DEPTH
 
-MAX_BYTES = 2**20
+MAX_BYTES = 2**18
 """Longer files of settings are not read."""
-_MOST = 1_000  # parts of a list in a script
 
 
 def _nothing(*_: object) -> None:
@@ -54,32 +52,46 @@ def read_settings(path: Path) -> dict[str, object]:
     )
 
 
-def lists_in_script(path: Path, name: str) -> Iterator[list[str]]:
-    """Yield the lists of literal texts that JavaScript or TypeScript has as `name: […]`; raises UnreadableError."""
-    for parts in _values(path, name):
-        texts = [part for part in takewhile(lambda part: part != "]", parts) if part not in ("[", ",")]
-        if parts[:1] == ["["] and "]" in parts and all(map(_is_literal, texts)):
-            yield [_literal(text) for text in texts]
+@dataclass(slots=True)
+class ScriptObject:
+    """An object in JavaScript or TypeScript: what of it are literal texts, and lists of them."""
+
+    name: str
+    """What it is the value of; empty if that is unknown."""
+    texts: dict[str, str] = field(default_factory=dict[str, str])
+    lists: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
 
 
-def texts_in_script(path: Path, name: str) -> list[str]:
-    """Return the literal texts that a JavaScript or TypeScript file has as `name: "…"`; raises UnreadableError."""
-    return [_literal(parts[0]) for parts in _values(path, name) if parts and _is_literal(parts[0])]
-
-
-def _values(path: Path, name: str) -> Iterator[list[str]]:
-    """Yield the tokens that follow on `name:`, up to _MOST of them."""
+def objects_in_script(path: Path) -> list[ScriptObject]:
+    """Return what looks like objects in a JavaScript or TypeScript file; raises UnreadableError."""
     tokens = [token for token in _TOKEN.findall(_text(path)) if token]
-    for at, token in enumerate(tokens[:-1]):
-        if tokens[at + 1] == ":" and _literal(token) == name:
-            yield tokens[at + 2 : at + 2 + _MOST]
+    found = [ScriptObject("")]
+    open_ = found[:]
+    for at, mark in enumerate(tokens):
+        is_value = at >= 2 and tokens[at - 1] == ":"
+        name = _literal(tokens[at - 2]) if is_value else ""
+        if mark == "{":
+            open_.append(ScriptObject(name))
+            found.append(open_[-1])
+        elif mark == "}" and len(open_) > 1:
+            open_.pop()
+        elif is_value and _is_literal(mark):
+            open_[-1].texts[name] = _literal(mark)
+        elif is_value and mark == "[":
+            end = next((end for end in range(at + 1, len(tokens)) if tokens[end] in "[]"), at)
+            texts = [text for text in tokens[at + 1 : end] if text != ","]
+            if end > at and tokens[end] == "]" and all(map(_is_literal, texts)):
+                open_[-1].lists[name] = [_literal(text) for text in texts]
+    return found
 
 
 def list_in_python(path: Path, name: str) -> list[str]:
     """Return the literal texts of the lists that a Python file assigns or adds to a name; raises UnreadableError."""
     found: list[str] = []
+    if name not in (text := _text(path)):  # many a file is called the same
+        return found
     try:
-        for line in ast.parse(_text(path)).body:
+        for line in ast.parse(text).body:
             targets = line.targets if isinstance(line, ast.Assign) else [getattr(line, "target", None)]
             value = getattr(line, "value", None)
             if value is not None and any(isinstance(each, ast.Name) and each.id == name for each in targets):
@@ -96,7 +108,7 @@ def list_in_python(path: Path, name: str) -> list[str]:
 def _text(path: Path) -> str:
     try:
         if path.stat().st_size > MAX_BYTES:
-            raise UnreadableError(f"is longer than {MAX_BYTES // 2**20} MiB")
+            raise UnreadableError(f"is longer than {MAX_BYTES // 2**10} KiB")
         return path.read_bytes().decode("utf-8-sig", "replace")
     except OSError as error:
         raise UnreadableError(f"can't be read ({error.strerror})") from error

@@ -139,7 +139,8 @@ def test_pages_that_docusaurus_and_vitepress_exclude_are_left_out(tmp_path: Path
     """Lists of literal texts are read, not those in comments; patterns are for whole paths."""
     docusaurus = write(tmp_path / "d", {
         "docusaurus.config.js": "// exclude: ['**/*.md'],\nconst url = 'https://x.example/*';\n"
-        "export default {docs: {path: 'guides', exclude: [\n  '**/{internal,staff}/**', // ours\n  \"old.md\",\n]}}",
+        "export default {docs: {path: 'guides', exclude: [\n  '**/{internal,staff}/**', // ours\n  \"old.md\",\n]},\n"
+        "blog: {exclude: ['**']}, sitemap: {exclude: ['**']}, docs2: {path: 'guides', exclude: ['**', name]}}",
         **_pages("internal/a.md", "b/staff/c.md", "old.md", "b/old.md", below="guides/"),
     })  # fmt: skip
     assert set(read(docusaurus)[0]) == {"guides/b/old"}
@@ -157,7 +158,7 @@ def test_pages_that_docusaurus_and_vitepress_exclude_are_left_out(tmp_path: Path
 @pytest.mark.parametrize(("name", "content", "reason"), [
     ("mkdocs.yml", "a: [", "is not valid: what it leaves out is read"),
     ("mkdocs.yml", "a: " + "[" * 5000, "is nested more than 20 deep: what it leaves out is read"),
-    ("_config.yml", "a" * (MAX_BYTES + 1), "is longer than 1 MiB: what it leaves out is read"),
+    ("_config.yml", "a" * (MAX_BYTES + 1), "is longer than 256 KiB: what it leaves out is read"),
     ("hugo.toml", "a = ", "is not valid: what it leaves out is read"),
     ("conf.py", "exclude_patterns = " + "(" * 9000, "is not valid: what it leaves out is read"),
 ])  # fmt: skip
