@@ -8,7 +8,7 @@ import pytest
 from conftest import ARTICLES, MakeSettings
 from graph.errors import KnowledgeError, SettingsError
 from graph.models import open_models
-from graph.retrieval.articles import MOST_NAMED, Library, read_library
+from graph.retrieval.articles import MOST_NAMED, Library, Reader, read_library
 from graph.retrieval.index import open_knowledge
 from graph.settings import AgentSettings
 from harness.scripted_model import ScriptedModel
@@ -232,3 +232,14 @@ def test_no_password_of_an_address_is_shown() -> None:
     settings = AgentSettings(SUPPORT_KNOWLEDGE="docs, https://me:s3cret@help.example/sitemap.xml")
     assert settings.sources[1] == "https://me:s3cret@help.example/sitemap.xml"
     assert settings.sources_named == "docs, https://help.example/sitemap.xml"
+
+
+def test_settings_beside_a_folder_take_effect_when_they_change(tmp_path: Path) -> None:
+    """They are looked at like the folder's own files."""
+    folder = write(tmp_path / "docs", start="One.", plan="Two.")
+    reader = Reader(AgentSettings(SUPPORT_KNOWLEDGE=str(folder)))  # pyright: ignore[reportCallIssue] - a variable's name
+    assert len(reader.read().articles) == 2
+    (tmp_path / "mkdocs.yml").write_text("exclude_docs: plan.md\n")
+    library = reader.read()
+    assert ([article.id for article in library.articles], library.withheld) == (["start"], 1)
+    assert tmp_path / "mkdocs.yml" in reader.places
