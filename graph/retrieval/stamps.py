@@ -16,6 +16,7 @@ FRESH = 3600.0
 _STILL = 1.0  # seconds in which nothing may change before the files are read
 _RESTLESS = 60.0  # seconds of changes after which the log says what is waited for
 _MOST = 200_000  # files that are looked at
+_PASSING = (".swp", ".swo", ".swx", ".tmp", ".temp", ".part", ".crdownload", ".lock", ".log", "~")  # how names end
 
 _log = logging.getLogger(__name__)
 
@@ -23,7 +24,8 @@ _log = logging.getLogger(__name__)
 def stamps_of(places: Sequence[Path]) -> dict[str, Stamp]:
     """Return the stamps of files, and of all files in and below folders, by their paths.
 
-    It follows links as the reading of a folder does. What can't be looked at is missing.
+    It follows links as the reading of a folder does. What can't be looked at is missing, and so are hidden files, those
+    of editors, and logs: they hold no articles, and may change all the time.
     """
     found: dict[str, Stamp] = {}
     for place in places:
@@ -50,13 +52,18 @@ def _files(path: str, root: str, seen: set[tuple[int, int]]) -> Iterator[tuple[s
     for entry in listed:
         try:
             if not entry.is_dir():
-                yield entry.path, stamp_of(entry.stat())
+                if not _is_passing(entry.name):
+                    yield entry.path, stamp_of(entry.stat())
                 continue
         except OSError:
             continue
         is_out = entry.is_symlink() and not os.path.realpath(entry.path).startswith(f"{root}{os.sep}")
         if not (is_out or entry.name.startswith(".") or entry.name.lower() in NEVER):
             yield from _files(entry.path, root, seen)
+
+
+def _is_passing(name: str) -> bool:
+    return name.startswith(".") or name.lower().endswith(_PASSING)
 
 
 class Watch:

@@ -1,6 +1,7 @@
 """Articles whose files change while they are served from memory."""
 
 import asyncio
+import itertools
 import logging
 import shutil
 import threading
@@ -121,7 +122,7 @@ async def test_a_bad_set_takes_no_place(
             file.unlink()
         await until(lambda: knowledge.outdated)
         assert "4 of 6 articles are gone, which is more than half" in str(knowledge.outdated)
-        (articles / "note.tmp").write_text("Something else changes.")
+        (articles / "note.json").write_text("Something else changes.")
         await asyncio.sleep(0.4)
         assert len(errors(caplog)) == 1
         for file in articles.glob("*.md"):
@@ -267,6 +268,23 @@ async def test_sites_are_read_at_the_start_alone(
         await changed(knowledge, lambda: article(other, "parking", "Nowhere."))
         assert await knowledge.article("careers")
     assert opened.count(site) == 1
+
+
+async def test_a_log_beside_the_articles_holds_nothing_up(make_settings: MakeSettings, articles: Path) -> None:
+    """Nor do an editor's files and hidden ones, which are no articles and may change all the time."""
+    names = ("build.log", ".parking.md.swp", "parking.md~", ".state.md")
+
+    async def write() -> None:
+        for number in itertools.count():
+            for name in names:
+                (articles / name).write_text("x" * number)
+            await asyncio.sleep(0.01)
+
+    async with followed(make_settings()) as knowledge:
+        writing = asyncio.create_task(write())
+        await changed(knowledge, lambda: article(articles, "parking", "Cars park here."))
+        writing.cancel()
+        assert await knowledge.article("parking")
 
 
 def test_stamps_follow_links_as_reading_does(tmp_path: Path) -> None:
