@@ -56,13 +56,27 @@ for _, name in ipairs(redis.call('zrange', KEYS[1], 0, -1)) do found[#found + 1]
 return found"""
 
 _FEWEST = 5  # digits of a number that may stand for a customer; shorter ones are years, ports or codes of errors
+_SHORTEST = 3  # digits behind a word such as `order` with something between, as in "my order is 551"
 _OF = r"""(?:order|invoice|customer|account|client|ticket|booking|contract|case|ref|reference|member|serial|bestell\w*|
     rechnungs?\w*|kunden\w*|commande|facture|pedido|factura|bestelling|factuur|klant\w*)"""
+_NO = r"(?:(?:no|nr|num|number|id|nummer|num[e\u00e9]ro|n[u\u00fa]mero)\b|n\u00b0|n\u00ba|\u2116)"
+_IS = r"(?:is|was|are|ist|war|lautet|est|es|ending(?:\s(?:in|with))?|endet(?:\sauf)?)\b"
+_NEAR = r"[\s:.=\#]{0,5}"
+_APART = r"""[\s:.=\#,;("'_\u2013\u2014-]{0,5}"""
 _PART = r"\w*\d\w*"
+_MORE = rf"(?:[\s,&]{{1,3}}(?:(?:and|or|und|oder|et|ou|y|o|en)\s)?\d{{{_SHORTEST},}}\b)*"
 _NUMBER = re.compile(
-    rf"""(?P<of>\#\s?|\b{_OF}\b[\s:.\#]*(?:(?:no|nr|num|number|id|nummer|num[e\u00e9]ro|n[u\u00fa]mero)\b[\s:.\#]*)?)?
-    (?<!\w)(?P<number>(?:[^\W\d_]{{1,6}}[-/])?{_PART}(?:[ ./-]{_PART})*)""",
+    rf"""(?:(?P<of>\#\s?|\b{_OF}\b{_NEAR}(?:{_NO}{_NEAR}(?:{_IS}{_NEAR})?)?)
+    |(?P<loose>\b(?:{_OF}s?|po|card|pin|passport)(?:\b|(?=id|no|nr)){_APART}(?:{_NO}{_APART})?(?:{_IS}{_APART})?))?
+    (?<!\w)(?P<number>(?:[^\W\d_]{{1,6}}[-/])?{_PART}(?:[ ./-]{_PART})*)
+    (?P<before>(?=\s(?:is|was|ist|est|es)\s\w{{1,6}}\s{_OF}\b))?
+    (?(of){_MORE}|(?(loose){_MORE}))""",
     re.IGNORECASE | re.VERBOSE,
+)
+_SECRET = re.compile(  # a word with a digit, since "my password is wrong" is none
+    r"(?P<before>\b(?:password|passcode|passphrase|pin(?:\scode)?|passwort|kennwort|wachtwoord|mot\sde\spasse"
+    r"|contrase(?:\u00f1|n)a|senha)\s?(?:is|was|ist|war|est|es|[:=]){1,2}\s{0,3})(?=\S{0,60}\d)\S{4,}",
+    re.IGNORECASE,
 )
 
 
@@ -132,13 +146,15 @@ class Gaps:
 
 def shown(question: str) -> str:
     """Return the beginning of a masked question, without numbers of orders, customers and the like."""
-    masked = _NUMBER.sub(_without_number, question)
+    masked = _NUMBER.sub(_without_number, _SECRET.sub(r"\g<before>[key]", question))
     return masked.encode()[:LONGEST].decode(errors="ignore")
 
 
 def _without_number(match: re.Match[str]) -> str:
-    is_one = match["of"] or sum(map(str.isdigit, match["number"])) >= _FEWEST
-    return f"{match['of'] or ''}[number]" if is_one else match[0]
+    of = match["of"] or match["loose"] or ""
+    fewest = _SHORTEST if of else _FEWEST
+    is_one = match["of"] or match["before"] is not None or sum(map(str.isdigit, match[0])) >= fewest
+    return f"{of}[number]" if is_one else match[0]
 
 
 def normal(question: str) -> str:
