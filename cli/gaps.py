@@ -47,6 +47,8 @@ class _Missing:
     """By their ids, as they are today."""
     more: int
     """Topics beyond the limit."""
+    tenant: str | None = None
+    """The only one that was looked at."""
 
     def named(self, article: str) -> str:
         """Return an article's title and id."""
@@ -102,7 +104,7 @@ async def _missing(
         topics = await topics_of(asked, library.articles, models.embed)
     bad = misplaced(ratings, below, tenant)
     known = {article.id: article for article in library.articles}
-    return _Missing(days, _named(topics[:limit]), bad[:limit], known, max(0, len(topics) - limit))
+    return _Missing(days, _named(topics[:limit]), bad[:limit], known, max(0, len(topics) - limit), tenant)
 
 
 def _named(topics: "Sequence[Topic]") -> "dict[str, Topic]":
@@ -127,10 +129,11 @@ def _lines(missing: _Missing) -> Iterator[str]:
     from graph.retrieval.articles import printable
 
     if not missing.topics:
-        yield f"nothing was asked in {missing.days} days that was not answered, or rated badly"
+        by = f" by {missing.tenant}" if missing.tenant else ""
+        yield printable(f"nothing was asked{by} in {missing.days} days that was not answered, or rated badly")
     for topic in missing.topics.values():
         first = topic.questions[0]
-        yield printable(f"{topic.times:>5}  {first.question} ({first.tenant})")
+        yield printable(f"{topic.times:>5}  {_one_line(first.question)} ({first.tenant})")
         asked = ", ".join(f"{times} by {tenant}" for tenant, times in topic.tenants.items())
         yield printable(f"       asked {asked}; rated badly {topic.rated_badly} times")
         yield printable(f"       nearest: {missing.nearest(topic)}")
@@ -209,7 +212,10 @@ def _cases(missing: _Missing, intent: str, topic: "Topic") -> Iterator[str]:
 
 
 def _one_line(text: str) -> str:
-    return " ".join(text.split())
+    """Return a text without line breaks, and without what would command a terminal."""
+    from graph.retrieval.articles import printable
+
+    return printable(" ".join(text.split()))
 
 
 def _tell(line: str, *, as_json: bool) -> None:

@@ -17,6 +17,7 @@ from redis.asyncio import Redis
 from test_serve import run as run_command
 
 from api.app import create_app
+from cli import gaps
 from cli.main import app
 from conftest import REPOSITORY, MakeSettings, Report
 from evals.cases import load_dataset
@@ -27,6 +28,7 @@ from graph.observe.gaps import Gaps
 from graph.observe.redaction import Redactor
 from graph.observe.report import RunReport
 from graph.retrieval.articles import read_library
+from graph.retrieval.missing import Asked, Topic
 from graph.state import AgentContext
 from harness.serving import serving
 from local.process import Service
@@ -105,7 +107,7 @@ def test_topics_are_listed_by_how_often_they_were_asked(run: Run, empty: str) ->
     assert len(lines) == 6
     assert run("--tenant", "app").stdout.startswith("    1  is there a dark mode (app)")
     assert run("--limit", "1").stdout.splitlines()[3:] == ["and 1 more; --limit shows them"]
-    assert run("--tenant", "nobody").stdout.startswith("nothing was asked in 30 days")
+    assert run("--tenant", "nobody").stdout.startswith("nothing was asked by nobody in 30 days")
 
 
 def test_drafts_and_cases_are_written(run: Run, empty: str, tmp_path: Path, make_settings: MakeSettings) -> None:
@@ -251,3 +253,13 @@ def fair_questions() -> Generator[str]:
         for case in load_dataset(REPOSITORY / "evals/datasets", suite).cases:
             if case.language == "en" and not case.history:
                 yield case.question
+
+
+def test_what_customers_write_does_not_command_a_terminal() -> None:
+    """Drafts are read in one, as the list of topics is."""
+    topic = Topic([Asked("web", "Why\x1b[31m red?\n--> Or not?", None, unanswered=1)], None, "nothing near")
+    missing = gaps._Missing(30, {"why": topic}, [], {}, 0)
+    draft, lines = gaps._draft(missing, topic), "\n".join(gaps._lines(missing))
+    assert "- Why\ufffd[31m red? \u2013> Or not? (1 by web)\n-->\n" in draft
+    assert "    1  Why\ufffd[31m red? --> Or not? (web)" in lines
+    assert "\x1b" not in draft + lines
