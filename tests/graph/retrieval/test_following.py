@@ -5,7 +5,7 @@ import itertools
 import logging
 import shutil
 import threading
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from graph.retrieval import following, index, stamps
 from graph.retrieval.articles import Library, Reader
 from graph.retrieval.index import open_knowledge
 from graph.retrieval.served import Knowledge
+from graph.retrieval.stamps import Watch
 from harness.scripted_model import ScriptedModel, embedded, status
 
 LONG = 20.0  # seconds that a test waits at most
@@ -31,6 +32,41 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stamps, "LOOK", 0.05)
     monkeypatch.setattr(stamps, "_STILL", 0.05)
     monkeypatch.setattr(following, "_PAUSE", 0.1)
+
+
+@pytest.fixture(autouse=True)
+def looks(monkeypatch: pytest.MonkeyPatch) -> "Looks":
+    """What tells a test when nothing is read, so that no reading meets half of a change."""
+    seen, wait = Looks(), Watch.changed
+
+    async def changed(self: Watch) -> None:
+        seen.is_waiting = True
+        try:
+            await wait(self)
+            seen.changes += 1
+        finally:
+            seen.is_waiting = False
+
+    monkeypatch.setattr(Watch, "changed", changed)
+    return seen
+
+
+class Looks:
+    """Whether files are waited for, and how often some had changed."""
+
+    is_waiting = False
+    changes = 0
+
+    async def rest(self) -> None:
+        """Wait until nothing is read."""
+        await until(lambda: self.is_waiting)
+
+    async def notice(self, change: Callable[[], object]) -> None:
+        """Make a change that is not served, and wait until the files have been read."""
+        await self.rest()
+        before = self.changes
+        change()
+        await until(lambda: self.changes > before and self.is_waiting)
 
 
 @asynccontextmanager
@@ -58,6 +94,11 @@ def article(folder: Path, name: str, text: str, **fields: str) -> None:
     beside = folder / f".{name}"
     beside.write_text(f"---\n{matter}---\n\n{text}\n")
     beside.rename(folder / f"{name}.md")
+
+
+def remove(files: Iterable[Path]) -> None:
+    for file in files:
+        file.unlink()
 
 
 async def texts(knowledge: Knowledge, question: str) -> dict[str, str]:
@@ -111,28 +152,23 @@ async def test_a_tree_that_is_being_copied_is_read_at_its_end(
 
 
 async def test_a_bad_set_takes_no_place(
-    make_settings: MakeSettings, model: ScriptedModel, articles: Path, caplog: pytest.LogCaptureFixture, tmp_path: Path
+    make_settings: MakeSettings, looks: Looks, articles: Path, caplog: pytest.LogCaptureFixture, tmp_path: Path
 ) -> None:
     """Neither one without articles nor one without most of them; it is named once, and what was is served."""
     away = tmp_path / "away"
     shutil.copytree(articles, away)
     async with followed(make_settings()) as knowledge:
         before = knowledge.version
-        for file in sorted(articles.glob("*.md"))[:4]:
-            file.unlink()
-        await until(lambda: knowledge.outdated)
+        await looks.notice(lambda: remove(sorted(articles.glob("*.md"))[:4]))
         assert "4 of 6 articles are gone, which is more than half" in str(knowledge.outdated)
-        (articles / "note.json").write_text("Something else changes.")
-        await asyncio.sleep(0.4)
+        await looks.notice(lambda: (articles / "note.json").write_text("Something else changes."))
         assert len(errors(caplog)) == 1
-        for file in articles.glob("*.md"):
-            file.unlink()
-        await until(lambda: "no articles" in str(knowledge.outdated))
+        await looks.notice(lambda: remove(articles.glob("*.md")))
+        assert "no articles" in str(knowledge.outdated)
         assert knowledge.version == before
         assert await texts(knowledge, "support is open on monday")
-        shutil.copytree(away, articles, dirs_exist_ok=True)
-        await until(lambda: knowledge.outdated is None)
-        assert knowledge.version == before
+        await looks.notice(lambda: shutil.copytree(away, articles, dirs_exist_ok=True))
+        assert (knowledge.outdated, knowledge.version) == (None, before)
     assert len(errors(caplog)) == 2
 
 
@@ -153,27 +189,27 @@ async def test_a_folder_that_is_away_for_a_moment_changes_nothing(
 
 
 async def test_the_same_fault_is_named_once(
-    make_settings: MakeSettings, articles: Path, caplog: pytest.LogCaptureFixture
+    make_settings: MakeSettings, looks: Looks, articles: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """However often the files around it change."""
     (articles / "bad.md").write_bytes(b"Caf\xe9\n")
     async with followed(make_settings()) as knowledge:
         await changed(knowledge, lambda: article(articles, "one", "One."))
-        (articles / "worse.md").write_bytes(b"Caf\xe9\n")
+        await looks.notice(lambda: (articles / "worse.md").write_bytes(b"Caf\xe9\n"))
         await changed(knowledge, lambda: article(articles, "two", "Two."))
     said = [record.getMessage() for record in caplog.records if "left out" in record.getMessage()]
     assert [line.partition(": ")[2].partition(":")[0][-9:].lstrip("/") for line in said] == ["ge/bad.md", "worse.md"]
 
 
 async def test_company_yaml_needs_a_restart(
-    make_settings: MakeSettings, articles: Path, caplog: pytest.LogCaptureFixture
+    make_settings: MakeSettings, looks: Looks, articles: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The log says so once for each change, and what it says is as before."""
     file = articles / "company.yaml"
     async with followed(make_settings()) as knowledge:
         before = knowledge.version
-        file.write_text(file.read_text().replace("help@", "hello@"))
-        await until(lambda: "company.yaml has changed, which takes effect with a restart" in caplog.text)
+        await looks.notice(lambda: file.write_text(file.read_text().replace("help@", "hello@")))
+        assert "company.yaml has changed, which takes effect with a restart" in caplog.text
         assert knowledge.version == before
         await changed(knowledge, lambda: article(articles, "one", "One."))
         assert knowledge.company.contacts[0] == "help@company.example"
@@ -201,10 +237,11 @@ async def test_a_start_does_not_wait_for_what_is_read_slowly(
     make_settings: MakeSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A question says so until it is read, and there is no version to keep answers for."""
-    going_on = threading.Event()
+    begun, going_on = threading.Event(), threading.Event()
     read = Reader.read
 
     def slowly(self: Reader) -> Library:
+        begun.set()
         going_on.wait(LONG)
         return read(self)
 
@@ -212,6 +249,7 @@ async def test_a_start_does_not_wait_for_what_is_read_slowly(
     monkeypatch.setattr(index, "_PATIENCE", 0.1)
     settings = make_settings()
     async with open_models(settings) as models, open_knowledge(settings, models) as knowledge:
+        await until(begun.is_set)
         with pytest.raises(KnowledgeUnavailable) as caught:
             await knowledge.search("support is open on monday")
         assert (caught.value.reason, knowledge.version) == ("the articles are being read", "")
