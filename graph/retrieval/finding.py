@@ -1,6 +1,6 @@
 """Search in one set in Postgres: by the words that this process has, and by the vectors, most of which it has not.
 
-By one bit for each number of their vectors it finds two thousand candidates, which Postgres then compares exactly.
+By one bit for each number of their vectors it finds candidates, which Postgres then compares exactly.
 """
 
 import asyncio
@@ -14,13 +14,13 @@ from langgraph.store.base.embed import AEmbeddingsFunc
 from graph.retrieval.articles import Article
 from graph.retrieval.indexing import Vector
 from graph.retrieval.postgres import as_text
-from graph.retrieval.search import DEPTH, chosen_of, fused, in_turn, passage_of, runs_of
+from graph.retrieval.search import DEPTH, Numbers, chosen_of, fused, in_turn, passage_of, runs_of
 from graph.retrieval.stored import Content, Stored
 from graph.retrieval.units import greatest, units
 from graph.retrieval.words import terms_of
 from graph.state import Passage
 
-CANDIDATES: Final = 2000
+CANDIDATES: Final = 1500
 """Passages that Postgres compares exactly, for each question: where a set has no more, all of them."""
 
 _MANY = 20_000  # rows that are searched in a thread
@@ -49,23 +49,18 @@ class StoredSearch:
             among = content.rows.languages == content.spoken.index(language)
         spoken = language or content.set.language
         vectors = await self._embed(queries)
-        searches = [self._ranked(*each, spoken, among) for each in zip(queries, vectors, strict=True)]
-        return await self._joined(in_turn(await asyncio.gather(*searches)))
+        found = await self._off_loop(self._found, queries, vectors, spoken, among)
+        meant = await asyncio.gather(
+            *(self._compared(vector, near, DEPTH) for vector, (near, _) in zip(vectors, found, strict=True))
+        )
+        return await self._joined(
+            in_turn([fused([some, worded]) for some, (_, worded) in zip(meant, found, strict=True)])
+        )
 
     async def nearest(self, vector: Vector, among: npt.NDArray[np.bool_] | None, limit: int = DEPTH) -> list[int]:
         """Return the rows of the passages that are nearest by meaning, the nearest first."""
-        rows = self._content.rows
-        near = await self._off_loop(rows.near, units([vector])[0], CANDIDATES, among)
-        if not len(near):
-            return []
-        vectors = rows.vectors[near]
-        (asked,) = as_text([vector])
-        found = await self._stored.nearest(vectors, asked, limit)
-        place = {each: rank for rank, each in enumerate(found)}
-        ranked = sorted(
-            (place[each], row) for each, row in zip(vectors.tolist(), near.tolist(), strict=True) if each in place
-        )
-        return [row for _, row in ranked[:limit]]
+        near = await self._off_loop(self._near, vector, among)
+        return await self._compared(vector, near, limit)
 
     async def article(self, name: str) -> Article | None:
         """Return an article by its id; None if there is none. Raises KnowledgeUnavailable."""
@@ -75,9 +70,29 @@ class StoredSearch:
         """Look for any one article of the set; raises KnowledgeUnavailable."""
         await self._stored.check(self._content)
 
-    async def _ranked(self, query: str, vector: Vector, spoken: str, among: npt.NDArray[np.bool_] | None) -> list[int]:
-        worded = await self._off_loop(self._by_words, query, spoken, among)
-        return fused([await self.nearest(vector, among), worded])
+    def _found(
+        self, queries: Sequence[str], vectors: Sequence[Vector], spoken: str, among: npt.NDArray[np.bool_] | None
+    ) -> list[tuple[Numbers, list[int]]]:
+        """Return for each query the rows that are likely near by meaning, in no order, and the best by words."""
+        return [
+            (self._near(vector, among), self._by_words(query, spoken, among))
+            for query, vector in zip(queries, vectors, strict=True)
+        ]
+
+    def _near(self, vector: Vector, among: npt.NDArray[np.bool_] | None) -> Numbers:
+        return self._content.rows.near(units([vector])[0], CANDIDATES, among)
+
+    async def _compared(self, vector: Vector, near: Numbers, limit: int) -> list[int]:
+        """Return the nearest of these rows, the nearest first: several may have the same vector."""
+        if not len(near):
+            return []
+        vectors = self._content.rows.vectors[near]
+        (asked,) = as_text([vector])
+        found = await self._stored.nearest(vectors, asked, limit)
+        place = {each: rank for rank, each in enumerate(found)}
+        among = np.isin(vectors, found)
+        pairs = zip(vectors[among].tolist(), near[among].tolist(), strict=True)
+        return [row for _, row in sorted((place[each], row) for each, row in pairs)[:limit]]
 
     def _by_words(self, query: str, spoken: str, among: npt.NDArray[np.bool_] | None) -> list[int]:
         postings = self._content.rows.postings
@@ -102,7 +117,9 @@ class StoredSearch:
         joined: list[Passage] = []
         for best, run in runs:
             passages = articles[key := int(rows.articles[best])]
-            first = int(np.argmax(rows.articles == key))
+            first = best
+            while first and rows.articles[first - 1] == key:
+                first -= 1
             parts = [passages[row - first] for row in run]
             joined.append(passage_of(passages[best - first], parts, is_whole=len(parts) == len(passages)))
         return joined

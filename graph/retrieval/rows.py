@@ -64,6 +64,8 @@ class Rows:
     vectors: npt.NDArray[np.int64]
     codes: npt.NDArray[np.uint64]
     """As Passages has them, but turned: a row for each 64 numbers of the vectors, which is read in one go."""
+    ones: npt.NDArray[np.uint16]
+    """How many signs of each are positive."""
     factors: npt.NDArray[np.float32]
     languages: npt.NDArray[np.int32]
     postings: Postings
@@ -77,7 +79,8 @@ class Rows:
         postings = Postings.of(passages.terms, passages.lengths)
         codes = np.ascontiguousarray(passages.codes.T)
         factors, languages = passages.factors, passages.languages
-        return cls(passages.articles, passages.sizes, passages.vectors, codes, factors, languages, postings)
+        ones = _ones(passages)
+        return cls(passages.articles, passages.sizes, passages.vectors, codes, ones, factors, languages, postings)
 
     def changed(self, articles: npt.NDArray[np.int64], new: Passages) -> Self:
         """Return the rows of those of the `articles` that it has, followed by new ones."""
@@ -87,6 +90,7 @@ class Rows:
             np.concatenate((self.sizes[kept], new.sizes)),
             np.concatenate((self.vectors[kept], new.vectors)),
             np.concatenate((self.codes[:, kept], new.codes.T), axis=1),
+            np.concatenate((self.ones[kept], _ones(new))),
             np.concatenate((self.factors[kept], new.factors)),
             np.concatenate((self.languages[kept], new.languages)),
             self.postings.changed(kept, new.terms, new.lengths),
@@ -98,12 +102,14 @@ class Rows:
         They are estimated as RaBitQ does (https://arxiv.org/abs/2405.12497), without its rotation: by one bit for each
         number of a row's vector, and by four for each of the asked one.
         """
-        usable = self.vectors != 0 if among is None else among & (self.vectors != 0)
+        usable = self.vectors != 0
+        if among is not None:
+            usable &= among
         if len(self) <= most:
             return np.flatnonzero(usable)
         products = self._products(unit)
         products[~usable] = -np.inf
-        rows = np.argpartition(-products, most)[:most]
+        rows = np.argpartition(products, -most)[-most:]
         return rows[usable[rows]]
 
     def _products(self, unit: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
@@ -111,17 +117,25 @@ class Rows:
         least = float(unit.min())
         step = (float(unit.max()) - least) / (2**_BITS - 1) or 1.0
         levels = np.rint((unit - least) / step).astype(np.uint8)
-        ones, total = np.zeros(len(self), np.uint16), np.zeros(len(self), np.uint32)
-        for some in self.codes:
-            ones += np.bitwise_count(some)
-        for bit in range(_BITS):
+        total = np.zeros(len(self), np.min_scalar_type((2**_BITS - 1) * len(unit)))
+        both, count = np.empty(len(self), np.uint64), np.empty(len(self), np.uint8)  # once: to allocate takes as long
+        for bit in reversed(range(_BITS)):
             (plane,) = packed(np.packbits(levels >> bit & 1)[np.newaxis])
-            both = np.zeros(len(self), np.uint16)
+            total <<= 1
             for some, word in zip(self.codes, plane, strict=True):
-                both += np.bitwise_count(some & word)
-            total += both.astype(np.uint32) << np.uint32(bit)
-        positive = np.float32(least) * ones + np.float32(step) * total
-        return self.factors * (2 * positive - unit.sum()).astype(np.float32)
+                np.bitwise_and(some, word, out=both)
+                np.bitwise_count(both, out=count)
+                total += count
+        products = total.astype(np.float32)
+        products *= np.float32(2 * step)
+        products += self.ones * np.float32(2 * least)
+        products -= unit.sum()
+        products *= self.factors
+        return products
+
+
+def _ones(passages: Passages) -> npt.NDArray[np.uint16]:
+    return np.bitwise_count(passages.codes).sum(axis=1, dtype=np.uint16)
 
 
 def packed(signs: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint64]:

@@ -202,7 +202,7 @@ class Stored:
 
     async def nearest(self, vectors: npt.NDArray[np.int64], asked: str, limit: int) -> list[int]:
         """Return the ids of the vectors that are nearest to one, of those named, the nearest first."""
-        ids = f"{{{','.join(map(str, vectors.tolist()))}}}"
+        ids = f"{{{','.join(map(str, np.sort(vectors).tolist()))}}}"  # as they lie, so that pages are read in turn
         return [row[0] for row in await self.ask(_NEAREST, (ids, asked, limit))]
 
     async def ask(
