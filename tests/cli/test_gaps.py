@@ -241,7 +241,8 @@ async def test_six_topics_without_an_article_are_named_in_order(
     named = [(name, topic["asked"]) for topic in found for name in TOPICS if name in topic["question"].lower()]
     assert [name for name, _ in named] == list(TOPICS)
     assert sum(asked for _, asked in named) >= 28  # which other questions are unanswered moves one or two
-    assert [topic["question"] for topic in found[5:] if topic["asked"] > 2] == []
+    others = [topic for topic in found if not any(name in topic["question"].lower() for name in TOPICS)]
+    assert [topic["question"] for topic in others if topic["asked"] > 3] == []  # what the offline model did not find
     written = done.stdout + cases.read_text("utf-8") + "".join(file.read_text("utf-8") for file in folder.iterdir())
     assert [private for private in ASKED["private"] if re.search(rf"\b{private}\b", written)] == []
 
