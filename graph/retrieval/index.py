@@ -18,6 +18,7 @@ from graph.errors import (
 )
 from graph.models import Models
 from graph.retrieval.articles import Library, Reader, read_company
+from graph.retrieval.ending import end
 from graph.retrieval.filling import Filler
 from graph.retrieval.held import Prepared, prepared
 from graph.retrieval.indexing import dims_of
@@ -59,8 +60,7 @@ async def open_knowledge(settings: AgentSettings, models: Models) -> AsyncGenera
         opening.may_retry = True
         yield knowledge
     finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        await end(task)
 
 
 async def _first_attempt(knowledge: Knowledge, opening: asyncio.Task[None]) -> None:

@@ -12,6 +12,7 @@ from graph.errors import KnowledgeError, KnowledgeUnavailable, ModelError, kind_
 from graph.models import Models
 from graph.retrieval.articles import Library, read_library
 from graph.retrieval.desks import nearest_desks, titles_by_desk
+from graph.retrieval.ending import end
 from graph.retrieval.filling import Filler
 from graph.retrieval.finding import StoredSearch
 from graph.retrieval.postgres import Pool, alone, explained
@@ -65,9 +66,7 @@ class PostgresReplica:
         try:
             await self._poll()
         finally:
-            for task in beside:
-                task.cancel()
-            await asyncio.gather(*beside, return_exceptions=True)
+            await end(*beside)
 
     async def _serve_newest(self) -> Content:
         """Serve the newest set, unless it is served; raises KnowledgeUnavailable if there is none."""
