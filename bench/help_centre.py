@@ -42,7 +42,7 @@ def questions(count: int, articles: int, *, seed: int = 1) -> Iterator[str]:
     """Yield questions in the words of so many articles."""
     words, asked = vocabulary(), Random(seed)  # noqa: S311 - the same each time
     for _ in range(count):
-        topic = Random(f"{seed} {asked.randrange(articles)}").sample(words, _TOPIC)  # noqa: S311
+        topic = Random(f"{seed} {asked.randrange(articles)}").sample(words, _TOPIC)  # noqa: S311 - the same each time
         yield f"How do I {' '.join(asked.sample(topic, 4))} {' '.join(asked.sample(words, 2))}?"
 
 

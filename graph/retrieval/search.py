@@ -74,9 +74,9 @@ class Search:
         spoken = [passage.article.language or self._default for passage in passages]
         self._spoken = np.array(spoken)
         texts = [passage.embedded for passage in passages]
-        kept = _kept(passages, before.passages if before and before._default == self._default else ())  # noqa: SLF001
+        kept = _kept(passages, before.passages if before and before._default == self._default else ())  # noqa: SLF001 - its own class
         known = int(kept.sum())
-        self._words = Words(texts[known:], spoken[known:], (before._words, kept) if before and known else None)  # noqa: SLF001
+        self._words = Words(texts[known:], spoken[known:], (before._words, kept) if before and known else None)  # noqa: SLF001 - its own class
         several = len(set(spoken)) > 1
         self._languages = Languages(zip(texts, spoken, strict=True), self._default) if several else None
 

@@ -15,7 +15,6 @@ from graph.retrieval.indexing import Vector
 from graph.retrieval.passages import CUT, ArticlePassage, passages_of, size_of
 from graph.retrieval.postgres import Pool, as_text
 from graph.retrieval.schema import drop_replaced
-from graph.retrieval.synced import Difference
 from graph.retrieval.words import WORDS, TermReader
 
 IN_SET: Final[LiteralString] = "m.since <= %(number)s AND (m.until IS NULL OR m.until > %(number)s)"
@@ -161,21 +160,24 @@ class Sets:
         )
         return Index(*rows[0]) if rows else None
 
-    async def hashes(self) -> dict[str, str]:
-        """Return the hashes of the articles of the latest set, by their ids."""
+    async def served(self) -> dict[str, str]:
+        """Return the hashes of the articles of the newest set that can be read, by their ids."""
         rows = await self._rows(
             "SELECT a.id, a.hash FROM knowledge_members m JOIN knowledge_articles a ON a.key = m.article "
-            "WHERE m.until IS NULL"
+            "JOIN (SELECT max(number) AS number FROM knowledge_indexes) AS newest ON m.since <= newest.number "
+            "AND (m.until IS NULL OR m.until > newest.number)"
         )
         return {row[0]: row[1] for row in rows}
 
-    async def write(self, articles: Sequence[Article], language: str) -> tuple[Set, Difference]:
-        """Write a set after the latest, unless that holds the same; nobody reads it before `complete`."""
-        before, latest = await self.hashes(), await self.latest()
-        after = {article.id: hash_of(article) for article in articles}
+    async def write(self, articles: Sequence[Article], after: Mapping[str, str], language: str) -> Set:
+        """Write a set after the latest, unless that holds the same; nobody reads it before `complete`.
+
+        `after` has the articles' hashes by their ids.
+        """
+        before, latest = await self._written(), await self.latest()
         content = content_of(after, language)
         if latest and latest.content == content:
-            return latest, Difference()
+            return latest
         written = Set(latest.number + 1 if latest else 1, content, language)
         new = [article for article in articles if before.get(article.id) != after[article.id]]
         async with self._pool.connection() as connection, connection.transaction():
@@ -189,11 +191,7 @@ class Sets:
                 "INSERT INTO knowledge_sets (number, content, language) VALUES (%s, %s, %s)",
                 (written.number, written.content, written.language),
             )
-        return written, Difference(
-            tuple(name for name in after if name not in before),
-            tuple(name for name in after if name in before and before[name] != after[name]),
-            tuple(name for name in before if name not in after),
-        )
+        return written
 
     async def cut(self, written: Set) -> None:
         """Cut those articles of a set into passages that are not yet."""
@@ -247,6 +245,13 @@ class Sets:
         with suppress(psycopg.errors.InsufficientPrivilege):
             async with self._pool.connection() as connection, connection.transaction():
                 await drop_replaced(connection)
+
+    async def _written(self) -> dict[str, str]:
+        rows = await self._rows(
+            "SELECT a.id, a.hash FROM knowledge_members m JOIN knowledge_articles a ON a.key = m.article "
+            "WHERE m.until IS NULL"
+        )
+        return {row[0]: row[1] for row in rows}
 
     def _names(self, written: Set) -> dict[str, object]:
         of_set: dict[str, object] = {"number": written.number, "language": written.language}

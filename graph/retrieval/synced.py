@@ -1,18 +1,27 @@
 """What a sync does, and how long it takes."""
 
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """What a set has that the one before has not: articles by their ids."""
+    """What a set has that the one which was served has not: articles by their ids."""
 
     added: tuple[str, ...] = ()
     changed: tuple[str, ...] = ()
     removed: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, before: Mapping[str, str], after: Mapping[str, str]) -> "Difference":
+        """Compare the hashes of articles by their ids."""
+        return cls(
+            tuple(name for name in after if name not in before),
+            tuple(name for name in after if name in before and before[name] != after[name]),
+            tuple(name for name in before if name not in after),
+        )
 
 
 @dataclass(slots=True)

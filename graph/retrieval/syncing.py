@@ -18,7 +18,7 @@ from graph.retrieval.refusals import Refusals
 from graph.retrieval.replacing import trouble_with
 from graph.retrieval.sets import Set, Sets, content_of, hash_of
 from graph.retrieval.sources.parsers import NEEDS_EXTRA
-from graph.retrieval.synced import Synced
+from graph.retrieval.synced import Difference, Synced
 from graph.settings import AgentSettings
 
 Tell = Callable[[type[RunError], str], None]
@@ -33,6 +33,8 @@ class Wanted:
     library: Library
     language: str
     """Of the articles that name none."""
+    hashes: Mapping[str, str]
+    """Of its articles, by their ids."""
     content: str
     """A hash of all of it."""
 
@@ -40,7 +42,8 @@ class Wanted:
 def wanted_of(library: Library) -> Wanted:
     """Return what a set would hold; to be called in a thread, since it reads all articles."""
     language = default_language((article.language for article in library.articles), library.company.language)
-    return Wanted(library, language, content_of({each.id: hash_of(each) for each in library.articles}, language))
+    hashes = {article.id: hash_of(article) for article in library.articles}
+    return Wanted(library, language, hashes, content_of(hashes, language))
 
 
 class Syncing:
@@ -65,12 +68,13 @@ class Syncing:
                 raise KnowledgeError(
                     f"SUPPORT_KNOWLEDGE: {trouble}; nothing is changed; --force writes it all the same"
                 )
-            written, self.done.difference = await self._sets.write(wanted.library.articles, wanted.language)
+            self.done.difference = Difference.of(await self._sets.served(), wanted.hashes)
+            written = await self._sets.write(wanted.library.articles, wanted.hashes, wanted.language)
         await self.index(written)
 
     async def trouble(self, wanted: Wanted) -> str | None:
-        """Return why a set may not take the place of the latest; None if it may."""
-        return _trouble(wanted.library, await self._sets.hashes())
+        """Return why a set may not take the place of the one that is served; None if it may."""
+        return _trouble(wanted.library, await self._sets.served())
 
     async def index(self, written: Set) -> None:
         """Make a set searchable; what there is of its index, of any set, is not made again."""

@@ -149,7 +149,7 @@ class Words:
             terms += some
             lengths.append(len(some))
         read = np.array(terms, np.uint32), np.array(lengths, np.int32)
-        self._postings: Postings = before[0]._postings.changed(before[1], *read) if before else Postings.of(*read)  # noqa: SLF001
+        self._postings: Postings = before[0]._postings.changed(before[1], *read) if before else Postings.of(*read)  # noqa: SLF001 - its own class
 
     def terms(self, query: str, language: str) -> list[int]:
         """Return the numbers of those words of a query that passages have."""

@@ -11,7 +11,7 @@ from graph.retrieval.articles import Article, Library
 from graph.retrieval.company import UNNAMED
 from graph.retrieval.finding import StoredSearch
 from graph.retrieval.postgres import open_pool
-from graph.retrieval.sets import Sets
+from graph.retrieval.sets import Set, Sets
 from graph.retrieval.sources import LeftOut
 from graph.retrieval.stored import Content, Stored
 from graph.retrieval.synced import Synced
@@ -42,6 +42,11 @@ class Store:
         library = Library(UNNAMED, tuple(articles), tuple(left_out), tuple(unread))
         await syncing.replace(wanted_of(library), force=force)
         return done
+
+    async def write(self, articles: Sequence[Article]) -> Set:
+        """Write a set, as a sync that ends before it can be read."""
+        wanted = wanted_of(Library(UNNAMED, tuple(articles)))
+        return await self.sets.write(wanted.library.articles, wanted.hashes, wanted.language)
 
     def search(self, content: Content) -> StoredSearch:
         """Return what searches a set."""

@@ -9,10 +9,13 @@ import pytest
 
 from conftest import MakeSettings
 from graph.errors import KnowledgeError, KnowledgeUnavailable, ModelError
+from graph.retrieval import finding
 from graph.retrieval.articles import Article
 from graph.retrieval.rows import Rows
+from graph.retrieval.search import ARTICLES
 from graph.retrieval.sources import LeftOut
 from graph.retrieval.sources.parsers import NEEDS_EXTRA
+from graph.retrieval.synced import Difference
 from harness.dialects import unless
 from harness.scripted_model import ScriptedModel, embedded, status
 from harness.stored import store
@@ -75,7 +78,7 @@ async def test_a_reader_sees_the_old_set_or_the_new_one(make_settings: MakeSetti
     async with store(make_settings(), database_url) as at:
         await at.sync(SIX)
         old = await at.load()
-        written, _ = await at.sets.write([*SIX[1:], LONG], "en")
+        written = await at.write([*SIX[1:], LONG])
         await at.sets.cut(written)
         newest = await at.stored.newest()
         assert newest
@@ -106,6 +109,35 @@ async def test_a_sync_that_ended_early_goes_on(
         model.script("embeddings", embedded(64))
         model.forget()
         assert (await at.sync([*SIX[1:], LONG])).embedded == 11 - 6
+
+
+async def test_a_set_that_nobody_has_read_yet_is_no_measure(make_settings: MakeSettings, database_url: str) -> None:
+    """A sync that was killed has written one: the next compares with what is served, and says what customers get."""
+    async with store(make_settings(), database_url) as at:
+        await at.sync(SIX)
+        await at.write(SIX[:1])
+        with pytest.raises(KnowledgeError, match="5 of 6 articles are gone, which is more than half"):
+            await at.sync(SIX[:1])
+        await at.write([*SIX[1:], LONG])
+        done = await at.sync([*SIX[1:], LONG])
+        assert (done.difference.added, done.difference.removed) == (("long",), ("article-0",))
+        assert (await at.sync([*SIX[1:], LONG])).difference == Difference()
+
+
+async def test_a_small_library_finds_as_much_beside_a_big_one(
+    make_settings: MakeSettings, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of another embedding model, in the same tables."""
+    monkeypatch.setattr(finding, "CANDIDATES", 10)
+    big = [replace(SIX[0], id=f"big-{number}", text=f"A zebra, {number} of many.") for number in range(200)]
+    async with store(make_settings(), database_url, embedding_model="another") as other:
+        await other.sync(big)
+    async with store(make_settings(), database_url) as at:
+        await at.sync(SIX, force=True)
+        found = await at.find(await at.load(), "zebra")
+    assert found[0] == "article-0"
+    assert len(found) == ARTICLES
+    assert {*found} <= {article.id for article in SIX}
 
 
 async def test_what_no_replica_can_read_is_forgotten(make_settings: MakeSettings, database_url: str) -> None:
