@@ -17,7 +17,7 @@ from langchain_core.runnables.config import ensure_config
 from langchain_openai import ChatOpenAI
 from langchain_openai.chat_models.base import (
     _handle_openai_api_error,  # pyright: ignore[reportPrivateUsage] - as its own _astream does
-    _handle_openai_bad_request,  # pyright: ignore[reportPrivateUsage]
+    _handle_openai_bad_request,  # pyright: ignore[reportPrivateUsage] - there is no public one
 )
 from pydantic import PrivateAttr
 
@@ -103,7 +103,7 @@ class Chat(ChatOpenAI):
         wire: Wire,
         *,
         habits: Habits | None = None,
-        **options: Any,  # noqa: ANN401
+        **options: Any,  # noqa: ANN401 - those of ChatOpenAI
     ) -> None:
         # Objects in place of the OpenAI client, which would read the certificates twice for each model.
         super().__init__(client=_NO_CLIENT, async_client=_NO_CLIENT, use_responses_api=False, **options)
@@ -215,7 +215,7 @@ class Chat(ChatOpenAI):
         self,
         messages: list[BaseMessage],
         stop: list[str] | None = None,
-        run_manager: AsyncCallbackManagerForLLMRun | None = None,  # noqa: ARG002
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,  # noqa: ARG002 - the overridden signature
         **options: Any,  # noqa: ANN401 - the overridden signature
     ) -> ChatResult:
         with _langchain_errors():

@@ -44,7 +44,7 @@ SHAPES: dict[str, Reply] = {
     "a whole reply without an end": whole({"message": {"content": ANSWER}}),
     "a whole reply whose end is null": whole({"index": 0, "message": {"content": ANSWER}, "finish_reason": None}),
     "a whole reply that is called a stream": whole({"message": {"content": ANSWER}}, kind="text/event-stream"),
-    "a finish reason that is a number": stream(event(ANSWER), event(finish=1)),  # pyright: ignore[reportArgumentType]
+    "a finish reason that is a number": stream(event(ANSWER), event(finish=1)),  # pyright: ignore[reportArgumentType] - as a server may
 }
 
 

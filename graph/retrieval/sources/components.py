@@ -116,9 +116,10 @@ class _Tags:
         return f"<{mark['close']}{name}{listed}>" + (f"</{name}>" if is_empty else "")
 
     def _tag(self, name: str, mark: re.Match[str]) -> str:
-        in_table = self._line_before(mark).lstrip().startswith("|")
+        line = self._line_before(mark)
+        in_table = line.lstrip().startswith("|")
         if name == "br":
-            return " " if in_table else "\n" + re.match(r"[ \t>]*", self._line_before(mark))[0]  # type: ignore[index]
+            return " " if in_table else "\n" + line[: len(line) - len(line.lstrip(" \t>"))]
         if name == "img":
             return _image(attributes_of(mark["rest"]))
         if name == "a":

@@ -76,7 +76,8 @@ class Addresses:
         scheme = _SCHEME.match(target)
         if scheme:
             return target if scheme[1].lower() in ("http", "https", "mailto", "tel") else None
-        place, rest = re.fullmatch(r"([^?#]*)(.*)", target, re.DOTALL).groups()  # type: ignore[union-attr]
+        place = re.split(r"[?#]", target, maxsplit=1)[0]
+        rest = target[len(place) :]
         if not place:
             return f"{own}{rest}" if own and rest.startswith("#") else None
         for key in self._keys(unquote(place), path):

@@ -24,7 +24,7 @@ async def test_langchain_traces_no_check(make_settings: MakeSettings, monkeypatc
 
     def noting(*arguments: object, **options: object) -> AsyncCallbackManager:
         traced.append(bool(tracing_is_enabled()))
-        return configure(*arguments, **options)  # pyright: ignore[reportArgumentType]
+        return configure(*arguments, **options)  # pyright: ignore[reportArgumentType] - passed on
 
     monkeypatch.setattr(AsyncCallbackManager, "configure", noting)
     settings = make_settings()

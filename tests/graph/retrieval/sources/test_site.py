@@ -167,7 +167,7 @@ def test_noindex_is_obeyed(site: WebSite) -> None:
     """The page's own word and the header's count; a page that gets it later is deleted."""
     site.page("/hidden", "Hidden", head='<meta name="ROBOTS" content="follow, NoIndex">')
     site.page("/none", "None")
-    site.answers["/none"].headers = {"X-Robots-Tag": "noindex"}  # type: ignore[union-attr]
+    site.answers["/none"].headers = {"X-Robots-Tag": "noindex"}  # pyright: ignore[reportAttributeAccessIssue] - one answer
     site.sitemap("/hidden", "/none")
     found = read(site.url, {"hidden": '["", "", "x"]'})
     assert (len(found.withheld), found.deleted, found.documents) == (2, {"hidden"}, {})
