@@ -132,15 +132,12 @@ class Reader:
         self._company_content = _content(self._company_file)
         self.company = read_company(settings)
         self._sources = tuple(named_apart(settings.sources))
-        self._known: dict[str, _Known] = {}
-        self._folders: dict[str, Folder] = {}  # which know what they have parsed
-
-    @property
-    def places(self) -> list[Path]:
-        """The files and folders that may change."""
         named = [source for source, prefix in self._sources if prefix is not None and not is_site(source)]
         read = [place for source in named for place in _places_of(source)]
-        return [*read, self._company_file] if self._company_file else read
+        self.places = [*read, self._company_file] if self._company_file else read
+        """The files and folders that may change."""
+        self._known: dict[str, _Known] = {}
+        self._folders: dict[str, Folder] = {}  # which know what they have parsed
 
     def company_change(self) -> str | None:
         """Say, once for each change, that the company's own file is another than that which was read."""

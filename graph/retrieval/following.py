@@ -74,7 +74,7 @@ class Follower:
         """Return what the files hold; raises KnowledgeError if that may not be served."""
         before, self._read = self._read, await in_thread(self._reader.read)
         self._read.log(before)
-        if changed := self._reader.company_change():
+        if changed := await in_thread(self._reader.company_change):
             _log.warning("%s", changed)
         self._read.require(strict=self._settings.strict)
         if trouble := trouble_with(_ids(self._served.library), _ids(self._read)):
