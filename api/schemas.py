@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler
 
 from graph.events import Done, Source
 from graph.retrieval.articles import Article
-from graph.state import SESSION_ID, Question
+from graph.state import SESSION_ID, Action, Handoff, Question
 
 _EXAMPLE = "I was charged twice, can I have my money back?"
 
@@ -140,11 +140,67 @@ class FeedbackRequest(BaseModel):
     ] = None
 
 
+class ActionOut(BaseModel):
+    """Something with an effect outside; it is done when the customer confirms it."""
+
+    id: str
+    kind: str = Field(description="The name of the tool that does it.", examples=["book_call"])
+    summary: str = Field(
+        description="What will be done, in words for the customer.", examples=["Book a call on 1 December at 10:00"]
+    )
+    arguments: dict[str, Any]
+    expires_at: str = Field(description="Until when it can be confirmed: ISO 8601, UTC.")
+    status: Literal["proposed", "begun", "done", "failed", "unknown", "declined", "expired"]
+
+    @classmethod
+    def of(cls, action: Action) -> Self:
+        """Convert an action."""
+        return cls(
+            id=action.id,
+            kind=action.kind,
+            summary=action.summary,
+            arguments=action.arguments,
+            expires_at=action.expires_at,
+            status=action.status,
+        )
+
+
+class HandoffOut(BaseModel):
+    """A person takes over the conversation."""
+
+    id: str
+    reason: str = Field(description="One word.", examples=["asked"])
+    summary: str
+    opened_at: str = Field(description="ISO 8601, UTC.")
+    expected_reply: str | None = Field(
+        default=None,
+        description="When a person will have replied: ISO 8601, UTC; absent if the desk names no hours.",
+        exclude_if=_is_absent,
+    )
+
+    @classmethod
+    def of(cls, handoff: Handoff) -> Self:
+        """Convert a hand-over."""
+        return cls(
+            id=handoff.id,
+            reason=handoff.reason,
+            summary=handoff.summary,
+            opened_at=handoff.opened_at,
+            expected_reply=handoff.expected_reply,
+        )
+
+
 class ChatResponse(AskResponse):
     """The whole answer, and the state of the conversation."""
 
     session_id: str = Field(description="Send it with the next message.")
     messages_in_history: int = Field(description="Messages in the session's history, this turn's included.")
+    action: ActionOut | None = Field(
+        default=None, description="What the answer proposes to do; absent if nothing.", exclude_if=_is_absent
+    )
+    handoff: HandoffOut | None = Field(
+        default=None, description="The person who takes over; absent if nobody does.", exclude_if=_is_absent
+    )
 
     @classmethod
     def of(cls, done: Done, *, cached: bool = False) -> Self:
@@ -153,6 +209,8 @@ class ChatResponse(AskResponse):
             **AskResponse.of(done, cached=cached).model_dump(),
             session_id=str(done.session_id),
             messages_in_history=done.messages_in_history,
+            action=ActionOut.of(done.action) if done.action else None,
+            handoff=HandoffOut.of(done.handoff) if done.handoff else None,
         )
 
 

@@ -17,9 +17,10 @@ from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from api.errors import problem_of
-from api.schemas import ChatResponse, SourceOut
+from api.schemas import ActionOut, ChatResponse, HandoffOut, SourceOut
 from graph.errors import RunError
 from graph.events import CategoryFound, Done, Ending, Event, Failed, RunStarted, SourcesFound, Token
+from graph.state import Action, Handoff
 
 DONE = "[DONE]"
 _INSIDE_DONE = re.compile(r"(?<=\[DO)(?=NE\])")
@@ -156,6 +157,10 @@ def payload(event: Event, instance: str) -> BaseModel | dict[str, Any] | list[So
             return [SourceOut.of(source) for source in event.sources]
         case Token():
             return {"text": event.text}
+        case Action():
+            return ActionOut.of(event)
+        case Handoff():
+            return HandoffOut.of(event)
         case Done():
             return ChatResponse.of(event)
         case Failed():

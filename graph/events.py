@@ -1,6 +1,6 @@
 """The typed events of a run, in order.
 
-`run` · `category` and `sources` (in either order) · `token` … · `done` or `error`.
+`run` · `category` and `sources` (in either order) · `token` … · `action` or `handoff`, if any · `done` or `error`.
 Every run ends with exactly one of the last two.
 """
 
@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 from langgraph.runtime import Runtime
 from pydantic import Field, TypeAdapter
 
-from graph.state import AgentContext, Passage
+from graph.state import Action, AgentContext, Handoff, Passage
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +84,10 @@ class Done:
     """Whether the model finished the answer; False if a limit or a filter cut it off."""
     answered: bool = True
     """Whether the articles hold the answer; False if the model says that they do not."""
+    action: Action | None = None
+    """What the answer proposes to do."""
+    handoff: Handoff | None = None
+    """The person who takes over."""
     event: Literal["done"] = "done"
 
 
@@ -96,7 +100,7 @@ class Failed:
     event: Literal["error"] = "error"
 
 
-NodeEvent = CategoryFound | SourcesFound | Token
+NodeEvent = CategoryFound | SourcesFound | Token | Action | Handoff
 """The events that nodes emit while the graph runs."""
 
 listening: ContextVar[Callable[[NodeEvent], None] | None] = ContextVar("listening", default=None)

@@ -2,7 +2,7 @@
 
 import re
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from langchain_core.messages import AnyMessage
 from langgraph.channels import UntrackedValue
@@ -26,6 +26,39 @@ class Passage(TypedDict):
     """The article's public address, if known."""
 
 
+@dataclass(frozen=True, slots=True)
+class Action:
+    """Something with an effect outside, which is done when the customer confirms it."""
+
+    id: str
+    kind: str
+    """The name of the tool that does it."""
+    summary: str
+    """What will be done, in words for the customer."""
+    arguments: dict[str, Any]
+    expires_at: str
+    """Until when it can be confirmed: ISO 8601 in UTC."""
+    status: Literal["proposed", "begun", "done", "failed", "unknown", "declined", "expired"] = "proposed"
+    """`unknown`: it was begun, and whether it was done can't be told."""
+    event: Literal["action"] = "action"
+
+
+@dataclass(frozen=True, slots=True)
+class Handoff:
+    """A conversation that a person has taken over."""
+
+    id: str
+    reason: str
+    """One word: why."""
+    summary: str
+    """What it is about, in words for the team."""
+    opened_at: str
+    """ISO 8601 in UTC."""
+    expected_reply: str | None = None
+    """When a person will have replied by the desk's hours, ISO 8601 in UTC; None if the company names no hours."""
+    event: Literal["handoff"] = "handoff"
+
+
 class AgentInput(TypedDict):
     """A run's input; it follows LangGraph's convention, so that any chat client can drive the graph."""
 
@@ -46,6 +79,10 @@ class AgentState(AgentInput):
     """Whether the model finished the answer; False if a limit or a filter cut it off."""
     answered: Annotated[bool, UntrackedValue]
     """Whether the articles hold the answer; False if the model says that they do not."""
+    action: Annotated[Action | None, UntrackedValue]
+    """What the answer proposes to do; absent if it proposes nothing."""
+    handoff: Annotated[Handoff | None, UntrackedValue]
+    """The person who takes over; absent if nobody does."""
 
 
 StateUpdate = dict[str, object]

@@ -14,6 +14,7 @@ from langgraph.checkpoint.redis.ashallow import AsyncShallowRedisSaver
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from redis.asyncio import Redis
 
+from graph.actions.standing import action_key, handoff_key, standing
 from graph.redis import memory_errors
 
 _FORMAT = "msgpack"  # what LangGraph's serializer calls the form of every checkpoint
@@ -74,7 +75,11 @@ class TurnSaver(AsyncShallowRedisSaver):
     async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
         """Return the thread's state after its last whole turn; None where there is none, or it has expired."""
         thread = _thread(config)
-        return self.loaded(thread, cast("bytes | None", await self._redis.get(turn_key(thread))))
+        keys = [turn_key(thread), action_key(thread), handoff_key(thread)]
+        stored, action, handoff = cast("list[bytes | None]", await self._redis.mget(keys))
+        if now := standing.get():
+            now.action, now.handoff = action, handoff
+        return self.loaded(thread, stored)
 
     def loaded(self, thread: str, stored: bytes | None) -> CheckpointTuple | None:
         """Return the state that the value of a thread's key stands for; None where it is none that we have stored."""

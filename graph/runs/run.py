@@ -167,6 +167,8 @@ class Run(Feed):
             messages_in_history=len(state["messages"]),
             complete=state["complete"],
             answered=state["answered"],
+            action=state.get("action"),
+            handoff=state.get("handoff"),
         )
 
     def _listen(self, event: NodeEvent) -> None:

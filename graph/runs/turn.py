@@ -10,6 +10,7 @@ from langchain_core.runnables import RunnableConfig
 from redis.asyncio.lock import Lock
 from redis.exceptions import LockError, RedisError
 
+from graph.actions.standing import Standing, standing
 from graph.errors import MemoryUnavailable, RunError, kind_and_place
 from graph.events import Done, Ending, Event, Failed
 from graph.redis_faults import kind_of
@@ -43,6 +44,7 @@ class Turn(Run):
     ) -> None:
         super().__init__(engine, question, context, session_id)
         self.tenant = context.tenant
+        self.session_id = session_id
         self.thread = thread_id(context.tenant, session_id)
         self.began = False
         self.settled = asyncio.Event()
@@ -118,6 +120,7 @@ class Turn(Run):
 
     async def _drive(self) -> Done:
         may_store.set(self.try_commit)
+        standing.set(Standing(self.session_id, self.id, self.thread))
         return await super()._drive()
 
     def _config(self) -> RunnableConfig:

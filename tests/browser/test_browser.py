@@ -77,7 +77,9 @@ async def page() -> AsyncGenerator[Page]:
     """An empty page on its own origin, in a browser that reaches nothing but this machine."""
 
     async def blank(_: Any) -> HTMLResponse:
-        return HTMLResponse("<!doctype html><link rel=icon href=data:,><title>A shop</title>")  # else /favicon.ico is 404
+        return HTMLResponse(
+            "<!doctype html><link rel=icon href=data:,><title>A shop</title>"
+        )  # else /favicon.ico is 404
 
     chromium = program("chromium")
     offline = "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1"
