@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+import os
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ from graph.errors import KnowledgeError, ModelError, SettingsError
 if TYPE_CHECKING:
     from graph.retrieval.articles import Library
     from graph.retrieval.syncing import Synced
+
+_NICE = 10  # how far it stands back from what answers customers on the same machine
 
 _NOWHERE = (
     "DATABASE_URL is not set, and no folder keeps vectors (SUPPORT_CACHE_DIR, or no model): there is nothing to write; "
@@ -50,6 +53,7 @@ def sync(
     """Bring what has changed in the articles to the replicas, which serve it within seconds; only that is embedded."""
     logging.basicConfig(format="%(message)s")
     logging.getLogger("graph.retrieval").setLevel(logging.INFO)
+    os.nice(_NICE)
     settings = _settings(sources)
     with embedded(settings, redis=False) as started:
         started.wait()
