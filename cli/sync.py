@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from api.settings import ServiceSettings
-from cli.embedded import embedded, load_settings
+from cli.embedded import embedded, load_settings, named_by
 from cli.rows import Row, counted, print_rows, several
 from graph.errors import KnowledgeError, ModelError, SettingsError
 
@@ -54,8 +54,7 @@ def sync(
     logging.basicConfig(format="%(message)s")
     logging.getLogger("graph.retrieval").setLevel(logging.INFO)
     os.nice(_NICE)
-    settings = _settings(sources)
-    with embedded(settings, redis=False) as started:
+    with named_by(sources), embedded(_settings(sources), redis=False) as started:
         started.wait()
         settings = _settings(sources).require()
         try:
