@@ -38,6 +38,7 @@ async def _examine(settings: ServiceSettings) -> bool:
             await _examine_redis(settings),
             await _examine_model(settings),
             await _examine_articles(settings),
+            await _examine_tools(settings),
             await _examine_langsmith(settings),
         ]
     )
@@ -131,6 +132,24 @@ async def _examine_articles(settings: ServiceSettings) -> bool:
     where = "Postgres can hold them" if settings.database_url else "kept in memory"
     print(f"articles  {len(library.articles)} in {sources}, {len(passages)} passages; left out: {left_out}; {where}")
     return not (library.faults or refused)
+
+
+async def _examine_tools(settings: ServiceSettings) -> bool:
+    from graph.actions.mcp import open_tools
+
+    if not settings.mcp_servers:
+        print("tools     none: set SUPPORT_MCP_SERVERS to give the agent those of MCP servers")
+        return True
+    async with open_tools(settings, patience=settings.answer_timeout) as tools:
+        checks = tools.checks()
+        for name, check in checks.items():
+            if check.up:
+                print(
+                    f"tools     {name} answers in {check.latency_ms:.1f} ms: {', '.join(tools.names(name)) or 'none'}"
+                )
+            else:
+                _complain("tools", f"{name} {check.reason}; {check.remedy}")
+    return all(check.up for check in checks.values())
 
 
 async def _examine_langsmith(settings: ServiceSettings) -> bool:

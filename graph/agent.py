@@ -9,6 +9,7 @@ from functools import partial
 
 from redis.asyncio import Redis
 
+from graph.actions.mcp import Tools, open_tools
 from graph.builder import build_graph
 from graph.errors import RUN_ERRORS, ShuttingDown
 from graph.events import Done, Event, Failed
@@ -32,6 +33,7 @@ class SupportAgent:
         sessions: Sessions | None,
         models: Models,
         knowledge: Knowledge,
+        tools: Tools,
         settings: AgentSettings,
     ) -> None:
         self.contacts = knowledge.company.contacts
@@ -40,6 +42,8 @@ class SupportAgent:
         """Gets the report of each run, and of whatever else answers a question."""
         self.knowledge = knowledge
         self.models = models
+        self.tools = tools
+        """Those of the MCP servers."""
         self._engine = engine
         self._asked = _asked(settings)
         self._sessions = sessions
@@ -114,6 +118,7 @@ async def open_agent(
     async with AsyncExitStack() as stack:
         models = await stack.enter_async_context(open_models(settings))
         knowledge = await stack.enter_async_context(open_knowledge(settings, models))
+        tools = await stack.enter_async_context(open_tools(settings))
         sessions = None
         if redis is not None:
             memory = Memory(redis, settings.session_ttl)
@@ -122,7 +127,7 @@ async def open_agent(
             sessions = await stack.enter_async_context(open_sessions(redis, memory, engine, settings))
         graph = build_graph(models, knowledge, most_messages=most)
         engine = Engine(graph, settings.answer_timeout, observe, partial(_versions, knowledge))
-        agent = SupportAgent(engine, sessions, models, knowledge, settings)
+        agent = SupportAgent(engine, sessions, models, knowledge, tools, settings)
         stack.push_async_callback(agent.drain, 0)
         yield agent
 

@@ -6,7 +6,17 @@ from pathlib import Path
 from typing import ClassVar, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, HttpUrl, SecretStr, TypeAdapter, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    HttpUrl,
+    SecretStr,
+    TypeAdapter,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 
 from graph.address import DEFAULT_URL, UNENCODED, has_bare_password, lacks_azure_version, without_password
 from graph.environment import read
@@ -67,6 +77,10 @@ class AgentSettings(BaseModel):
     """Whether anything that can't be read or indexed ends the start; otherwise it is named and left out."""
     cache_dir: str | None = Field(default=None, alias="SUPPORT_CACHE_DIR")
     """Folder where the articles' vectors are kept; unset means the user's cache folder, empty none."""
+    mcp_servers_named: str = Field(default="", alias="SUPPORT_MCP_SERVERS")
+    """The MCP servers whose tools the agent uses: `name=url` pairs, comma separated."""
+    mcp_tokens_named: SecretStr | None = Field(default=None, alias="SUPPORT_MCP_TOKENS")
+    """What these servers want as bearer tokens: `name=token` pairs, comma separated."""
     langsmith_tracing: bool = Field(default=False, alias="LANGSMITH_TRACING")
     """Whether to send traces to LangSmith."""
     langsmith_api_key: SecretStr | None = Field(default=None, alias="LANGSMITH_API_KEY")
@@ -150,6 +164,33 @@ class AgentSettings(BaseModel):
             raise ValueError("must end with the number of a database, such as redis://host:6379/0")
         return value
 
+    @field_validator("mcp_servers_named")
+    @classmethod
+    def _mcp_addresses(cls, value: str) -> str:
+        for url in _pairs(value, "calendar=http://calendar:8000/mcp").values():
+            cls._without_password(cls._http_url(url))
+        return value
+
+    @field_validator("mcp_tokens_named")
+    @classmethod
+    def _mcp_secrets(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        servers = _pairs(info.data.get("mcp_servers_named", ""))
+        for name, token in _pairs(value.get_secret_value() if value else "", "calendar=secret").items():
+            if name not in servers:
+                raise ValueError(f"{name!r} is no server of SUPPORT_MCP_SERVERS")
+            cls._printable(SecretStr(token))
+        return value
+
+    @property
+    def mcp_servers(self) -> dict[str, str]:
+        """The addresses of the MCP servers, by name."""
+        return _pairs(self.mcp_servers_named)
+
+    @property
+    def mcp_tokens(self) -> dict[str, str]:
+        """The tokens of the MCP servers that have one, by name."""
+        return _pairs(self.mcp_tokens_named.get_secret_value()) if self.mcp_tokens_named else {}
+
     @property
     def sources(self) -> tuple[str, ...]:
         """What articles are read from, one by one."""
@@ -221,6 +262,19 @@ class AgentSettings(BaseModel):
 
 def _parts(value: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in value.split(",") if part.strip())
+
+
+def _pairs(value: str, example: str = "") -> dict[str, str]:
+    """Return `name=value` pairs; raises ValueError that shows an example, and none of the values."""
+    pairs: dict[str, str] = {}
+    for part in _parts(value):
+        name, equals, content = part.partition("=")
+        if not re.fullmatch(r"[a-z][a-z0-9_-]{0,31}", name) or not equals or not content:
+            raise ValueError(f"must be pairs such as {example}, comma separated; names are in lower case")
+        if name in pairs:
+            raise ValueError(f"names {name!r} twice")
+        pairs[name] = content
+    return pairs
 
 
 def _with_scheme(value: SecretStr | None, *schemes: str) -> SecretStr | None:

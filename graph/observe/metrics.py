@@ -38,6 +38,9 @@ redis_memory = _meter.create_gauge(
 redis_errors = _meter.create_counter(
     "support_agent.redis_errors", description="Redis commands that failed after their retry, by the error's kind."
 )
+tool_calls = _meter.create_counter(
+    "support_agent.tool_calls", description="Calls of MCP servers' tools, by server and outcome."
+)
 traces_dropped = _meter.create_counter(
     "support_agent.traces_dropped", description="Traces that were not sent to LangSmith."
 )
