@@ -156,6 +156,16 @@ OPERATOR = Depends(_operator)
 """For routes that need the operator's key, if keys are configured."""
 
 
+async def _of_tenant(caller: PrincipalDep, settings: SettingsDep) -> str | None:
+    if not settings.api_keys and settings.env == "production":  # anybody could read what customers write
+        raise HTTPException(401, headers={"WWW-Authenticate": "Bearer"})
+    return None if caller.tenant == OPERATOR_NAME else caller.tenant
+
+
+OfTenantDep = Annotated[str | None, Depends(_of_tenant)]
+"""Whose hand-overs the caller may see; None for everybody's. In production it needs keys."""
+
+
 class LimitedRoute(APIRoute):
     """A rate-limited route; a request counts before its body is read."""
 

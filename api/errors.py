@@ -38,6 +38,7 @@ _RUN_ERRORS: Mapping[type[RunError], tuple[int, str]] = {
     errors.KnowledgeUnavailable: (503, "The articles can't be searched"),
     errors.MemoryUnavailable: (503, "Conversations are not available"),
     errors.SessionBusy: (409, "The conversation is busy"),
+    errors.HandoffOver: (409, "The hand-over has ended"),
     errors.IdempotencyMismatch: (422, "The idempotency key was already used"),
     errors.Cancelled: (409, "The run was cancelled"),
     errors.Interrupted: (503, "The run was interrupted"),

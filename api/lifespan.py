@@ -18,6 +18,8 @@ from api.rate_limit import RateLimiter
 from api.readiness import Readiness
 from api.settings import ServiceSettings
 from api.telemetry import flush_spans
+from graph.actions.outbox import Outbox, sending
+from graph.actions.receivers import UNRECEIVED, open_receiver
 from graph.agent import SupportAgent, open_agent
 from graph.environment import old_names
 from graph.models.watch import watching
@@ -81,6 +83,14 @@ def lifespan_for(settings: ServiceSettings) -> Callable[[FastAPI], AbstractAsync
             limiter = RateLimiter(redis, settings.rate_limit) if settings.rate_limit else None
             answers = AnswerCache(agent, redis, settings, drain)
             stack.push_async_callback(answers.write_counts)
+            tools = None  # those of the MCP servers
+            receiver = await stack.enter_async_context(open_receiver(settings, tools))
+            if receiver is None:
+                _log.warning(UNRECEIVED)
+            colleagues = agent.colleagues
+            link = tracing.link if tracing else None
+            outbox = Outbox(redis, colleagues.waiting, receiver, colleagues.time_out, link)
+            await stack.enter_async_context(sending(outbox))
             stack.enter_context(_short_collections())
             stack.enter_context(_short_turns())
             yield State(

@@ -40,6 +40,7 @@ async def _examine(settings: ServiceSettings) -> bool:
             await _examine_articles(settings),
             await _examine_tools(settings),
             await _examine_langsmith(settings),
+            _examine_handoffs(settings),
         ]
     )
 
@@ -162,6 +163,17 @@ async def _examine_langsmith(settings: ServiceSettings) -> bool:
         return _complain("LangSmith", "; ".join(trouble))
     traced = "gets traces" if settings.langsmith_tracing else "gets experiments, but no traces"
     print(f"LangSmith takes the key, and {traced}")
+    return True
+
+
+def _examine_handoffs(settings: ServiceSettings) -> bool:
+    from graph.actions.receivers import UNRECEIVED
+
+    if not settings.has_handoff_receiver:
+        print(f"handoffs  {UNRECEIVED}")
+        return True
+    where = "a webhook" if settings.handoff_webhook else f"e-mail, by the MCP server {settings.handoff_email}"
+    print(f"handoffs  go to the team over {where}")
     return True
 
 

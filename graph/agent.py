@@ -10,6 +10,7 @@ from functools import partial
 from redis.asyncio import Redis
 
 from graph.actions.mcp import Tools, open_tools
+from graph.actions.handoffs import Handoffs
 from graph.builder import build_graph
 from graph.errors import RUN_ERRORS, ShuttingDown
 from graph.events import Done, Event, Failed
@@ -17,6 +18,7 @@ from graph.models import Models, open_models
 from graph.observe.report import Observe
 from graph.retrieval.index import open_knowledge
 from graph.retrieval.served import Knowledge
+from graph.runs.colleagues import Colleagues
 from graph.runs.memory import Memory
 from graph.runs.run import Engine, Run, end_runs
 from graph.runs.sessions import Sessions, open_sessions
@@ -35,6 +37,7 @@ class SupportAgent:
         knowledge: Knowledge,
         tools: Tools,
         settings: AgentSettings,
+        colleagues: Colleagues | None = None,
     ) -> None:
         self.contacts = knowledge.company.contacts
         """The company's own addresses."""
@@ -47,6 +50,7 @@ class SupportAgent:
         self._engine = engine
         self._asked = _asked(settings)
         self._sessions = sessions
+        self._colleagues = colleagues
         self._running: set[Run] = set()
         self._draining = False
 
@@ -66,6 +70,13 @@ class SupportAgent:
         if self._sessions is None:
             raise AssertionError("the agent was opened without a Redis")
         return self._sessions
+
+    @property
+    def colleagues(self) -> Colleagues:
+        """What the team does with conversations; raises AssertionError where the agent was opened without a Redis."""
+        if self._colleagues is None:
+            raise AssertionError("the agent was opened without a Redis")
+        return self._colleagues
 
     def stream(self, question: str, context: AgentContext | None = None, budget: float | None = None) -> Run:
         """Start a run that belongs to no session, and return it; raises ShuttingDown.
@@ -119,15 +130,19 @@ async def open_agent(
         models = await stack.enter_async_context(open_models(settings))
         knowledge = await stack.enter_async_context(open_knowledge(settings, models))
         tools = await stack.enter_async_context(open_tools(settings))
-        sessions = None
+        sessions = colleagues = None
         if redis is not None:
-            memory = Memory(redis, settings.session_ttl)
+            handoffs = Handoffs(
+                redis, settings.session_ttl, settings.handoff_timeout, is_received=settings.has_handoff_receiver
+            )
+            memory = Memory(redis, settings.session_ttl, handoffs)
             graph = build_graph(models, knowledge, most_messages=most, checkpointer=memory.checkpointer)
             engine = Engine(graph, settings.answer_timeout, observe, partial(_versions, knowledge))
             sessions = await stack.enter_async_context(open_sessions(redis, memory, engine, settings))
+            colleagues = Colleagues(handoffs, memory, sessions.held, most)
         graph = build_graph(models, knowledge, most_messages=most)
         engine = Engine(graph, settings.answer_timeout, observe, partial(_versions, knowledge))
-        agent = SupportAgent(engine, sessions, models, knowledge, tools, settings)
+        agent = SupportAgent(engine, sessions, models, knowledge, tools, settings, colleagues)
         stack.push_async_callback(agent.drain, 0)
         yield agent
 

@@ -16,6 +16,7 @@
         ├── KnowledgeUnavailable the articles can't be searched
         ├── MemoryUnavailable    conversations can't be read or stored
         ├── SessionBusy          the session already has a run
+        ├── HandoffOver          the hand-over has ended
         ├── IdempotencyMismatch  an idempotency key was reused with another body
         ├── Cancelled            its caller cancelled it, or nobody read it
         ├── Interrupted          the replica that executed it is gone
@@ -159,6 +160,13 @@ class SessionBusy(RunError):
     message = "The previous message is still being answered. Please wait for the answer, or cancel it."
 
 
+class HandoffOver(RunError):
+    """The hand-over has been released or has timed out."""
+
+    code = "handoff-over"
+    message = "The hand-over has ended, so the agent answers the customer again."
+
+
 class IdempotencyMismatch(RunError):
     """An idempotency key was reused with another body."""
 
@@ -183,6 +191,7 @@ RUN_ERRORS: dict[str, type[RunError]] = {
         ShuttingDown,
         InternalError,
         SessionBusy,
+        HandoffOver,
         IdempotencyMismatch,
     )
 }

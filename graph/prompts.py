@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 
 from langchain_core.messages import AnyMessage, BaseMessage, SystemMessage
 
+from graph.actions.reasons import AGENT
 from graph.canary import CANARY
 from graph.state import Passage
 from graph.unanswered import MARK
@@ -43,6 +44,10 @@ PASSAGE = """\
 # Our own tags, also with spaces and invisible characters in them. Nothing else in a text is changed: HTML entities of a
 # prompt end up in answers.
 _TAG = re.compile(r"<(?=[\s/\u00ad\u200b-\u200f\u2060-\u2064\ufeff]*(?:passages?|contact|unanswered)\b)", re.IGNORECASE)
+
+
+COLLEAGUE = "[From a colleague of the support team:]"
+"""What a message of a person of the team begins with in a prompt."""
 
 
 def answer_prompt(
@@ -96,4 +101,6 @@ def _attribute(text: str) -> str:
 def _quoted(message: AnyMessage) -> AnyMessage:
     # Only text: an image, which many models refuse, would be in the prompt of every later turn too.
     safe = _without_tags(str(message.text)) or "(no text)"
+    if AGENT in message.additional_kwargs:
+        safe = f"{COLLEAGUE} {safe}"
     return message if safe == message.content else message.model_copy(update={"content": safe})

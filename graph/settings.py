@@ -1,6 +1,7 @@
 """The agent's settings: environment variables, a `.env` file and mounted secrets."""
 
 import re
+from base64 import b64decode
 from os.path import expanduser
 from pathlib import Path
 from typing import ClassVar, Literal, Self
@@ -81,6 +82,14 @@ class AgentSettings(BaseModel):
     """The MCP servers whose tools the agent uses: `name=url` pairs, comma separated."""
     mcp_tokens_named: SecretStr | None = Field(default=None, alias="SUPPORT_MCP_TOKENS")
     """What these servers want as bearer tokens: `name=token` pairs, comma separated."""
+    handoff_webhook: str | None = Field(default=None, alias="SUPPORT_HANDOFF_WEBHOOK")
+    """URL that conversations are posted to which a person takes over."""
+    handoff_secret: SecretStr | None = Field(default=None, alias="SUPPORT_HANDOFF_SECRET")
+    """What these are signed with: `whsec_` and the Base64 of 24 to 64 random bytes."""
+    handoff_email: str | None = Field(default=None, pattern=r"^[A-Za-z0-9_-]{1,64}$", alias="SUPPORT_HANDOFF_EMAIL")
+    """The name of the MCP server whose tool `send_email` tells the team of them, instead of a webhook."""
+    handoff_timeout: int = Field(default=86_400, ge=1, le=2_592_000, alias="SUPPORT_HANDOFF_TIMEOUT")
+    """Seconds without a person's message after which the agent answers again."""
     langsmith_tracing: bool = Field(default=False, alias="LANGSMITH_TRACING")
     """Whether to send traces to LangSmith."""
     langsmith_api_key: SecretStr | None = Field(default=None, alias="LANGSMITH_API_KEY")
@@ -101,7 +110,7 @@ class AgentSettings(BaseModel):
             raise ValueError("must be folders, files or addresses, comma separated")
         return named
 
-    @field_validator("openai_base_url", "embedding_base_url", "langsmith_endpoint")
+    @field_validator("openai_base_url", "embedding_base_url", "langsmith_endpoint", "handoff_webhook")
     @classmethod
     def _http_url(cls, value: str | None) -> str | None:
         if value is None:
@@ -135,6 +144,20 @@ class AgentSettings(BaseModel):
     def _printable(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None and not re.fullmatch(r"[!-~]+", value.get_secret_value()):
             raise ValueError("must be printable ASCII without spaces")
+        return value
+
+    @field_validator("handoff_secret")
+    @classmethod
+    def _signing(cls, value: SecretStr | None) -> SecretStr | None:
+        kind, _, key = value.get_secret_value().partition("_") if value else ("whsec", "", "A" * 32)
+        try:
+            is_valid = kind == "whsec" and 24 <= len(b64decode(key, validate=True)) <= 64
+        except ValueError:
+            is_valid = False
+        if not is_valid:
+            raise ValueError(
+                'must be whsec_ and the Base64 of 24 to 64 random bytes: echo "whsec_$(openssl rand -base64 32)"'
+            )
         return value
 
     @field_validator("database_url")
@@ -190,6 +213,11 @@ class AgentSettings(BaseModel):
     def mcp_tokens(self) -> dict[str, str]:
         """The tokens of the MCP servers that have one, by name."""
         return _pairs(self.mcp_tokens_named.get_secret_value()) if self.mcp_tokens_named else {}
+
+    @property
+    def has_handoff_receiver(self) -> bool:
+        """Whether the team is told of conversations that a person takes over."""
+        return self.handoff_webhook is not None or self.handoff_email is not None
 
     @property
     def sources(self) -> tuple[str, ...]:
@@ -257,6 +285,10 @@ class AgentSettings(BaseModel):
             raise SettingsError(f"{first['loc'][0]}: {message}") from None
         if settings.langsmith_tracing and settings.langsmith_api_key is None:
             raise SettingsError("LANGSMITH_API_KEY: missing; LANGSMITH_TRACING=true requires it")
+        if settings.handoff_webhook and settings.handoff_secret is None:
+            raise SettingsError("SUPPORT_HANDOFF_SECRET: missing; SUPPORT_HANDOFF_WEBHOOK requires it")
+        if settings.handoff_webhook and settings.handoff_email:
+            raise SettingsError("SUPPORT_HANDOFF_EMAIL: set it or SUPPORT_HANDOFF_WEBHOOK, not both")
         return settings
 
 

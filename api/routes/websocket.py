@@ -23,10 +23,12 @@ from api.errors import invalid_message, problem_of, rate_limit_problem
 from api.rate_limit import RateLimited
 from api.schemas import Problem, SessionId
 from api.sse import DONE, event_id, payload, unfailing, unforgeable
+from api.team_reader import TeamReader
+from graph.actions.handoffs import SessionEvent
+from graph.agent import SupportAgent
 from graph.errors import RunError, SessionBusy, ShuttingDown
 from graph.events import Done, Event, Failed, Token
 from graph.runs.feed import Followed
-from graph.runs.sessions import Sessions
 from graph.runs.turn import Turn
 from graph.state import AgentContext, Question
 
@@ -57,11 +59,11 @@ async def websocket_chat(
     conversation = Conversation(
         websocket,
         form,
-        agent.sessions,
+        agent,
         AgentContext(tenant=caller.tenant),
         meter,
         idle,
-        session_id=session_id or uuid.uuid4().hex,
+        session_id=session_id,
         most_bytes=settings.max_body,
     )
     with drain.sockets.member():
@@ -83,6 +85,10 @@ class Form(Protocol):
 
     async def send(self, run_id: str, n: int, event: Event) -> None:
         """Send an event of a run."""
+        ...
+
+    async def tell(self, name: str, event: SessionEvent) -> None:
+        """Send what a person of the team writes, or that a hand-over has ended."""
         ...
 
     async def refuse(self, problem: Problem) -> int | None:
@@ -111,6 +117,9 @@ class TextForm:
                 await self._websocket.send_text(piece)
         elif isinstance(event, Done):
             await self._websocket.send_text(DONE)
+
+    async def tell(self, name: str, event: SessionEvent) -> None:
+        """Send nothing: in text it could not be told from an answer."""
 
     async def refuse(self, problem: Problem) -> int | None:
         """Close the connection, since an answer could forge any error message in text."""
@@ -149,6 +158,10 @@ class TypedForm:
             plain = [source.model_dump() for source in plain]
         await self._say(event_id(run_id, n), event.event, plain)
 
+    async def tell(self, name: str, event: SessionEvent) -> None:
+        """Send the event with its id."""
+        await self._say(name, event.event, event.data)
+
     async def refuse(self, problem: Problem) -> int | None:
         """Send an `error` event that belongs to no run; the connection stays open."""
         await self._say(None, "error", problem.model_dump())
@@ -165,22 +178,25 @@ class Conversation:
         self,
         websocket: WebSocket,
         form: Form,
-        sessions: Sessions,
+        agent: SupportAgent,
         context: AgentContext,
         meter: Meter,
         idle: Idle,
         *,
-        session_id: str,
+        session_id: str | None,
         most_bytes: int,
     ) -> None:
         self._websocket = websocket
         self._form = form
-        self._sessions = sessions
+        self._sessions = agent.sessions
         self._context = context
         self._meter = meter
         self._idle = idle
         self._path = websocket.url.path
-        self._session_id = session_id
+        self._session_id = session_id or uuid.uuid4().hex
+        self._team = TeamReader(agent.colleagues, self._session_id, context.tenant, form.tell)
+        if session_id:  # in which a hand-over may last
+            self._team.look()
         self._most_bytes = most_bytes
         self._waiting: asyncio.Queue[str] = asyncio.Queue(_WAITING)
         self._busy = False
@@ -191,6 +207,8 @@ class Conversation:
     async def converse(self, ending: asyncio.Event) -> int | None:
         """Return the code to close with, or None if the client has disconnected."""
         tasks = [asyncio.create_task(self._read()), asyncio.create_task(self._answer(ending))]
+        if isinstance(self._form, TypedForm):
+            tasks.append(asyncio.create_task(self._team.read()))
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -274,6 +292,8 @@ class Conversation:
     async def _follow(self, run: Followed) -> int | None:
         async for n, event in unfailing(run.follow()):
             await self._form.send(run.id, n, event)
+            if isinstance(event, Done) and event.handoff:
+                self._team.look()
             if isinstance(event, Failed) and isinstance(self._form, TextForm):
                 if event.error == ShuttingDown.code:
                     return GOING_AWAY

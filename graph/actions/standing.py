@@ -1,10 +1,15 @@
 """What stands open in a session when a turn begins: an action that was proposed, and a hand-over.
 
-The saver reads it together with the conversation, in one command.
+The saver reads it together with the conversation, in one command, and stores what the turn hands over together with the
+turn.
 """
 
 from contextvars import ContextVar
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # which asks for what stands open
+    from graph.actions.handoffs import Passing
 
 
 @dataclass(slots=True)
@@ -19,6 +24,8 @@ class Standing:
     """The value of `action_key`."""
     handoff: bytes | None = None
     """The value of `handoff_key`."""
+    passing: "Passing | None" = None
+    """What this turn passes on to a person; set by the answer node."""
 
 
 standing: ContextVar[Standing | None] = ContextVar("standing", default=None)

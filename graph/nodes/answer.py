@@ -7,6 +7,8 @@ from contextlib import aclosing
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, RemoveMessage
 from langgraph.runtime import Runtime
 
+from graph.actions.handing_over import after, marks_of, short_of
+from graph.actions.reasons import HANDOFF
 from graph.canary import CanaryFilter
 from graph.errors import ModelUnavailable
 from graph.events import Token, emit
@@ -29,10 +31,16 @@ async def answer(
 ) -> StateUpdate:
     """Stream the answer model's reply, and drop the oldest turns."""
     messages = state["messages"]
+    company = knowledge.company
+    if short := short_of(messages, company, runtime.context):
+        if short.text:
+            emit(Token(short.text), runtime)
+        emit(short.handoff, runtime)
+        update = _update(state, short.text, most_messages, used=0, complete=True, is_answered=True, **marks_of(short))
+        return {**update, "handoff": short.handoff}
     if line := friendly_line(messages):
         emit(Token(line), runtime)
         return _update(state, line, most_messages, used=0, complete=True, is_answered=True)
-    company = knowledge.company
     desk = company.desk(state["category"])
     prompt = answer_prompt(company.name, desk.contact, state["passages"], messages, hours=desk.hours)
     said: list[str] = []
@@ -60,15 +68,26 @@ async def answer(
     if mark_filter.found and not "".join(said).strip():
         show(f"{NO_ANSWER} {desk.contact}" if desk.contact else NO_ANSWER)
     is_answered = not mark_filter.found
-    return _update(state, "".join(said), most_messages, used=used, complete=complete, is_answered=is_answered)
+    action = state.get("action")
+    handed = after(messages, "".join(said), desk, runtime.context, is_answered=is_answered, action=action)
+    if handed:
+        show(f"\n\n{handed[0]}" if said else handed[0])
+        emit(handed[1], runtime)
+    marks = {HANDOFF: handed[1].id} if handed else {}
+    update = _update(
+        state, "".join(said), most_messages, used=used, complete=complete, is_answered=is_answered, **marks
+    )
+    return {**update, "handoff": handed[1]} if handed else update
 
 
 def _update(
-    state: AgentState, said: str, most_messages: int, *, used: int, complete: bool, is_answered: bool
+    state: AgentState, said: str, most_messages: int, *, used: int, complete: bool, is_answered: bool, **marks: object
 ) -> StateUpdate:
-    reply = AIMessage(said, id=str(uuid.uuid4()))
+    """Return what the node changes; an answer of nothing is not stored."""
+    about = marks if is_answered else {"answered": False, **marks}
+    reply = AIMessage(said, id=str(uuid.uuid4()), additional_kwargs=about)
     return {
-        "messages": [*_removals(state["messages"], most_messages - 1), reply],
+        "messages": [*_removals(state["messages"], most_messages - 1), *([reply] if said else [])],
         "tokens_used": state["tokens_used"] + used,
         "complete": complete,
         "answered": is_answered,

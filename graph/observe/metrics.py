@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 from opentelemetry import metrics
 
+from graph.actions.reasons import REASONS
 from graph.events import Done, Failed
 from graph.observe.prices import OPENAI, cost
 from graph.observe.report import RunReport
@@ -27,6 +28,21 @@ articles_outdated = _meter.create_gauge(
 )
 breaker_open = _meter.create_gauge(
     "support_agent.breaker_open", description="Whether a circuit breaker is open: 1 for open, 0 for closed."
+)
+handoffs_opened = _meter.create_counter(
+    "support_agent.handoffs", description="Conversations that were handed over to a person, by reason."
+)
+handoffs_open = _meter.create_gauge(
+    "support_agent.handoffs_open", description="Conversations that a person has taken over at the moment."
+)
+outbox_sent = _meter.create_counter(
+    "support_agent.outbox_sent", description="Messages to the team, by outcome: sent, failed (tried again) or dropped."
+)
+outbox_waiting = _meter.create_gauge(
+    "support_agent.outbox_waiting", description="Hand-overs of which the team has yet to get something."
+)
+outbox_age = _meter.create_gauge(
+    "support_agent.outbox_age", "s", description="How long the oldest message to the team has been waiting."
 )
 model_errors = _meter.create_counter(
     "support_agent.model_errors", description="Failed calls to a model, by the error's code, status or kind."
@@ -79,6 +95,10 @@ class RunMetrics:
             counter.add(0)  # so that the series exists before the first event
         for outcome in ("answered", "failed"):
             _fallbacks.add(0, {"outcome": outcome})
+        for reason in REASONS:
+            handoffs_opened.add(0, {"reason": reason})
+        for outcome in ("sent", "failed", "dropped"):
+            outbox_sent.add(0, {"outcome": outcome})
         for desk in desks:
             _unanswered.add(0, {"category": desk})
 

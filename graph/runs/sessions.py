@@ -177,6 +177,23 @@ class Sessions:
         thread, token = thread_id(tenant, session_id), uuid.uuid4().hex
         return await self._when_free(thread, lambda: self._memory.forget(thread, token))
 
+    @asynccontextmanager
+    async def held(self, thread: str) -> AsyncGenerator[None]:
+        """Hold a thread's session, so that no turn can begin in it; raises SessionBusy if that takes too long."""
+        give_up = time.monotonic() + ALIVE
+        while True:
+            with memory_errors():
+                lock = await self._locks.take(lock_name(thread))
+            if lock:
+                break
+            if time.monotonic() > give_up:
+                raise SessionBusy
+            await asyncio.sleep(_RETRY)
+        try:
+            yield
+        finally:
+            await self._locks.release(lock)
+
     async def drain(self, seconds: float) -> None:
         """Begin no more turns; after `seconds`, end the turns still running with ShuttingDown."""
         self._draining = True
