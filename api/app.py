@@ -19,7 +19,21 @@ from api.middleware import (
     StartMiddleware,
 )
 from api.prefix import PrefixMiddleware
-from api.routes import articles, ask, chat, docs, feedback, handoffs, health, metrics, runs, sessions, stream, websocket
+from api.routes import (
+    articles,
+    ask,
+    chat,
+    docs,
+    feedback,
+    handoffs,
+    health,
+    metrics,
+    page,
+    runs,
+    sessions,
+    stream,
+    websocket,
+)
 from api.settings import ServiceSettings
 from api.telemetry import telemetry
 from graph import __version__
@@ -29,7 +43,7 @@ Answers customers' questions from the company's own help articles.
 
 Every response carries `X-Request-ID`; errors are `application/problem+json` (RFC 9457)."""
 
-_ROUTES = (ask, stream, chat, websocket, runs, sessions, handoffs, articles, feedback, health, metrics, docs)
+_ROUTES = (ask, stream, chat, websocket, runs, sessions, handoffs, articles, feedback, health, metrics, docs, page)
 _KEYS = {
     "bearer": {"type": "http", "scheme": "bearer"},
     "header": {"type": "apiKey", "in": "header", "name": "X-API-Key"},

@@ -26,10 +26,11 @@ MAX_HEADERS = 65_536
 BODY_TIMEOUT = 10.0
 """Seconds that a request's body may take to arrive."""
 
-OPEN = frozenset({"/health", "/ready", "/docs", "/openapi.json"})
-"""Paths that need no key: probes send none, and the OpenAPI description is public."""
+OPEN = frozenset({"/", "/health", "/ready", "/docs", "/openapi.json"})
+"""Paths that need no key: probes send none, and the chat page and the OpenAPI description are public."""
 
-_DOCS_FILES = "/docs/"
+_FILES = ("/docs/", "/static/")
+"""The beginnings of the paths of these pages' files."""
 
 _STREAM = "text/event-stream"
 _ASKED_HEADERS = "access-control-request-headers"
@@ -229,7 +230,7 @@ class KeyMiddleware:
 
 
 def _is_open(path: str) -> bool:
-    return path in OPEN or path.startswith(_DOCS_FILES)
+    return path in OPEN or path.startswith(_FILES)
 
 
 class BodyLimitMiddleware:
