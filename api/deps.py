@@ -19,6 +19,7 @@ from api.answer_cache.single_flight import Piece
 from api.auth import ANONYMOUS, OPERATOR_NAME, Principal
 from api.drain import Drain
 from api.errors import ClientGone, NoSuchEvent, NothingMore
+from api.inbox_sessions import Cookies, InboxSessions
 from api.proxies import client_address, forwarded, stranger_address
 from api.rate_limit import Allowance, RateLimited, RateLimiter
 from api.readiness import Readiness
@@ -154,6 +155,28 @@ async def _operator(caller: PrincipalDep, settings: SettingsDep) -> None:
 
 OPERATOR = Depends(_operator)
 """For routes that need the operator's key, if keys are configured."""
+
+
+async def _own(caller: PrincipalDep, settings: SettingsDep) -> str | None:
+    return caller.tenant if settings.api_keys and caller.tenant != OPERATOR_NAME else None
+
+
+OwnDep = Annotated[str | None, Depends(_own)]
+"""The tenant whose conversations the caller may read; None for all of them."""
+
+
+async def _cookies(connection: HTTPConnection, settings: SettingsDep) -> Cookies:
+    return Cookies(connection, settings.trusted_proxies)
+
+
+CookiesDep = Annotated[Cookies, Depends(_cookies)]
+
+
+async def _inbox_sessions(connection: HTTPConnection) -> InboxSessions:
+    return connection.state.inbox_sessions
+
+
+InboxSessionsDep = Annotated[InboxSessions, Depends(_inbox_sessions)]
 
 
 class LimitedRoute(APIRoute):
