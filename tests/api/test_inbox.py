@@ -62,7 +62,7 @@ async def test_what_went_wrong_comes_first(serve: Serve, redis: Redis, model: Sc
 
 async def test_unanswered_questions_come_before_answered_ones(serve: Serve, redis: Redis, model: ScriptedModel) -> None:
     """So do those that failed; a cache hit's rating counts for the answer that it got."""
-    async with serve() as url, httpx.AsyncClient(base_url=url) as client:
+    async with serve(SUPPORT_CACHE_TTL="60") as url, httpx.AsyncClient(base_url=url) as client:
 
         async def ask(question: str) -> str:
             return (await client.post("/ask", json={"question": question})).json().get("run_id", "")
