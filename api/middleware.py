@@ -28,7 +28,9 @@ MAX_HEADERS = 65_536
 BODY_TIMEOUT = 10.0
 """Seconds that a request's body may take to arrive."""
 
-OPEN = frozenset({"/health", "/ready", "/docs", "/openapi.json", "/inbox", "/inbox/session"})
+OPEN = frozenset(
+    {"/health", "/ready", "/docs", "/openapi.json", "/inbox", "/inbox/session", "/inbox/inbox.css", "/inbox/inbox.js"}
+)
 """Paths that need no key: probes send none, and the OpenAPI description is public."""
 
 _DOCS_FILES = "/docs/"

@@ -1,6 +1,8 @@
 """The inbox: the last conversations, for the team."""
 
-from typing import Annotated
+from functools import cache
+from importlib.resources import files
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Cookie, HTTPException, Path, Response
 
@@ -13,6 +15,31 @@ from graph.observe.cases import case_of
 from graph.observe.inbox import Inbox
 
 router = APIRouter(prefix="/inbox", tags=["operations"])
+
+
+_Asset = Literal["inbox.css", "inbox.js"]
+_TYPES: dict[str, str] = {"inbox.css": "text/css", "inbox.html": "text/html", "inbox.js": "text/javascript"}
+_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; base-uri 'none'; "
+    "form-action 'none'; frame-ancestors 'none'"
+)
+
+
+@router.head("", include_in_schema=False)
+@router.get("", include_in_schema=False)
+async def inbox() -> Response:
+    """Return the page, which asks for a key where one is needed."""
+    return _file("inbox.html")
+
+
+@cache
+def _content(name: str) -> bytes:
+    return files("api").joinpath("static", name).read_bytes()
+
+
+def _file(name: str) -> Response:
+    headers = {"Content-Security-Policy": _POLICY, "Cache-Control": "no-cache"}
+    return Response(_content(name), media_type=_TYPES[name], headers=headers)
 
 
 @router.post("/session", status_code=204, responses=documented(400, 401, 408, 413, 415, 422, 500, 503))
@@ -60,3 +87,10 @@ async def evaluation_case(run_id: Annotated[RunName, Path()], feedback: Feedback
     if record is None or own not in (None, record.tenant):
         raise HTTPException(404)
     return Response(case_of(record, f"inbox-{run_id}"), media_type="application/yaml")
+
+
+@router.head("/{name}", include_in_schema=False)
+@router.get("/{name}", include_in_schema=False)
+async def asset(name: _Asset) -> Response:
+    """Return a file of the page."""
+    return _file(name)

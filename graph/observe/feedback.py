@@ -83,7 +83,7 @@ _KEEP = f"if ARGV[1] ~= '' then redis.call('set', KEYS[1], ARGV[1], 'EX', ARGV[2
 # Names in the index are whole, with SUPPORT_REDIS_PREFIX, so they are not sent here and back.
 _LATEST = """\
 local found = {}
-for _, name in ipairs(redis.call('zrevrange', KEYS[1], 0, -1)) do
+for _, name in ipairs(redis.call('zrange', KEYS[1], 0, -1, 'REV')) do
   if #found == tonumber(ARGV[1]) then break end
   if not name:find(':rated$') then found[#found + 1] = redis.call('get', name) or nil end
 end
