@@ -27,6 +27,7 @@ from api.routes import (
     feedback,
     handoffs,
     health,
+    inbox,
     metrics,
     page,
     runs,
@@ -43,7 +44,10 @@ Answers customers' questions from the company's own help articles.
 
 Every response carries `X-Request-ID`; errors are `application/problem+json` (RFC 9457)."""
 
-_ROUTES = (ask, stream, chat, websocket, runs, sessions, handoffs, articles, feedback, health, metrics, docs, page)
+_ROUTES = (
+    *(ask, stream, chat, websocket, runs, sessions, handoffs, articles, feedback, inbox),
+    *(health, metrics, docs, page),
+)
 _KEYS = {
     "bearer": {"type": "http", "scheme": "bearer"},
     "header": {"type": "apiKey", "in": "header", "name": "X-API-Key"},

@@ -19,6 +19,7 @@ from api.answer_cache.single_flight import Piece
 from api.auth import ANONYMOUS, OPERATOR_NAME, Principal
 from api.drain import Drain
 from api.errors import ClientGone, NoSuchEvent, NothingMore
+from api.inbox_sessions import Cookies, InboxSessions
 from api.proxies import client_address, forwarded, stranger_address
 from api.rate_limit import Allowance, RateLimited, RateLimiter
 from api.readiness import Readiness
@@ -163,7 +164,30 @@ async def _of_tenant(caller: PrincipalDep, settings: SettingsDep) -> str | None:
 
 
 OfTenantDep = Annotated[str | None, Depends(_of_tenant)]
-"""Whose hand-overs the caller may see; None for everybody's. In production it needs keys."""
+"""Whose conversations the caller may see; None for everybody's. In production it needs keys."""
+
+
+async def _cookies(connection: HTTPConnection, settings: SettingsDep) -> Cookies:
+    return Cookies(connection, settings.trusted_proxies)
+
+
+CookiesDep = Annotated[Cookies, Depends(_cookies)]
+
+
+async def _inbox_sessions(connection: HTTPConnection) -> InboxSessions:
+    return connection.state.inbox_sessions
+
+
+Link = Callable[[str], str | None]
+"""Returns the address of a run's trace; it may block."""
+
+
+async def _link(connection: HTTPConnection) -> Link | None:
+    return connection.state.trace_link
+
+
+LinkDep = Annotated[Link | None, Depends(_link)]
+InboxSessionsDep = Annotated[InboxSessions, Depends(_inbox_sessions)]
 
 
 class LimitedRoute(APIRoute):

@@ -13,6 +13,7 @@ from fastapi import FastAPI
 from api.answer_cache.cache import AnswerCache
 from api.drain import Drain, draining
 from api.idle import IdleConnections
+from api.inbox_sessions import InboxSessions
 from api.logs import log_run, masked_logs
 from api.rate_limit import RateLimiter
 from api.readiness import Readiness
@@ -26,6 +27,7 @@ from graph.models.watch import watching
 from graph.observe.feedback import Feedback, open_feedback
 from graph.observe.gaps import Gaps
 from graph.observe.metrics import RunMetrics
+from graph.observe.prices import OPENAI
 from graph.observe.redaction import Redactor
 from graph.observe.report import Observe, RunReport
 from graph.observe.spans import trace_run
@@ -46,9 +48,12 @@ class State(TypedDict):
     drain: Drain
     feedback: Feedback
     idle: IdleConnections
+    inbox_sessions: InboxSessions
     limiter: RateLimiter | None
     readiness: Readiness
     settings: ServiceSettings
+    trace_link: Callable[[str], str | None] | None
+    """Returns the address of a run's trace; None where there are none."""
 
 
 def lifespan_for(settings: ServiceSettings) -> Callable[[FastAPI], AbstractAsyncContextManager[State]]:
@@ -69,7 +74,14 @@ def lifespan_for(settings: ServiceSettings) -> Callable[[FastAPI], AbstractAsync
             stack.enter_context(masked_logs(redactor, as_json=settings.env == "production"))
             tracing = stack.enter_context(open_tracing(settings, redactor))
             feedback = await stack.enter_async_context(
-                open_feedback(redis, redactor, tracing, cached=settings.cache_ttl, ratable=settings.ratable_answers)
+                open_feedback(
+                    redis,
+                    redactor,
+                    tracing,
+                    cached=settings.cache_ttl,
+                    ratable=settings.ratable_answers,
+                    server=settings.openai_base_url or OPENAI,
+                )
             )
             gaps = Gaps(redis, redactor)
             stack.push_async_callback(gaps.flush)
@@ -99,9 +111,11 @@ def lifespan_for(settings: ServiceSettings) -> Callable[[FastAPI], AbstractAsync
                 drain=drain,
                 feedback=feedback,
                 idle=IdleConnections(),
+                inbox_sessions=InboxSessions(redis, settings.api_keys),
                 limiter=limiter,
                 readiness=Readiness(agent, redis, watch),
                 settings=settings,
+                trace_link=link,
             )
 
     return lifespan

@@ -11,11 +11,13 @@ from starlette._utils import get_route_path  # what routes see of a path
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import cookie_parser
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from structlog.contextvars import bind_contextvars, unbind_contextvars
 
-from api.auth import ApiKey, identify
+from api.auth import ApiKey, Principal, identify
 from api.errors import defect_response, preflight_response, problem_response
+from api.inbox_sessions import COOKIE, InboxSessions
 from api.request_id import HEADER, choose_request_id, request_id
 from api.telemetry import UNINTERESTING, open_streams
 from graph.errors import StartError, kind_and_place
@@ -26,11 +28,12 @@ MAX_HEADERS = 65_536
 BODY_TIMEOUT = 10.0
 """Seconds that a request's body may take to arrive."""
 
-OPEN = frozenset({"/", "/health", "/ready", "/docs", "/openapi.json"})
-"""Paths that need no key: probes send none, and the chat page and the OpenAPI description are public."""
+OPEN = frozenset({"/", "/health", "/ready", "/docs", "/openapi.json", "/inbox", "/inbox/session"})
+"""Paths that need no key: probes send none, the pages and the OpenAPI description are public, and a key gets a cookie."""
 
 _FILES = ("/docs/", "/static/")
 """The beginnings of the paths of these pages' files."""
+_WITH_COOKIE = ("/inbox/", "/handoffs")  # the paths that take the inbox's cookie in place of a key
 
 _STREAM = "text/event-stream"
 _ASKED_HEADERS = "access-control-request-headers"
@@ -220,13 +223,24 @@ class KeyMiddleware:
         """Serve one connection."""
         if scope["type"] not in ("http", "websocket") or _is_open(get_route_path(scope)):
             await self._app(scope, receive, send)
-        elif caller := identify(self._keys, Headers(scope=scope)):
+        elif caller := await self._caller(scope):
             scope["state"]["caller"] = caller
             await self._app(scope, receive, send)
         else:
             response = problem_response(401, scope["path"])
             response.headers["WWW-Authenticate"] = "Bearer"
             await response(scope, receive, send)
+
+    async def _caller(self, scope: Scope) -> Principal | None:
+        """Return the caller by the key, or by the inbox's cookie, which a page of this service alone sends."""
+        headers = Headers(scope=scope)
+        if caller := identify(self._keys, headers):
+            return caller
+        if not get_route_path(scope).startswith(_WITH_COOKIE) or "authorization" in headers:
+            return None
+        cookie = cookie_parser(headers.get("cookie", "")).get(COOKIE)
+        sessions: InboxSessions = scope["state"]["inbox_sessions"]
+        return await sessions.caller(cookie) if cookie else None
 
 
 def _is_open(path: str) -> bool:

@@ -9,8 +9,8 @@ from functools import partial
 
 from redis.asyncio import Redis
 
-from graph.actions.mcp import Tools, open_tools
 from graph.actions.handoffs import Handoffs
+from graph.actions.mcp import Tools, open_tools
 from graph.builder import build_graph
 from graph.errors import RUN_ERRORS, ShuttingDown
 from graph.events import Done, Event, Failed

@@ -1,4 +1,4 @@
-"""GET /: the chat page, and the files that it loads."""
+"""GET / and /inbox: the chat page, the team's page, and the files that they load."""
 
 import gzip
 from collections.abc import Mapping
@@ -40,6 +40,15 @@ async def page(agent: AgentDep, if_none_match: _Tags = "", accept_encoding: _Enc
     return _response(content, "text/html", tag, if_none_match, accept_encoding, policy)
 
 
+@router.head("/inbox")
+@router.get("/inbox")
+async def inbox(if_none_match: _Tags = "", accept_encoding: _Encodings = "") -> Response:
+    """Return the team's page, which asks for a key where one is needed."""
+    content, tag = _file("inbox.html")
+    policy = {"Content-Security-Policy": _POLICY}
+    return _response(content, "text/html", tag, if_none_match, accept_encoding, policy)
+
+
 @router.head(f"/{FOLDER}/{{name:path}}")
 @router.get(f"/{FOLDER}/{{name:path}}")
 async def asset(name: str, if_none_match: _Tags = "", accept_encoding: _Encodings = "") -> Response:
@@ -74,7 +83,7 @@ def _names() -> frozenset[str]:
     folder = files("api").joinpath(FOLDER)
     nested = (f"{part.name}/{file.name}" for part in folder.iterdir() if part.is_dir() for file in part.iterdir())
     names = (*(file.name for file in folder.iterdir() if file.is_file()), *nested)
-    return frozenset(name for name in names if PurePath(name).suffix in _TYPES and name != "index.html")
+    return frozenset(name for name in names if PurePath(name).suffix in _TYPES and not name.endswith(".html"))
 
 
 @lru_cache
