@@ -1,0 +1,1 @@
+"""Servers of their own, which the agent reaches over MCP; what they promise is in docs/mcp.md."""

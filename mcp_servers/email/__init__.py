@@ -1,0 +1,1 @@
+"""The e-mail server: sends messages to the support team over SMTP."""
