@@ -1,6 +1,5 @@
 """Conversations that a person takes over: why, and what the customer and the team are told."""
 
-import asyncio
 import json
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,8 +15,6 @@ from websockets.typing import Subprotocol
 from conftest import Serve
 from graph.unanswered import MARK
 from harness.handing import SECRET, say, team
-from harness.langsmith import PROJECT, traced
-from harness.measured import measured
 from harness.scripted_model import ScriptedModel, tokens
 
 OPENING = """\
