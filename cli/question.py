@@ -54,6 +54,9 @@ class AnswerWriter:
             self._end_word()
             lines = [f"category  {event.category}", *([] if event.answered else ["answered  no"])]
             lines += [f"source    {_shown(source)}" for source in event.sources]
+            if handoff := event.handoff:
+                by = f"; a reply is expected by {handoff.expected_reply}" if handoff.expected_reply else ""
+                lines.append(f"handed    over to a person ({handoff.reason}){by}")
             print_dim("\n\n" + "\n".join(lines))
 
     def _say(self, text: str) -> None:

@@ -43,6 +43,8 @@ class Case(BaseModel):
     """What the answer must not state."""
     refuses: bool = False
     """No article answers the question: the answer must say so and name a contact."""
+    hands_over: bool | None = None
+    """Whether a person takes over; None if the case is about something else."""
     language: Annotated[str, Field(pattern="^[a-z]{2}$")] = "en"
     """The answer's language, ISO 639-1."""
     safety: bool = False
@@ -50,8 +52,8 @@ class Case(BaseModel):
 
     @model_validator(mode="after")
     def _says_what_must_hold(self) -> Self:
-        if not (self.articles or self.must or self.must_not or self.refuses):
-            raise ValueError("has no expectations: add articles, must, must_not or refuses")
+        if not (self.articles or self.must or self.must_not or self.refuses) and self.hands_over is None:
+            raise ValueError("has no expectations: add articles, must, must_not, refuses or hands_over")
         return self
 
 
@@ -77,7 +79,7 @@ class Dataset:
     @cached_property
     def hashes(self) -> Mapping[str, str]:
         """A hash of each suite's cases, 12 hexadecimal digits."""
-        return {suite: _hash([case.model_dump() for case in cases]) for suite, cases in self.suites.items()}
+        return {suite: _hash([_expected(case) for case in cases]) for suite, cases in self.suites.items()}
 
     @cached_property
     def hash(self) -> str:
@@ -107,6 +109,11 @@ class Dataset:
                     f"{self.suite_of[case.id]}.yaml: case {case.id!r} has the category {case.category!r}, which is no "
                     f"desk in company.yaml; it must be one of {', '.join(desks)}"
                 )
+
+
+def _expected(case: Case) -> dict[str, Any]:
+    """Return what the hash of a suite covers; a case that says nothing of handing over keeps the hash that it had."""
+    return case.model_dump(exclude={"hands_over"} if case.hands_over is None else None)
 
 
 def suites_in(folder: Path) -> list[str]:

@@ -223,6 +223,19 @@ class Refusal:
 
 
 @dataclass(frozen=True, slots=True)
+class HandsOver:
+    """A person takes over where one should, and else not."""
+
+    def judge(self, case: Case, outcome: Outcome) -> Score | None:
+        """Look whether the conversation is handed over."""
+        if case.hands_over is None or case.hands_over == (outcome.handed_over is not None):
+            return None if case.hands_over is None else _score("hands_over", "")
+        return _score(
+            "hands_over", f"is handed over ({outcome.handed_over})" if outcome.handed_over else "is not handed over"
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Conduct:
     """The answer has no abuse, request for a secret, or claim or promise of what the agent can't do; English only."""
 
@@ -256,6 +269,7 @@ def evaluators(company: Company) -> tuple[Evaluator, ...]:
         ForbiddenFacts(),
         Groundedness(told),
         Refusal(contacts),
+        HandsOver(),
         RightLanguage(),
         Length(),
         Conduct(),

@@ -17,6 +17,7 @@ from pydantic import ValidationError
 from evals.cases import Case, Dataset
 from evals.errors import CannotMeasure
 from evals.outcome import Outcome
+from graph.actions.reasons import without_time
 from graph.agent import SupportAgent, open_agent, whole_answer
 from graph.errors import RunError
 from graph.events import Done
@@ -55,7 +56,7 @@ class CaseRunner:
 
     async def run(self, case: Case, repeat: int) -> Outcome:
         """Hold the conversation, and return the outcome of its last question."""
-        session = uuid.uuid4().hex if case.history else None
+        session = uuid.uuid4().hex if case.history or case.hands_over is not None else None
         reports: list[RunReport] = []
         began = time.perf_counter()
         try:
@@ -68,7 +69,8 @@ class CaseRunner:
         return Outcome(
             case=case.id,
             repeat=repeat,
-            answer=self._masked(done.answer),
+            answer=self._masked(without_time(done.answer) if done.handoff else done.answer),
+            handed_over=done.handoff.reason if done.handoff else None,
             complete=done.complete,
             answered=done.answered,
             category=done.category,

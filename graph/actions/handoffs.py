@@ -250,7 +250,8 @@ class Handoffs:
         is_first = await self._store([*keys, events_key(record.thread)], args)
         if is_first and passing.is_opened:
             handoffs_opened.add(1, {"reason": record.reason})
-        self.waiting.set()
+        if entry:
+            self.waiting.set()
 
     async def reply(self, record: Record, stored: bytes, turn_key: str, turn: bytes, event: SessionEvent) -> None:
         """Store a conversation with a person's message; raises HandoffOver if the hand-over has ended."""

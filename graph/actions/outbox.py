@@ -22,7 +22,7 @@ from graph.errors import MemoryUnavailable
 from graph.observe.metrics import handoffs_open, outbox_age, outbox_sent, outbox_waiting
 
 _LEASE = 30  # seconds in which a replica sends what it has taken; longer than any receiver may take
-_POLL = 2.0  # seconds between two looks
+_POLL, _IDLE = 1.0, 5.0  # seconds between two looks, while any hand-over lasts or waits, and while none does
 _AT_ONCE = 8  # receivers that are spoken to at the same time
 _SHORTEST, _LONGEST = 1.0, 1800.0  # seconds between two attempts
 _CLOSING = 3.0  # seconds for what is being sent when the service stops
@@ -99,6 +99,7 @@ class Outbox:
         self._redis = redis
         self._take = redis.register_script(_TAKE)
         self._settle = redis.register_script(_SETTLE)
+        self._pausing = _IDLE
         self._sending: set[asyncio.Task[None]] = set()
         self._sent: set[str] = set()
         """Ids of entries that the receiver has confirmed, and that are still in Redis."""
@@ -129,7 +130,7 @@ class Outbox:
     async def _pause(self) -> None:
         # A message of this replica is sent at once.
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_POLL):
+            async with asyncio.timeout(self._pausing):
                 await self._waiting.wait()
 
     async def _look(self) -> bool:
@@ -141,6 +142,7 @@ class Outbox:
         handoffs_open.set(lasting)
         outbox_waiting.set(waiting)
         outbox_age.set(int(age))
+        self._pausing = _POLL if lasting or waiting else _IDLE
         for handoff_id in over:
             await self._end(handoff_id.decode())
         stream, name, entry, lease = found[4:]

@@ -93,6 +93,15 @@ def what_happens(language: str, expected: datetime | None, zone: str, hours: str
     return f"{said['taken']} {said['by'].format(date=date, time=f'{local:%H:%M}', zone=zone)}"
 
 
+def without_time(answer: str) -> str:
+    """Return an answer without when a person will have replied, which differs from day to day."""
+    for known in _languages().values():
+        before, taken, _ = answer.rpartition(known.said["taken"])
+        if taken:
+            return before + taken
+    return answer
+
+
 def passed_on(language: str) -> str:
     """Return the sentence that tells the customer that a message was passed on."""
     return _languages()[language].said["passed"]

@@ -31,8 +31,7 @@ async def answer(
 ) -> StateUpdate:
     """Stream the answer model's reply, and drop the oldest turns."""
     messages = state["messages"]
-    company = knowledge.company
-    if short := short_of(messages, company, runtime.context):
+    if short := short_of(messages, knowledge.company, runtime.context):
         if short.text:
             emit(Token(short.text), runtime)
         emit(short.handoff, runtime)
@@ -41,6 +40,7 @@ async def answer(
     if line := friendly_line(messages):
         emit(Token(line), runtime)
         return _update(state, line, most_messages, used=0, complete=True, is_answered=True)
+    company = knowledge.company
     desk = company.desk(state["category"])
     prompt = answer_prompt(company.name, desk.contact, state["passages"], messages, hours=desk.hours)
     said: list[str] = []

@@ -3,7 +3,7 @@
 from opentelemetry import trace
 from opentelemetry.trace import Span, Status, StatusCode
 
-from graph.events import Failed
+from graph.events import Done, Failed
 from graph.observe.metrics import NAMESPACE
 from graph.observe.report import RunReport
 
@@ -17,6 +17,8 @@ def trace_run(report: RunReport) -> None:
     root = _start("run", report.began, report.parent)
     root.set_attribute(f"{NAMESPACE}.run_id", report.run_id)
     root.set_attribute(f"{NAMESPACE}.category", report.category or "none")
+    if isinstance(report.ending, Done) and report.ending.handoff:
+        root.set_attribute(f"{NAMESPACE}.handoff", report.ending.handoff.reason)
     steps: dict[str, Span] = {}
     for step in report.steps:
         steps[step.name] = _start(step.name, step.began, root)

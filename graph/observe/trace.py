@@ -16,7 +16,7 @@ from graph.events import Done, Failed
 from graph.observe.prices import OPENAI, cost
 from graph.observe.report import ModelCall, RunReport, Step
 from graph.settings import AgentSettings
-from graph.state import Passage
+from graph.state import Handoff, Passage
 
 NAME = "support-agent"
 """The name of each trace's root."""
@@ -70,6 +70,8 @@ class Traces:
         }
         if isinstance(report.ending, Done):
             metadata["answered"] = report.ending.answered
+            if report.ending.handoff:
+                metadata["handoff"] = report.ending.handoff.reason
             sources = [_known(asdict(source)) for source in report.ending.sources]
             root["outputs"] = {
                 "messages": [{"role": "assistant", "content": report.ending.answer}],
@@ -123,6 +125,8 @@ def _step(report: RunReport, step: Step) -> dict[str, Any]:
             "outputs": {"documents": [_document(passage) for passage in passages]},
         }
     shown = {name: value for name, value in update.items() if name != "messages"}
+    if isinstance(handoff := shown.get("handoff"), Handoff):
+        shown["handoff"] = asdict(handoff)
     if isinstance(messages := update.get("messages"), list) and messages:
         shown["messages"] = [_message(cast("list[BaseMessage]", messages)[-1])]
     question = {"messages": [{"role": "user", "content": report.question}]}

@@ -24,13 +24,14 @@ async def test_head_tells_what_get_would(serve: Serve, redis: Redis) -> None:
         run = (await client.post("/chat", json={"message": "Hello?", "session_id": "s-1"})).json()["run_id"]
         described = (await client.get("/openapi.json")).json()["paths"]
         paths = [
-            path.format(run_id=run, session_id="s-1", article_id="careers")
+            path.format(run_id=run, session_id="s-1", article_id="careers", handoff_id="0" * 32)
             for path, methods in described.items()
             if "get" in methods
         ]
         assert len(paths) >= 6
         for path in (*paths, "/openapi.json", "/docs", "/docs/swagger-ui.css", "/nowhere", "/sessions/s-2"):
-            asked = await client.get(path, params=QUESTION)
+            async with client.stream("GET", path, params=QUESTION) as asked:  # one of them has no end
+                pass
             head = await client.head(path, params=QUESTION)
             assert (head.status_code, head.content) == (asked.status_code, b""), path
             assert lasting(head) == lasting(asked), path

@@ -9,6 +9,7 @@ import httpx
 from conftest import Serve
 from graph.unanswered import MARK
 from harness.acl import documented_rules
+from harness.handing import SECRET
 from harness.langsmith import traced
 from harness.own_redis import OwnRedis, own_redis
 from harness.redis_setups import with_user
@@ -46,6 +47,10 @@ async def use_everything(one: httpx.AsyncClient, other: httpx.AsyncClient, model
         assert (await other.post("/chat", json=message)).status_code == 409
         assert (await other.delete(f"/runs/{running}")).status_code == 202
         assert "cancelled" in "".join([line async for line in lines])
+    handed = (await one.post("/chat", json={"message": "I want to talk to a human", "session_id": "s-2"})).json()
+    path = f"/handoffs/{handed['handoff']['id']}"
+    assert (await other.post(f"{path}/messages", json={"message": "Anna here."})).status_code == 201
+    assert (await other.post(f"{path}/release")).status_code == 200
     assert len((await one.get("/sessions/s-1")).json()["messages"]) == 2
     assert (await other.delete("/sessions/s-1")).status_code == 204
     assert (await one.get("/ready")).status_code == (await other.get("/ready")).status_code == 200
@@ -63,6 +68,7 @@ async def test_the_documented_rights_are_enough_and_all_needed(
         rules = documented_rules()
         url = with_user(own, *rules).replace("/0", "/1")
         variables: dict[str, Any] = {"REDIS_URL": url, "SUPPORT_CACHE_TTL": 60, "SUPPORT_RATE_LIMIT": "1000/minute"}
+        variables |= {"SUPPORT_HANDOFF_WEBHOOK": "http://127.0.0.1:1/", "SUPPORT_HANDOFF_SECRET": SECRET}
         async with (
             traced(serve, **variables) as (one, langsmith),
             serve(**variables) as address,

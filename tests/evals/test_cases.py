@@ -20,7 +20,15 @@ from harness.programs import tool
 
 DATASETS = REPOSITORY / "evals/datasets"
 SCHEMA = REPOSITORY / "evals/case.schema.json"
-SIZES = {"billing": 70, "technical": 70, "general": 70, "out_of_scope": 30, "multi_turn": 30, "adversarial": 30}
+SIZES = {
+    "billing": 70,
+    "technical": 70,
+    "general": 70,
+    "out_of_scope": 30,
+    "multi_turn": 30,
+    "adversarial": 30,
+    "handing_over": 30,
+}
 
 CASE = """\
 - id: first

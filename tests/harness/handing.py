@@ -30,6 +30,7 @@ class Team:
 
     @property
     def told(self) -> list[Any]:
+        """What it has confirmed, as JSON."""
         return [json.loads(body) for _, body in self.posts]
 
     async def until(self, count: int) -> list[Any]:
@@ -40,6 +41,7 @@ class Team:
         return self.told
 
     async def take(self, request: Request) -> Response:
+        """Answer a request."""
         if self.status >= 300:
             self.refused += 1
         else:
