@@ -44,7 +44,7 @@ class State(TypedDict):
     drain: Drain
     feedback: Feedback
     idle: IdleConnections
-    limiter: RateLimiter | None
+    limiter: RateLimiter
     readiness: Readiness
     settings: ServiceSettings
 
@@ -78,7 +78,6 @@ def lifespan_for(settings: ServiceSettings) -> Callable[[FastAPI], AbstractAsync
             observers.append(watch.observe)
             observers += [tracing.observe] if tracing else []
             drain = await stack.enter_async_context(draining(agent, settings.shutdown_notice))
-            limiter = RateLimiter(redis, settings.rate_limit) if settings.rate_limit else None
             answers = AnswerCache(agent, redis, settings, drain)
             stack.push_async_callback(answers.write_counts)
             stack.enter_context(_short_collections())
@@ -89,7 +88,7 @@ def lifespan_for(settings: ServiceSettings) -> Callable[[FastAPI], AbstractAsync
                 drain=drain,
                 feedback=feedback,
                 idle=IdleConnections(),
-                limiter=limiter,
+                limiter=RateLimiter(redis),
                 readiness=Readiness(agent, redis, watch),
                 settings=settings,
             )

@@ -14,7 +14,7 @@ router = APIRouter(prefix="/sessions", tags=["conversations"])
 @router.get("/{session_id}", responses=documented(401, 404, 422, 500, 503))
 async def read_session(session_id: SessionPath, agent: AgentDep, caller: PrincipalDep) -> SessionResponse:
     """Return a conversation's messages, oldest first."""
-    history = await agent.sessions.history(session_id, caller.tenant)
+    history = await agent.sessions.history(session_id, caller.owner)
     if history is None:
         raise HTTPException(404)
     messages = [
@@ -27,5 +27,5 @@ async def read_session(session_id: SessionPath, agent: AgentDep, caller: Princip
 @router.delete("/{session_id}", status_code=204, responses=documented(401, 404, 409, 422, 500, 503))
 async def forget_session(session_id: SessionPath, agent: AgentDep, caller: PrincipalDep) -> None:
     """Delete a conversation."""
-    if not await agent.sessions.forget(session_id, caller.tenant):
+    if not await agent.sessions.forget(session_id, caller.owner):
         raise HTTPException(404)

@@ -23,5 +23,6 @@ secret api/REDIS_URL "redis://:$redis@redis:6379/0"
 secret api/DATABASE_URL "postgresql://agent:$postgres@postgres:5432/agent"
 secret api/OPENAI_API_KEY "$OPENAI_API_KEY"
 secret api/SUPPORT_EMBEDDING_API_KEY "${SUPPORT_EMBEDDING_API_KEY:-}"
+secret api/SUPPORT_VISITOR_SECRET "${SUPPORT_VISITOR_SECRET:-}"
 secret api/LANGSMITH_API_KEY "${LANGSMITH_API_KEY:-}"
 secret observe/operator.key "${OPERATOR_KEY:-none}" # a service without API keys accepts any

@@ -30,6 +30,7 @@ from graph.observe.redaction import Redactor
 from graph.observe.report import RunReport
 from graph.observe.tracing import Tracing
 from graph.redis import memory_errors
+from graph.state import AgentContext
 
 _DAY = 86_400
 RATABLE = _DAY
@@ -91,6 +92,8 @@ class Record:
     error: str | None = None
     answered: bool = True
     """Whether the articles held the answer."""
+    visitor: str | None = None
+    """Who asked, if a visitor of the tenant's website did; nobody where the tenant's callers share the answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,16 +129,18 @@ class Feedback:
         if report.is_hit:
             return
         is_cached = self._cached > 0 and report.session_id is None
-        self._background.start(self._store(report.run_id, self._record(report), is_cached=is_cached))
+        record = self._record(report, None if is_cached else report.context.visitor)
+        self._background.start(self._store(report.run_id, record, is_cached=is_cached))
 
-    async def give(self, run_id: str, tenant: str, score: float, comment: str | None) -> bool:
-        """Store a rating from 0 to 1; return whether the tenant has such a run."""
+    async def give(self, run_id: str, caller: AgentContext, score: float, comment: str | None) -> bool:
+        """Store a rating from 0 to 1; return whether the caller has such a run."""
         await self.flush()
         with memory_errors():
             own, answered = cast("list[bytes | None]", await self._redis.mget(_key(run_id), _hits(run_id)))
         found = own or answered
         record = _record_json.validate_json(found) if found else None
-        if record is None or record.tenant != tenant:
+        visitor = caller.visitor if own else None  # a kept answer is its tenant's
+        if record is None or (record.tenant, record.visitor) != (caller.tenant, visitor):
             return False
         rating = _rating_json.dump_json(Rating(run_id, score, comment and self._redactor.text(comment), record))
         with memory_errors():
@@ -160,13 +165,14 @@ class Feedback:
     async def _keep(self, key: str, value: bytes | str, ttl: int) -> None:
         await self._keep_script([key, _RECORDS], [value, ttl, self._cached + RATABLE, self._ratable])
 
-    def _record(self, report: RunReport) -> Record:
+    def _record(self, report: RunReport, visitor: str | None) -> Record:
         tenant, question, ending = report.context.tenant, self._redactor.text(report.question), report.ending
         if isinstance(ending, Done):
             sources = list(dict.fromkeys(source.id for source in ending.sources))
             answer = self._redactor.text(ending.answer)
-            return Record(tenant, question, ending.category, sources, answer, answered=ending.answered)
-        return Record(tenant, question, error=ending.error if ending else None)
+            category, answered = ending.category, ending.answered
+            return Record(tenant, question, category, sources, answer, answered=answered, visitor=visitor)
+        return Record(tenant, question, error=ending.error if ending else None, visitor=visitor)
 
 
 class _Forwarding:
