@@ -24,6 +24,7 @@ from api.routes import (
     ask,
     chat,
     docs,
+    embed,
     feedback,
     handoffs,
     health,
@@ -33,6 +34,7 @@ from api.routes import (
     runs,
     sessions,
     stream,
+    visitors,
     websocket,
 )
 from api.settings import ServiceSettings
@@ -45,8 +47,8 @@ Answers customers' questions from the company's own help articles.
 Every response carries `X-Request-ID`; errors are `application/problem+json` (RFC 9457)."""
 
 _ROUTES = (
-    *(ask, stream, chat, websocket, runs, sessions, handoffs, articles, feedback, inbox),
-    *(health, metrics, docs, page),
+    *(ask, stream, chat, websocket, runs, sessions, handoffs, articles, feedback, visitors, inbox),
+    *(health, metrics, docs, page, embed),
 )
 _KEYS = {
     "bearer": {"type": "http", "scheme": "bearer"},
@@ -84,7 +86,7 @@ def create_app(settings: ServiceSettings | None = None) -> FastAPI:
         redirect_slashes=False,  # a redirect would go to whatever host the client put into its Host header
     )
     app.add_middleware(BodyLimitMiddleware, limit=settings.max_body)
-    app.add_middleware(KeyMiddleware, keys=settings.api_keys)
+    app.add_middleware(KeyMiddleware, keys=settings.api_keys, tokens=settings.tokens)
     app.add_middleware(DefectMiddleware)
     app.add_middleware(
         CrossOriginMiddleware,
@@ -94,7 +96,7 @@ def create_app(settings: ServiceSettings | None = None) -> FastAPI:
         expose_headers=_TOLD_HEADERS,
         allow_private_network=True,  # an origin that is allowed is so from any network
     )
-    app.add_middleware(RequestMiddleware)
+    app.add_middleware(RequestMiddleware, framing=settings.framing_origins)
     errors.install(app)
     for module in _ROUTES:
         app.include_router(module.router)

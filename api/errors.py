@@ -46,7 +46,11 @@ _RUN_ERRORS: Mapping[type[RunError], tuple[int, str]] = {
     errors.InternalError: (500, "Something went wrong on our side"),
 }
 _HTTP_ERRORS: Mapping[int, tuple[str, str, str]] = {
-    401: ("unauthorized", "No valid API key", "Send a valid key as `Authorization: Bearer KEY` or `X-API-Key: KEY`."),
+    401: (
+        "unauthorized",
+        "No valid API key",
+        "Send a valid key as `Authorization: Bearer KEY` or `X-API-Key: KEY`, or a visitor's token as the former.",
+    ),
     403: ("origin-refused", "Origin not allowed", "Pages from this origin may not send this request."),
     400: ("malformed-request", "The request can't be read", "body: must be JSON, in UTF-8."),
     404: ("not-found", "Not found", "This resource does not exist; /docs lists all routes."),
@@ -97,6 +101,10 @@ class NoSuchEvent(Exception):
     """The run has no event with the requested id."""
 
 
+class VisitorsOff(Exception):
+    """The service has no secret to sign visitors' tokens with."""
+
+
 class NothingMore(Exception):
     """The client has received all events of a run: 204, so that an EventSource does not reconnect."""
 
@@ -122,6 +130,11 @@ def _install_ours(app: FastAPI) -> None:
     async def _(request: Request, error: NoSuchEvent) -> Response:  # noqa: ARG001 - a handler's signature
         detail = "Last-Event-ID: this run has no such event."
         return _response(_problem(404, "no-such-event", "There is no such event", detail, request.url.path))
+
+    @app.exception_handler(VisitorsOff)
+    async def _(request: Request, error: VisitorsOff) -> Response:  # noqa: ARG001 - a handler's signature
+        detail = "This service mints no visitors' tokens: its operator has not set SUPPORT_VISITOR_SECRET."
+        return _response(_problem(404, "visitors-off", "No visitors' tokens", detail, request.url.path))
 
     @app.exception_handler(NothingMore)
     async def _(request: Request, error: NothingMore) -> Response:  # noqa: ARG001 - a handler's signature
@@ -179,6 +192,12 @@ def unread_response(status: int) -> Response:
 def problem_response(status: int, instance: str) -> Response:
     """Return the response to a request that a middleware refuses."""
     return _response(_http_problem(status, instance))
+
+
+def not_for_visitors(instance: str) -> Response:
+    """Return the response to a visitor's token where a key is needed."""
+    detail = "A visitor's token opens only that visitor's own conversations; this route needs an API key."
+    return _response(_problem(403, "not-for-visitors", "Not for visitors", detail, instance))
 
 
 def preflight_response(refused: str, instance: str) -> Response:

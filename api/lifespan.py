@@ -49,7 +49,7 @@ class State(TypedDict):
     feedback: Feedback
     idle: IdleConnections
     inbox_sessions: InboxSessions
-    limiter: RateLimiter | None
+    limiter: RateLimiter
     readiness: Readiness
     settings: ServiceSettings
     trace_link: Callable[[str], str | None] | None
@@ -92,7 +92,6 @@ def lifespan_for(settings: ServiceSettings) -> Callable[[FastAPI], AbstractAsync
             observers.append(watch.observe)
             observers += [tracing.observe] if tracing else []
             drain = await stack.enter_async_context(draining(agent, settings.shutdown_notice))
-            limiter = RateLimiter(redis, settings.rate_limit) if settings.rate_limit else None
             answers = AnswerCache(agent, redis, settings, drain)
             stack.push_async_callback(answers.write_counts)
             tools = None  # those of the MCP servers
@@ -112,7 +111,7 @@ def lifespan_for(settings: ServiceSettings) -> Callable[[FastAPI], AbstractAsync
                 feedback=feedback,
                 idle=IdleConnections(),
                 inbox_sessions=InboxSessions(redis, settings.api_keys),
-                limiter=limiter,
+                limiter=RateLimiter(redis),
                 readiness=Readiness(agent, redis, watch),
                 settings=settings,
                 trace_link=link,

@@ -17,12 +17,12 @@ class TeamReader:
         self,
         colleagues: Colleagues,
         session_id: str,
-        tenant: str,
+        owner: str,
         tell: Callable[[str, SessionEvent], Awaitable[None]],
     ) -> None:
         self._colleagues = colleagues
         self._session_id = session_id
-        self._tenant = tenant
+        self._owner = owner
         self._tell = tell
         self._may_last = asyncio.Event()
         self._after: str | None = None
@@ -41,10 +41,10 @@ class TeamReader:
 
     async def _read_one(self) -> None:
         """Tell of one hand-over until its end, if one lasts."""
-        if await self._colleagues.of_session(self._session_id, self._tenant) is None:
+        if await self._colleagues.of_session(self._session_id, self._owner) is None:
             self._may_last.clear()
             return
-        async for name, event in self._colleagues.events(self._session_id, self._tenant, self._after):
+        async for name, event in self._colleagues.events(self._session_id, self._owner, self._after):
             await self._tell(name, event)
             self._after = name
             if event.event == "handoff" and event.data["status"] != "open":

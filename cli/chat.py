@@ -65,7 +65,7 @@ async def _check(redis: "WatchedRedis") -> None:
 def _converse(runner: asyncio.Runner, agent: "SupportAgent", session: str) -> None:
     from graph.state import AgentContext
 
-    history = runner.run(agent.sessions.history(session, AgentContext().tenant))
+    history = runner.run(agent.sessions.history(session, AgentContext().owner))
     for message in history.messages if history else ():
         print_dim(_shown(message))
     print_dim(f"session {session}; Ctrl-C stops an answer, Ctrl-D ends")

@@ -26,7 +26,7 @@ router = APIRouter(prefix="/sessions", tags=["conversations"])
 @router.get("/{session_id}", responses=documented(401, 404, 422, 500, 503))
 async def read_session(session_id: SessionPath, agent: AgentDep, caller: PrincipalDep) -> SessionResponse:
     """Return a conversation's messages, oldest first."""
-    history = await agent.sessions.history(session_id, caller.tenant)
+    history = await agent.sessions.history(session_id, caller.owner)
     if history is None:
         raise HTTPException(404)
     messages = [MessageOut(role=role_of(message), content=message.text) for message in history.messages]
@@ -36,8 +36,8 @@ async def read_session(session_id: SessionPath, agent: AgentDep, caller: Princip
 @router.delete("/{session_id}", status_code=204, responses=documented(401, 404, 409, 422, 500, 503))
 async def forget_session(session_id: SessionPath, agent: AgentDep, caller: PrincipalDep) -> None:
     """Delete a conversation; a hand-over ends with it."""
-    await agent.colleagues.release_session(session_id, caller.tenant)
-    if not await agent.sessions.forget(session_id, caller.tenant):
+    await agent.colleagues.release_session(session_id, caller.owner)
+    if not await agent.sessions.forget(session_id, caller.owner):
         raise HTTPException(404)
 
 
@@ -59,7 +59,7 @@ async def read_events(
 
     Without `Last-Event-ID` it begins with the hand-over that lasts, or with what comes next.
     """
-    if not await agent.colleagues.is_there(session_id, caller.tenant):
+    if not await agent.colleagues.is_there(session_id, caller.owner):
         raise HTTPException(404)
-    events = agent.colleagues.events(session_id, caller.tenant, last_event_id or None)
+    events = agent.colleagues.events(session_id, caller.owner, last_event_id or None)
     return EventStream(session_events(drain.until_begun(events), connection.path))

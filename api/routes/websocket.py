@@ -3,8 +3,9 @@
 Text: a message in, the answer's tokens out, then `[DONE]`; an error closes the connection.
 `support.v1`: `{"message": …}` or `{"type": "cancel"}` in, the typed events out as `{"id", "event", "data"}`.
 
-Close codes: 1001 shutdown, 1003 a binary frame, 1008 an invalid message or too many messages, 1009 a message that is
-too large, 1011 no answer (text form only), 1013 rate limit exceeded (text form only) or too many idle connections.
+Close codes: 1001 shutdown, 1003 a binary frame, 1008 an invalid message, too many messages, or a token that has
+expired, 1009 a message that is too large, 1011 no answer (text form only), 1013 rate limit exceeded (text form only) or
+too many idle connections.
 Closing the connection cancels the turn.
 """
 
@@ -18,7 +19,18 @@ from fastapi import APIRouter, Query, WebSocket, WebSocketDisconnect
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, model_validator
 from starlette.websockets import WebSocketState
 
-from api.deps import SAME_ORIGIN, AgentDep, DrainDep, Idle, IdleDep, Meter, MeterDep, PrincipalDep, SettingsDep
+from api.deps import (
+    SAME_ORIGIN,
+    AgentDep,
+    DrainDep,
+    ExpiryDep,
+    Idle,
+    IdleDep,
+    Meter,
+    MeterDep,
+    PrincipalDep,
+    SettingsDep,
+)
 from api.errors import invalid_message, problem_of, rate_limit_problem
 from api.rate_limit import RateLimited
 from api.schemas import Problem, SessionId
@@ -49,6 +61,7 @@ async def websocket_chat(
     meter: MeterDep,
     idle: IdleDep,
     drain: DrainDep,
+    expired: ExpiryDep,
     settings: SettingsDep,
     session_id: Annotated[SessionId | None, Query()] = None,
 ) -> None:
@@ -60,14 +73,14 @@ async def websocket_chat(
         websocket,
         form,
         agent,
-        AgentContext(tenant=caller.tenant),
+        caller.context(),
         meter,
         idle,
         session_id=session_id,
         most_bytes=settings.max_body,
     )
     with drain.sockets.member():
-        code = await conversation.converse(drain.begun)
+        code = await conversation.converse(drain.begun, expired)
         if code is not None and websocket.application_state is WebSocketState.CONNECTED:
             with contextlib.suppress(WebSocketDisconnect, RuntimeError):  # the client may have disconnected meanwhile
                 await websocket.close(code, form.reason)
@@ -194,7 +207,7 @@ class Conversation:
         self._idle = idle
         self._path = websocket.url.path
         self._session_id = session_id or uuid.uuid4().hex
-        self._team = TeamReader(agent.colleagues, self._session_id, context.tenant, form.tell)
+        self._team = TeamReader(agent.colleagues, self._session_id, context.owner, form.tell)
         if session_id:  # in which a hand-over may last
             self._team.look()
         self._most_bytes = most_bytes
@@ -204,9 +217,9 @@ class Conversation:
         self._refused = 0
         self._turn: Turn | None = None
 
-    async def converse(self, ending: asyncio.Event) -> int | None:
+    async def converse(self, ending: asyncio.Event, expired: asyncio.Event) -> int | None:
         """Return the code to close with, or None if the client has disconnected."""
-        tasks = [asyncio.create_task(self._read()), asyncio.create_task(self._answer(ending))]
+        tasks = [asyncio.create_task(self._read()), asyncio.create_task(self._answer(ending, expired))]
         if isinstance(self._form, TypedForm):
             tasks.append(asyncio.create_task(self._team.read()))
         try:
@@ -261,8 +274,8 @@ class Conversation:
         self._form.reason = "too many messages"
         return self._refused > _WAITING
 
-    async def _answer(self, ending: asyncio.Event) -> int | None:
-        while (message := await self._next(ending)) is not None:
+    async def _answer(self, ending: asyncio.Event, expired: asyncio.Event) -> int | None:
+        while (message := await self._next(ending, expired)) is not None:
             code = await self._answer_one(message)
             self._busy = False
             self._refused = 0
@@ -270,6 +283,9 @@ class Conversation:
                 return code
         if ending.is_set():
             return GOING_AWAY
+        if expired.is_set():
+            self._form.reason = "token expired"
+            return POLICY
         self._form.reason = "too many idle connections"
         return TRY_LATER
 
@@ -300,17 +316,17 @@ class Conversation:
                 return await self._form.refuse(problem_of(event.error, self._path))
         return None
 
-    async def _next(self, ending: asyncio.Event) -> str | None:
-        """Return the next message; None when the service drains, or the client has too many idle connections."""
+    async def _next(self, *endings: asyncio.Event) -> str | None:
+        """Return the next message; None once an ending has come, or if the client has too many idle connections."""
         waiting = asyncio.create_task(self._waiting.get())
-        ended = asyncio.create_task(ending.wait())
+        ended = [asyncio.create_task(ending.wait()) for ending in endings]
         try:
             with self._idle(waiting.cancel):
-                await asyncio.wait((waiting, ended), return_when=asyncio.FIRST_COMPLETED)
-            return None if ending.is_set() or waiting.cancelled() else waiting.result()
+                await asyncio.wait((waiting, *ended), return_when=asyncio.FIRST_COMPLETED)
+            return None if waiting.cancelled() or any(ending.is_set() for ending in endings) else waiting.result()
         finally:
-            waiting.cancel()
-            ended.cancel()
+            for task in (waiting, *ended):
+                task.cancel()
 
 
 class _Message(BaseModel):

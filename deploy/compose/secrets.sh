@@ -25,5 +25,6 @@ secret api/OPENAI_API_KEY "$OPENAI_API_KEY"
 secret api/SUPPORT_EMBEDDING_API_KEY "${SUPPORT_EMBEDDING_API_KEY:-}"
 secret api/SUPPORT_MCP_TOKENS "${SUPPORT_MCP_TOKENS:-}"
 secret api/SUPPORT_HANDOFF_SECRET "${SUPPORT_HANDOFF_SECRET:-}"
+secret api/SUPPORT_VISITOR_SECRET "${SUPPORT_VISITOR_SECRET:-}"
 secret api/LANGSMITH_API_KEY "${LANGSMITH_API_KEY:-}"
 secret observe/operator.key "${OPERATOR_KEY:-none}" # a service without API keys accepts any

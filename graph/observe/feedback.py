@@ -32,6 +32,7 @@ from graph.observe.redaction import Redactor
 from graph.observe.report import RunReport
 from graph.observe.tracing import Tracing
 from graph.redis import memory_errors
+from graph.state import AgentContext
 
 _DAY = 86_400
 RATABLE = _DAY
@@ -113,6 +114,8 @@ class Record:
     """US dollars; None if the price of a model is unknown."""
     handoff: str | None = None
     """The id of the hand-over that the conversation was in."""
+    visitor: str | None = None
+    """Who asked, if a visitor of the tenant's website did; nobody where the tenant's callers share the answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,12 +155,18 @@ class Feedback:
         if report.is_hit:
             return
         is_cached = self._cached > 0 and report.session_id is None
-        self._background.start(self._store(report.run_id, self._record(report), is_cached=is_cached))
+        record = self._record(report, None if is_cached else report.context.visitor)
+        self._background.start(self._store(report.run_id, record, is_cached=is_cached))
 
-    async def give(self, run_id: str, tenant: str, score: float, comment: str | None) -> bool:
-        """Store a rating from 0 to 1; return whether the tenant has such a run."""
-        record = await self.record(run_id)
-        if record is None or record.tenant != tenant:
+    async def give(self, run_id: str, caller: AgentContext, score: float, comment: str | None) -> bool:
+        """Store a rating from 0 to 1; return whether the caller has such a run."""
+        await self.flush()
+        with memory_errors():
+            own, answered = cast("list[bytes | None]", await self._redis.mget(_key(run_id), _hits(run_id)))
+        found = own or answered
+        record = _record_json.validate_json(found) if found else None
+        visitor = caller.visitor if own else None  # a kept answer is its tenant's
+        if record is None or (record.tenant, record.visitor) != (caller.tenant, visitor):
             return False
         rating = _rating_json.dump_json(Rating(run_id, score, comment and self._redactor.text(comment), record))
         with memory_errors():
@@ -197,16 +206,17 @@ class Feedback:
     async def _keep(self, key: str, value: bytes | str, ttl: int) -> None:
         await self._keep_script([key, _RECORDS], [value, ttl, self._cached + RATABLE, self._ratable])
 
-    def _record(self, report: RunReport) -> Record:
-        tenant, ending = report.context.tenant, report.ending
+    def _record(self, report: RunReport, visitor: str | None) -> Record:
+        context, ending = report.context, report.ending
         record = Record(
-            tenant,
+            context.tenant,
             self._redactor.text(report.question),
             run_id=report.run_id,
             at=report.ended or time.time(),
-            session=_conversation(tenant, report.session_id),
+            session=_conversation(context.owner, report.session_id),
             tokens=sum(call.input_tokens + call.output_tokens for call in report.calls),
             cost=cost_of(self._server, report.calls),
+            visitor=visitor,
         )
         if not isinstance(ending, Done):
             return replace(record, error=ending.error if ending else None)
@@ -303,8 +313,8 @@ def _id_of(days: int) -> int:
     return int((time.time() - days * _DAY) * 1000)
 
 
-def _conversation(tenant: str, session_id: str | None) -> str | None:
-    return hashlib.sha256(f"{tenant}\0{session_id}".encode()).hexdigest()[:24] if session_id else None
+def _conversation(owner: str, session_id: str | None) -> str | None:
+    return hashlib.sha256(f"{owner}\0{session_id}".encode()).hexdigest()[:24] if session_id else None
 
 
 def _rated(run_id: str) -> str:

@@ -49,7 +49,7 @@ class Traces:
         }
         if report.session_id:
             metadata["cache"] = "none"
-            metadata["session"] = _hash(report.context.tenant, report.session_id)
+            metadata["session"] = _hash(report.context.owner, report.session_id)
         if report.context.customer_id:
             metadata["customer"] = _hash(report.context.tenant, report.context.customer_id)
         category = report.ending.category if isinstance(report.ending, Done) else report.category
@@ -175,6 +175,6 @@ def _time(seconds: float | None) -> datetime:
     return datetime.fromtimestamp(time.time() if seconds is None else seconds, UTC)
 
 
-def _hash(tenant: str, name: str) -> str:
-    """Return a pseudonym for an id that belongs to the tenant."""
-    return hashlib.sha256(f"{tenant}\0{name}".encode()).hexdigest()[:16]
+def _hash(owner: str, name: str) -> str:
+    """Return a pseudonym for an id that belongs to the owner."""
+    return hashlib.sha256(f"{owner}\0{name}".encode()).hexdigest()[:16]

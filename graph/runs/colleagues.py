@@ -84,18 +84,18 @@ class Colleagues:
         """End a hand-over in which no person has written for too long."""
         await self._handoffs.end(handoff_id, turn_key, "timed-out")
 
-    async def release_session(self, session_id: str, tenant: str) -> None:
+    async def release_session(self, session_id: str, owner: str) -> None:
         """End the hand-over of a session that is to be deleted."""
-        if record := await self.of_session(session_id, tenant):
+        if record := await self.of_session(session_id, owner):
             await self.release(record.id)
 
-    async def is_there(self, session_id: str, tenant: str) -> bool:
-        """Return whether a tenant has such a session."""
-        return await self._memory.is_there(thread_id(tenant, session_id))
+    async def is_there(self, session_id: str, owner: str) -> bool:
+        """Return whether an owner has such a session."""
+        return await self._memory.is_there(thread_id(owner, session_id))
 
-    async def of_session(self, session_id: str, tenant: str) -> Record | None:
-        """Return the hand-over that lasts in a tenant's session."""
-        return await self._handoffs.of_session(thread_id(tenant, session_id))
+    async def of_session(self, session_id: str, owner: str) -> Record | None:
+        """Return the hand-over that lasts in an owner's session."""
+        return await self._handoffs.of_session(thread_id(owner, session_id))
 
     async def _beginning(self, record: Record | None, thread: str) -> str:
         """Return after which event a new reader begins: with the beginning of a hand-over that lasts, or at the end."""
@@ -106,12 +106,12 @@ class Colleagues:
             after = name
         return after
 
-    async def events(self, session_id: str, tenant: str, after: str | None) -> AsyncIterator[tuple[str, SessionEvent]]:
-        """Yield what a reader of a tenant's session is told after an event, as it happens, until the session is gone.
+    async def events(self, session_id: str, owner: str, after: str | None) -> AsyncIterator[tuple[str, SessionEvent]]:
+        """Yield what a reader of an owner's session is told after an event, as it happens, until the session is gone.
 
         Without an event it begins with the hand-over that lasts, or with what comes next.
         """
-        thread = thread_id(tenant, session_id)
+        thread = thread_id(owner, session_id)
         if after is None:
             after = await self._beginning(await self._handoffs.of_session(thread), thread)
         looked = time.monotonic()

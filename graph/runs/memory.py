@@ -32,9 +32,9 @@ _REPEATED = 10  # seconds in which redis-py may repeat a command
 _log = logging.getLogger(__name__)
 
 
-def thread_id(tenant: str, session_id: str) -> str:
-    """Return the thread of a tenant's session; two tenants with the same session id have different threads."""
-    return hashlib.sha256(f"{tenant}\0{session_id}".encode()).hexdigest()[:32]
+def thread_id(owner: str, session_id: str) -> str:
+    """Return the thread of an owner's session; two owners with the same session id have different threads."""
+    return hashlib.sha256(f"{owner}\0{session_id}".encode()).hexdigest()[:32]
 
 
 @dataclass(frozen=True, slots=True)

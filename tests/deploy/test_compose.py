@@ -178,7 +178,7 @@ def test_every_setting_reaches_the_replicas() -> None:
     secret = {str(f.alias) for f in ServiceSettings.model_fields.values() if "SecretStr" in str(f.annotation)}
     keys = {
         *("OPENAI_API_KEY", "SUPPORT_EMBEDDING_API_KEY", "SUPPORT_MCP_TOKENS", "SUPPORT_HANDOFF_SECRET"),
-        "LANGSMITH_API_KEY",
+        *("SUPPORT_VISITOR_SECRET", "LANGSMITH_API_KEY"),
     }
     assert secret == {*keys, "REDIS_URL", "DATABASE_URL"}
     # Used by Caddy; mounted; in Postgres; Caddy asks at 8000.
