@@ -28,6 +28,7 @@ from api.routes import (
     feedback,
     health,
     metrics,
+    page,
     runs,
     sessions,
     stream,
@@ -43,7 +44,10 @@ Answers customers' questions from the company's own help articles.
 
 Every response carries `X-Request-ID`; errors are `application/problem+json` (RFC 9457)."""
 
-_ROUTES = (ask, stream, chat, websocket, runs, sessions, articles, feedback, visitors, embed, health, metrics, docs)
+_ROUTES = (
+    *(ask, stream, chat, websocket, runs, sessions, articles, feedback, visitors),
+    *(embed, health, metrics, docs, page),
+)
 _KEYS = {
     "bearer": {"type": "http", "scheme": "bearer"},
     "header": {"type": "apiKey", "in": "header", "name": "X-API-Key"},

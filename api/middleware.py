@@ -27,10 +27,13 @@ MAX_HEADERS = 65_536
 BODY_TIMEOUT = 10.0
 """Seconds that a request's body may take to arrive."""
 
-OPEN = frozenset({"/health", "/ready", "/docs", "/openapi.json", "/embed.js", "/embed.json", "/visitors/anonymous"})
+OPEN = frozenset(
+    ("/", "/health", "/ready", "/docs", "/openapi.json", "/embed.js", "/embed.json", "/visitors/anonymous"),
+)
 """Paths that need no key: probes and web pages send none, and the OpenAPI description is public."""
 
-_DOCS_FILES = "/docs/"
+_FILES = ("/docs/", "/static/")
+"""The beginnings of the paths of these pages' files."""
 
 _STREAM = "text/event-stream"
 _TOKEN_IN_URL = re.compile(rb"(?:^|&)token=")
@@ -258,7 +261,7 @@ class KeyMiddleware:
 
 
 def _is_open(path: str) -> bool:
-    return path in OPEN or path.startswith(_DOCS_FILES)
+    return path in OPEN or path.startswith(_FILES)
 
 
 class BodyLimitMiddleware:

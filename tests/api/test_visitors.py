@@ -238,14 +238,8 @@ async def test_a_websocket_ends_with_its_token(site: httpx.AsyncClient) -> None:
 
 
 OPEN = {
-    "/health",
-    "/ready",
-    "/docs",
-    "/docs/{name}",
-    "/openapi.json",
-    "/embed.js",
-    "/embed.json",
-    "/visitors/anonymous",
+    *("/health", "/ready", "/docs", "/docs/{name}", "/openapi.json"),
+    *("/", "/static/{name:path}", "/embed.js", "/embed.json", "/visitors/anonymous"),
 }
 """What anybody may ask for."""
 OWN = {
