@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import gzip
 import hmac
 import json
 import logging
@@ -443,7 +444,10 @@ async def test_who_may_frame_the_page_is_named_exactly(serve: Serve, redis: Redi
 
 async def test_with_keys_and_no_public_mode_nothing_is_open(site: httpx.AsyncClient) -> None:
     """The script and the page are files; nobody gets a token from them."""
-    assert (await site.get("/embed.js")).headers["Content-Type"].startswith("text/javascript")
+    script = await site.get("/embed.js")
+    assert script.headers["Content-Type"].startswith("text/javascript")
+    assert script.headers["Cache-Control"] == "public, max-age=3600"
+    assert len(gzip.compress(script.content)) < 5_000
     assert (await site.get("/embed.json")).json() == {"origins": [], "public": False}
     for path in ("/visitors/anonymous", "/visitors", "/chat"):
         response = await site.post(path, json={"message": "Hi"}, headers=own_page(str(site.base_url).rstrip("/")))
