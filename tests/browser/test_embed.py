@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import jwt
 import pytest
 from playwright.async_api import BrowserContext, Error, Frame, Page, Request, async_playwright, expect
 from redis.asyncio import Redis
@@ -182,6 +183,50 @@ async def test_a_conversation_goes_on_after_a_reload_without_any_storage_of_the_
             assert not any(part in told for part in secret)
             assert "4711" not in told.replace(f"{site.shop}/order?number=4711", "")
         assert "token" not in await site.page.evaluate("location.href + document.referrer + history.length")
+
+
+@pytest.mark.parametrize(
+    "token",
+    [
+        pytest.param(jwt.encode({"exp": 1, "sub": "v-1"}, "s" * 32), id="expired"),
+        pytest.param(jwt.encode({"exp": 2**40, "sub": "v-1"}, "x" * 32), id="of an old secret"),
+    ],
+)
+async def test_a_token_is_renewed_and_the_conversation_goes_on(
+    serve: Serve, redis: Redis, model: ScriptedModel, tmp_path: Path, token: str
+) -> None:
+    """The website's server is asked again, once, whether the token has expired or the service refuses it."""
+    model.script("answer", tokens(["Within ", "30 days."]))
+    async with website(serve, tmp_path / "browser") as site:
+        await site.open()
+        await site.ask("Can I have my money back?")
+        await site.page.evaluate(
+            """(token) => { for (const [name, value] of Object.entries(sessionStorage))
+                sessionStorage.setItem(name, JSON.stringify({...JSON.parse(value), token})); }""",
+            token,
+        )
+        await site.page.reload()
+        await site.open()
+        await site.ask("By when?")
+        assert await site.texts() == ["Within 30 days."] * 2
+        assert len(site.tokens) == 2
+
+
+async def test_storage_that_throws_is_survived(
+    serve: Serve, redis: Redis, model: ScriptedModel, tmp_path: Path
+) -> None:
+    """Where the website itself may store nothing, the conversation lasts until the page is left."""
+    model.script("answer", tokens(["Within ", "30 days."]))
+    async with website(serve, tmp_path / "browser") as site:
+        await site.page.add_init_script(
+            'Object.defineProperty(window, "sessionStorage", {get() { throw new DOMException("", "SecurityError"); }});'
+        )
+        await site.page.reload()
+        await site.open()
+        await site.ask("Can I have my money back?")
+        await site.ask("By when?")
+        assert await site.texts() == ["Within 30 days."] * 2
+        assert len(site.tokens) == 1
 
 
 async def test_the_frame_and_the_page_around_it_can_not_read_each_other(
