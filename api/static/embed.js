@@ -129,7 +129,7 @@
   async function onMessage({ origin, source, data }) {
     if (!frame || origin !== page.origin || source !== frame.contentWindow) return;
     if (data?.support === "ask") {
-      const token = await freshToken();
+      const token = data.token ? await freshToken() : undefined;
       const answer = { support: "answer", id: data.id, token, lang, theme: theme(), kept: kept().frame ?? {} };
       frame?.contentWindow?.postMessage(answer, page.origin);
     } else if (data?.support === "tell") {

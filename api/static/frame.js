@@ -1,9 +1,10 @@
 // The chat page in a frame on a website's page: nothing here needs cookies or storage, which browsers refuse there.
 //
-//   fromParent()     resolves to {token?, lang?, theme?, kept}: what the page around the frame knows, as it is now.
-//                    `kept` is what tell("keep") has told it, also before a reload: {session: "…"}.
+//   around            what the page around the frame has told at the beginning: {lang?, theme, kept}; null outside a frame.
+//                     `kept` is what tell("keep") has told it, also before a reload: {session: "…", …}.
+//   fromParent()      resolves to the same as it is now, and with `token`, which is valid for a while; absent if there is none
 //   tell(kind, value) tells it: "keep" {name, value} to keep (null: to forget), "unread" how many messages have come,
-//                    "refused" that the service has refused the token, and "close".
+//                     "refused" that the service has refused the token, and "close".
 //
 // Only a page whose origin the service names gets an answer, or is believed.
 
@@ -23,14 +24,12 @@ const THEME = {
 };
 const LANGUAGE = /^[a-z]{2,3}(-[a-z0-9]{2,8})*$/i;
 
-/** Whether this page is shown in a frame of another's page. */
-export const isFramed = window.parent !== window && new URLSearchParams(location.search).has("embed");
-
+const isFramed = window.parent !== window && new URLSearchParams(location.search).has("embed");
 const waiting = new Map();
 let asked = 0;
 let parentOrigin = null; // a promise
 
-export async function fromParent() {
+export async function fromParent({ token = true } = {}) {
   const origin = await (parentOrigin ??= findParent());
   const id = ++asked;
   const answer = new Promise((resolve, reject) => {
@@ -40,17 +39,12 @@ export async function fromParent() {
       resolve(value);
     });
   });
-  window.parent.postMessage({ support: "ask", id }, origin);
+  window.parent.postMessage({ support: "ask", id, token }, origin);
   return sound(await answer.finally(() => waiting.delete(id)));
 }
 
 export async function tell(kind, value) {
   window.parent.postMessage({ support: "tell", kind, value }, await (parentOrigin ??= findParent()));
-}
-
-/** Set the CSS variables of a theme on the page. */
-export function wear(theme) {
-  for (const [name, value] of Object.entries(theme)) document.documentElement.style.setProperty(`--${name}`, value);
 }
 
 async function findParent() {
@@ -79,3 +73,10 @@ function sound({ token, lang, theme, kept }) {
     kept: kept && typeof kept === "object" ? kept : {},
   };
 }
+
+function wear(theme) {
+  for (const [name, value] of Object.entries(theme)) document.documentElement.style.setProperty(`--${name}`, value);
+}
+
+export const around = isFramed ? await fromParent({ token: false }) : null;
+if (around) wear(around.theme);

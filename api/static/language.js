@@ -1,8 +1,9 @@
 // The language of the page: the one of the address (?lang=), or the first of the browser's that there are texts in.
 
+import { around } from "./frame.js";
 import { TEXTS } from "./texts.js";
 
-const wanted = [new URLSearchParams(location.search).get("lang"), ...navigator.languages];
+const wanted = [around?.lang, new URLSearchParams(location.search).get("lang"), ...navigator.languages];
 
 export const LANGUAGE =
   wanted.map((tag) => (tag ?? "").slice(0, 2).toLowerCase()).find((tag) => Object.hasOwn(TEXTS, tag)) ?? "en";

@@ -2,6 +2,7 @@
 
 import * as conversation from "./conversation.js";
 import { tell } from "./dom.js";
+import { around, tell as tellAround } from "./frame.js";
 import { follow, unfollow } from "./handoff.js";
 import { text, translate } from "./language.js";
 import { onKeyNeeded, Problem, request } from "./service.js";
@@ -84,6 +85,7 @@ function finish(answer, done) {
   lastAnswer = Date.now();
   keepDetails(done);
   answer.done(done);
+  if (around) tellAround("unread", 1);
   if (done.handoff) handOver(done.handoff);
 }
 
@@ -117,7 +119,10 @@ function handOver(handoff) {
     conversation.handedOver(handoff);
   }
   follow(recall("session"), (event, data) => {
-    if (event === "message" && data.role === "agent") conversation.personSaid(data.content, data.at);
+    if (event === "message" && data.role === "agent") {
+      conversation.personSaid(data.content, data.at);
+      if (around) tellAround("unread", 1);
+    }
     if (event !== "released") return;
     drop("handoff");
     unfollow();

@@ -1,5 +1,6 @@
 // Requests to the service, and who asks. Addresses are relative, so that the page works behind any path prefix.
 
+import { around, fromParent, tell } from "./frame.js";
 import { drop, recall, remember } from "./storage.js";
 
 const EARLY = 30_000; // ms before its end that a visitor's token is renewed
@@ -25,6 +26,8 @@ export function onKeyNeeded(ask) {
 export async function credentials() {
   const key = recall("key");
   if (key) return bearer(key);
+  const given = around && (await fromParent().catch(() => ({}))).token;
+  if (given) return bearer(given);
   const visitor = recall("visitor");
   if (visitor?.until > Date.now()) return bearer(visitor.token);
   minting ??= mint(visitor?.token);
@@ -62,12 +65,14 @@ export async function request(path, { method = "GET", body, headers = {}, signal
     if (response.ok) return response;
     const problem = await problemOf(response);
     if (response.status !== 401) throw problem;
-    if (recall("visitor") && !renewed) {
+    if ((around || recall("visitor")) && !renewed) {
+      if (around) tell("refused");
       drop("visitor"); // it may have expired by the service's clock, or its secret was changed
       minting = null;
       renewed = true;
       continue;
     }
+    if (around) throw problem; // visitors of a website have no key
     const isWrong = Boolean(recall("key"));
     drop("key");
     const key = await askForKey(isWrong);

@@ -1,13 +1,15 @@
 // What outlives a reload: in this tab alone, so that the next person at a shared computer finds nothing.
 // A browser may refuse storage (in a foreign frame, by a setting); then the page remembers until it is closed.
 
+import { around, tell } from "./frame.js";
+
 const PREFIX = `support-agent:${location.pathname}:`;
 const KEPT_ANSWERS = 50;
-const memory = new Map();
+const memory = new Map(Object.entries(around?.kept ?? {}));
 
 function stored() {
   try {
-    return window.sessionStorage;
+    return around ? null : window.sessionStorage;
   } catch {
     return null;
   }
@@ -23,6 +25,7 @@ export function recall(name) {
 
 export function remember(name, value) {
   memory.set(name, value);
+  keepAround(name, value);
   try {
     stored().setItem(PREFIX + name, JSON.stringify(value));
   } catch {
@@ -33,12 +36,18 @@ export function remember(name, value) {
 export function drop(...names) {
   for (const name of names) {
     memory.delete(name);
+    keepAround(name, null);
     try {
       stored().removeItem(PREFIX + name);
     } catch {
       // It was in memory alone.
     }
   }
+}
+
+/** In a frame the page around it keeps what is to outlive a reload, but no key. */
+function keepAround(name, value) {
+  if (around && name !== "key") tell("keep", { name, value });
 }
 
 /** Keep what the service's history lacks of an answer: its run, category, sources … */

@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import gzip
 import hmac
 import json
 import logging
@@ -238,22 +239,19 @@ async def test_a_websocket_ends_with_its_token(site: httpx.AsyncClient) -> None:
 
 
 OPEN = {
-    "/health",
-    "/ready",
-    "/docs",
-    "/docs/{name}",
-    "/openapi.json",
-    "/embed.js",
-    "/embed.json",
-    "/visitors/anonymous",
+    *("/health", "/ready", "/docs", "/docs/{name}", "/openapi.json"),
+    *("/", "/static/{name:path}", "/embed.js", "/embed.json", "/visitors/anonymous", "/inbox", "/inbox/session"),
 }
 """What anybody may ask for."""
 OWN = {
     *("/ask", "/stream", "/chat", "/chat/stream", "/feedback", "/articles/{article_id:path}"),
-    *("/runs/{run_id}", "/runs/{run_id}/stream", "/sessions/{session_id}"),
+    *("/runs/{run_id}", "/runs/{run_id}/stream", "/sessions/{session_id}", "/sessions/{session_id}/events"),
 }
 """What a visitor may ask for, of their own."""
-CLOSED = {"/metrics", "/visitors"}
+CLOSED = {
+    *("/metrics", "/visitors", "/handoffs", "/handoffs/{handoff_id}", "/handoffs/{handoff_id}/messages"),
+    *("/handoffs/{handoff_id}/release", "/inbox/conversations", "/inbox/cases/{run_id}"),
+}
 """What needs a key."""
 
 
@@ -263,7 +261,7 @@ async def test_each_route_is_open_to_visitors_or_closed(site: httpx.AsyncClient)
     routes = {"/openapi.json", *(route.path for route in found if isinstance(route, Route | WebSocketRoute))}
     assert routes == OPEN | OWN | CLOSED
     headers = await visitor(site)
-    for path in sorted(routes | {"/nowhere", "/sessions", "/handoffs", "/handoffs/h-1/messages", "/inbox", "/gaps"}):
+    for path in sorted(routes | {"/nowhere", "/sessions", "/gaps"}):
         asked = re.sub(r"\{(\w+).*?\}", lambda name: {"run_id": RUN, "article_id": "careers"}.get(name[1], "x"), path)
         statuses = [(await site.request(method, asked, headers=headers)).status_code for method in ("GET", "POST")]
         assert (statuses == [403, 403]) is (path not in OPEN | OWN), (path, statuses)
@@ -449,7 +447,10 @@ async def test_who_may_frame_the_page_is_named_exactly(serve: Serve, redis: Redi
 
 async def test_with_keys_and_no_public_mode_nothing_is_open(site: httpx.AsyncClient) -> None:
     """The script and the page are files; nobody gets a token from them."""
-    assert (await site.get("/embed.js")).headers["Content-Type"].startswith("text/javascript")
+    script = await site.get("/embed.js")
+    assert script.headers["Content-Type"].startswith("text/javascript")
+    assert script.headers["Cache-Control"] == "public, max-age=3600"
+    assert len(gzip.compress(script.content)) < 5_000
     assert (await site.get("/embed.json")).json() == {"origins": [], "public": False}
     for path in ("/visitors/anonymous", "/visitors", "/chat"):
         response = await site.post(path, json={"message": "Hi"}, headers=own_page(str(site.base_url).rstrip("/")))
