@@ -122,7 +122,7 @@ async def open_agent(
         sessions = None
         if redis is not None:
             memory = Memory(redis, settings.session_ttl)
-            graph = build_graph(models, knowledge, most_messages=most, checkpointer=memory.checkpointer)
+            graph = build_graph(models, knowledge, most_messages=most, checkpointer=memory.checkpointer, tools=tools)
             engine = Engine(graph, settings.answer_timeout, observe, partial(_versions, knowledge))
             sessions = await stack.enter_async_context(open_sessions(redis, memory, engine, settings))
         graph = build_graph(models, knowledge, most_messages=most)

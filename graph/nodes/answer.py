@@ -1,66 +1,76 @@
-"""Write the answer from the passages."""
+"""Write the answer from the passages, and from what tools say."""
 
 import uuid
 from collections.abc import Sequence
-from contextlib import aclosing
 
-from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, RemoveMessage
+from langchain_core.messages import AIMessage, AnyMessage, BaseMessage, HumanMessage, RemoveMessage
 from langgraph.runtime import Runtime
 
-from graph.canary import CanaryFilter
-from graph.errors import ModelUnavailable
+from graph.errors import ModelError, ModelUnavailable
 from graph.events import Token, emit
-from graph.models import Models, tokens
+from graph.models import Models
+from graph.nodes.saying import Said, Saying
+from graph.nodes.tools import Proposer, Toolbox, ToolUse
 from graph.prompts import answer_prompt
 from graph.retrieval.served import Knowledge
 from graph.small_talk import friendly_line
 from graph.state import AgentContext, AgentState, StateUpdate
-from graph.unanswered import MarkFilter
-
-LONGEST = 1_000_000
-"""Maximum characters of an answer; a longer one means that the model's server is broken."""
 
 NO_ANSWER = "The help articles do not answer this question."
 """The answer where the model's reply is nothing but the mark of an unanswered question."""
 
 
 async def answer(
-    state: AgentState, runtime: Runtime[AgentContext], *, models: Models, knowledge: Knowledge, most_messages: int
+    state: AgentState,
+    runtime: Runtime[AgentContext],
+    *,
+    models: Models,
+    knowledge: Knowledge,
+    most_messages: int,
+    tools: Toolbox | None = None,
+    actions: Proposer | None = None,
 ) -> StateUpdate:
-    """Stream the answer model's reply, and drop the oldest turns."""
+    """Stream the answer model's replies, use the tools that these ask for, and drop the oldest turns.
+
+    What a reply says before it asks for a tool is shown, too, as it comes.
+    """
     messages = state["messages"]
     if line := friendly_line(messages):
         emit(Token(line), runtime)
         return _update(state, line, most_messages, used=0, complete=True, is_answered=True)
+    use = await ToolUse.begin(tools, actions, runtime)
     company = knowledge.company
     desk = company.desk(state["category"])
-    prompt = answer_prompt(company.name, desk.contact, state["passages"], messages, hours=desk.hours)
-    said: list[str] = []
-    length = used = 0
-    complete = False
-    characters = _Characters()
-    mark_filter = MarkFilter()
-    canary_filter = CanaryFilter()  # after the other, so that no mark can hide a canary from it
+    prompt = answer_prompt(
+        company.name, desk.contact, state["passages"], messages, hours=desk.hours, has_functions=use is not None
+    )
+    saying = Saying(lambda text: emit(Token(text), runtime))
+    said, used = await _say(saying, models, prompt, use)
+    if not saying.text.strip():
+        if said.is_answered:
+            raise ModelUnavailable("the model calls functions without an end")
+        saying.show(f"{NO_ANSWER} {desk.contact}" if desk.contact else NO_ANSWER)
+    update = _update(
+        state, saying.text, most_messages, used=used, complete=said.is_complete, is_answered=said.is_answered
+    )
+    return update | {"action": use.action} if use and use.action else update
 
-    def show(text: str) -> None:
-        if text:
-            said.append(text)
-            emit(Token(text), runtime)
 
-    async with aclosing(models.answer(prompt)) as pieces:
-        async for piece in pieces:
-            used = max(used, tokens(piece))  # some servers report a running total
-            complete = complete or piece.is_whole
-            show(canary_filter.feed(mark_filter.feed(characters.feed(piece.text))))
-            length += len(piece.text)
-            if length > LONGEST:
-                raise ModelUnavailable("the answer is too long")
-    show(canary_filter.feed(mark_filter.feed(characters.end()) + mark_filter.end()))
-    show(canary_filter.end())
-    if mark_filter.found and not "".join(said).strip():
-        show(f"{NO_ANSWER} {desk.contact}" if desk.contact else NO_ANSWER)
-    is_answered = not mark_filter.found
-    return _update(state, "".join(said), most_messages, used=used, complete=complete, is_answered=is_answered)
+async def _say(saying: Saying, models: Models, prompt: Sequence[BaseMessage], use: ToolUse | None) -> tuple[Said, int]:
+    """Return the model's last reply, the one without a call, and the tokens of all."""
+    used = 0
+    while True:
+        try:
+            said = await saying.say(models.answer(prompt, use.offer if use else None))
+        except ModelError:
+            if use is None or use.action is None:
+                raise
+            saying.show(use.action.summary)  # what is proposed can be confirmed, so the answer must say so
+            return Said(use.action.summary, 0, is_complete=False, is_answered=True, calls=[]), used
+        used += said.used
+        if use is None or not said.calls or use.is_over:
+            return said, used
+        prompt = [*prompt, *await use.take(said.text, said.calls)]
 
 
 def _update(
@@ -73,29 +83,6 @@ def _update(
         "complete": complete,
         "answered": is_answered,
     }
-
-
-class _Characters:
-    """Joins a surrogate pair that the server split between two pieces, and replaces a lone surrogate."""
-
-    def __init__(self) -> None:
-        self._held = ""
-
-    def feed(self, text: str) -> str:
-        """Return the whole characters so far."""
-        if text.isascii() and not self._held:
-            return text
-        text = self._held + text
-        self._held = text[-1] if "\ud800" <= text[-1:] <= "\udbff" else ""
-        return _utf8(text.removesuffix(self._held))
-
-    def end(self) -> str:
-        """Return what is still held back."""
-        return _utf8(self._held)
-
-
-def _utf8(text: str) -> str:
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def _removals(messages: Sequence[AnyMessage], most: int) -> list[RemoveMessage]:
