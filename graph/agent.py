@@ -136,7 +136,7 @@ async def open_agent(
                 redis, settings.session_ttl, settings.handoff_timeout, is_received=settings.has_handoff_receiver
             )
             memory = Memory(redis, settings.session_ttl, handoffs)
-            graph = build_graph(models, knowledge, most_messages=most, checkpointer=memory.checkpointer)
+            graph = build_graph(models, knowledge, most_messages=most, checkpointer=memory.checkpointer, tools=tools)
             engine = Engine(graph, settings.answer_timeout, observe, partial(_versions, knowledge))
             sessions = await stack.enter_async_context(open_sessions(redis, memory, engine, settings))
             colleagues = Colleagues(handoffs, memory, sessions.held, most)

@@ -54,6 +54,10 @@ redis_memory = _meter.create_gauge(
 redis_errors = _meter.create_counter(
     "support_agent.redis_errors", description="Redis commands that failed after their retry, by the error's kind."
 )
+refused_calls = _meter.create_counter(
+    "support_agent.refused_calls",
+    description="Tool calls of a model that were not run, since they were cut off or wrong.",
+)
 tool_calls = _meter.create_counter(
     "support_agent.tool_calls", description="Calls of MCP servers' tools, by server and outcome."
 )
@@ -91,7 +95,7 @@ class RunMetrics:
         self._fallback = settings.fallback_model
         for name in {settings.classify_model, settings.answer_model}:
             cost(self._server, name, 0, 0)  # fills the price cache, so that no run waits for it
-        for counter in (traces_dropped, unknown_categories):
+        for counter in (refused_calls, traces_dropped, unknown_categories):
             counter.add(0)  # so that the series exists before the first event
         for outcome in ("answered", "failed"):
             _fallbacks.add(0, {"outcome": outcome})

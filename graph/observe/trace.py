@@ -1,4 +1,4 @@
-"""A run's trace in LangSmith's format: the run, its nodes and its model calls."""
+"""A run's trace in LangSmith's format: the run, its nodes, its model calls and its tools."""
 
 import hashlib
 import re
@@ -14,7 +14,7 @@ from langchain_core.messages import BaseMessage
 from graph import __version__
 from graph.events import Done, Failed
 from graph.observe.prices import OPENAI, cost
-from graph.observe.report import ModelCall, RunReport, Step
+from graph.observe.report import ModelCall, RunReport, Step, ToolRun
 from graph.settings import AgentSettings
 from graph.state import Handoff, Passage
 
@@ -37,7 +37,9 @@ class Traces:
         root = self._root(report)
         steps = {step.name: _child(root, _step(report, step), step) for step in report.steps}
         calls = [_child(steps[call.step], self._call(call), call) for call in report.calls]
-        return [root, *steps.values(), *calls]
+        asked = steps.get("answer", root)
+        tools = [_child(asked, _tool(run), run, number) for number, run in enumerate(report.tools)]
+        return [root, *steps.values(), *calls, *tools]
 
     def _root(self, report: RunReport) -> dict[str, Any]:
         began = _time(report.began)
@@ -133,9 +135,24 @@ def _step(report: RunReport, step: Step) -> dict[str, Any]:
     return run | {"run_type": "chain", "inputs": question, "outputs": shown}
 
 
-def _child(parent: Mapping[str, Any], run: dict[str, Any], part: Step | ModelCall) -> dict[str, Any]:
+def _tool(run: ToolRun) -> dict[str, Any]:
+    return {
+        "name": run.name,
+        "run_type": "tool",
+        "inputs": dict(run.arguments),
+        "outputs": {"output": run.text},
+        "error": run.error,
+        "extra": {"metadata": {"server": run.server}},
+    }
+
+
+def _child(
+    parent: Mapping[str, Any], run: dict[str, Any], part: Step | ModelCall | ToolRun, number: int = 0
+) -> dict[str, Any]:
+    """Return a part of a trace; a `number` tells parts apart that begin at once."""
     start = _time(part.began)
-    name = str(uuid.uuid5(uuid.UUID(parent["id"]), f"{run['name']} {start}"))  # the same for each attempt to send
+    seed = f"{run['name']} {start}{number or ''}"  # the same for each attempt to send
+    name = str(uuid.uuid5(uuid.UUID(parent["id"]), seed))
     return run | {
         "id": name,
         "trace_id": parent["trace_id"],

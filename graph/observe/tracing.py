@@ -184,7 +184,8 @@ class Tracing:
 def _size(report: RunReport) -> int:
     """Return roughly how many characters a report has; it runs in the event loop, so it must be fast."""
     prompts = sum(len(message.content) for call in report.calls for message in call.prompt)
-    return prompts + len(report.question) + sum(len(call.text) for call in report.calls)
+    replies = sum(len(call.text) for call in report.calls) + sum(len(tool.text) for tool in report.tools)
+    return prompts + len(report.question) + replies
 
 
 def _is_transient(error: Exception) -> bool:

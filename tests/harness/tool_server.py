@@ -50,6 +50,8 @@ class ToolServer:
     """Functions that are tools, too."""
     text: str = "Tuesday 10:00, Tuesday 11:00"
     """What `free_slots` says."""
+    texts: dict[int, str] = field(default_factory=dict[int, str])
+    """What it says instead when it is asked for so many days."""
 
     @property
     def effects(self) -> list[Called]:
@@ -103,7 +105,7 @@ class ToolServer:
         async def free_slots(context: Context[Any], time_zone: str, days: int = 7) -> str:
             """List the team's free slots."""
             note("free_slots", context, time_zone=time_zone, days=days)
-            return self.text
+            return self.texts.get(days, self.text)
 
         @server.tool(annotations=READS)
         async def poisoned(context: Context[Any]) -> str:
