@@ -19,7 +19,7 @@ from api.middleware import (
     StartMiddleware,
 )
 from api.prefix import PrefixMiddleware
-from api.routes import articles, ask, chat, docs, feedback, health, metrics, runs, sessions, stream, websocket
+from api.routes import actions, articles, ask, chat, docs, feedback, health, metrics, runs, sessions, stream, websocket
 from api.settings import ServiceSettings
 from api.telemetry import telemetry
 from graph import __version__
@@ -29,7 +29,7 @@ Answers customers' questions from the company's own help articles.
 
 Every response carries `X-Request-ID`; errors are `application/problem+json` (RFC 9457)."""
 
-_ROUTES = (ask, stream, chat, websocket, runs, sessions, articles, feedback, health, metrics, docs)
+_ROUTES = (ask, stream, chat, websocket, runs, sessions, actions, articles, feedback, health, metrics, docs)
 _KEYS = {
     "bearer": {"type": "http", "scheme": "bearer"},
     "header": {"type": "apiKey", "in": "header", "name": "X-API-Key"},

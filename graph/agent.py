@@ -9,6 +9,8 @@ from functools import partial
 
 from redis.asyncio import Redis
 
+from graph.actions.calling import CallsTools
+from graph.actions.confirming import Actions, open_actions
 from graph.builder import build_graph
 from graph.errors import RUN_ERRORS, ShuttingDown
 from graph.events import Done, Event, Failed
@@ -22,6 +24,8 @@ from graph.runs.sessions import Sessions, open_sessions
 from graph.settings import AgentSettings
 from graph.state import AgentContext
 
+_PATIENCE = 0.8  # of a turn's time, in which an action has to end if its turn is to say how
+
 
 class SupportAgent:
     """Answers customers' questions; made by open_agent."""
@@ -30,6 +34,7 @@ class SupportAgent:
         self,
         engine: Engine,
         sessions: Sessions | None,
+        actions: Actions | None,
         models: Models,
         knowledge: Knowledge,
         settings: AgentSettings,
@@ -43,6 +48,7 @@ class SupportAgent:
         self._engine = engine
         self._asked = _asked(settings)
         self._sessions = sessions
+        self._actions = actions
         self._running: set[Run] = set()
         self._draining = False
 
@@ -62,6 +68,13 @@ class SupportAgent:
         if self._sessions is None:
             raise AssertionError("the agent was opened without a Redis")
         return self._sessions
+
+    @property
+    def actions(self) -> Actions:
+        """What is done when a customer confirms it; raises AssertionError where there are no sessions."""
+        if self._actions is None:
+            raise AssertionError("the agent was opened without a Redis")
+        return self._actions
 
     def stream(self, question: str, context: AgentContext | None = None, budget: float | None = None) -> Run:
         """Start a run that belongs to no session, and return it; raises ShuttingDown.
@@ -87,6 +100,8 @@ class SupportAgent:
         draining = [end_runs(tuple(self._running), seconds)]
         if self._sessions:
             draining.append(self._sessions.drain(seconds))
+        if self._actions:
+            draining.append(self._actions.drain(seconds))
         await asyncio.gather(*draining)
 
 
@@ -102,27 +117,36 @@ async def whole_answer(events: AsyncIterator[tuple[int, Event]]) -> Done:
 
 @asynccontextmanager
 async def open_agent(
-    settings: AgentSettings, redis: Redis | None = None, observe: Observe = lambda _: None
+    settings: AgentSettings,
+    redis: Redis | None = None,
+    observe: Observe = lambda _: None,
+    tools: CallsTools | None = None,
 ) -> AsyncGenerator[SupportAgent]:
     """Connect to the model and the articles, whose index is built if there is none; raises StartError.
 
     The model need not be up: see `open_knowledge`. Sessions are kept in `redis`; without it there are none. `observe`
-    gets the report of each run that has ended.
+    gets the report of each run that has ended. `tools` do what customers confirm.
     """
     settings.require()
     most = settings.session_messages
     async with AsyncExitStack() as stack:
         models = await stack.enter_async_context(open_models(settings))
         knowledge = await stack.enter_async_context(open_knowledge(settings, models))
-        sessions = None
+        sessions = actions = None
         if redis is not None:
             memory = Memory(redis, settings.session_ttl)
-            graph = build_graph(models, knowledge, most_messages=most, checkpointer=memory.checkpointer)
+            patience = settings.answer_timeout * _PATIENCE
+            actions = await stack.enter_async_context(
+                open_actions(redis, tools, patience=patience, keep=settings.session_ttl)
+            )
+            graph = build_graph(
+                models, knowledge, most_messages=most, actions=actions, checkpointer=memory.checkpointer
+            )
             engine = Engine(graph, settings.answer_timeout, observe, partial(_versions, knowledge))
             sessions = await stack.enter_async_context(open_sessions(redis, memory, engine, settings))
         graph = build_graph(models, knowledge, most_messages=most)
         engine = Engine(graph, settings.answer_timeout, observe, partial(_versions, knowledge))
-        agent = SupportAgent(engine, sessions, models, knowledge, settings)
+        agent = SupportAgent(engine, sessions, actions, models, knowledge, settings)
         stack.push_async_callback(agent.drain, 0)
         yield agent
 

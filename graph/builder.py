@@ -8,6 +8,7 @@ from langgraph.graph import END, START, StateGraph
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.runtime import Runtime
 
+from graph.actions.confirming import Actions
 from graph.models import Models
 from graph.nodes.answer import answer
 from graph.nodes.classify import classify
@@ -28,19 +29,20 @@ def build_graph(
     knowledge: Knowledge,
     *,
     most_messages: int,
+    actions: Actions | None = None,
     checkpointer: BaseCheckpointSaver[str] | None = None,
     state: type[AgentState] = AgentState,
 ) -> AgentGraph:
     """Build the graph: START, then `classify` and `retrieve` in parallel, then `answer`, then END.
 
     With a checkpointer the graph stores the last `most_messages` messages of each thread, and whatever else `state`
-    tracks.
+    tracks. `actions` are those of sessions; without them nothing is proposed, and nothing confirmed.
     """
     graph = StateGraph(state, AgentContext, input_schema=AgentInput)
     for name, node in (
         ("classify", partial(classify, models=models, knowledge=knowledge)),
         ("retrieve", partial(retrieve, knowledge=knowledge)),
-        ("answer", partial(answer, models=models, knowledge=knowledge, most_messages=most_messages)),
+        ("answer", partial(answer, models=models, knowledge=knowledge, actions=actions, most_messages=most_messages)),
     ):
         graph.add_node(name, _recorded(name, node), input_schema=state)
     graph.add_edge(START, "classify")

@@ -17,6 +17,8 @@
         ├── MemoryUnavailable    conversations can't be read or stored
         ├── SessionBusy          the session already has a run
         ├── IdempotencyMismatch  an idempotency key was reused with another body
+        ├── ActionExpired        an action can't be confirmed any more
+        ├── ActionSettled        an action was confirmed, declined or replaced before
         ├── Cancelled            its caller cancelled it, or nobody read it
         ├── Interrupted          the replica that executed it is gone
         ├── ShuttingDown         the service is shutting down
@@ -166,6 +168,20 @@ class IdempotencyMismatch(RunError):
     message = "This Idempotency-Key was already used with another body. Please use a new key for a new message."
 
 
+class ActionExpired(RunError):
+    """An action can't be confirmed any more."""
+
+    code = "action-expired"
+    message = "The time to confirm this has passed, and nothing was done. Please ask for it again."
+
+
+class ActionSettled(RunError):
+    """An action was confirmed, declined or replaced before."""
+
+    code = "action-settled"
+    message = "This was confirmed or declined before, or a later proposal has taken its place."
+
+
 RUN_ERRORS: dict[str, type[RunError]] = {
     kind.code: kind
     for kind in (
@@ -184,6 +200,8 @@ RUN_ERRORS: dict[str, type[RunError]] = {
         InternalError,
         SessionBusy,
         IdempotencyMismatch,
+        ActionExpired,
+        ActionSettled,
     )
 }
 """Every error that can end a run, by its code."""

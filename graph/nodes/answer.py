@@ -7,6 +7,9 @@ from contextlib import aclosing
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, RemoveMessage
 from langgraph.runtime import Runtime
 
+from graph.actions.answering import settled
+from graph.actions.confirming import Actions
+from graph.actions.replies import spoken_reply
 from graph.canary import CanaryFilter
 from graph.errors import ModelUnavailable
 from graph.events import Token, emit
@@ -25,10 +28,22 @@ NO_ANSWER = "The help articles do not answer this question."
 
 
 async def answer(
-    state: AgentState, runtime: Runtime[AgentContext], *, models: Models, knowledge: Knowledge, most_messages: int
+    state: AgentState,
+    runtime: Runtime[AgentContext],
+    *,
+    models: Models,
+    knowledge: Knowledge,
+    actions: Actions | None,
+    most_messages: int,
 ) -> StateUpdate:
-    """Stream the answer model's reply, and drop the oldest turns."""
+    """Stream the answer model's reply, or say what became of an action; and drop the oldest turns."""
     messages = state["messages"]
+    if actions and (reply := spoken_reply(messages)):
+        line, action = await settled(reply, actions, runtime.context.tenant)
+        emit(Token(line), runtime)
+        if action:
+            emit(action, runtime)
+        return _update(state, line, most_messages, used=0, complete=True, is_answered=True) | {"action": action}
     if line := friendly_line(messages):
         emit(Token(line), runtime)
         return _update(state, line, most_messages, used=0, complete=True, is_answered=True)

@@ -2,6 +2,7 @@
 
 from langgraph.runtime import Runtime
 
+from graph.actions.replies import spoken_reply
 from graph.events import CategoryFound, emit
 from graph.models import Models, tokens
 from graph.observe.metrics import unknown_categories
@@ -15,13 +16,15 @@ async def classify(
 ) -> StateUpdate:
     """Ask the small model for one word; a follow-up may only make sense with the question before it.
 
-    Small talk goes to the first desk, and so does everything where there is only one: no model is asked.
+    Small talk and a yes to what was proposed go to the first desk, and so does everything where there is only one: no
+    model is asked.
     """
     prompt = knowledge.prompt
-    if friendly_line(state["messages"]) or len(prompt.desks) == 1:
+    messages = state["messages"]
+    if spoken_reply(messages) or friendly_line(messages) or len(prompt.desks) == 1:
         emit(CategoryFound(prompt.first), runtime)
         return {"category": prompt.first, "tokens_used": 0}
-    asked = questions(state["messages"])
+    asked = questions(messages)
     reply = await models.classify(prompt, "\n".join(asked[-2:]))
     desk = prompt.desk_in(reply.text, is_cut=reply.is_limited)
     if desk is None:

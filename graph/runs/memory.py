@@ -23,6 +23,7 @@ _FORMAT = "msgpack"  # what LangGraph's serializer calls the form of every check
 _FORGET = """\
 if redis.call('exists', KEYS[2]) == 1 then return -1 end
 if redis.call('del', KEYS[1]) == 0 then return redis.call('get', KEYS[3]) == ARGV[1] and 1 or 0 end
+redis.call('del', KEYS[4])
 redis.call('set', KEYS[3], ARGV[1], 'EX', ARGV[2])
 return 1"""
 _REPEATED = 10  # seconds in which redis-py may repeat a command
@@ -107,7 +108,15 @@ class TurnSaver(AsyncShallowRedisSaver):
             return config
         thread = _thread(config)
         _, stored = self.serde.dumps_typed((checkpoint, metadata))
-        await self._redis.set(turn_key(thread), stored, ex=self._seconds)
+        now = standing.get()
+        if now is None or not now.writes:
+            await self._redis.set(turn_key(thread), stored, ex=self._seconds)
+            return _config(thread, checkpoint)
+        pipe = self._redis.pipeline(transaction=True)
+        pipe.set(turn_key(thread), stored, ex=self._seconds)
+        for key, write in now.writes.items():
+            pipe.set(key, write.value, ex=write.seconds, nx=write.is_new)
+        await pipe.execute()
         return _config(thread, checkpoint)
 
     async def aput_writes(
@@ -141,11 +150,11 @@ class Memory:
         return History(tuple(found.checkpoint["channel_values"]["messages"]), expires_in)
 
     async def forget(self, thread: str, token: str) -> bool | None:
-        """Delete a session; return whether there was one, or None while it has a turn.
+        """Delete a session and what can be confirmed in it; return whether there was one, or None while it has a turn.
 
         A repeated call with the same `token` returns what the first has returned.
         """
-        keys = [turn_key(thread), lock_name(thread), f"session:{thread}:forgotten"]
+        keys = [turn_key(thread), lock_name(thread), f"session:{thread}:forgotten", action_key(thread)]
         with memory_errors():
             deleted = await self._forget(keys=keys, args=[token, _REPEATED])
         return None if deleted < 0 else deleted > 0
