@@ -20,11 +20,11 @@ async def classify(
     model is asked.
     """
     prompt = knowledge.prompt
-    messages = state["messages"]
-    if spoken_reply(messages) or friendly_line(messages) or len(prompt.desks) == 1:
+    needs_none = spoken_reply(state["messages"]) or friendly_line(state["messages"])
+    if needs_none or len(prompt.desks) == 1:
         emit(CategoryFound(prompt.first), runtime)
         return {"category": prompt.first, "tokens_used": 0}
-    asked = questions(messages)
+    asked = questions(state["messages"])
     reply = await models.classify(prompt, "\n".join(asked[-2:]))
     desk = prompt.desk_in(reply.text, is_cut=reply.is_limited)
     if desk is None:
