@@ -54,6 +54,9 @@ class AnswerWriter:
             self._end_word()
             lines = [f"category  {event.category}", *([] if event.answered else ["answered  no"])]
             lines += [f"source    {_shown(source)}" for source in event.sources]
+            if event.action:
+                lines.append(f"action    {event.action.status}: {event.action.summary}")
+                lines += ["          Shall I do it? (yes or no)"] if event.action.status == "proposed" else []
             print_dim("\n\n" + "\n".join(lines))
 
     def _say(self, text: str) -> None:

@@ -19,6 +19,7 @@ from graph.agent import open_agent
 from graph.runs.memory import Memory, may_store, thread_id
 from harness.acting import EMAIL, SEND_EMAIL, Effects, RemoteTools, effects, proposed
 from harness.conversations import events_of
+from harness.langsmith import traced
 from harness.scripted_model import ScriptedModel, tokens
 
 SUMMARY = "Book a call on Tuesday, 1 December 2026 at 10:00 (Europe/Berlin), about \u201cInvoices\u201d."
@@ -152,6 +153,19 @@ async def test_a_websocket_confirms_in_its_own_session(
         declined = await answer("decline", (await proposed(redis)).id)
         assert declined["data"]["status"] == "declined"
     assert tools.done == [ours.id]
+
+
+async def test_an_action_is_traced_without_what_is_personal(serve: Serve, redis: Redis, tools: Effects) -> None:
+    """The run and its answer node show the action and its outcome, with contact details masked."""
+    await proposed(redis, SEND_EMAIL, {"subject": "Refund", "body": "Write to jane.roe@example.net, please."})
+    async with traced(serve) as (client, langsmith):
+        await said(client, "yes please")
+        (root,) = await langsmith.until(1)
+    (step,) = langsmith.children(root)["answer"]
+    for outputs in (root["outputs"], step["outputs"]):
+        assert (outputs["action"]["kind"], outputs["action"]["status"]) == ("send_email", "done")
+        assert "Refund" in outputs["action"]["summary"]
+        assert "jane.roe" not in json.dumps(outputs)
 
 
 @pytest.mark.parametrize("is_stored", [True, False])
