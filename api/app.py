@@ -20,6 +20,7 @@ from api.middleware import (
 )
 from api.prefix import PrefixMiddleware
 from api.routes import (
+    actions,
     articles,
     ask,
     chat,
@@ -47,7 +48,7 @@ Answers customers' questions from the company's own help articles.
 Every response carries `X-Request-ID`; errors are `application/problem+json` (RFC 9457)."""
 
 _ROUTES = (
-    *(ask, stream, chat, websocket, runs, sessions, handoffs, articles, feedback, visitors, inbox),
+    *(ask, stream, chat, websocket, runs, sessions, actions, handoffs, articles, feedback, visitors, inbox),
     *(health, metrics, docs, page, embed),
 )
 _KEYS = {

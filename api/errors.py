@@ -40,6 +40,8 @@ _RUN_ERRORS: Mapping[type[RunError], tuple[int, str]] = {
     errors.SessionBusy: (409, "The conversation is busy"),
     errors.HandoffOver: (409, "The hand-over has ended"),
     errors.IdempotencyMismatch: (422, "The idempotency key was already used"),
+    errors.ActionExpired: (410, "The action has expired"),
+    errors.ActionSettled: (409, "The action is settled"),
     errors.Cancelled: (409, "The run was cancelled"),
     errors.Interrupted: (503, "The run was interrupted"),
     errors.ShuttingDown: (503, "The service is shutting down"),
@@ -155,7 +157,7 @@ def _install_frameworks(app: FastAPI) -> None:
         headers = error.headers
         if error.status_code == 405:  # Starlette's Allow lists the methods of one route, not of the whole path
             headers = {"Allow": ", ".join(_methods(app, get_route_path(request.scope)))}
-        response = _response(_http_problem(error.status_code, request.url.path), headers)
+        response = _response(http_problem(error.status_code, request.url.path), headers)
         if not isinstance(request, WebSocket):
             return response
         await request.send_denial_response(response)
@@ -185,13 +187,13 @@ def rate_limit_problem(error: RateLimited, instance: str) -> Problem:
 
 def unread_response(status: int) -> Response:
     """Return the response to a request that is refused before its URL is known."""
-    problem = _http_problem(status, "/")
+    problem = http_problem(status, "/")
     return _response(problem.model_copy(update={"detail": _UNREAD.get(status, problem.detail)}))
 
 
 def problem_response(status: int, instance: str) -> Response:
     """Return the response to a request that a middleware refuses."""
-    return _response(_http_problem(status, instance))
+    return _response(http_problem(status, instance))
 
 
 def not_for_visitors(instance: str) -> Response:
@@ -234,7 +236,7 @@ def _refusal(request: Request, error: RequestValidationError) -> Problem:
         place = f"body: not valid JSON at character {first['loc'][-1]}."
         return _problem(400, *_HTTP_ERRORS[400][:2], place, path)
     if tuple(first["loc"]) == ("body",) and first["type"] != "missing" and not _is_json(request):
-        return _http_problem(415, path)
+        return http_problem(415, path)
     return _invalid(_fields(error), path)
 
 
@@ -267,7 +269,8 @@ def _is_json(request: Request) -> bool:
     return kind == "application/json" or (kind.startswith("application/") and kind.endswith("+json"))
 
 
-def _http_problem(status: int, instance: str) -> Problem:
+def http_problem(status: int, instance: str) -> Problem:
+    """Return the problem of an HTTP status."""
     phrase = HTTPStatus(status).phrase
     kind, title, detail = _HTTP_ERRORS.get(status, ("http-error", phrase, phrase))
     return _problem(status, kind, title, detail, instance)

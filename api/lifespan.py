@@ -94,8 +94,7 @@ def lifespan_for(settings: ServiceSettings) -> Callable[[FastAPI], AbstractAsync
             drain = await stack.enter_async_context(draining(agent, settings.shutdown_notice))
             answers = AnswerCache(agent, redis, settings, drain)
             stack.push_async_callback(answers.write_counts)
-            tools = None  # those of the MCP servers
-            receiver = await stack.enter_async_context(open_receiver(settings, tools))
+            receiver = await stack.enter_async_context(open_receiver(settings, agent.tools))
             if receiver is None:
                 _log.warning(UNRECEIVED)
             colleagues = agent.colleagues

@@ -199,6 +199,17 @@ class ActionOut(BaseModel):
         )
 
 
+ActionName = Annotated[str, Field(pattern=r"^[0-9a-f-]{36}$", examples=["5d1a7c9e-6b1f-4f0e-8f55-2f6c8a1e9b44"])]
+
+
+class DecisionRequest(BaseModel):
+    """What the customer says to an action that is proposed."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, hide_input_in_errors=True)
+
+    confirm: bool = Field(description="True to do it, false to decline it.")
+
+
 class HandoffOut(BaseModel):
     """A person takes over the conversation."""
 

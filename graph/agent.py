@@ -9,6 +9,7 @@ from functools import partial
 
 from redis.asyncio import Redis
 
+from graph.actions.confirming import Actions, open_actions
 from graph.actions.handoffs import Handoffs
 from graph.actions.mcp import Tools, open_tools
 from graph.builder import build_graph
@@ -25,6 +26,8 @@ from graph.runs.sessions import Sessions, open_sessions
 from graph.settings import AgentSettings
 from graph.state import AgentContext
 
+_PATIENCE = 0.8  # of a turn's time, in which an action has to end if its turn is to say how
+
 
 class SupportAgent:
     """Answers customers' questions; made by open_agent."""
@@ -33,6 +36,7 @@ class SupportAgent:
         self,
         engine: Engine,
         sessions: Sessions | None,
+        actions: Actions | None,
         models: Models,
         knowledge: Knowledge,
         tools: Tools,
@@ -51,6 +55,7 @@ class SupportAgent:
         self._asked = _asked(settings)
         self._sessions = sessions
         self._colleagues = colleagues
+        self._actions = actions
         self._running: set[Run] = set()
         self._draining = False
 
@@ -78,6 +83,13 @@ class SupportAgent:
             raise AssertionError("the agent was opened without a Redis")
         return self._colleagues
 
+    @property
+    def actions(self) -> Actions:
+        """What is done when a customer confirms it; raises AssertionError where there are no sessions."""
+        if self._actions is None:
+            raise AssertionError("the agent was opened without a Redis")
+        return self._actions
+
     def stream(self, question: str, context: AgentContext | None = None, budget: float | None = None) -> Run:
         """Start a run that belongs to no session, and return it; raises ShuttingDown.
 
@@ -102,6 +114,8 @@ class SupportAgent:
         draining = [end_runs(tuple(self._running), seconds)]
         if self._sessions:
             draining.append(self._sessions.drain(seconds))
+        if self._actions:
+            draining.append(self._actions.drain(seconds))
         await asyncio.gather(*draining)
 
 
@@ -130,19 +144,30 @@ async def open_agent(
         models = await stack.enter_async_context(open_models(settings))
         knowledge = await stack.enter_async_context(open_knowledge(settings, models))
         tools = await stack.enter_async_context(open_tools(settings))
-        sessions = colleagues = None
+        sessions = actions = colleagues = None
         if redis is not None:
             handoffs = Handoffs(
                 redis, settings.session_ttl, settings.handoff_timeout, is_received=settings.has_handoff_receiver
             )
             memory = Memory(redis, settings.session_ttl, handoffs)
-            graph = build_graph(models, knowledge, most_messages=most, checkpointer=memory.checkpointer, tools=tools)
+            patience = settings.answer_timeout * _PATIENCE
+            actions = await stack.enter_async_context(
+                open_actions(redis, tools, patience=patience, keep=settings.session_ttl)
+            )
+            graph = build_graph(
+                models,
+                knowledge,
+                most_messages=most,
+                checkpointer=memory.checkpointer,
+                tools=tools,
+                actions=actions,
+            )
             engine = Engine(graph, settings.answer_timeout, observe, partial(_versions, knowledge))
             sessions = await stack.enter_async_context(open_sessions(redis, memory, engine, settings))
             colleagues = Colleagues(handoffs, memory, sessions.held, most)
         graph = build_graph(models, knowledge, most_messages=most)
         engine = Engine(graph, settings.answer_timeout, observe, partial(_versions, knowledge))
-        agent = SupportAgent(engine, sessions, models, knowledge, tools, settings, colleagues)
+        agent = SupportAgent(engine, sessions, actions, models, knowledge, tools, settings, colleagues)
         stack.push_async_callback(agent.drain, 0)
         yield agent
 

@@ -18,6 +18,8 @@
         ├── SessionBusy          the session already has a run
         ├── HandoffOver          the hand-over has ended
         ├── IdempotencyMismatch  an idempotency key was reused with another body
+        ├── ActionExpired        an action can't be confirmed any more
+        ├── ActionSettled        an action was confirmed, declined or replaced before
         ├── Cancelled            its caller cancelled it, or nobody read it
         ├── Interrupted          the replica that executed it is gone
         ├── ShuttingDown         the service is shutting down
@@ -174,6 +176,20 @@ class IdempotencyMismatch(RunError):
     message = "This Idempotency-Key was already used with another body. Please use a new key for a new message."
 
 
+class ActionExpired(RunError):
+    """An action can't be confirmed any more."""
+
+    code = "action-expired"
+    message = "The time to confirm this has passed, and nothing was done. Please ask for it again."
+
+
+class ActionSettled(RunError):
+    """An action was confirmed, declined or replaced before."""
+
+    code = "action-settled"
+    message = "This was confirmed or declined before, or a later proposal has taken its place."
+
+
 RUN_ERRORS: dict[str, type[RunError]] = {
     kind.code: kind
     for kind in (
@@ -193,6 +209,8 @@ RUN_ERRORS: dict[str, type[RunError]] = {
         SessionBusy,
         HandoffOver,
         IdempotencyMismatch,
+        ActionExpired,
+        ActionSettled,
     )
 }
 """Every error that can end a run, by its code."""

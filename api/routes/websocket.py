@@ -1,7 +1,8 @@
 """WS /chat: a conversation over one connection, in two forms.
 
 Text: a message in, the answer's tokens out, then `[DONE]`; an error closes the connection.
-`support.v1`: `{"message": …}` or `{"type": "cancel"}` in, the typed events out as `{"id", "event", "data"}`.
+`support.v1`: `{"message": …}`, `{"type": "cancel"}`, or `{"type": "confirm", "action": …}` (or `decline`) in, the typed
+events out as `{"id", "event", "data"}`.
 
 Close codes: 1001 shutdown, 1003 a binary frame, 1008 an invalid message, too many messages, or a token that has
 expired, 1009 a message that is too large, 1011 no answer (text form only), 1013 rate limit exceeded (text form only) or
@@ -13,10 +14,10 @@ import asyncio
 import contextlib
 import json
 import uuid
-from typing import Annotated, Literal, Protocol, cast
+from typing import Annotated, Protocol
 
 from fastapi import APIRouter, Query, WebSocket, WebSocketDisconnect
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, model_validator
+from pydantic import BaseModel, TypeAdapter, ValidationError
 from starlette.websockets import WebSocketState
 
 from api.deps import (
@@ -31,7 +32,8 @@ from api.deps import (
     PrincipalDep,
     SettingsDep,
 )
-from api.errors import invalid_message, problem_of, rate_limit_problem
+from api.errors import http_problem, invalid_message, problem_of, rate_limit_problem
+from api.frames import DecisionFrame, MessageFrame, read_frame
 from api.rate_limit import RateLimited
 from api.schemas import Problem, SessionId
 from api.sse import DONE, event_id, payload, unfailing, unforgeable
@@ -92,8 +94,8 @@ class Form(Protocol):
     reason: str
     """The reason in the close frame."""
 
-    async def read(self, text: str) -> str | None:
-        """Return the customer's message, or None to cancel the turn; raises ValueError after it reports why."""
+    async def read(self, text: str) -> str | DecisionFrame | None:
+        """Return the message, or a yes or no; None to cancel the turn. Raises ValueError after it reports why."""
         ...
 
     async def send(self, run_id: str, n: int, event: Event) -> None:
@@ -148,20 +150,20 @@ class TypedForm:
         self._path = websocket.url.path
         self.reason = ""
 
-    async def read(self, text: str) -> str | None:
-        """Return the message, or None to cancel the turn; raises ValueError after an `error` event."""
+    async def read(self, text: str) -> str | DecisionFrame | None:
+        """Return the message, or a yes or no; None to cancel the turn. Raises ValueError after an `error` event."""
         try:
             frame = json.loads(text)
         except (ValueError, RecursionError):
             frame = None
         try:
-            if isinstance(frame, dict) and "type" in frame:
-                _Cancel.model_validate(frame)
-                return None
-            return _Message.model_validate(frame).message
+            read = read_frame(frame)
         except ValidationError as error:
             await self._say(None, "error", invalid_message(error, self._path).model_dump())
             raise
+        if isinstance(read, MessageFrame):
+            return read.message
+        return read if isinstance(read, DecisionFrame) else None
 
     async def send(self, run_id: str, n: int, event: Event) -> None:
         """Send an event of a run."""
@@ -202,6 +204,7 @@ class Conversation:
         self._websocket = websocket
         self._form = form
         self._sessions = agent.sessions
+        self._actions = agent.actions
         self._context = context
         self._meter = meter
         self._idle = idle
@@ -216,6 +219,7 @@ class Conversation:
         self._unwanted = False
         self._refused = 0
         self._turn: Turn | None = None
+        self._deciding: set[asyncio.Task[None]] = set()
 
     async def converse(self, ending: asyncio.Event, expired: asyncio.Event) -> int | None:
         """Return the code to close with, or None if the client has disconnected."""
@@ -225,9 +229,10 @@ class Conversation:
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            for task in tasks:
+            tasks_left = [*tasks, *self._deciding]
+            for task in tasks_left:
                 task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await asyncio.gather(*tasks_left, return_exceptions=True)
         try:
             return done.pop().result()
         except WebSocketDisconnect:
@@ -245,10 +250,8 @@ class Conversation:
         return None
 
     async def _take(self, text: str | None) -> int | None:
-        if text is None:
-            return UNSUPPORTED
-        if len(text.encode()) > self._most_bytes:
-            return TOO_LARGE
+        if text is None or len(text.encode()) > self._most_bytes:
+            return UNSUPPORTED if text is None else TOO_LARGE
         try:
             message = await self._form.read(text)
         except ValueError:
@@ -257,6 +260,8 @@ class Conversation:
             if self._turn:
                 self._turn.cancel()
             self._unwanted = self._busy and not self._turn  # the message has arrived, its turn has not started
+        elif isinstance(message, DecisionFrame):
+            return self._begin_deciding(message)
         elif isinstance(self._form, TypedForm) and self._busy:
             if self._too_many():
                 return POLICY
@@ -268,6 +273,29 @@ class Conversation:
             self._busy = True
             self._waiting.put_nowait(message)
         return None
+
+    def _begin_deciding(self, frame: DecisionFrame) -> int | None:
+        if len(self._deciding) == _WAITING:
+            self._form.reason = "too many messages"
+            return POLICY
+        task = asyncio.create_task(self._decide(frame))
+        self._deciding.add(task)
+        task.add_done_callback(self._deciding.discard)
+        return None
+
+    async def _decide(self, frame: DecisionFrame) -> None:
+        """Confirm or decline an action of this session, beside whatever turn is running; it is done without us, too."""
+        decide = self._actions.confirm if frame.type == "confirm" else self._actions.decline
+        with contextlib.suppress(WebSocketDisconnect, RuntimeError):  # the client may have disconnected meanwhile
+            try:
+                action = await decide(frame.action, self._context.owner, self._session_id)
+            except RunError as error:
+                await self._form.refuse(problem_of(error.code, self._path))
+                return
+            if action is None:
+                await self._form.refuse(http_problem(404, self._path))
+            else:
+                await self._form.send("", 0, action)
 
     def _too_many(self) -> bool:
         self._refused += 1
@@ -327,23 +355,6 @@ class Conversation:
         finally:
             for task in (waiting, *ended):
                 task.cancel()
-
-
-class _Message(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, hide_input_in_errors=True)
-    message: Question
-
-    @model_validator(mode="before")
-    @classmethod
-    def _object(cls, frame: object) -> object:
-        if not isinstance(frame, dict):
-            raise ValueError('must be a JSON object, {"message": "..."} or {"type": "cancel"}')  # noqa: TRY004 - pydantic's
-        return cast("object", frame)
-
-
-class _Cancel(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, hide_input_in_errors=True)
-    type: Literal["cancel"]
 
 
 _question = TypeAdapter[str](Question)

@@ -133,7 +133,7 @@ def _load() -> None:
 def _meta(caller: Caller, key: str | None) -> dict[str, str]:
     fields = {
         "tenant": caller.tenant,
-        "session": caller.session_id,
+        "session": caller.session,
         "run": caller.run_id,
         "customer": caller.customer_id,
         "key": key,

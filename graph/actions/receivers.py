@@ -75,7 +75,7 @@ class Mail:
     async def send(self, entry: Entry, trace_url: str | None) -> None:
         """Send an entry; raises NotReceived unless the server has taken it."""
         record = entry.handoff
-        caller = Caller(record.tenant, record.session_id, entry.run_id, record.customer_id)
+        caller = Caller(record.tenant, record.thread, entry.run_id, record.customer_id)
         arguments = mail(entry, trace_url)
         try:
             result = await self._tools.call(SEND_EMAIL, arguments, caller, key=entry.id)

@@ -7,13 +7,16 @@ from dataclasses import dataclass, field, replace
 from langchain_core.messages import AIMessage, AnyMessage, BaseMessage, HumanMessage, RemoveMessage
 from langgraph.runtime import Runtime
 
+from graph.actions.answering import settled
+from graph.actions.confirming import Actions
 from graph.actions.handing_over import after, marks_of, short_of
 from graph.actions.reasons import HANDOFF
+from graph.actions.replies import spoken_reply
 from graph.errors import ModelError, ModelUnavailable
 from graph.events import Token, emit
 from graph.models import Models
 from graph.nodes.saying import Said, Saying
-from graph.nodes.tools import Proposer, Toolbox, ToolUse
+from graph.nodes.tools import Toolbox, ToolUse
 from graph.prompts import answer_prompt
 from graph.retrieval.company import Desk
 from graph.retrieval.served import Knowledge
@@ -32,12 +35,12 @@ async def answer(
     knowledge: Knowledge,
     most_messages: int,
     tools: Toolbox | None = None,
-    actions: Proposer | None = None,
+    actions: Actions | None = None,
 ) -> StateUpdate:
     """Stream the answer model's replies, use the tools that these ask for, and drop the oldest turns.
 
     What a reply says before it asks for a tool is shown, too, as it comes. No model is asked where a person takes over,
-    and for small talk.
+    where an action is confirmed, and for small talk.
     """
     messages, company, context = state["messages"], knowledge.company, runtime.context
     saying = Saying(lambda text: emit(Token(text), runtime))
@@ -45,6 +48,13 @@ async def answer(
         saying.show(short.text)
         emit(short.handoff, runtime)
         return _Answer(short.text, handoff=short.handoff, marks=marks_of(short)).update(state, most_messages)
+    if actions and (reply := spoken_reply(messages)):
+        line, action = await settled(reply, actions, context.owner)
+        saying.show(line)
+        if action:
+            emit(action, runtime)
+        said_so, desk = _Answer(line, action=action), company.desk(state["category"])
+        return _with_person(said_so, saying, desk, messages, runtime).update(state, most_messages)
     if line := friendly_line(messages):
         saying.show(line)
         return _Answer(line).update(state, most_messages)

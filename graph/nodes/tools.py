@@ -153,7 +153,7 @@ class ToolUse:
         turn, context = standing.get(), self._runtime.context
         if turn is None:
             raise AssertionError("tools are used in conversations alone")
-        return Caller(context.tenant, turn.session_id, turn.run_id, context.customer_id)
+        return Caller(context.tenant, turn.thread, turn.run_id, context.customer_id)
 
 
 def _function(tool: Tool) -> dict[str, Any]:

@@ -21,6 +21,9 @@ NAMESPACE = "support_agent"
 
 _meter = metrics.get_meter(NAMESPACE)
 
+actions_ended = _meter.create_counter(
+    "support_agent.actions", description="Actions that customers have confirmed or declined, by outcome."
+)
 active_runs = _meter.create_up_down_counter("support_agent.active_runs", description="Runs in progress.")
 articles_outdated = _meter.create_gauge(
     "support_agent.articles_outdated",
@@ -97,6 +100,8 @@ class RunMetrics:
             cost(self._server, name, 0, 0)  # fills the price cache, so that no run waits for it
         for counter in (refused_calls, traces_dropped, unknown_categories):
             counter.add(0)  # so that the series exists before the first event
+        for outcome in ("done", "failed", "unknown", "declined"):
+            actions_ended.add(0, {"outcome": outcome})
         for outcome in ("answered", "failed"):
             _fallbacks.add(0, {"outcome": outcome})
         for reason in REASONS:

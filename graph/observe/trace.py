@@ -16,7 +16,7 @@ from graph.events import Done, Failed
 from graph.observe.prices import OPENAI, cost
 from graph.observe.report import ModelCall, RunReport, Step, ToolRun
 from graph.settings import AgentSettings
-from graph.state import Handoff, Passage
+from graph.state import Action, Handoff, Passage
 
 NAME = "support-agent"
 """The name of each trace's root."""
@@ -75,13 +75,17 @@ class Traces:
             if report.ending.handoff:
                 metadata["handoff"] = report.ending.handoff.reason
             sources = [_known(asdict(source)) for source in report.ending.sources]
-            root["outputs"] = {
+            outputs: dict[str, Any] = {
                 "messages": [{"role": "assistant", "content": report.ending.answer}],
                 "answered": report.ending.answered,
                 "category": report.ending.category,
                 "sources": sources,
                 "tokens_used": report.ending.tokens_used,
             }
+            for name in ("action", "handoff"):
+                if (value := getattr(report.ending, name)) is not None:
+                    outputs[name] = _plain(value)
+            root["outputs"] = outputs
         elif isinstance(report.ending, Failed):
             root["error"] = report.ending.error
         if report.first_token:
@@ -126,9 +130,7 @@ def _step(report: RunReport, step: Step) -> dict[str, Any]:
             "inputs": {"query": report.question},
             "outputs": {"documents": [_document(passage) for passage in passages]},
         }
-    shown = {name: value for name, value in update.items() if name != "messages"}
-    if isinstance(handoff := shown.get("handoff"), Handoff):
-        shown["handoff"] = asdict(handoff)
+    shown = {name: _plain(value) for name, value in update.items() if name != "messages"}
     if isinstance(messages := update.get("messages"), list) and messages:
         shown["messages"] = [_message(cast("list[BaseMessage]", messages)[-1])]
     question = {"messages": [{"role": "user", "content": report.question}]}
@@ -176,6 +178,11 @@ def _message(message: BaseMessage) -> dict[str, Any]:
 def _document(passage: Passage) -> dict[str, Any]:
     metadata = _known({name: value for name, value in passage.items() if name != "text"})
     return {"page_content": passage["text"], "type": "Document", "metadata": metadata}
+
+
+def _plain(value: object) -> object:
+    """Return an action or a hand-over as a dictionary, in which text can be masked."""
+    return asdict(value) if isinstance(value, Action | Handoff) else value
 
 
 def _known(fields: Mapping[str, object]) -> dict[str, object]:

@@ -25,6 +25,7 @@ _FORGET = """\
 if redis.call('exists', KEYS[2]) == 1 then return -1 end
 redis.call('del', KEYS[4])
 if redis.call('del', KEYS[1]) == 0 then return redis.call('get', KEYS[3]) == ARGV[1] and 1 or 0 end
+redis.call('del', KEYS[5])
 redis.call('set', KEYS[3], ARGV[1], 'EX', ARGV[2])
 return 1"""
 _REPEATED = 10  # seconds in which redis-py may repeat a command
@@ -113,10 +114,20 @@ class TurnSaver(AsyncShallowRedisSaver):
             return config
         thread = _thread(config)
         _, stored = self.serde.dumps_typed((checkpoint, metadata))
+        now = standing.get()
+        writes = now.writes if now else {}
         if passing:
             await self._handoffs.store(turn_key(thread), stored, passing)
-        else:
+        elif not writes:
             await self._redis.set(turn_key(thread), stored, ex=self._seconds)
+        if not writes:
+            return _config(thread, checkpoint)
+        pipe = self._redis.pipeline(transaction=True)
+        if not passing:
+            pipe.set(turn_key(thread), stored, ex=self._seconds)
+        for key, write in writes.items():
+            pipe.set(key, write.value, ex=write.seconds, nx=write.is_new)
+        await pipe.execute()
         return _config(thread, checkpoint)
 
     def appended(self, thread: str, stored: bytes | None, message: AnyMessage, most: int) -> bytes | None:
@@ -170,11 +181,12 @@ class Memory:
         return self.checkpointer.appended(thread, stored, message, most)
 
     async def forget(self, thread: str, token: str) -> bool | None:
-        """Delete a session; return whether there was one, or None while it has a turn.
+        """Delete a session and what can be confirmed in it; return whether there was one, or None while it has a turn.
 
         A repeated call with the same `token` returns what the first has returned.
         """
-        keys = [turn_key(thread), lock_name(thread), f"session:{thread}:forgotten", events_key(thread)]
+        forgotten = f"session:{thread}:forgotten"
+        keys = [turn_key(thread), lock_name(thread), forgotten, events_key(thread), action_key(thread)]
         with memory_errors():
             deleted = await self._forget(keys=keys, args=[token, _REPEATED])
         return None if deleted < 0 else deleted > 0

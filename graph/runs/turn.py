@@ -120,7 +120,7 @@ class Turn(Run):
 
     async def _drive(self) -> Done:
         may_store.set(self.try_commit)
-        standing.set(Standing(self.session_id, self.id, self.thread))
+        standing.set(Standing(self.session_id, self.id, self.thread, self._report.context))
         return await super()._drive()
 
     def _config(self) -> RunnableConfig:

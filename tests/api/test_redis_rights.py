@@ -5,10 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+from redis.asyncio import Redis
 
 from conftest import Serve
 from graph.unanswered import MARK
 from harness.acl import documented_rules
+from harness.acting import proposed
 from harness.handing import SECRET
 from harness.langsmith import traced
 from harness.own_redis import OwnRedis, own_redis
@@ -18,7 +20,15 @@ from harness.scripted_model import ScriptedModel, tokens
 QUESTION = {"question": "Why was I charged twice?"}
 
 
-async def use_everything(one: httpx.AsyncClient, other: httpx.AsyncClient, model: ScriptedModel) -> None:
+async def use_actions(one: httpx.AsyncClient, other: httpx.AsyncClient, own: OwnRedis) -> None:
+    """Confirm an action on two replicas; without a server that has the tool it fails."""
+    async with Redis.from_url(own.url.replace("/0", "/1")) as redis:
+        action = await proposed(redis)
+    for client in (one, other):
+        assert (await client.post(f"/actions/{action.id}", json={"confirm": True})).json()["status"] == "failed"
+
+
+async def use_everything(one: httpx.AsyncClient, other: httpx.AsyncClient, model: ScriptedModel, own: OwnRedis) -> None:
     """Do what customers do, on two replicas; the first sends traces."""
     model.script("answer", tokens(["In ", "30 ", "days."], pause=0.1))
     asked = await asyncio.gather(*(client.post("/ask", json=QUESTION) for client in (one, other)))
@@ -53,6 +63,7 @@ async def use_everything(one: httpx.AsyncClient, other: httpx.AsyncClient, model
     assert (await other.post(f"{path}/release")).status_code == 200
     assert len((await one.get("/sessions/s-1")).json()["messages"]) == 2
     assert (await other.delete("/sessions/s-1")).status_code == 204
+    await use_actions(one, other, own)
     assert (await one.get("/ready")).status_code == (await other.get("/ready")).status_code == 200
 
 
@@ -74,7 +85,7 @@ async def test_the_documented_rights_are_enough_and_all_needed(
             serve(**variables) as address,
             httpx.AsyncClient(base_url=address, timeout=20) as other,
         ):
-            await use_everything(one, other, model)
+            await use_everything(one, other, model, own)
             async with asyncio.timeout(10):
                 while not langsmith.feedback:
                     await asyncio.sleep(0.05)

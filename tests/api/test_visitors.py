@@ -246,6 +246,7 @@ OPEN = {
 OWN = {
     *("/ask", "/stream", "/chat", "/chat/stream", "/feedback", "/articles/{article_id:path}"),
     *("/runs/{run_id}", "/runs/{run_id}/stream", "/sessions/{session_id}", "/sessions/{session_id}/events"),
+    "/actions/{action_id}",
 }
 """What a visitor may ask for, of their own."""
 CLOSED = {

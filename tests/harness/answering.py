@@ -7,6 +7,7 @@ from typing import Any, cast
 
 from langchain_core.messages import HumanMessage
 
+from graph.actions.confirming import Actions
 from graph.actions.mcp import open_tools
 from graph.actions.standing import Standing, standing
 from graph.actions.tools import Tool
@@ -60,4 +61,6 @@ async def answering(make_settings: Callable[..., Any], *urls: str, **variables: 
         open_knowledge(settings, models) as knowledge,
         open_tools(settings) as tools,
     ):
-        yield Answering(build_graph(models, knowledge, most_messages=20, tools=tools, actions=proposals), proposals)
+        yield Answering(
+            build_graph(models, knowledge, most_messages=20, tools=tools, actions=cast("Actions", proposals)), proposals
+        )
