@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
-from httpx_sse import aconnect_sse
+from httpx_sse import EventSource, ServerSentEvent, aconnect_sse
 from redis.asyncio import Redis
 from websockets.asyncio.client import connect
 from websockets.typing import Subprotocol
@@ -93,7 +93,7 @@ async def test_a_person_reaches_the_customer_on_any_replica(serve: Serve, redis:
                 sent = await other.post(f"{path}/messages", json=body, headers=of("operator"))
                 assert sent.status_code == 201
             assert (await other.post(f"{path}/release", headers=of("operator"))).status_code == 200
-            events = [event async for event, _ in zip_async(source.aiter_sse(), range(4))]
+            events = await first(4, source)
             frames = [json.loads(await socket.recv()) for _ in range(4)]
         seen = [(event.event, event.json()) for event in events]
         assert [(name, data.get("content", data.get("status"))) for name, data in seen] == [
@@ -107,7 +107,7 @@ async def test_a_person_reaches_the_customer_on_any_replica(serve: Serve, redis:
         assert [frame["id"] for frame in frames] == [event.id for event in events]
         resumed = {**of("shop"), "Last-Event-ID": events[1].id}
         async with aconnect_sse(other, "GET", "/sessions/s-1/events", headers=resumed) as source:
-            assert (await anext(source.aiter_sse())).json()["content"] == "Hello 2"
+            assert (await first(1, source))[0].json()["content"] == "Hello 2"
 
         await say(one, ASKED, **of("shop"))
         lists = {name: (await one.get("/handoffs", headers=of(name))).json()["handoffs"] for name in KEYS}
@@ -126,9 +126,9 @@ async def test_a_person_reaches_the_customer_on_any_replica(serve: Serve, redis:
         assert model.calls == []
 
 
-async def zip_async(events: Any, numbers: Any) -> Any:
-    for number in numbers:
-        yield await anext(events), number
+async def first(count: int, source: EventSource) -> list[ServerSentEvent]:
+    events = source.aiter_sse()
+    return [await anext(events) for _ in range(count)]
 
 
 async def test_it_times_out_and_needs_a_new_reason(serve: Serve, redis: Redis, model: ScriptedModel) -> None:
@@ -139,7 +139,7 @@ async def test_it_times_out_and_needs_a_new_reason(serve: Serve, redis: Redis, m
         for message in ("One?", "Two?"):
             reasons.append((await say(client, message)).get("handoff", {}).get("reason"))
         async with aconnect_sse(client, "GET", "/sessions/s-1/events") as source:
-            told = [event.json()["status"] async for event, _ in zip_async(source.aiter_sse(), range(2))]
+            told = [event.json()["status"] for event in await first(2, source)]
         for message in ("Three?", "Four?"):
             reasons.append((await say(client, message)).get("handoff", {}).get("reason"))
     assert told == ["open", "timed-out"]
@@ -184,7 +184,7 @@ async def test_a_turn_that_hands_over_costs_no_more(serve: Serve, redis: Redis, 
 async def test_the_team_gets_a_link_to_the_trace(serve: Serve, redis: Redis, model: ScriptedModel) -> None:
     """It names the project and the run."""
     async with team() as receiver:
-        receives = {"SUPPORT_HANDOFF_WEBHOOK": receiver.url, "SUPPORT_HANDOFF_SECRET": SECRET}
+        receives: dict[str, Any] = {"SUPPORT_HANDOFF_WEBHOOK": receiver.url, "SUPPORT_HANDOFF_SECRET": SECRET}
         async with traced(serve, **receives) as (client, langsmith):
             done = await say(client, ASKED)
             (told,) = await receiver.until(1)
