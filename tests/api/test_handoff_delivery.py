@@ -4,8 +4,10 @@ import asyncio
 import json
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from httpx_sse import EventSource, ServerSentEvent, aconnect_sse
 from redis.asyncio import Redis
@@ -23,6 +25,7 @@ from harness.conversations import several
 from harness.handing import SECRET, say, team
 from harness.langsmith import PROJECT, traced
 from harness.measured import measured
+from harness.replica import replica
 from harness.scripted_model import ScriptedModel, tokens
 from local.process import Service
 
@@ -249,3 +252,33 @@ async def test_by_e_mail_it_is_one_thread(failure: Exception | ToolResult) -> No
     assert "Customer: c-7" in sent[0]["body"]
     assert sent[1]["body"] == "Customer: Still there?"
     assert tools.calls[0][2] == Caller("shop", "s-1", "run-1", "c-7")
+
+
+@pytest.mark.soak
+async def test_what_waits_survives_its_replica(
+    redis: Redis, redis_url: str, model: ScriptedModel, articles: Path
+) -> None:
+    """After a kill with a full outbox the other replica sends it, each entry once and in order."""
+    async with team() as receiver:
+        receiver.status = 503
+        variables = {"SUPPORT_HANDOFF_WEBHOOK": receiver.url, "SUPPORT_HANDOFF_SECRET": SECRET}
+        async with replica(model, redis_url, articles, **variables) as (process, url):
+            async with httpx.AsyncClient(base_url=url, timeout=20) as client:
+                for number in range(5):
+                    for message in (ASKED, "First", "Second"):
+                        await say(client, message, f"s-{number}")
+            process.kill()
+            process.wait()
+        receiver.status = 204
+        async with replica(model, redis_url, articles, **variables):
+            async with asyncio.timeout(60):
+                while len(receiver.posts) < 15:
+                    await asyncio.sleep(0.1)
+                while await redis.exists("handoffs:outbox"):
+                    await asyncio.sleep(0.1)
+    said = [entry["data"]["transcript"][0]["content"] for entry in receiver.told]
+    sessions = [entry["data"]["session_id"] for entry in receiver.told]
+    for number in range(5):
+        own = [text for text, session in zip(said, sessions, strict=True) if session == f"s-{number}"]
+        assert own == [ASKED, "First", "Second"]
+    assert len({headers["webhook-id"] for headers, _ in receiver.posts}) == 15
