@@ -10,6 +10,7 @@ from functools import partial
 from redis.asyncio import Redis
 
 from graph.actions.handoffs import Handoffs
+from graph.actions.reasons import read_phrases
 from graph.builder import build_graph
 from graph.errors import RUN_ERRORS, ShuttingDown
 from graph.events import Done, Event, Failed
@@ -127,6 +128,7 @@ async def open_agent(
         knowledge = await stack.enter_async_context(open_knowledge(settings, models))
         sessions = colleagues = None
         if redis is not None:
+            read_phrases()
             handoffs = Handoffs(
                 redis, settings.session_ttl, settings.handoff_timeout, is_received=settings.has_handoff_receiver
             )

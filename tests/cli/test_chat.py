@@ -75,14 +75,14 @@ async def test_a_person_of_the_team_is_shown_in_the_terminal(
     handoffs = Handoffs(redis, 1800, 60, is_received=False)
     async with talking(configured(model, redis_url, articles)) as process:
         await type_line(process, "I want to talk to a human")
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while not (lasting := await handoffs.lasting()):
                 await asyncio.sleep(0.05)
         (record,) = lasting
         memory = Memory(redis, 1800, handoffs)
         colleagues = Colleagues(handoffs, memory, lambda _: nullcontext(), 20)
         await colleagues.answer(record.id, "Anna here.")
-        output, _ = await asyncio.wait_for(process.communicate(b"Still there?\n"), 30)
+        output, _ = await asyncio.wait_for(process.communicate(b"Still there?\n"), 60)
     shown = output.decode()
     assert "handed    over to a person (asked)" in shown
     assert "  a colleague: Anna here." in shown
