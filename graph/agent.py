@@ -12,6 +12,7 @@ from redis.asyncio import Redis
 from graph.actions.confirming import Actions, open_actions
 from graph.actions.handoffs import Handoffs
 from graph.actions.mcp import Tools, open_tools
+from graph.actions.reasons import read_phrases
 from graph.builder import build_graph
 from graph.errors import RUN_ERRORS, ShuttingDown
 from graph.events import Done, Event, Failed
@@ -146,6 +147,7 @@ async def open_agent(
         tools = await stack.enter_async_context(open_tools(settings))
         sessions = actions = colleagues = None
         if redis is not None:
+            read_phrases()
             handoffs = Handoffs(
                 redis, settings.session_ttl, settings.handoff_timeout, is_received=settings.has_handoff_receiver
             )

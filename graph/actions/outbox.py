@@ -18,7 +18,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from graph.actions.handoffs import DUE, KEPT, OPEN, Entry, entry_json
-from graph.errors import MemoryUnavailable
+from graph.errors import MemoryUnavailable, kind_and_place
 from graph.observe.metrics import handoffs_open, outbox_age, outbox_sent, outbox_waiting
 
 _LEASE = 30  # seconds in which a replica sends what it has taken; longer than any receiver may take
@@ -162,10 +162,8 @@ class Outbox:
             _log.error("the team has not got an entry of the hand-over %s within a day, and will not", entry.handoff.id)
             return await self._settled(taken, "")
         if entry.id not in self._sent:
-            try:
-                await receiver.send(entry, await self._trace_url(entry.run_id))
-            except NotReceived as error:
-                self._tell(str(error))
+            if trouble := await self._trouble(entry, receiver):
+                self._tell(trouble)
                 outbox_sent.add(1, {"outcome": "failed"})
                 return await self._settled(taken, f"{min(max(age, _SHORTEST), _LONGEST):.3f}")
             self._told = ""
@@ -175,6 +173,16 @@ class Outbox:
         self._sent.discard(entry.id)
         self._waiting.set()  # for the next entry
         return None
+
+    async def _trouble(self, entry: Entry, receiver: Receiver) -> str:
+        """Send an entry; return why the receiver did not confirm it, or nothing."""
+        try:
+            await receiver.send(entry, await self._trace_url(entry.run_id))
+        except NotReceived as error:
+            return str(error)
+        except Exception as error:  # noqa: BLE001 - a defect must lose no entry
+            return kind_and_place(error)
+        return ""
 
     async def _settled(self, taken: _Taken, pause: str) -> None:
         """Note in Redis what became of an entry; while Redis is down, it tries again."""

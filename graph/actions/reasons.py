@@ -7,7 +7,7 @@ import re
 import tomllib
 from collections.abc import Iterable, Sequence
 from datetime import datetime
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, Final, Literal
 from zoneinfo import ZoneInfo
@@ -39,11 +39,15 @@ _CLAUSES = re.compile(r"[.!?;,:\n\u2026\u00a1\u00bf]+")
 _BEFORE = 4  # words before a request in which a "not" counts
 
 
+@lru_cache(16)  # classify, retrieve and answer look at the same message
 def asked_in(text: str) -> str | None:
     """Return the language in which a message asks for a person; None if it does not."""
     whole = words_of(text)
+    words = set(whole.split())
     for language, known in _languages().items():
-        if whole in known.whole or any(known.asks(words_of(clause)) for clause in _CLAUSES.split(text)):
+        if whole in known.whole:
+            return language
+        if words & known.named and any(known.asks(words_of(clause)) for clause in _CLAUSES.split(text)):
             return language
     return None
 
@@ -51,9 +55,10 @@ def asked_in(text: str) -> str | None:
 def topic_of(text: str, desk: Desk) -> Reason | None:
     """Return the topic for which a message goes to a person: one of all desks, or one of this desk's own."""
     padded = f" {words_of(text)} "
-    for topic in _TOPICS:
-        if any(f" {phrase} " in padded for known in _languages().values() for phrase in known.topics[topic]):
-            return topic
+    begun = (phrase for word in set(padded.split()) for phrase in _topics().get(word, ()))
+    found = {topic for phrase, topic in begun if f" {phrase} " in padded}
+    if found:
+        return next(topic for topic in _TOPICS if topic in found)
     return "topic" if any(f" {words_of(phrase)} " in padded for phrase in desk.hand_over) else None
 
 
@@ -112,7 +117,10 @@ class _Language:
         self.said = about
         self.whole = frozenset(map(words_of, about["whole"]))
         self.common = frozenset(map(words_of, about["common"]))
-        self.topics = {topic: [words_of(phrase) for phrase in about[topic]] for topic in _TOPICS}
+        patterns = (*about["asks"], *about["alone"])
+        elided = {pattern.partition("{person}")[0].rpartition(" ")[2] for pattern in patterns}  # as in "d'un"
+        self.named = frozenset(words_of(each + person).split()[-1] for each in elided for person in about["person"])
+        """Words of which one is in every request."""
         persons = "|".join(sorted((re.escape(words_of(person)) for person in about["person"]), key=len, reverse=True))
         asks, alone = (
             "|".join(re.escape(words_of(ask.replace("{person}", "0"))) for ask in about[kind]) or "(?!)"
@@ -129,6 +137,23 @@ class _Language:
     def _is_denied(self, before: str) -> bool:
         last = f" {' '.join(before.split()[-_BEFORE:])} "
         return any(phrase in last for phrase in self._not)
+
+
+def read_phrases() -> None:
+    """Read the phrases, which takes a tenth of a second, before the first message needs them."""
+    _languages()
+    _topics()
+
+
+@cache
+def _topics() -> dict[str, list[tuple[str, Reason]]]:
+    """Return the phrases of all topics by their first word."""
+    phrases: dict[str, list[tuple[str, Reason]]] = {}
+    for known in _languages().values():
+        for topic in _TOPICS:
+            for phrase in map(words_of, known.said[topic]):
+                phrases.setdefault(phrase.split()[0], []).append((phrase, topic))
+    return phrases
 
 
 @cache

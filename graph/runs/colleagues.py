@@ -3,10 +3,9 @@
 import asyncio
 import time
 import uuid
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime
-from typing import Protocol
 
 from langchain_core.messages import AIMessage, AnyMessage
 
@@ -19,12 +18,8 @@ _POLL = 0.5  # seconds between two looks at what a reader is to be told
 _GONE = 15.0  # seconds between two looks whether the session is still there
 
 
-class HeldSession(Protocol):
-    """Holds a thread's session, so that no turn can begin in it; raises SessionBusy."""
-
-    def __call__(self, thread: str) -> AbstractAsyncContextManager[None]:
-        """Hold it for as long as a block lasts."""
-        ...
+HeldSession = Callable[[str], AbstractAsyncContextManager[None]]
+"""Holds a thread's session for as long as a block lasts, so that no turn can begin in it; raises SessionBusy."""
 
 
 class Colleagues:

@@ -4,10 +4,12 @@ import asyncio
 import json
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
-from httpx_sse import aconnect_sse
+from httpx_sse import EventSource, ServerSentEvent, aconnect_sse
 from redis.asyncio import Redis
 from websockets.asyncio.client import connect
 from websockets.typing import Subprotocol
@@ -23,6 +25,7 @@ from harness.conversations import several
 from harness.handing import SECRET, say, team
 from harness.langsmith import PROJECT, traced
 from harness.measured import measured
+from harness.replica import replica
 from harness.scripted_model import ScriptedModel, tokens
 from local.process import Service
 
@@ -93,7 +96,7 @@ async def test_a_person_reaches_the_customer_on_any_replica(serve: Serve, redis:
                 sent = await other.post(f"{path}/messages", json=body, headers=of("operator"))
                 assert sent.status_code == 201
             assert (await other.post(f"{path}/release", headers=of("operator"))).status_code == 200
-            events = [event async for event, _ in zip_async(source.aiter_sse(), range(4))]
+            events = await first(4, source)
             frames = [json.loads(await socket.recv()) for _ in range(4)]
         seen = [(event.event, event.json()) for event in events]
         assert [(name, data.get("content", data.get("status"))) for name, data in seen] == [
@@ -107,7 +110,7 @@ async def test_a_person_reaches_the_customer_on_any_replica(serve: Serve, redis:
         assert [frame["id"] for frame in frames] == [event.id for event in events]
         resumed = {**of("shop"), "Last-Event-ID": events[1].id}
         async with aconnect_sse(other, "GET", "/sessions/s-1/events", headers=resumed) as source:
-            assert (await anext(source.aiter_sse())).json()["content"] == "Hello 2"
+            assert (await first(1, source))[0].json()["content"] == "Hello 2"
 
         await say(one, ASKED, **of("shop"))
         lists = {name: (await one.get("/handoffs", headers=of(name))).json()["handoffs"] for name in KEYS}
@@ -126,9 +129,9 @@ async def test_a_person_reaches_the_customer_on_any_replica(serve: Serve, redis:
         assert model.calls == []
 
 
-async def zip_async(events: Any, numbers: Any) -> Any:
-    for number in numbers:
-        yield await anext(events), number
+async def first(count: int, source: EventSource) -> list[ServerSentEvent]:
+    events = source.aiter_sse()
+    return [await anext(events) for _ in range(count)]
 
 
 async def test_it_times_out_and_needs_a_new_reason(serve: Serve, redis: Redis, model: ScriptedModel) -> None:
@@ -139,7 +142,7 @@ async def test_it_times_out_and_needs_a_new_reason(serve: Serve, redis: Redis, m
         for message in ("One?", "Two?"):
             reasons.append((await say(client, message)).get("handoff", {}).get("reason"))
         async with aconnect_sse(client, "GET", "/sessions/s-1/events") as source:
-            told = [event.json()["status"] async for event, _ in zip_async(source.aiter_sse(), range(2))]
+            told = [event.json()["status"] for event in await first(2, source)]
         for message in ("Three?", "Four?"):
             reasons.append((await say(client, message)).get("handoff", {}).get("reason"))
     assert told == ["open", "timed-out"]
@@ -184,7 +187,7 @@ async def test_a_turn_that_hands_over_costs_no_more(serve: Serve, redis: Redis, 
 async def test_the_team_gets_a_link_to_the_trace(serve: Serve, redis: Redis, model: ScriptedModel) -> None:
     """It names the project and the run."""
     async with team() as receiver:
-        receives = {"SUPPORT_HANDOFF_WEBHOOK": receiver.url, "SUPPORT_HANDOFF_SECRET": SECRET}
+        receives: dict[str, Any] = {"SUPPORT_HANDOFF_WEBHOOK": receiver.url, "SUPPORT_HANDOFF_SECRET": SECRET}
         async with traced(serve, **receives) as (client, langsmith):
             done = await say(client, ASKED)
             (told,) = await receiver.until(1)
@@ -249,3 +252,33 @@ async def test_by_e_mail_it_is_one_thread(failure: Exception | ToolResult) -> No
     assert "Customer: c-7" in sent[0]["body"]
     assert sent[1]["body"] == "Customer: Still there?"
     assert tools.calls[0][2] == Caller("shop", "s-1", "run-1", "c-7")
+
+
+@pytest.mark.soak
+async def test_what_waits_survives_its_replica(
+    redis: Redis, redis_url: str, model: ScriptedModel, articles: Path
+) -> None:
+    """After a kill with a full outbox the other replica sends it, each entry once and in order."""
+    async with team() as receiver:
+        receiver.status = 503
+        variables = {"SUPPORT_HANDOFF_WEBHOOK": receiver.url, "SUPPORT_HANDOFF_SECRET": SECRET}
+        async with replica(model, redis_url, articles, **variables) as (process, url):
+            async with httpx.AsyncClient(base_url=url, timeout=20) as client:
+                for number in range(5):
+                    for message in (ASKED, "First", "Second"):
+                        await say(client, message, f"s-{number}")
+            process.kill()
+            process.wait()
+        receiver.status = 204
+        async with replica(model, redis_url, articles, **variables):
+            async with asyncio.timeout(60):
+                while len(receiver.posts) < 15:
+                    await asyncio.sleep(0.1)
+                while await redis.exists("handoffs:outbox"):
+                    await asyncio.sleep(0.1)
+    said = [entry["data"]["transcript"][0]["content"] for entry in receiver.told]
+    sessions = [entry["data"]["session_id"] for entry in receiver.told]
+    for number in range(5):
+        own = [text for text, session in zip(said, sessions, strict=True) if session == f"s-{number}"]
+        assert own == [ASKED, "First", "Second"]
+    assert len({headers["webhook-id"] for headers, _ in receiver.posts}) == 15

@@ -71,8 +71,9 @@ async def test_each_reason_hands_over(
             model.script("answer", tokens([MARK, "No."] if reason == "unanswered" else ["In 30 days."]))
             model.forget()
             before = datetime.now(UTC)
-            for message in messages:
-                done, events = await turn(client, route, message, f"s-{session}")
+            for message in messages[:-1]:
+                assert "handoff" not in (await turn(client, route, message, f"s-{session}"))[0]
+            done, events = await turn(client, route, messages[-1], f"s-{session}")
             handoff = done["handoff"]
             assert (handoff["reason"], len(model.of("answer"))) == (reason, calls)
             assert "A colleague will take this over. You will hear from us here by " in done["answer"]

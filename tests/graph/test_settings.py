@@ -62,6 +62,9 @@ from graph.errors import SettingsError
         ("SUPPORT_RATE_LIMIT", "0/minute", "10/minute"),
         ("SUPPORT_RATE_LIMIT", "10/minute;5/second", "10/minute"),
         ("SUPPORT_API_KEYS", ",", "NAME:SHA256"),
+        ("SUPPORT_HANDOFF_SECRET", "secret-dsn", 'echo "whsec_$(openssl rand -base64 32)"'),
+        ("SUPPORT_HANDOFF_SECRET", "whsec_c2hvcnQ=", "24 to 64 random bytes"),
+        ("SUPPORT_HANDOFF_WEBHOOK", "desk.example/hook", "http://"),
         ("SUPPORT_CACHE_TTL", "-1", "greater than or equal to 0"),
         ("SUPPORT_ALLOWED_ORIGINS", "*", "https://www.example.com"),
         ("SUPPORT_ALLOWED_ORIGINS", "https://a.example/path", "https://www.example.com"),
@@ -78,6 +81,18 @@ def test_a_bad_setting_is_named(monkeypatch: pytest.MonkeyPatch, name: str, valu
     with pytest.raises(SettingsError, match=f"^{name}: .*{re.escape(named)}") as caught:
         ServiceSettings.load()
     assert "secret-dsn" not in str(caught.value)
+
+
+def test_a_webhook_needs_its_secret_and_no_e_mail_beside_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error names what is missing, or what is too much."""
+    monkeypatch.setenv("SUPPORT_HANDOFF_WEBHOOK", "https://desk.example/hook")
+    with pytest.raises(SettingsError, match=r"^SUPPORT_HANDOFF_SECRET: missing"):
+        ServiceSettings.load()
+    monkeypatch.setenv("SUPPORT_HANDOFF_SECRET", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
+    assert ServiceSettings.load().has_handoff_receiver
+    monkeypatch.setenv("SUPPORT_HANDOFF_EMAIL", "email")
+    with pytest.raises(SettingsError, match=r"^SUPPORT_HANDOFF_EMAIL: .*not both"):
+        ServiceSettings.load()
 
 
 @pytest.mark.parametrize(
