@@ -48,15 +48,22 @@ def _is_there(port: int) -> bool:
     return True
 
 
+def _piped(*command: str | Path) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        command, cwd=REPOSITORY, env=PATH, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
 @pytest.mark.soak
-@pytest.mark.parametrize("module", ["mcp_servers.email", "mcp_servers.calendar"])
-def test_a_missing_setting_stops_the_start_with_one_line(module: str) -> None:
+def test_a_missing_setting_stops_the_start_with_one_line() -> None:
     """Which names it."""
-    command = [sys.executable, "-m", module]
-    ended = subprocess.run(command, cwd=REPOSITORY, env=PATH, capture_output=True, text=True, check=False)
-    assert (ended.returncode, ended.stdout) == (1, "")
-    prefix = module.replace("mcp_servers.", "MCP_").upper()
-    assert ended.stderr == f"{module}: {prefix}_TOKEN is not set: the token that clients send, 16 characters or more\n"
+    modules = ("mcp_servers.email", "mcp_servers.calendar")
+    started = [_piped(sys.executable, "-m", one) for one in modules]
+    for module, process in zip(modules, started, strict=True):
+        said, failed = process.communicate(timeout=60)
+        name = f"{module.replace('mcp_servers.', 'MCP_').upper()}_TOKEN"
+        assert failed == f"{module}: {name} is not set: the token that clients send, 16 characters or more\n"
+        assert (process.returncode, said) == (1, "")
 
 
 CLIENT = """
@@ -104,50 +111,52 @@ def client_1(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return venv / "bin" / "python"
 
 
+CALLER = {"support-agent/tenant": "acme", "support-agent/session": "s-1", "support-agent/customer": "c-private"}
+EMAIL_CALLS = [
+    ("send_email", {"subject": "Private matter", "body": "x"}, CALLER | {"support-agent/key": "k"}),
+    ("send_email", {"subject": "Private matter", "body": "x"}, CALLER | {"support-agent/key": "k"}),
+    ("send_email", {"subject": "x"}, CALLER),
+]
+CALENDAR_CALLS = [
+    ("free_slots", {"time_zone": "Asia/Tokyo", "days": 14}, CALLER),
+    ("my_calls", {}, CALLER),
+    ("book_call", {"slot": "2020-01-01T09:00:00Z", "time_zone": "UTC", "topic": "Private"}, CALLER),
+]
+CALENDAR_TOOLS = ["free_slots", "book_call", "move_call", "cancel_call", "my_calls"]
+
+
 @pytest.mark.soak
-@pytest.mark.parametrize("generation", [1, 2])
 def test_the_sdks_clients_list_and_call_the_tools_of_a_process(
-    request: pytest.FixtureRequest, inbox: Inbox, team: TeamCalendar, tmp_path: Path, generation: int
+    client_1: Path, inbox: Inbox, team: TeamCalendar, tmp_path: Path
 ) -> None:
-    """Of 1.30 and of 2.3; SIGTERM ends the server with 0, and its log says nothing of anybody."""
-    python = request.getfixturevalue("client_1") if generation == 1 else sys.executable
-    caller = {"support-agent/tenant": "acme", "support-agent/session": "s-1", "support-agent/customer": "c-private"}
-    cases = {
-        "mcp_servers.email": (
-            email_settings(inbox, port=free_port()),
-            ["send_email"],
-            [
-                ("send_email", {"subject": "Private matter", "body": "x"}, caller | {"support-agent/key": "k"}),
-                ("send_email", {"subject": "Private matter", "body": "x"}, caller | {"support-agent/key": "k"}),
-                ("send_email", {"subject": "x"}, caller),
-            ],
-            [False, False, True],
-        ),
-        "mcp_servers.calendar": (
-            calendar_settings(team, port=free_port()),
-            ["free_slots", "book_call", "move_call", "cancel_call", "my_calls"],
-            [
-                ("free_slots", {"time_zone": "Asia/Tokyo", "days": 14}, caller),
-                ("my_calls", {}, caller),
-                ("book_call", {"slot": "2020-01-01T09:00:00Z", "time_zone": "UTC", "topic": "Private"}, caller),
-            ],
-            [False, False, True],
-        ),
-    }
-    for module, (variables, tools, calls, errors) in cases.items():
-        log = tmp_path / f"{module}.log"
-        port = variables[f"{module.replace('mcp_servers.', 'MCP_').upper()}_PORT"]
-        with _running(module, variables, log) as process:
-            command = [python, "-c", CLIENT, _arguments(port, calls)]
-            called = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
-            assert called.returncode == 0, called.stderr
-            version, listed, results = json.loads(called.stdout.splitlines()[-1])
-            assert version.startswith(f"{generation}.")
+    """Of 1.30 and of 2.3; SIGTERM ends the servers with 0, and their logs say nothing of anybody."""
+    email, calendar = email_settings(inbox, port=free_port()), calendar_settings(team, port=free_port())
+    logs = tmp_path / "email.log", tmp_path / "calendar.log"
+    with (
+        _running("mcp_servers.email", email, logs[0]) as one,
+        _running("mcp_servers.calendar", calendar, logs[1]) as two,
+    ):
+        cases: list[tuple[str, Path, str, object, list[str]]] = [
+            (generation, python, *case)
+            for generation, python in (("1.30.0", client_1), ("2.", Path(sys.executable)))
+            for case in (
+                (email["MCP_EMAIL_PORT"], EMAIL_CALLS, ["send_email"]),
+                (calendar["MCP_CALENDAR_PORT"], CALENDAR_CALLS, CALENDAR_TOOLS),
+            )
+        ]
+        clients = [_piped(python, "-c", CLIENT, _arguments(port, calls)) for _, python, port, calls, _ in cases]
+        for (generation, _, _, _, tools), client in zip(cases, clients, strict=True):
+            said, failed = client.communicate(timeout=60)
+            assert client.returncode == 0, failed
+            version, listed, results = json.loads(said.splitlines()[-1])
+            assert version.startswith(generation)
             assert listed == tools
-            assert [is_error for is_error, _ in results] == errors
+            assert [is_error for is_error, _ in results] == [False, False, True]
             assert all(structured for _, structured in results)
+        for process in (one, two):
             process.send_signal(signal.SIGTERM)
-            assert process.wait(30) == 0
+        assert [process.wait(30) for process in (one, two)] == [0, 0]
+    for log in logs:
         said = log.read_text()
         assert "listens on" in said
         assert not [word for word in ("rivate", TOKEN, "company.example", "Traceback") if word in said], said
@@ -160,9 +169,9 @@ def test_sigterm_lets_a_call_end(inbox: Inbox, tmp_path: Path) -> None:
     inbox.fault = "lose answer"
     variables = email_settings(inbox, port=free_port())
     calls = [("send_email", {"subject": "x", "body": "x"}, {"support-agent/key": "k"})]
-    command = [sys.executable, "-c", CLIENT, _arguments(variables["MCP_EMAIL_PORT"], calls)]
+    arguments = _arguments(variables["MCP_EMAIL_PORT"], calls)
     with _running("mcp_servers.email", variables, tmp_path / "log") as process:
-        client = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        client = _piped(sys.executable, "-c", CLIENT, arguments)
         while not inbox.raw:
             assert client.poll() is None
             time.sleep(0.01)
