@@ -14,6 +14,8 @@ from caldav.davclient import DAVClient
 from icalendar import Calendar, Event
 from radicale import Application
 
+Fault = Literal["freeze", "fail", "lie"]
+
 
 class _Server(ThreadingMixIn, WSGIServer):
     daemon_threads = True
@@ -32,17 +34,20 @@ class TeamCalendar:
         self.url = url
         self.requests: list[tuple[str, str]] = []
         """Methods and paths."""
-        self._frozen: tuple[str, str, int] | None = None
+        self._fault: tuple[Fault, str] | None = None
         self._thawed = threading.Event()
 
-    def freeze(self, method: str, when: Literal["before", "after"] = "before", times: int = 1) -> None:
-        """Let the next requests of a method get no answer, before or after they are carried out."""
-        self._frozen = (method, when, times)
+    def fault(self, fault: Fault, method: str) -> None:
+        """Let the next request of a method go wrong.
+
+        It gets no answer (`freeze`), or is answered with 500: before it is carried out (`fail`), or after (`lie`).
+        """
+        self._fault = (fault, method)
         self._thawed.clear()
 
     def thaw(self) -> None:
         """Go on with what was frozen."""
-        self._frozen = None
+        self._fault = None
         self._thawed.set()
 
     def add(self, name: str, *lines: str) -> None:
@@ -82,16 +87,16 @@ class TeamCalendar:
         def faulty(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
             method = environ["REQUEST_METHOD"]
             self.requests.append((method, environ["PATH_INFO"]))
-            when = ""
-            if self._frozen and self._frozen[0] == method and self._frozen[2] > 0:
-                when = self._frozen[1]
-                self._frozen = (method, when, self._frozen[2] - 1)
-            if when == "before":
+            if self._fault is None or self._fault[1] != method:
+                return application(environ, start_response)
+            fault, self._fault = self._fault[0], None
+            if fault == "freeze":
                 self._thawed.wait(60)
-            answer = application(environ, start_response)
-            if when == "after":
-                self._thawed.wait(60)
-            return answer
+                return application(environ, start_response)
+            if fault == "lie":
+                list(application(environ, lambda *_: None))
+            start_response("500 Internal Server Error", [("Content-Length", "0")])
+            return []
 
         return faulty
 

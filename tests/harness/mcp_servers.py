@@ -56,7 +56,7 @@ class RunningServer:
             yield client
 
     async def call(self, tool: str, arguments: Mapping[str, Any] | None = None, **caller: Any) -> CallToolResult:
-        """Call a tool on behalf of a caller as `meta` describes it, by one request; a client of the SDK's sends three."""
+        """Call a tool for a caller as `meta` describes it, by one request; a client of the SDK's sends three."""
         params = {"name": tool, "arguments": dict(arguments or {}), "_meta": meta(**caller)}
         async with httpx2.AsyncClient(timeout=60, verify=_TLS) as http:
             response = await http.post(
