@@ -21,7 +21,7 @@ export function actionCard(action) {
     element("button", { type: "button", className: "button main", onclick: () => choose(true) }, text("confirm")),
     element("button", { type: "button", className: "button", onclick: () => choose(false) }, text("decline")));
   const card = element("section", { className: "card", tabIndex: -1, "aria-label": text("proposal") },
-    element("h4", {}, text("proposal")), element("p", { dir: "auto" }, action.summary), choices, state);
+    element("h3", {}, text("proposal")), element("p", { dir: "auto" }, action.summary), choices, state);
 
   function show({ status, expires_at: until }) {
     const isOpen = status === "proposed";

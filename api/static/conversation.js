@@ -48,12 +48,12 @@ export function note(words) {
 /** Show a customer's message. */
 export function said(words) {
   follows = true;
-  put(element("div", { className: "said", dir: "auto" }, element("h3", { className: "unseen" }, text("you")), words));
+  put(element("div", { className: "said", dir: "auto" }, element("h2", { className: "unseen" }, text("you")), words));
 }
 
 /** Show what a person of the company wrote. */
 export function personSaid(content, at) {
-  const head = element("div", { className: "meta" }, element("h3", { className: "person" }, text("person")));
+  const head = element("div", { className: "meta" }, element("h2", { className: "person" }, text("person")));
   if (at) head.append(element("time", { dateTime: at }, moment(at)));
   put(element("article", { className: "answer" }, head, element("div", { className: "text" }, rendered(content))));
   tell(`${text("person")}: ${content}`);
@@ -61,7 +61,7 @@ export function personSaid(content, at) {
 
 /** Show that a person takes over. */
 export function handedOver({ expected_reply: reply }) {
-  put(element("section", { className: "card", "aria-label": text("handoff") }, element("h4", {}, text("handoff")),
+  put(element("section", { className: "card", "aria-label": text("handoff") }, element("h3", {}, text("handoff")),
     element("p", {}, reply ? text("reply", { time: moment(reply) }) : text("replySoon"))));
   tell(text("handoff"));
 }
@@ -74,7 +74,7 @@ export class Answer {
     this._status = element("span", { className: "status" });
     this._below = element("div", { className: "below" });
     this._article = element("article", { className: "answer", "aria-busy": "true" },
-      element("div", { className: "meta" }, element("h3", {}, text("assistant")), this._badge, this._status),
+      element("div", { className: "meta" }, element("h2", {}, text("assistant")), this._badge, this._status),
       this._body, this._below);
     this._growing = new GrowingText(this._body, toEnd);
     put(this._article);

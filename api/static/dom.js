@@ -20,7 +20,7 @@ export function icon(name) {
   const made = document.createElementNS(SVG, "svg");
   made.setAttribute("aria-hidden", "true");
   const use = document.createElementNS(SVG, "use");
-  use.setAttribute("href", `#${name}`);
+  use.setAttribute("href", `#icon-${name}`);
   made.append(use);
   return made;
 }

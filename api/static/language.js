@@ -32,4 +32,5 @@ export function translate(company) {
   for (const element of document.querySelectorAll("[data-placeholder]")) {
     element.placeholder = text(element.dataset.placeholder);
   }
+  document.body.classList.remove("bare");
 }

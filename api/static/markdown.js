@@ -27,23 +27,31 @@ function escaped(words) {
 }
 
 /** Tell whether a tag is none of HTML's, as in "press <Enter>": its reader wants to see it. */
-function isWord(tag) {
-  const name = /^<\/?([a-z][^\s/>]*)/i.exec(tag)?.[1];
+function isWord(name) {
   return !name || !/^[a-z][a-z0-9]*$/i.test(name) || document.createElement(name) instanceof HTMLUnknownElement;
+}
+
+/**
+ * Return a tag without what it is not needed for. DOMPurify would remove the rest, but where it reads HTML, the browser
+ * already reports what the page's policy forbids.
+ */
+function bare(tag) {
+  const [, end, name] = /^<(\/?)([^\s/>]*)/.exec(tag);
+  if (tag.startsWith("<!")) return "";
+  if (isWord(name)) return escaped(tag);
+  if (!RULES.ALLOWED_TAGS.includes(name.toLowerCase())) return "";
+  const kept = [...tag.matchAll(/\s(href|title|colspan|rowspan|start)\s*=\s*("[^"]*"|'[^']*'|[^\s>]+)/gi)];
+  const attributes = kept.map(([, key, value]) => ` ${key}="${value.replace(/^["']|["']$/g, "").replaceAll('"', "&quot;")}"`);
+  return `<${end}${name}${attributes.join("")}>`;
 }
 
 use({
   gfm: true,
   renderer: {
-    // Attributes such as styles are nowhere of use, and the browser would report them.
-    html: ({ text }) => text.replace(/<!--[^]*?(?:-->|$)|<[^>]*>?/g, (tag) => (isWord(tag) && !tag.startsWith("<!--") ? escaped(tag) : bare(tag))),
+    html: ({ text }) => text.replace(/<(script|style)\b[^]*?(?:<\/\1\s*>|$)/gi, "").replace(/<!--[^]*?(?:-->|$)|<[^>]*>?/g, bare),
     image: ({ text, title }) => escaped(text || title || ""),
   },
 });
-
-function bare(tag) {
-  return tag.replace(/\s(?:style|on\w+)\s*=\s*(?:"[^"]*"|'[^']*'|[^\s>]*)/gi, "");
-}
 
 let base = null; // what relative links of the text in hand start from
 

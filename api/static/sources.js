@@ -3,7 +3,7 @@
 import { element, icon } from "./dom.js";
 import { text } from "./language.js";
 import { rendered } from "./markdown.js";
-import { request } from "./service.js";
+import { Problem, request } from "./service.js";
 
 const BETWEEN = " > "; // what the service joins headings by
 const HEADING = /^H[1-6]$/;
@@ -24,7 +24,7 @@ export function sourceList(sources) {
       element("span", { dir: "auto" }, source.title, source.section ? element("small", {}, source.section) : null),
     )),
   );
-  const heading = element("h4", { id: `sources-${crypto.getRandomValues(new Uint32Array(1))[0]}` }, text("sources"));
+  const heading = element("h3", { id: `sources-${crypto.getRandomValues(new Uint32Array(1))[0]}` }, text("sources"));
   return element("div", { className: "sources" }, heading, element("ul", { "aria-labelledby": heading.id }, ...items));
 }
 
@@ -39,8 +39,10 @@ async function open(source, from) {
     document.body.classList.add("reading");
   }
   title.focus();
+  const steps = source.id.split("/");
   try {
-    const response = await request(`articles/${source.id.split("/").map(encodeURIComponent).join("/")}`);
+    if (steps.some((step) => /^\.*$/.test(step))) throw new Problem("not-found", { status: 404 }); // leads elsewhere
+    const response = await request(`articles/${steps.map(encodeURIComponent).join("/")}`);
     show(await response.json(), source);
   } catch (problem) {
     article.replaceChildren(element("p", {}, text(problem.status === 404 ? "gone" : "unreadable")));
