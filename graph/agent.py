@@ -14,6 +14,7 @@ from graph.builder import build_graph
 from graph.errors import RUN_ERRORS, ShuttingDown
 from graph.events import Done, Event, Failed
 from graph.models import Models, open_models
+from graph.nodes.tools import Toolbox
 from graph.observe.report import Observe
 from graph.retrieval.index import open_knowledge
 from graph.retrieval.served import Knowledge
@@ -106,28 +107,33 @@ async def whole_answer(events: AsyncIterator[tuple[int, Event]]) -> Done:
 
 @asynccontextmanager
 async def open_agent(
-    settings: AgentSettings, redis: Redis | None = None, observe: Observe = lambda _: None
+    settings: AgentSettings,
+    redis: Redis | None = None,
+    observe: Observe = lambda _: None,
+    tools: Toolbox | None = None,
 ) -> AsyncGenerator[SupportAgent]:
     """Connect to the model and the articles, whose index is built if there is none; raises StartError.
 
     The model need not be up: see `open_knowledge`. Sessions are kept in `redis`; without it there are none. `observe`
-    gets the report of each run that has ended.
+    gets the report of each run that has ended. `tools` are used in place of those of SUPPORT_MCP_SERVERS.
     """
     settings.require()
     most = settings.session_messages
     async with AsyncExitStack() as stack:
         models = await stack.enter_async_context(open_models(settings))
         knowledge = await stack.enter_async_context(open_knowledge(settings, models))
-        tools = await stack.enter_async_context(open_tools(settings))
+        servers = Tools() if tools else await stack.enter_async_context(open_tools(settings))
         sessions = None
         if redis is not None:
             memory = Memory(redis, settings.session_ttl)
-            graph = build_graph(models, knowledge, most_messages=most, checkpointer=memory.checkpointer, tools=tools)
+            graph = build_graph(
+                models, knowledge, most_messages=most, checkpointer=memory.checkpointer, tools=tools or servers
+            )
             engine = Engine(graph, settings.answer_timeout, observe, partial(_versions, knowledge))
             sessions = await stack.enter_async_context(open_sessions(redis, memory, engine, settings))
         graph = build_graph(models, knowledge, most_messages=most)
         engine = Engine(graph, settings.answer_timeout, observe, partial(_versions, knowledge))
-        agent = SupportAgent(engine, sessions, models, knowledge, tools, settings)
+        agent = SupportAgent(engine, sessions, models, knowledge, servers, settings)
         stack.push_async_callback(agent.drain, 0)
         yield agent
 
