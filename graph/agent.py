@@ -17,6 +17,7 @@ from graph.builder import build_graph
 from graph.errors import RUN_ERRORS, ShuttingDown
 from graph.events import Done, Event, Failed
 from graph.models import Models, open_models
+from graph.nodes.tools import Toolbox
 from graph.observe.report import Observe
 from graph.retrieval.index import open_knowledge
 from graph.retrieval.served import Knowledge
@@ -132,19 +133,23 @@ async def whole_answer(events: AsyncIterator[tuple[int, Event]]) -> Done:
 
 @asynccontextmanager
 async def open_agent(
-    settings: AgentSettings, redis: Redis | None = None, observe: Observe = lambda _: None
+    settings: AgentSettings,
+    redis: Redis | None = None,
+    observe: Observe = lambda _: None,
+    tools: Toolbox | None = None,
 ) -> AsyncGenerator[SupportAgent]:
     """Connect to the model and the articles, whose index is built if there is none; raises StartError.
 
     The model need not be up: see `open_knowledge`. Sessions are kept in `redis`; without it there are none. `observe`
-    gets the report of each run that has ended.
+    gets the report of each run that has ended. `tools` are used in place of those of SUPPORT_MCP_SERVERS.
     """
     settings.require()
     most = settings.session_messages
     async with AsyncExitStack() as stack:
         models = await stack.enter_async_context(open_models(settings))
         knowledge = await stack.enter_async_context(open_knowledge(settings, models))
-        tools = await stack.enter_async_context(open_tools(settings))
+        servers = Tools() if tools else await stack.enter_async_context(open_tools(settings))
+        toolbox = tools or servers
         sessions = actions = colleagues = None
         if redis is not None:
             read_phrases()
@@ -154,14 +159,14 @@ async def open_agent(
             memory = Memory(redis, settings.session_ttl, handoffs)
             patience = settings.answer_timeout * _PATIENCE
             actions = await stack.enter_async_context(
-                open_actions(redis, tools, patience=patience, keep=settings.session_ttl)
+                open_actions(redis, toolbox, patience=patience, keep=settings.session_ttl)
             )
             graph = build_graph(
                 models,
                 knowledge,
                 most_messages=most,
                 checkpointer=memory.checkpointer,
-                tools=tools,
+                tools=toolbox,
                 actions=actions,
             )
             engine = Engine(graph, settings.answer_timeout, observe, partial(_versions, knowledge))
@@ -169,7 +174,7 @@ async def open_agent(
             colleagues = Colleagues(handoffs, memory, sessions.held, most)
         graph = build_graph(models, knowledge, most_messages=most)
         engine = Engine(graph, settings.answer_timeout, observe, partial(_versions, knowledge))
-        agent = SupportAgent(engine, sessions, actions, models, knowledge, tools, settings, colleagues)
+        agent = SupportAgent(engine, sessions, actions, models, knowledge, servers, settings, colleagues)
         stack.push_async_callback(agent.drain, 0)
         yield agent
 

@@ -65,6 +65,8 @@ class Tools:
         run = begin_tool(tool_name, server.name, arguments)
         try:
             result = _result(await server.call(one.raw_name, arguments, _meta(caller, key)))
+            if result.is_error and (result.structured or {}).get("outcome") == "unknown":
+                raise OutcomeUnknown(f"MCP server {server.name} does not know whether it has done it")
         except Failure as failure:
             outcome = "not-called" if failure.is_certain else "unknown"
             kind = NotCalled if failure.is_certain else OutcomeUnknown

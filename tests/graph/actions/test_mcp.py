@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+from mcp.types import CallToolResult, TextContent
 
 from graph.actions import mcp_server
 from graph.actions.mcp import MOST_TEXT, Tools, open_tools
@@ -241,6 +242,18 @@ async def test_the_token_is_sent_and_a_wrong_one_is_named() -> None:
             check = tools.checks()["a"]
             assert check.reason == "refuses the token (HTTP 401)"
             assert check.remedy == "correct its token in SUPPORT_MCP_TOKENS"
+
+
+async def test_a_tool_may_not_know_what_it_has_done() -> None:
+    """That is no failure, after which it could be done again."""
+
+    async def unsure() -> CallToolResult:
+        said = TextContent(text="The calendar did not confirm this.")
+        return CallToolResult(content=[said], structured_content={"outcome": "unknown"}, is_error=True)
+
+    async with tool_server(extra=[unsure]) as server, opened(server.url) as tools:
+        with pytest.raises(OutcomeUnknown):
+            await tools.call("unsure", {}, CALLER)
 
 
 async def test_a_long_result_is_cut_off() -> None:
