@@ -43,6 +43,8 @@ class Effects:
     """Calls that are refused before they have any effect."""
     late: list[float] = field(default_factory=list[float])
     """Seconds that the next answers wait, after the effect."""
+    held: asyncio.Event | None = None
+    """Answers wait for it, after the effect."""
     says_no: bool = False
     """The tool answers that it has not done it."""
     breaks: bool = False
@@ -64,6 +66,8 @@ class Effects:
         if self.breaks:
             return Response(status_code=500)
         await asyncio.sleep(self.late.pop(0) if self.late else 0)
+        if self.held:
+            await self.held.wait()
         return JSONResponse({"text": "Done.", "is_error": False})
 
 
