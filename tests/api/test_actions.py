@@ -3,7 +3,6 @@
 import asyncio
 import json
 from collections.abc import AsyncGenerator
-from functools import partial
 from typing import Any
 
 import httpx
@@ -16,10 +15,9 @@ from api.auth import digest, new_key
 from conftest import Serve
 from graph.actions.records import record_key
 from graph.actions.standing import action_key
-from graph.agent import open_agent
 from graph.runs.memory import thread_id
 from graph.state import Action
-from harness.acting import BOOK_CALL, BOOKING, EMAIL, SEND_EMAIL, Effects, RemoteTools, effects, proposed
+from harness.acting import BOOK_CALL, BOOKING, EMAIL, SEND_EMAIL, Effects, acting, proposed
 from harness.conversations import several
 
 YES, NO = {"confirm": True}, {"confirm": False}
@@ -28,14 +26,11 @@ YES, NO = {"confirm": True}, {"confirm": False}
 @pytest.fixture
 async def tools(monkeypatch: pytest.MonkeyPatch) -> AsyncGenerator[Effects]:
     """Tools with effects, which the service has; it looks for the actions of dead replicas all the time."""
-    async with effects() as found:
+    async with acting(0.4) as found:
         for name, value in (("_PAUSES", (0.05, 0.1)), ("CERTAIN", 5.0)):
             monkeypatch.setattr(graph.actions.calling, name, value)
         monkeypatch.setattr(graph.actions.confirming, "_LOOK", 0.1)
-        tools = RemoteTools(found.url, 0.4)
-        monkeypatch.setattr("api.lifespan.open_agent", partial(open_agent, tools=tools))
         yield found
-        await tools.close()
 
 
 @pytest.fixture

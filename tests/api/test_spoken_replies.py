@@ -3,7 +3,6 @@
 import asyncio
 import json
 from collections.abc import AsyncGenerator
-from functools import partial
 from typing import Any
 
 import httpx
@@ -17,9 +16,8 @@ from websockets.typing import Subprotocol
 
 from conftest import Serve
 from graph.actions.standing import Standing, Write, standing
-from graph.agent import open_agent
 from graph.runs.memory import Memory, may_store, thread_id
-from harness.acting import EMAIL, SEND_EMAIL, Effects, RemoteTools, effects, proposed
+from harness.acting import EMAIL, SEND_EMAIL, Effects, acting, proposed
 from harness.conversations import events_of
 from harness.langsmith import traced
 from harness.scripted_model import ScriptedModel, tokens
@@ -28,12 +26,9 @@ SUMMARY = "Book a call on Tuesday, 1 December 2026 at 10:00 (Europe/Berlin), abo
 
 
 @pytest.fixture
-async def tools(monkeypatch: pytest.MonkeyPatch) -> AsyncGenerator[Effects]:
-    async with effects() as found:
-        tools = RemoteTools(found.url)
-        monkeypatch.setattr("api.lifespan.open_agent", partial(open_agent, tools=tools))
+async def tools() -> AsyncGenerator[Effects]:
+    async with acting() as found:
         yield found
-        await tools.close()
 
 
 @pytest.fixture

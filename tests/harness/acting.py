@@ -1,13 +1,15 @@
 """A server of tools that have effects, and proposals made without a model."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Generator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import httpx
 import orjson
+import pytest
 from redis.asyncio import Redis
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -17,6 +19,7 @@ from starlette.routing import Route
 from graph.actions.confirming import Actions
 from graph.actions.standing import Standing, standing
 from graph.actions.tools import Caller, NotCalled, OutcomeUnknown, Tool, ToolResult
+from graph.agent import open_agent
 from graph.runs.memory import thread_id
 from graph.state import Action, AgentContext
 from harness.serving import serving
@@ -106,6 +109,24 @@ class RemoteTools:
         if response.status_code != 200:
             raise NotCalled if response.status_code == 503 else OutcomeUnknown
         return ToolResult(response.json()["text"], response.json()["is_error"])
+
+
+@contextmanager
+def given(tools: RemoteTools) -> Generator[None]:
+    """Give agents that are opened in the block these tools."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("api.lifespan.open_agent", partial(open_agent, tools=tools))
+        yield
+
+
+@asynccontextmanager
+async def acting(seconds: float = 2) -> AsyncGenerator[Effects]:
+    """Serve tools with effects, which agents have that are opened in the block."""
+    async with effects() as found:
+        tools = RemoteTools(found.url, seconds)
+        with given(tools):
+            yield found
+        await tools.close()
 
 
 async def proposed(
