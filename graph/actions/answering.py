@@ -4,7 +4,7 @@ from typing import cast
 
 from graph.actions.confirming import Actions
 from graph.actions.replies import Outcome, Reply, sentence
-from graph.actions.standing import standing
+from graph.actions.standing import Write, action_key, standing
 from graph.errors import ActionExpired, ActionSettled
 from graph.state import Action
 
@@ -15,11 +15,15 @@ async def settled(reply: Reply, actions: Actions, owner: str) -> tuple[str, Acti
     Raises MemoryUnavailable and ShuttingDown.
     """
     now = standing.get()
-    action_id = now.action.decode() if now and now.action else ""
+    if now is None or now.action is None:
+        raise AssertionError("nothing stands open")
+    decide = actions.confirm if reply.is_yes else actions.decline
     try:
-        action = await (actions.confirm if reply.is_yes else actions.decline)(action_id, owner)
+        action = await decide(now.action.decode(), owner, now.session_id, is_said=True)
     except (ActionExpired, ActionSettled):
         action = None
+    if action is None or action.status != "begun":  # whose end a later message may ask for
+        now.writes[action_key(now.thread)] = Write("", 0)
     if action is None or action.status in ("proposed", "expired"):
         return sentence("gone", reply.language), action
     return sentence(cast("Outcome", action.status), reply.language, action.summary), action

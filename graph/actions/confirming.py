@@ -78,11 +78,14 @@ class Actions:
         held = await self._read(action_id, owner, None)
         return await self._current(held.record) if held else None
 
-    async def confirm(self, action_id: str, owner: str, session_id: str | None = None) -> Action | None:
+    async def confirm(
+        self, action_id: str, owner: str, session_id: str | None = None, *, is_said: bool = False
+    ) -> Action | None:
         """Do an action, or wait until whoever does it has; None if the owner, in this session, has no such action.
 
         What is returned may still be `begun` if that takes too long. Cancelling the caller does not stop the action.
-        Raises ActionExpired, ActionSettled if it was declined or replaced, and ShuttingDown.
+        `is_said` if a message confirms it. Raises ActionExpired, ActionSettled if it was declined or replaced, and
+        ShuttingDown.
         """
         if (held := await self._read(action_id, owner, session_id)) is None:
             return None
@@ -92,10 +95,12 @@ class Actions:
         if status == "proposed" and action_id not in self._carrying:
             if self._draining:
                 raise ShuttingDown
-            self._carry(held, self._records.settle)
+            self._carry(held, self._records.settle_as_said if is_said else self._records.settle)
         return await self._outcome(held.record)
 
-    async def decline(self, action_id: str, owner: str, session_id: str | None = None) -> Action | None:
+    async def decline(
+        self, action_id: str, owner: str, session_id: str | None = None, *, is_said: bool = False
+    ) -> Action | None:
         """Decline an action; None if the owner, in this session, has no such action.
 
         Raises ActionSettled if it was confirmed before.
@@ -103,7 +108,8 @@ class Actions:
         if (held := await self._read(action_id, owner, session_id)) is None:
             return None
         declined = replace(held.record, status="declined")
-        if held.record.status == "proposed" and await self._records.settle(held, declined):
+        settle = self._records.settle_as_said if is_said else self._records.settle
+        if held.record.status == "proposed" and await settle(held, declined):
             self._tell(declined)
             return declined.action()
         if (held := await self._read(action_id, owner, session_id)) is None:

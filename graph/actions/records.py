@@ -33,7 +33,7 @@ local time = redis.call('time')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 if held ~= ARGV[2] then
   if held ~= ARGV[1] then return 0 end
-  if ARGV[3] == 'open' and redis.call('get', KEYS[2]) ~= ARGV[4] then return 0 end
+  if (ARGV[3] == 'open' or ARGV[3] == 'said') and redis.call('get', KEYS[2]) ~= ARGV[4] then return 0 end
   if ARGV[3] == 'overdue' and (tonumber(redis.call('zscore', KEYS[3], ARGV[4]) or 0)) > now then return 0 end
   redis.call('set', KEYS[1], ARGV[2], 'EX', ARGV[5])
   if ARGV[3] == 'open' then redis.call('del', KEYS[2]) end
@@ -119,6 +119,13 @@ class Records:
     async def settle(self, held: Held, new: Record) -> bool:
         """Begin or decline an action that can be confirmed; return whether that was possible."""
         return await self._replace(held, new, "open")
+
+    async def settle_as_said(self, held: Held, new: Record) -> bool:
+        """Do the same for a message of the session, which names the action until the turn that tells the end is stored.
+
+        So a message that is repeated after its turn has failed is told the same.
+        """
+        return await self._replace(held, new, "said")
 
     async def adopt(self, held: Held, new: Record) -> bool:
         """Take over an action whose lease has expired; return whether it still had."""

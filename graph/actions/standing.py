@@ -20,7 +20,7 @@ class Write:
 
     value: str
     seconds: int
-    """Until it expires."""
+    """Until it expires; 0 deletes the key."""
     is_new: bool = False
     """An existing value stays: Redis may execute a write twice, and in between others may have changed the value."""
 

@@ -126,7 +126,10 @@ class TurnSaver(AsyncShallowRedisSaver):
         if not passing:
             pipe.set(turn_key(thread), stored, ex=self._seconds)
         for key, write in writes.items():
-            pipe.set(key, write.value, ex=write.seconds, nx=write.is_new)
+            if write.seconds:
+                pipe.set(key, write.value, ex=write.seconds, nx=write.is_new)
+            else:
+                pipe.delete(key)
         await pipe.execute()
         return _config(thread, checkpoint)
 

@@ -17,7 +17,7 @@ from graph.actions.records import record_key
 from graph.actions.standing import action_key
 from graph.runs.memory import thread_id
 from graph.state import Action
-from harness.acting import BOOK_CALL, BOOKING, EMAIL, SEND_EMAIL, Effects, RemoteTools, effects, proposed
+from harness.acting import BOOK_CALL, BOOKING, EMAIL, SEND_EMAIL, Effects, acting, proposed
 from harness.conversations import several
 
 YES, NO = {"confirm": True}, {"confirm": False}
@@ -26,14 +26,11 @@ YES, NO = {"confirm": True}, {"confirm": False}
 @pytest.fixture
 async def tools(monkeypatch: pytest.MonkeyPatch) -> AsyncGenerator[Effects]:
     """Tools with effects, which the service has; it looks for the actions of dead replicas all the time."""
-    async with effects() as found:
+    async with acting(0.4) as found:
         for name, value in (("_PAUSES", (0.05, 0.1)), ("CERTAIN", 5.0)):
             monkeypatch.setattr(graph.actions.calling, name, value)
         monkeypatch.setattr(graph.actions.confirming, "_LOOK", 0.1)
-        tools = RemoteTools(found.url, 0.4)
-        monkeypatch.setattr("graph.agent.open_tools", tools.opened)
         yield found
-        await tools.close()
 
 
 @pytest.fixture
@@ -74,7 +71,7 @@ async def test_a_confirmed_action_is_done(pair: list[httpx.AsyncClient], redis: 
     assert (response.status_code, response.json()) == (200, before | {"status": "done"})
     assert (await other.get(f"/actions/{action.id}")).json() == before | {"status": "done"}
     assert await outcome(other, action, YES) == "done"
-    whose = {"tenant": "anonymous", "session": "s-1", "customer": "c-1", "run": "7" * 36}
+    whose = {"tenant": "anonymous", "session": thread_id("anonymous", "s-1"), "customer": "c-1", "run": "7" * 36}
     assert tools.calls == [{"tool": "book_call", "arguments": dict(BOOKING), "key": action.id, **whose}]
 
 

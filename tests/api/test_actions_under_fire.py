@@ -17,7 +17,7 @@ from redis.asyncio import Redis
 
 from conftest import REPOSITORY, Report, Serve
 from graph.state import Action
-from harness.acting import BOOK_CALL, BOOKING, EMAIL, SEND_EMAIL, Effects, RemoteTools, effects, proposed
+from harness.acting import BOOK_CALL, BOOKING, EMAIL, SEND_EMAIL, Effects, acting, effects, proposed
 from harness.conversations import several
 from harness.fault_proxy import fault_proxy
 from harness.own_redis import own_redis
@@ -60,14 +60,11 @@ async def under_way(tools: Effects, client: httpx.AsyncClient, actions: list[Act
 
 @pytest.mark.soak
 async def test_a_replica_is_killed_between_begun_and_done(
-    serve: Serve, model: ScriptedModel, redis: Redis, redis_url: str, articles: Path, monkeypatch: pytest.MonkeyPatch
+    serve: Serve, model: ScriptedModel, redis: Redis, redis_url: str, articles: Path
 ) -> None:
     """The other one finishes the booking, once, and sends no second e-mail; everybody is told the same."""
     async with AsyncExitStack() as stack:
-        tools = await stack.enter_async_context(effects())
-        caller = RemoteTools(tools.url)
-        stack.push_async_callback(caller.close)
-        monkeypatch.setattr("graph.agent.open_tools", caller.opened)
+        tools = await stack.enter_async_context(acting())
         dies, one = await stack.enter_async_context(process_with(tools, model, redis_url, articles))
         url = await stack.enter_async_context(serve())
         other = await stack.enter_async_context(httpx.AsyncClient(base_url=url, timeout=60))
@@ -103,18 +100,14 @@ async def test_a_replica_that_drains_finishes_what_it_has_begun(
 
 
 @pytest.mark.soak
-async def test_a_redis_that_pauses_for_a_second_changes_nothing(
-    serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, report: Report
-) -> None:
+async def test_a_redis_that_pauses_for_a_second_changes_nothing(serve: Serve, tmp_path: Path, report: Report) -> None:
     """Wherever the pause falls: each action is done once, and whoever confirms it over two replicas is told so."""
     seed = random.randrange(10**6)  # noqa: S311 - no secret
     report(f"seed {seed}")
     chance = random.Random(seed)  # noqa: S311 - no secret
     with own_redis(tmp_path) as own:
-        async with effects() as tools:
-            client = RemoteTools(tools.url, 5)
-            monkeypatch.setattr("graph.agent.open_tools", client.opened)
-            async with several(serve, 2, REDIS_URL=own.url) as clients, Redis.from_url(own.url) as redis:
+        async with acting(5) as tools, Redis.from_url(own.url) as redis:
+            async with several(serve, 2, REDIS_URL=own.url) as clients:
                 for _ in range(3):
                     actions = [await proposed(redis, *each, session_id=f"s-{n}") for n, each in enumerate(BOTH)]
                     tools.late = [chance.uniform(0, 0.3) for _ in actions]
@@ -127,19 +120,16 @@ async def test_a_redis_that_pauses_for_a_second_changes_nothing(
                     assert await confirming == ["done"] * 20, seed
                     assert sorted(tools.done) == sorted(action.id for action in actions), seed
                     tools.done.clear()
-            await client.close()
 
 
 @pytest.mark.parametrize(("tool", "arguments"), BOTH, ids=["booking", "e-mail"])
 @pytest.mark.parametrize("lost", [b'"status": "begun"', b'"status": "done"'], ids=["begun", "done"])
 async def test_a_change_whose_answer_is_lost_is_made_once(
-    serve: Serve, redis: Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch, lost: bytes, tool: Any, arguments: Any
+    serve: Serve, redis: Redis, redis_url: str, lost: bytes, tool: Any, arguments: Any
 ) -> None:
     """The client of Redis sends it a second time; the action is begun by one, and done once."""
     port = int(redis_url.rsplit(":", 1)[1].split("/")[0])
-    async with effects() as tools, fault_proxy("127.0.0.1", port) as proxy:
-        caller = RemoteTools(tools.url)
-        monkeypatch.setattr("graph.agent.open_tools", caller.opened)
+    async with acting() as tools, fault_proxy("127.0.0.1", port) as proxy:
         async with serve(REDIS_URL=redis_url.replace(str(port), str(proxy.port))) as url:
             async with httpx.AsyncClient(base_url=url, timeout=30) as client:
                 action = await proposed(redis, tool, arguments)
@@ -147,4 +137,3 @@ async def test_a_change_whose_answer_is_lost_is_made_once(
                 assert await told(client, action) == "done"
                 assert proxy.unanswered == b""
                 assert (tools.done, len(tools.calls)) == ([action.id], 1)
-        await caller.close()

@@ -1,11 +1,13 @@
 """A yes or a no as a message of the conversation."""
 
+import asyncio
 import json
 from collections.abc import AsyncGenerator
 from typing import Any
 
 import httpx
 import pytest
+from httpx_sse import aconnect_sse
 from langchain_core.messages import AIMessage
 from langgraph.checkpoint.base import empty_checkpoint
 from redis.asyncio import Redis
@@ -16,7 +18,7 @@ from conftest import Serve
 from graph.actions.handoffs import Handoffs
 from graph.actions.standing import Standing, Write, standing
 from graph.runs.memory import Memory, may_store, thread_id
-from harness.acting import EMAIL, SEND_EMAIL, Effects, RemoteTools, effects, proposed
+from harness.acting import EMAIL, SEND_EMAIL, Effects, acting, proposed
 from harness.conversations import events_of
 from harness.langsmith import traced
 from harness.scripted_model import ScriptedModel, tokens
@@ -25,12 +27,9 @@ SUMMARY = "Book a call on Tuesday, 1 December 2026 at 10:00 (Europe/Berlin), abo
 
 
 @pytest.fixture
-async def tools(monkeypatch: pytest.MonkeyPatch) -> AsyncGenerator[Effects]:
-    async with effects() as found:
-        tools = RemoteTools(found.url)
-        monkeypatch.setattr("graph.agent.open_tools", tools.opened)
+async def tools() -> AsyncGenerator[Effects]:
+    async with acting() as found:
         yield found
-        await tools.close()
 
 
 @pytest.fixture
@@ -106,6 +105,44 @@ async def test_a_yes_that_comes_too_late_is_told_so(
     assert answer["answer"].startswith("That proposal is no longer open")
     assert "action" not in answer
     assert tools.calls == []
+
+
+async def test_a_yes_is_repeated_after_its_turn_has_failed(
+    client: httpx.AsyncClient, redis: Redis, model: ScriptedModel, tools: Effects
+) -> None:
+    """The customer is told how the action has ended, and it is not done again; then a yes is what it was."""
+    action = await proposed(redis)
+    tools.held = asyncio.Event()
+    body = {"message": "yes", "session_id": "s-1"}
+    async with aconnect_sse(client, "POST", "/chat/stream", json=body) as source:
+        events = source.aiter_sse()
+        run = (await anext(events)).json()["run_id"]
+        await tools.begun.wait()
+        assert (await client.delete(f"/runs/{run}")).status_code == 202
+        assert [event.event async for event in events][-1] == "error"
+    tools.held.set()
+    answer = await said(client, "yes")
+    assert (answer["answer"], answer["action"]["status"]) == (f"Done: {SUMMARY}", "done")
+    assert (tools.done, len(tools.calls)) == ([action.id], 1)
+    assert "action" not in await said(client, "yes")
+
+
+async def test_what_takes_long_is_told_later(
+    tools: Effects, redis: Redis, serve: Serve, model: ScriptedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """First that it is still being done, and with the next yes how it has ended."""
+    monkeypatch.setattr("graph.agent._PATIENCE", 0.001)
+    action = await proposed(redis)
+    tools.held = asyncio.Event()
+    async with serve() as url, httpx.AsyncClient(base_url=url, timeout=20) as client:
+        answer = await said(client, "Yes")
+        assert (answer["answer"][:26], answer["action"]["status"]) == ("This is still being done: ", "begun")
+        tools.held.set()
+        async with asyncio.timeout(60):
+            while (await client.get(f"/actions/{action.id}")).json()["status"] == "begun":
+                await asyncio.sleep(0.02)
+        assert (await said(client, "ok"))["answer"] == f"Done: {SUMMARY}"
+        assert (await said(client, "ok"))["answer"].startswith("Great!")
 
 
 async def test_what_went_wrong_is_said(

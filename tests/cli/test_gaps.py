@@ -184,7 +184,7 @@ def test_bad_ratings_name_articles_that_are_badly_placed(run: Run, empty: str) -
                 source = Source("refund-policy", "Refunds")
                 report.end(Done(report.run_id, "Yes.", "billing", (source,), 0))
                 feedback.observe(report)
-                assert await feedback.give(report.run_id, "web", 0, None)
+                assert await feedback.give(report.run_id, AgentContext("web"), 0, None)
 
     asyncio.run(rate())
     lines = run().stdout.splitlines()

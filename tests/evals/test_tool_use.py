@@ -1,7 +1,6 @@
 """The suite for tools: what is proposed, by models that are scripted."""
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import pytest
@@ -15,10 +14,7 @@ from evals.errors import CannotMeasure
 from evals.evaluators import RightProposal, Score
 from evals.outcome import Outcome
 from evals.run import open_runner
-from graph import agent
 from graph.actions.tools import Caller, NotCalled
-from graph.builder import build_graph
-from harness.answering import Proposals
 from harness.scripted_model import Call, ScriptedModel, calls, function_call, tokens
 
 DATASETS = REPOSITORY / "evals/datasets"
@@ -88,11 +84,8 @@ def model_that(proposes: Callable[[Case], str | None]) -> Any:
     return reply
 
 
-async def test_the_suite_tells_models_apart(
-    make_settings: MakeSettings, redis: Redis, model: ScriptedModel, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_the_suite_tells_models_apart(make_settings: MakeSettings, redis: Redis, model: ScriptedModel) -> None:
     """One that proposes what is wanted passes; one that never does, or always, fails its half."""
-    monkeypatch.setattr(agent, "build_graph", partial(build_graph, actions=Proposals()))
     few = [case for case in SUITE if case.proposes in ("move_call", NOTHING)][:4]
     few += [case for case in SUITE if case.proposes == NOTHING][:2]
 

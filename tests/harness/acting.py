@@ -1,13 +1,15 @@
 """A server of tools that have effects, and proposals made without a model."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import httpx
 import orjson
+import pytest
 from redis.asyncio import Redis
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -17,6 +19,7 @@ from starlette.routing import Route
 from graph.actions.confirming import Actions
 from graph.actions.standing import Standing, standing
 from graph.actions.tools import Caller, NotCalled, OutcomeUnknown, Tool, ToolResult
+from graph.agent import open_agent
 from graph.runs.memory import thread_id
 from graph.state import Action, AgentContext
 from harness.serving import serving
@@ -43,6 +46,8 @@ class Effects:
     """Calls that are refused before they have any effect."""
     late: list[float] = field(default_factory=list[float])
     """Seconds that the next answers wait, after the effect."""
+    held: asyncio.Event | None = None
+    """Answers wait for it, after the effect."""
     says_no: bool = False
     """The tool answers that it has not done it."""
     breaks: bool = False
@@ -64,6 +69,8 @@ class Effects:
         if self.breaks:
             return Response(status_code=500)
         await asyncio.sleep(self.late.pop(0) if self.late else 0)
+        if self.held:
+            await self.held.wait()
         return JSONResponse({"text": "Done.", "is_error": False})
 
 
@@ -83,18 +90,12 @@ class RemoteTools:
     def __init__(self, url: str, seconds: float = 2) -> None:
         self._client = httpx.AsyncClient(base_url=url, timeout=seconds)
 
-    @asynccontextmanager
-    async def opened(self, _: object) -> AsyncGenerator["RemoteTools"]:
-        """Stand in for open_tools."""
-        yield self
-
     async def listed(self) -> Sequence[Tool]:
         """Return none: what is proposed is proposed without a model."""
         return ()
 
-    def checks(self) -> Mapping[str, object]:
-        """Return none: there is no MCP server."""
-        return {}
+    def problem(self, tool_name: str, arguments: Mapping[str, Any]) -> str | None:
+        """Return nothing: no model calls them."""
 
     async def close(self) -> None:
         """Close the connections."""
@@ -115,6 +116,24 @@ class RemoteTools:
         if response.status_code != 200:
             raise NotCalled if response.status_code == 503 else OutcomeUnknown
         return ToolResult(response.json()["text"], response.json()["is_error"])
+
+
+@contextmanager
+def given(tools: RemoteTools) -> Generator[None]:
+    """Give agents that are opened in the block these tools."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("api.lifespan.open_agent", partial(open_agent, tools=tools))
+        yield
+
+
+@asynccontextmanager
+async def acting(seconds: float = 2) -> AsyncGenerator[Effects]:
+    """Serve tools with effects, which agents have that are opened in the block."""
+    async with effects() as found:
+        tools = RemoteTools(found.url, seconds)
+        with given(tools):
+            yield found
+        await tools.close()
 
 
 async def proposed(

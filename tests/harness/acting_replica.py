@@ -2,9 +2,8 @@
 
 import os
 
-import graph.agent
 from cli.main import main
-from harness.acting import RemoteTools
+from harness.acting import RemoteTools, given
 
-graph.agent.open_tools = RemoteTools(os.environ.pop("EFFECTS_URL"), 60).opened
-main()
+with given(RemoteTools(os.environ.pop("EFFECTS_URL"), 60)):
+    main()

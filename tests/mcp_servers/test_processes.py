@@ -9,6 +9,7 @@ import time
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -136,7 +137,7 @@ def test_the_sdks_clients_list_and_call_the_tools_of_a_process(
         _running("mcp_servers.email", email, logs[0]) as one,
         _running("mcp_servers.calendar", calendar, logs[1]) as two,
     ):
-        cases: list[tuple[str, Path, str, object, list[str]]] = [
+        cases: list[Any] = [
             (generation, python, *case)
             for generation, python in (("1.30.0", client_1), ("2.", Path(sys.executable)))
             for case in (
