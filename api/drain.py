@@ -108,22 +108,25 @@ class Drain:
             if coming:
                 coming.cancel()
 
-    async def until_begun(self, events: AsyncIterator[_T]) -> AsyncGenerator[_T]:
-        """Yield events that have no end; raises ShuttingDown once new work is refused."""
-        begun = asyncio.create_task(self.begun.wait())
+    async def until_begun(self, events: AsyncIterator[_T], expired: asyncio.Event) -> AsyncGenerator[_T]:
+        """Yield events that have no end, until `expired`; raises ShuttingDown once new work is refused."""
+        begun, over = asyncio.create_task(self.begun.wait()), asyncio.create_task(expired.wait())
         coming: asyncio.Future[_T] | None = None
         try:
             while True:
                 coming = asyncio.ensure_future(anext(events))
-                await asyncio.wait((coming, begun), return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait((coming, begun, over), return_when=asyncio.FIRST_COMPLETED)
                 if not coming.done():
-                    raise ShuttingDown
+                    if begun.done():
+                        raise ShuttingDown
+                    return
                 try:
                     yield coming.result()
                 except StopAsyncIteration:
                     return
         finally:
             begun.cancel()
+            over.cancel()
             if coming:
                 coming.cancel()
 

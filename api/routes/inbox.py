@@ -46,6 +46,7 @@ async def log_out(
     return response
 
 
+@router.head("/conversations", include_in_schema=False)
 @router.get("/conversations", responses=documented(401, 500, 503))
 async def conversations(agent: AgentDep, feedback: FeedbackDep, tenant: OfTenantDep, link: LinkDep) -> InboxResponse:
     """Return the last conversations, masked: handed-over ones first, then what was rated badly or not answered.
@@ -68,6 +69,7 @@ def _links(link: Link, runs: Sequence[str]) -> dict[str, str]:
     return links
 
 
+@router.head("/cases/{run_id}", include_in_schema=False)
 @router.get("/cases/{run_id}", response_class=Response, responses=documented(401, 404, 422, 500, 503))
 async def evaluation_case(run_id: Annotated[RunName, Path()], feedback: FeedbackDep, tenant: OfTenantDep) -> Response:
     """Return an answer of the last day as a case for `support-agent eval`, in YAML; add what it must state."""

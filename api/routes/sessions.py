@@ -4,7 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Header, HTTPException
 
-from api.deps import AgentDep, ConnectionDep, DrainDep, PrincipalDep, SessionPath
+from api.deps import AgentDep, ConnectionDep, DrainDep, ExpiryDep, PrincipalDep, SessionPath
 from api.errors import documented
 from api.schemas import MessageOut, SessionResponse
 from api.sse import STREAMED, EventStream, session_events
@@ -53,13 +53,15 @@ async def read_events(
     caller: PrincipalDep,
     connection: ConnectionDep,
     drain: DrainDep,
+    expired: ExpiryDep,
     last_event_id: LastEventId = "",
 ) -> EventStream:
     """Stream what a person of the team writes: `message`, and `handoff` when a hand-over begins or ends.
 
-    Without `Last-Event-ID` it begins with the hand-over that lasts, or with what comes next.
+    Without `Last-Event-ID` it begins with the hand-over that lasts, or with what comes next. It ends when the visitor's
+    token expires.
     """
     if not await agent.colleagues.is_there(session_id, caller.owner):
         raise HTTPException(404)
     events = agent.colleagues.events(session_id, caller.owner, last_event_id or None)
-    return EventStream(session_events(drain.until_begun(events), connection.path))
+    return EventStream(session_events(drain.until_begun(events, expired), connection.path))

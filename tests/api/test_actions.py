@@ -139,6 +139,25 @@ async def test_an_action_belongs_to_its_tenant(serve: Serve, redis: Redis, tools
     assert [call["tenant"] for call in tools.calls] == ["ours"]
 
 
+async def test_an_action_belongs_to_its_visitor(serve: Serve, redis: Redis, tools: Effects) -> None:
+    """To another visitor, and to their company's key, it does not exist; no tool takes one for the other."""
+    key, secret = new_key(), "s" * 32
+    settings = {"SUPPORT_API_KEYS": f"ours:{digest(key).hex()}", "SUPPORT_VISITOR_SECRET": secret}
+    action = await proposed(redis, tenant="ours", visitor="v-1")
+    async with serve(**settings) as url, httpx.AsyncClient(base_url=url) as client:
+        client.headers["Authorization"] = f"Bearer {key}"
+        tokens: list[str] = []
+        for name in ("v-2", "v-1"):
+            tokens.append((await client.post("/visitors", json={"visitor_id": name})).json()["token"])
+        for other in (key, tokens[0]):
+            client.headers["Authorization"] = f"Bearer {other}"
+            for decision in (None, YES, NO):
+                assert await outcome(client, action, decision) == (404, "not-found")
+        client.headers["Authorization"] = f"Bearer {tokens[1]}"
+        assert await outcome(client, action, YES) == "done"
+    assert [(call["tenant"], call["session"]) for call in tools.calls] == [("ours", thread_id("ours/v-1", "s-1"))]
+
+
 async def test_an_action_goes_on_without_its_client(
     pair: list[httpx.AsyncClient], redis: Redis, tools: Effects
 ) -> None:

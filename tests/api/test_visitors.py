@@ -451,3 +451,25 @@ async def test_with_keys_and_no_public_mode_nothing_is_open(site: httpx.AsyncCli
     for path in ("/visitors/anonymous", "/visitors", "/chat"):
         response = await site.post(path, json={"message": "Hi"}, headers=own_page(str(site.base_url).rstrip("/")))
         assert response.status_code == (404 if path == "/visitors/anonymous" else 401)
+
+
+async def test_the_team_answers_a_visitor(site: httpx.AsyncClient) -> None:
+    """The visitor alone reads what a person writes, until their token expires; the team finds the conversation."""
+    own, other = bearer(forged()), await visitor(site)
+    body = {"message": "I want to talk to a human", "session_id": "s-1"}
+    handoff = (await site.post("/chat", json=body, headers=own)).json()["handoff"]["id"]
+    listed = (await site.get("/handoffs", headers=bearer(KEYS["web"]))).json()["handoffs"]
+    assert [each["id"] for each in listed] == [handoff]
+    said = await site.post(
+        f"/handoffs/{handoff}/messages", json={"message": "Ada here."}, headers=bearer(KEYS["operator"])
+    )
+    assert said.status_code == 201
+    for path in ("/handoffs", f"/handoffs/{handoff}"):
+        assert (await site.get(path, headers=own)).status_code == 403
+    for stranger in (other, bearer(KEYS["web"])):
+        assert (await site.get("/sessions/s-1/events", headers=stranger)).status_code == 404
+    brief = bearer(forged(exp=int(time.time()) + 2))
+    events = await asyncio.wait_for(site.get("/sessions/s-1/events", headers=brief), 60)
+    assert "Ada here." in events.text
+    assert "event: error" not in events.text
+    assert (await site.get("/sessions/s-1/events", headers=brief)).status_code == 401

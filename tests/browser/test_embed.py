@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import jwt
 import pytest
+from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import BrowserContext, Error, Frame, Page, Request, async_playwright, expect
 from redis.asyncio import Redis
 from starlette.applications import Starlette
@@ -93,7 +94,7 @@ class Website:
 
 
 @asynccontextmanager
-async def browsing(folder: Path, *, blocked: bool) -> AsyncGenerator[BrowserContext]:
+async def browsing(folder: Path, *, blocked: bool, bypass_csp: bool) -> AsyncGenerator[BrowserContext]:
     """A browser for which all hosts under localhost are this machine; it may block what third parties store."""
     (folder / "Default").mkdir(parents=True)
     preferences = {"profile": {"cookie_controls_mode": 1, "block_third_party_cookies": True}} if blocked else {}
@@ -101,7 +102,11 @@ async def browsing(folder: Path, *, blocked: bool) -> AsyncGenerator[BrowserCont
     rules = "--host-resolver-rules=MAP *.localhost 127.0.0.1, MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"
     async with async_playwright() as driver:
         context = await driver.chromium.launch_persistent_context(
-            folder, executable_path=program("chromium"), args=["--no-sandbox", rules], locale="en-GB"
+            folder,
+            executable_path=program("chromium"),
+            args=["--no-sandbox", rules],
+            locale="en-GB",
+            bypass_csp=bypass_csp,
         )
         context.set_default_timeout(PATIENCE)
         yield context
@@ -119,6 +124,7 @@ async def website(
     lang: str = "en",
     attributes: str = "",
     style: str = "",
+    bypass_csp: bool = False,
 ) -> AsyncGenerator[Website]:
     """The page of a shop with a strict policy, in a browser."""
     site = Website.__new__(Website)
@@ -140,7 +146,10 @@ async def website(
         return JSONResponse({"token": given})
 
     routes = [Route("/{path:path}", page, methods=["GET"]), Route("/support-token", token, methods=["POST"])]
-    async with serving(Starlette(routes=routes), lifespan=False) as own, browsing(folder, blocked=blocked) as context:
+    async with (
+        serving(Starlette(routes=routes), lifespan=False) as own,
+        browsing(folder, blocked=blocked, bypass_csp=bypass_csp) as context,
+    ):
         shop = own.replace("127.0.0.1", "shop.localhost")
         name = "SUPPORT_PUBLIC_ORIGINS" if public else "SUPPORT_ALLOWED_ORIGINS"
         origins = {name: own.replace("127.0.0.1", f"{allowed}.localhost")}
@@ -320,6 +329,17 @@ async def test_a_theme_is_colours_a_radius_and_fonts(serve: Serve, redis: Redis,
         "--radius": "3px",
         "--font": "Georgia, serif",
     }
+
+
+async def test_the_bubble_is_accessible(serve: Serve, redis: Redis, tmp_path: Path) -> None:
+    """Axe finds nothing to object to, while it is closed and while it is open."""
+    async with website(serve, tmp_path / "browser", bypass_csp=True) as site:
+        for is_open in (False, True):
+            if is_open:
+                await site.open()
+            found = await Axe().run(site.page, "support-agent")
+            assert found.response["violations"] == []
+            assert found.response["passes"]
 
 
 async def test_a_phone_shows_the_chat_alone_above_its_keyboard(serve: Serve, redis: Redis, tmp_path: Path) -> None:

@@ -142,11 +142,12 @@ async def proposed(
     arguments: Mapping[str, Any] = BOOKING,
     *,
     tenant: str = "anonymous",
+    visitor: str | None = None,
     session_id: str = "s-1",
 ) -> Action:
     """Propose an action, as a turn does that is stored."""
-    context = AgentContext(tenant=tenant, customer_id="c-1")
-    now = Standing(session_id, "7" * 36, thread_id(tenant, session_id), context)
+    context = AgentContext(tenant=tenant, customer_id="c-1", visitor=visitor)
+    now = Standing(session_id, "7" * 36, thread_id(context.owner, session_id), context)
     token = standing.set(now)
     action = await Actions(redis, None, patience=1, keep=1800).propose(tool, arguments)
     standing.reset(token)
