@@ -44,7 +44,7 @@ def _start(name: str, given: Mapping[str, str]) -> Service:
     return Service(
         Program(
             name=f"{name.capitalize()} server",
-            command=lambda *_: [sys.executable, "-P", "-m", f"mcp_servers.{name}"],
+            command=lambda _directory, _port: [sys.executable, "-P", "-m", f"mcp_servers.{name}"],
             check=answers,
             url=f"http://{_HOST}:{{port}}",
             secret=token,
