@@ -19,7 +19,25 @@ from api.middleware import (
     StartMiddleware,
 )
 from api.prefix import PrefixMiddleware
-from api.routes import articles, ask, chat, docs, feedback, health, metrics, runs, sessions, stream, websocket
+from api.routes import (
+    actions,
+    articles,
+    ask,
+    chat,
+    docs,
+    embed,
+    feedback,
+    handoffs,
+    health,
+    inbox,
+    metrics,
+    page,
+    runs,
+    sessions,
+    stream,
+    visitors,
+    websocket,
+)
 from api.settings import ServiceSettings
 from api.telemetry import telemetry
 from graph import __version__
@@ -29,7 +47,10 @@ Answers customers' questions from the company's own help articles.
 
 Every response carries `X-Request-ID`; errors are `application/problem+json` (RFC 9457)."""
 
-_ROUTES = (ask, stream, chat, websocket, runs, sessions, articles, feedback, health, metrics, docs)
+_ROUTES = (
+    *(ask, stream, chat, websocket, runs, sessions, actions, handoffs, articles, feedback, visitors, inbox),
+    *(health, metrics, docs, page, embed),
+)
 _KEYS = {
     "bearer": {"type": "http", "scheme": "bearer"},
     "header": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
@@ -66,7 +87,7 @@ def create_app(settings: ServiceSettings | None = None) -> FastAPI:
         redirect_slashes=False,  # a redirect would go to whatever host the client put into its Host header
     )
     app.add_middleware(BodyLimitMiddleware, limit=settings.max_body)
-    app.add_middleware(KeyMiddleware, keys=settings.api_keys)
+    app.add_middleware(KeyMiddleware, keys=settings.api_keys, tokens=settings.tokens)
     app.add_middleware(DefectMiddleware)
     app.add_middleware(
         CrossOriginMiddleware,
@@ -76,7 +97,7 @@ def create_app(settings: ServiceSettings | None = None) -> FastAPI:
         expose_headers=_TOLD_HEADERS,
         allow_private_network=True,  # an origin that is allowed is so from any network
     )
-    app.add_middleware(RequestMiddleware)
+    app.add_middleware(RequestMiddleware, framing=settings.framing_origins)
     errors.install(app)
     for module in _ROUTES:
         app.include_router(module.router)

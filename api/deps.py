@@ -1,32 +1,29 @@
 """The dependencies of the routes; the only module that gives them access to the request."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Mapping
-from contextlib import AbstractAsyncContextManager, AbstractContextManager, nullcontext
-from dataclasses import dataclass
+import time
+from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Annotated, Any, TypeVar
-from urllib.parse import unquote_to_bytes
 
-from fastapi import Depends, Header, HTTPException, Path, Query, Request, Response
+from fastapi import Depends, Header, HTTPException, Path, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
+from limits import RateLimitItem
 from starlette.requests import HTTPConnection
 from starlette.websockets import WebSocket
 
-from api.answer_cache.cache import AnswerCache, AnswerRequest
-from api.answer_cache.single_flight import Piece
-from api.auth import ANONYMOUS, OPERATOR_NAME, Principal
+from api.auth import ANONYMOUS, PUBLIC, Principal
 from api.drain import Drain
 from api.errors import ClientGone, NoSuchEvent, NothingMore
+from api.inbox_sessions import Cookies, InboxSessions
 from api.proxies import client_address, forwarded, stranger_address
 from api.rate_limit import Allowance, RateLimited, RateLimiter
 from api.readiness import Readiness
-from api.schemas import ChatRequest, RunName, SessionId, StreamQuery
+from api.schemas import ChatRequest, RunName, SessionId
 from api.settings import ServiceSettings, origin_of
 from graph.agent import SupportAgent
-from graph.errors import RUN_ERRORS
-from graph.events import Done, Failed
 from graph.observe.feedback import Feedback
 from graph.runs.feed import Followed
 from graph.state import AgentContext
@@ -112,26 +109,56 @@ PrincipalDep = Annotated[Principal, Depends(principal)]
 
 
 class Meter:
-    """Counts one caller's requests against the rate limit."""
+    """Counts one caller's requests against the rate limits."""
 
-    def __init__(self, limiter: RateLimiter | None, caller: str) -> None:
+    def __init__(self, limiter: RateLimiter, *counted: tuple[RateLimitItem | None, str]) -> None:
         self._limiter = limiter
-        self._caller = caller
+        self._counted = [(limit, caller) for limit, caller in counted if limit]
 
     async def take(self) -> Allowance | None:
         """Count one request; raises RateLimited."""
-        return await self._limiter.take(self._caller) if self._limiter else None
+        return await self._limiter.take(*self._counted) if self._counted else None
 
 
 async def _meter(connection: HTTPConnection) -> Meter:
     caller: Principal = connection.state.caller
-    if caller.tenant != ANONYMOUS:
-        return Meter(connection.state.limiter, f"key:{caller.tenant}")
-    address = client_address(connection, connection.state.settings.trusted_proxies)
-    return Meter(connection.state.limiter, f"address:{address}")
+    settings: ServiceSettings = connection.state.settings
+    counted: list[tuple[RateLimitItem | None, str]] = []
+    if caller.visitor:
+        counted.append((settings.visitor_rate_limit, f"visitor:{caller.owner}"))
+    name = f"key:{caller.tenant}"
+    if caller.tenant in (ANONYMOUS, PUBLIC):  # nobody vouches for them
+        name = f"address:{client_address(connection, settings.trusted_proxies)}"
+    return Meter(connection.state.limiter, *counted, (settings.rate_limit, name))
+
+
+async def count(meter: Meter, connection: Connection) -> None:
+    """Count one request, and tell the client what it has left; raises RateLimited."""
+    try:
+        allowance = await meter.take()
+    except RateLimited as error:
+        connection.tell(error.allowance.headers)
+        raise
+    if allowance:
+        connection.tell(allowance.headers)
 
 
 MeterDep = Annotated[Meter, Depends(_meter)]
+
+
+async def _expiry(caller: PrincipalDep) -> AsyncGenerator[asyncio.Event]:
+    """Give an event that is set when the caller's token expires."""
+    expired = asyncio.Event()
+    timer = None
+    if caller.expires is not None:
+        timer = asyncio.get_running_loop().call_later(max(0.0, caller.expires - time.time()), expired.set)
+    yield expired
+    if timer:
+        timer.cancel()
+
+
+ExpiryDep = Annotated[asyncio.Event, Depends(_expiry)]
+"""Is set when the caller's token expires; a key never does."""
 
 Idle = Callable[[Callable[[], object]], AbstractContextManager[None]]
 """Counts a WebSocket as idle while a block lasts; calls its argument if the client has too many of them."""
@@ -139,7 +166,8 @@ Idle = Callable[[Callable[[], object]], AbstractContextManager[None]]
 
 async def _idle(connection: HTTPConnection, caller: PrincipalDep, settings: SettingsDep) -> Idle:
     address = stranger_address(connection, settings.trusted_proxies)
-    if caller.tenant != ANONYMOUS or address is None:  # a server of theirs may connect all its customers
+    # A server of theirs may connect all its customers, but these connect themselves.
+    if (caller.tenant != ANONYMOUS and not caller.visitor) or address is None:
         return nullcontext
     return partial(connection.state.idle.counted, address)
 
@@ -148,12 +176,45 @@ IdleDep = Annotated[Idle, Depends(_idle)]
 
 
 async def _operator(caller: PrincipalDep, settings: SettingsDep) -> None:
-    if settings.api_keys and caller.tenant != OPERATOR_NAME:
+    if settings.api_keys and not caller.is_operator:
         raise HTTPException(401, headers={"WWW-Authenticate": "Bearer"})
 
 
 OPERATOR = Depends(_operator)
 """For routes that need the operator's key, if keys are configured."""
+
+
+async def _of_tenant(caller: PrincipalDep, settings: SettingsDep) -> str | None:
+    if not settings.api_keys and settings.env == "production":  # anybody could read what customers write
+        raise HTTPException(401, headers={"WWW-Authenticate": "Bearer"})
+    return None if caller.is_operator else caller.tenant
+
+
+OfTenantDep = Annotated[str | None, Depends(_of_tenant)]
+"""Whose conversations the caller may see; None for everybody's. In production it needs keys."""
+
+
+async def _cookies(connection: HTTPConnection, settings: SettingsDep) -> Cookies:
+    return Cookies(connection, settings.trusted_proxies)
+
+
+CookiesDep = Annotated[Cookies, Depends(_cookies)]
+
+
+async def _inbox_sessions(connection: HTTPConnection) -> InboxSessions:
+    return connection.state.inbox_sessions
+
+
+Link = Callable[[str], str | None]
+"""Returns the address of a run's trace; it may block."""
+
+
+async def _link(connection: HTTPConnection) -> Link | None:
+    return connection.state.trace_link
+
+
+LinkDep = Annotated[Link | None, Depends(_link)]
+InboxSessionsDep = Annotated[InboxSessions, Depends(_inbox_sessions)]
 
 
 class LimitedRoute(APIRoute):
@@ -164,16 +225,7 @@ class LimitedRoute(APIRoute):
         serve = super().get_route_handler()
 
         async def serve_some(request: Request) -> Response:
-            if request.state.limiter is None:
-                return await serve(request)
-            connection = Connection(request)
-            try:
-                allowance = await (await _meter(request)).take()
-            except RateLimited as error:
-                connection.tell(error.allowance.headers)
-                raise
-            if allowance:
-                connection.tell(allowance.headers)
+            await count(await _meter(request), Connection(request))
             return await serve(request)
 
         return serve_some
@@ -182,81 +234,29 @@ class LimitedRoute(APIRoute):
 async def _same_origin(websocket: WebSocket, settings: SettingsDep) -> None:
     """Refuse pages from foreign origins, which would act with their visitor's address or cookies."""
     origin = websocket.headers.get("origin")
-    told = forwarded(websocket, "x-forwarded-host", settings.trusted_proxies)
-    host = (told or websocket.headers.get("host", "")).partition(",")[0].strip().lower()
-    ours = (origin_of(f"http://{host}"), origin_of(f"https://{host}")) if host else ()
-    if origin is None or origin in ours or origin in settings.allowed_origins:
+    if origin is None or origin in own_origins(websocket, settings) or origin in settings.allowed_origins:
         return
     raise HTTPException(403)
+
+
+def own_origins(connection: HTTPConnection, settings: ServiceSettings) -> tuple[str, ...]:
+    """Return the origins that a page of this service may have, as the client reaches it."""
+    told = forwarded(connection, "x-forwarded-host", settings.trusted_proxies)
+    host = (told or connection.headers.get("host", "")).partition(",")[0].strip().lower()
+    return (origin_of(f"http://{host}"), origin_of(f"https://{host}")) if host else ()
 
 
 SAME_ORIGIN = Depends(_same_origin)
 """For WebSockets, since browsers let any page open them to any host."""
 
 
-async def _question(request: Request, query: Annotated[StreamQuery, Query()]) -> str:
-    try:
-        unquote_to_bytes(request.scope["query_string"]).decode()
-    except UnicodeDecodeError:  # Starlette would replace the bytes, which changes the question
-        error = {"type": "value_error", "loc": ("query", "question"), "msg": "must be percent-encoded UTF-8"}
-        raise RequestValidationError([error]) from None
-    return query.question
+def context_of(caller: Principal, customer_id: str | None) -> AgentContext:
+    """Return what a run knows of its caller; raises RequestValidationError where a visitor says who they are."""
+    if caller.visitor and customer_id is not None:
+        message = "comes from the visitor's token; remove it"
+        raise RequestValidationError([{"type": "value_error", "loc": ("body", "customer_id"), "msg": message}])
+    return caller.context(customer_id)
 
-
-QUESTION = Depends(_question)
-"""For a route that only checks the question."""
-
-
-@dataclass(frozen=True, slots=True)
-class Asking:
-    """A question outside any conversation: who asks it, and how."""
-
-    connection: Connection
-    cache: AnswerCache
-    tenant: str
-    fresh: bool
-    """Whether the client asks to bypass the answer cache."""
-
-    def request(self, question: str, customer_id: str | None = None) -> AbstractAsyncContextManager[AnswerRequest]:
-        """Request the answer; leaving the block stops waiting for it."""
-        return self.cache.request(question, AgentContext(tenant=self.tenant, customer_id=customer_id), fresh=self.fresh)
-
-
-async def _asking(request: Request, caller: PrincipalDep, cache_control: Annotated[str, Header()] = "") -> Asking:
-    return Asking(Connection(request), request.state.answers, caller.tenant, "no-cache" in cache_control.lower())
-
-
-AskingDep = Annotated[Asking, Depends(_asking)]  # in one, since each dependency costs 1 % of a cached answer
-
-
-async def _answer_stream(
-    question: Annotated[str, Depends(_question)], asking: AskingDep
-) -> AsyncGenerator[AsyncIterator[Piece]]:
-    """Request an answer and wait for its first token, so that an earlier failure gets its own HTTP status."""
-    connection = asking.connection
-    async with asking.request(question) as request:
-        pieces = request.follow()
-        first = await connection.while_open(_first(pieces))
-        if isinstance(first, Failed):
-            raise RUN_ERRORS[first.error]
-        connection.tell({"X-Cache": request.cache_status})
-        yield _chain(first, pieces, connection)
-
-
-async def _first(pieces: AsyncIterator[Piece]) -> Piece:
-    return await anext(pieces)
-
-
-async def _chain(first: Piece, rest: AsyncIterator[Piece], connection: Connection) -> AsyncIterator[Piece]:
-    yield first
-    async for piece in rest:
-        if isinstance(piece, Done):
-            connection.ran(piece.run_id)
-        yield piece
-
-
-AnswerStreamDep = Annotated[AsyncIterator[Piece], Depends(_answer_stream)]
-"""An answer from its first token on; the request for it ends with the connection."""
 
 IdempotencyKey = Annotated[
     str,
@@ -276,9 +276,7 @@ async def _turn(
     idempotency_key: IdempotencyKey = "",
 ) -> Followed:
     """Start a turn before the response starts, so that a refusal gets its own HTTP status."""
-    turn = agent.sessions.turn(
-        body.message, body.session_id, AgentContext(tenant=caller.tenant, customer_id=body.customer_id)
-    )
+    turn = agent.sessions.turn(body.message, body.session_id, context_of(caller, body.customer_id))
     try:
         run = await connection.while_open(agent.sessions.begin(turn, idempotency_key or None))
     except BaseException:
@@ -297,7 +295,7 @@ SessionPath = Annotated[SessionId, Path()]
 
 
 async def _found_run(run_id: RunId, agent: AgentDep, caller: PrincipalDep) -> Followed:
-    run = await agent.sessions.find(run_id, caller.tenant)
+    run = await agent.sessions.find(run_id, caller.owner)
     if run is None:
         raise HTTPException(404)
     return run

@@ -4,10 +4,10 @@ import asyncio
 import signal
 import threading
 import time
-from collections.abc import AsyncGenerator, Callable, Generator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from types import FrameType
-from typing import Any
+from typing import Any, TypeVar
 
 from graph.agent import SupportAgent
 from graph.errors import ShuttingDown
@@ -22,6 +22,7 @@ _FLUSH = 0.5  # seconds for WebSockets to send their close frames
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
+_T = TypeVar("_T")
 _Handler = Callable[[int, FrameType | None], Any] | int | None
 
 
@@ -104,6 +105,25 @@ class Drain:
                         return
         finally:
             over.cancel()
+            if coming:
+                coming.cancel()
+
+    async def until_begun(self, events: AsyncIterator[_T]) -> AsyncGenerator[_T]:
+        """Yield events that have no end; raises ShuttingDown once new work is refused."""
+        begun = asyncio.create_task(self.begun.wait())
+        coming: asyncio.Future[_T] | None = None
+        try:
+            while True:
+                coming = asyncio.ensure_future(anext(events))
+                await asyncio.wait((coming, begun), return_when=asyncio.FIRST_COMPLETED)
+                if not coming.done():
+                    raise ShuttingDown
+                try:
+                    yield coming.result()
+                except StopAsyncIteration:
+                    return
+        finally:
+            begun.cancel()
             if coming:
                 coming.cancel()
 

@@ -38,14 +38,21 @@ _RUN_ERRORS: Mapping[type[RunError], tuple[int, str]] = {
     errors.KnowledgeUnavailable: (503, "The articles can't be searched"),
     errors.MemoryUnavailable: (503, "Conversations are not available"),
     errors.SessionBusy: (409, "The conversation is busy"),
+    errors.HandoffOver: (409, "The hand-over has ended"),
     errors.IdempotencyMismatch: (422, "The idempotency key was already used"),
+    errors.ActionExpired: (410, "The action has expired"),
+    errors.ActionSettled: (409, "The action is settled"),
     errors.Cancelled: (409, "The run was cancelled"),
     errors.Interrupted: (503, "The run was interrupted"),
     errors.ShuttingDown: (503, "The service is shutting down"),
     errors.InternalError: (500, "Something went wrong on our side"),
 }
 _HTTP_ERRORS: Mapping[int, tuple[str, str, str]] = {
-    401: ("unauthorized", "No valid API key", "Send a valid key as `Authorization: Bearer KEY` or `X-API-Key: KEY`."),
+    401: (
+        "unauthorized",
+        "No valid API key",
+        "Send a valid key as `Authorization: Bearer KEY` or `X-API-Key: KEY`, or a visitor's token as the former.",
+    ),
     403: ("origin-refused", "Origin not allowed", "Pages from this origin may not send this request."),
     400: ("malformed-request", "The request can't be read", "body: must be JSON, in UTF-8."),
     404: ("not-found", "Not found", "This resource does not exist; /docs lists all routes."),
@@ -96,6 +103,10 @@ class NoSuchEvent(Exception):
     """The run has no event with the requested id."""
 
 
+class VisitorsOff(Exception):
+    """The service has no secret to sign visitors' tokens with."""
+
+
 class NothingMore(Exception):
     """The client has received all events of a run: 204, so that an EventSource does not reconnect."""
 
@@ -122,6 +133,11 @@ def _install_ours(app: FastAPI) -> None:
         detail = "Last-Event-ID: this run has no such event."
         return _response(_problem(404, "no-such-event", "There is no such event", detail, request.url.path))
 
+    @app.exception_handler(VisitorsOff)
+    async def _(request: Request, error: VisitorsOff) -> Response:  # noqa: ARG001 - a handler's signature
+        detail = "This service mints no visitors' tokens: its operator has not set SUPPORT_VISITOR_SECRET."
+        return _response(_problem(404, "visitors-off", "No visitors' tokens", detail, request.url.path))
+
     @app.exception_handler(NothingMore)
     async def _(request: Request, error: NothingMore) -> Response:  # noqa: ARG001 - a handler's signature
         return Response(status_code=204)
@@ -141,7 +157,7 @@ def _install_frameworks(app: FastAPI) -> None:
         headers = error.headers
         if error.status_code == 405:  # Starlette's Allow lists the methods of one route, not of the whole path
             headers = {"Allow": ", ".join(_methods(app, get_route_path(request.scope)))}
-        response = _response(_http_problem(error.status_code, request.url.path), headers)
+        response = _response(http_problem(error.status_code, request.url.path), headers)
         if not isinstance(request, WebSocket):
             return response
         await request.send_denial_response(response)
@@ -171,13 +187,19 @@ def rate_limit_problem(error: RateLimited, instance: str) -> Problem:
 
 def unread_response(status: int) -> Response:
     """Return the response to a request that is refused before its URL is known."""
-    problem = _http_problem(status, "/")
+    problem = http_problem(status, "/")
     return _response(problem.model_copy(update={"detail": _UNREAD.get(status, problem.detail)}))
 
 
 def problem_response(status: int, instance: str) -> Response:
     """Return the response to a request that a middleware refuses."""
-    return _response(_http_problem(status, instance))
+    return _response(http_problem(status, instance))
+
+
+def not_for_visitors(instance: str) -> Response:
+    """Return the response to a visitor's token where a key is needed."""
+    detail = "A visitor's token opens only that visitor's own conversations; this route needs an API key."
+    return _response(_problem(403, "not-for-visitors", "Not for visitors", detail, instance))
 
 
 def preflight_response(refused: str, instance: str) -> Response:
@@ -214,7 +236,7 @@ def _refusal(request: Request, error: RequestValidationError) -> Problem:
         place = f"body: not valid JSON at character {first['loc'][-1]}."
         return _problem(400, *_HTTP_ERRORS[400][:2], place, path)
     if tuple(first["loc"]) == ("body",) and first["type"] != "missing" and not _is_json(request):
-        return _http_problem(415, path)
+        return http_problem(415, path)
     return _invalid(_fields(error), path)
 
 
@@ -247,7 +269,8 @@ def _is_json(request: Request) -> bool:
     return kind == "application/json" or (kind.startswith("application/") and kind.endswith("+json"))
 
 
-def _http_problem(status: int, instance: str) -> Problem:
+def http_problem(status: int, instance: str) -> Problem:
+    """Return the problem of an HTTP status."""
     phrase = HTTPStatus(status).phrase
     kind, title, detail = _HTTP_ERRORS.get(status, ("http-error", phrase, phrase))
     return _problem(status, kind, title, detail, instance)

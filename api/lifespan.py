@@ -13,17 +13,21 @@ from fastapi import FastAPI
 from api.answer_cache.cache import AnswerCache
 from api.drain import Drain, draining
 from api.idle import IdleConnections
+from api.inbox_sessions import InboxSessions
 from api.logs import log_run, masked_logs
 from api.rate_limit import RateLimiter
 from api.readiness import Readiness
 from api.settings import ServiceSettings
 from api.telemetry import flush_spans
+from graph.actions.outbox import Outbox, sending
+from graph.actions.receivers import UNRECEIVED, open_receiver
 from graph.agent import SupportAgent, open_agent
 from graph.environment import old_names
 from graph.models.watch import watching
 from graph.observe.feedback import Feedback, open_feedback
 from graph.observe.gaps import Gaps
 from graph.observe.metrics import RunMetrics
+from graph.observe.prices import OPENAI
 from graph.observe.redaction import Redactor
 from graph.observe.report import Observe, RunReport
 from graph.observe.spans import trace_run
@@ -44,9 +48,12 @@ class State(TypedDict):
     drain: Drain
     feedback: Feedback
     idle: IdleConnections
-    limiter: RateLimiter | None
+    inbox_sessions: InboxSessions
+    limiter: RateLimiter
     readiness: Readiness
     settings: ServiceSettings
+    trace_link: Callable[[str], str | None] | None
+    """Returns the address of a run's trace; None where there are none."""
 
 
 def lifespan_for(settings: ServiceSettings) -> Callable[[FastAPI], AbstractAsyncContextManager[State]]:
@@ -67,7 +74,14 @@ def lifespan_for(settings: ServiceSettings) -> Callable[[FastAPI], AbstractAsync
             stack.enter_context(masked_logs(redactor, as_json=settings.env == "production"))
             tracing = stack.enter_context(open_tracing(settings, redactor))
             feedback = await stack.enter_async_context(
-                open_feedback(redis, redactor, tracing, cached=settings.cache_ttl, ratable=settings.ratable_answers)
+                open_feedback(
+                    redis,
+                    redactor,
+                    tracing,
+                    cached=settings.cache_ttl,
+                    ratable=settings.ratable_answers,
+                    server=settings.openai_base_url or OPENAI,
+                )
             )
             gaps = Gaps(redis, redactor)
             stack.push_async_callback(gaps.flush)
@@ -78,9 +92,15 @@ def lifespan_for(settings: ServiceSettings) -> Callable[[FastAPI], AbstractAsync
             observers.append(watch.observe)
             observers += [tracing.observe] if tracing else []
             drain = await stack.enter_async_context(draining(agent, settings.shutdown_notice))
-            limiter = RateLimiter(redis, settings.rate_limit) if settings.rate_limit else None
             answers = AnswerCache(agent, redis, settings, drain)
             stack.push_async_callback(answers.write_counts)
+            receiver = await stack.enter_async_context(open_receiver(settings, agent.tools))
+            if receiver is None:
+                _log.warning(UNRECEIVED)
+            colleagues = agent.colleagues
+            link = tracing.link if tracing else None
+            outbox = Outbox(redis, colleagues.waiting, receiver, colleagues.time_out, link)
+            await stack.enter_async_context(sending(outbox))
             stack.enter_context(_short_collections())
             stack.enter_context(_short_turns())
             yield State(
@@ -89,9 +109,11 @@ def lifespan_for(settings: ServiceSettings) -> Callable[[FastAPI], AbstractAsync
                 drain=drain,
                 feedback=feedback,
                 idle=IdleConnections(),
-                limiter=limiter,
+                inbox_sessions=InboxSessions(redis, settings.api_keys),
+                limiter=RateLimiter(redis),
                 readiness=Readiness(agent, redis, watch),
                 settings=settings,
+                trace_link=link,
             )
 
     return lifespan

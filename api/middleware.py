@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import re
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,11 +12,13 @@ from starlette._utils import get_route_path  # what routes see of a path
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import cookie_parser
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from structlog.contextvars import bind_contextvars, unbind_contextvars
 
-from api.auth import ApiKey, identify
-from api.errors import defect_response, preflight_response, problem_response
+from api.auth import ApiKey, Principal, VisitorTokens, identify, is_open_to_visitors
+from api.errors import defect_response, not_for_visitors, preflight_response, problem_response
+from api.inbox_sessions import COOKIE, InboxSessions
 from api.request_id import HEADER, choose_request_id, request_id
 from api.telemetry import UNINTERESTING, open_streams
 from graph.errors import StartError, kind_and_place
@@ -26,19 +29,28 @@ MAX_HEADERS = 65_536
 BODY_TIMEOUT = 10.0
 """Seconds that a request's body may take to arrive."""
 
-OPEN = frozenset({"/health", "/ready", "/docs", "/openapi.json"})
-"""Paths that need no key: probes send none, and the OpenAPI description is public."""
+OPEN = frozenset(
+    {
+        *("/", "/health", "/ready", "/docs", "/openapi.json", "/embed.js", "/embed.json", "/visitors/anonymous"),
+        *("/inbox", "/inbox/session"),
+    }
+)
+"""Paths that need no key: probes and web pages send none, and the OpenAPI description is public."""
 
-_DOCS_FILES = "/docs/"
+_FILES = ("/docs/", "/static/")
+"""The beginnings of the paths of these pages' files."""
+_WITH_COOKIE = ("/inbox/", "/handoffs")  # the paths that take the inbox's cookie in place of a key
 
 _STREAM = "text/event-stream"
+_TOKEN_IN_URL = re.compile(rb"(?:^|&)token=")
 _ASKED_HEADERS = "access-control-request-headers"
 
+_NO_FRAME = (b"x-frame-options", b"DENY")  # it can't name origins
 _SECURITY = (
     (b"cache-control", b"no-store"),
     (b"referrer-policy", b"no-referrer"),
     (b"x-content-type-options", b"nosniff"),
-    (b"x-frame-options", b"DENY"),
+    _NO_FRAME,
 )
 _POLICY = b"default-src 'none'; frame-ancestors 'none'"
 _DOCS_POLICY = (  # Swagger UI has a script and styles within the page
@@ -56,8 +68,9 @@ class RequestMiddleware:
     are sent with every response, also with an error.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, framing: Sequence[str]) -> None:
         self._app = app
+        self._framing = " ".join(framing).encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
@@ -82,7 +95,8 @@ class RequestMiddleware:
                 if not streams and Headers(raw=message["headers"]).get("content-type", "").startswith(_STREAM):
                     streams = True
                     open_streams.add(1)
-                message = {**message, "headers": _headers(message["headers"], headers, get_route_path(scope))}
+                all_headers = _headers(message["headers"], headers, get_route_path(scope), self._framing)
+                message = {**message, "headers": all_headers}
             elif message["type"] == "websocket.close":
                 status = message["code"]
             await send(message)
@@ -110,14 +124,28 @@ def _size(scope: Scope) -> int:
     return len(scope["raw_path"]) + len(scope["query_string"]) + sum(len(k) + len(v) for k, v in scope["headers"])
 
 
-def _headers(sent: Iterable[tuple[bytes, bytes]], told: Mapping[str, str], path: str) -> list[tuple[bytes, bytes]]:
-    """Return a response's headers with those in `told`, and with those for security that it lacks."""
+def _headers(
+    sent: Iterable[tuple[bytes, bytes]], told: Mapping[str, str], path: str, framing: bytes
+) -> list[tuple[bytes, bytes]]:
+    """Return a response's headers with those in `told`, and with those for security that it lacks.
+
+    The origins `framing` may show the chat page in a frame.
+    """
     ours = [(name.lower().encode(), value.encode("latin-1")) for name, value in told.items()]
     names = {name for name, _ in ours}
     headers = ours + [header for header in sent if header[0] not in names]
     names = {name for name, _ in headers}
     policy = (b"content-security-policy", _DOCS_POLICY if path == "/docs" else _POLICY)
-    return headers + [header for header in (*_SECURITY, policy) if header[0] not in names]
+    headers += [header for header in (*_SECURITY, policy) if header[0] not in names]
+    if not framing or path != "/":
+        return headers
+    return [_framed(header, framing) for header in headers if header != _NO_FRAME]
+
+
+def _framed(header: tuple[bytes, bytes], framing: bytes) -> tuple[bytes, bytes]:
+    name, value = header
+    is_policy = name == b"content-security-policy"
+    return (name, value.replace(b"frame-ancestors 'none'", b"frame-ancestors " + framing)) if is_policy else header
 
 
 class DefectMiddleware:
@@ -209,27 +237,48 @@ class StartMiddleware:
 
 
 class KeyMiddleware:
-    """Sets `state.caller`, and refuses requests without a valid API key before their body is read."""
+    """Sets `state.caller`, and refuses requests without a valid API key or token before their body is read.
 
-    def __init__(self, app: ASGIApp, keys: Sequence[ApiKey]) -> None:
+    A visitor's token opens the paths that are named for it. One in a URL is refused, since URLs are logged everywhere.
+    """
+
+    def __init__(self, app: ASGIApp, keys: Sequence[ApiKey], tokens: VisitorTokens | None) -> None:
         self._app = app
         self._keys = keys
+        self._tokens = tokens
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
         if scope["type"] not in ("http", "websocket") or _is_open(get_route_path(scope)):
             await self._app(scope, receive, send)
-        elif caller := identify(self._keys, Headers(scope=scope)):
-            scope["state"]["caller"] = caller
-            await self._app(scope, receive, send)
-        else:
+            return
+        caller = await self._caller(scope)
+        if caller is None:
             response = problem_response(401, scope["path"])
             response.headers["WWW-Authenticate"] = "Bearer"
             await response(scope, receive, send)
+        elif caller.visitor and not is_open_to_visitors(get_route_path(scope)):
+            await not_for_visitors(scope["path"])(scope, receive, send)
+        else:
+            scope["state"]["caller"] = caller
+            await self._app(scope, receive, send)
+
+    async def _caller(self, scope: Scope) -> Principal | None:
+        """Return the caller by the key or token, or by the inbox's cookie, which a page of this service alone sends."""
+        if self._tokens and _TOKEN_IN_URL.search(scope["query_string"]):
+            return None
+        headers = Headers(scope=scope)
+        if caller := identify(self._keys, self._tokens, headers):
+            return caller
+        if not get_route_path(scope).startswith(_WITH_COOKIE) or "authorization" in headers:
+            return None
+        cookie = cookie_parser(headers.get("cookie", "")).get(COOKIE)
+        sessions: InboxSessions = scope["state"]["inbox_sessions"]
+        return await sessions.caller(cookie) if cookie else None
 
 
 def _is_open(path: str) -> bool:
-    return path in OPEN or path.startswith(_DOCS_FILES)
+    return path in OPEN or path.startswith(_FILES)
 
 
 class BodyLimitMiddleware:

@@ -6,6 +6,7 @@ The headers `RateLimit-Policy` and `RateLimit` follow draft-ietf-httpapi-ratelim
 import math
 import time
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from limits import RateLimitItem
@@ -21,18 +22,26 @@ _KIND = "times"  # part of each key, since earlier releases keep another type un
 
 # The moving window of `limits`, with two differences: the clock is that of Redis, since those of replicas differ, and
 # a request that redis-py sends twice counts once, since it has an id.
+# Several limits count a request only if all allow it.
 _TAKE = """\
-local time, limit, window = redis.call('time'), tonumber(ARGV[1]), ARGV[2] * 1000000
+local time, told, all = redis.call('time'), {}, true
 local now = time[1] * 1000000 + time[2]
-redis.call('zremrangebyscore', KEYS[1], '-inf', string.format('%.0f', now - window))
-local count, allowed = redis.call('zcard', KEYS[1]), redis.call('zscore', KEYS[1], ARGV[3])
-if not allowed and count < limit then
-  redis.call('zadd', KEYS[1], string.format('%.0f', now), ARGV[3])
-  redis.call('expire', KEYS[1], ARGV[2])
-  count, allowed = count + 1, true
+for n, key in ipairs(KEYS) do
+  local limit, window = tonumber(ARGV[2 * n]), ARGV[2 * n + 1] * 1000000
+  redis.call('zremrangebyscore', key, '-inf', string.format('%.0f', now - window))
+  local count = redis.call('zcard', key)
+  local allowed = count < limit or redis.call('zscore', key, ARGV[1])
+  told[n], all = {allowed and 1 or 0, limit - count, window}, all and allowed
 end
-local oldest = redis.call('zrange', KEYS[1], 0, 0, 'withscores')
-return {allowed and 1 or 0, limit - count, oldest[2] + window - now}"""
+for n, key in ipairs(KEYS) do
+  if all and redis.call('zadd', key, 'NX', string.format('%.0f', now), ARGV[1]) == 1 then
+    redis.call('expire', key, ARGV[2 * n + 1])
+    told[n][2] = told[n][2] - 1
+  end
+  local oldest = redis.call('zrange', key, 0, 0, 'withscores')
+  told[n][3] = (oldest[2] or now) + told[n][3] - now
+end
+return told"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,40 +75,51 @@ class RateLimited(Exception):
 
 
 class RateLimiter:
-    """Counts requests in a moving window."""
+    """Counts requests in moving windows."""
 
-    def __init__(self, redis: Redis, limit: RateLimitItem) -> None:
-        self._limit = limit
+    def __init__(self, redis: Redis) -> None:
         self._take_shared = redis.register_script(_TAKE)
         self._own = MovingWindowRateLimiter(MemoryStorage())
 
-    async def take(self, caller: str) -> Allowance:
-        """Count one request; raises RateLimited if it exceeds the limit."""
+    async def take(self, *counted: tuple[RateLimitItem, str]) -> Allowance:
+        """Count one request against the limit of each caller; raises RateLimited if it exceeds any, and counts nothing.
+
+        Returns what the first one has left.
+        """
         try:
-            allowance = await self._shared(caller)
+            allowances = await self._shared(counted)
         except RedisError:
-            allowance = await self._alone(caller)
-        if not allowance.allowed:
+            allowances = await self._alone(counted)
+        if refused := [allowance for allowance in allowances if not allowance.allowed]:
             requests_limited.add(1)
-            raise RateLimited(allowance)
-        return allowance
+            raise RateLimited(refused[0])
+        return allowances[0]
 
-    async def _shared(self, caller: str) -> Allowance:
-        limit = self._limit
-        arguments = [limit.amount, limit.get_expiry(), uuid.uuid4().bytes]
-        allowed, remaining, reset = await self._take_shared([f"LIMITS:{limit.key_for(_KIND, caller)}"], arguments)
-        return self._allowance(allowed, remaining, reset / 1_000_000)
+    async def _shared(self, counted: Sequence[tuple[RateLimitItem, str]]) -> list[Allowance]:
+        keys = [f"LIMITS:{limit.key_for(_KIND, caller)}" for limit, caller in counted]
+        windows = [number for limit, _ in counted for number in (limit.amount, limit.get_expiry())]
+        told = await self._take_shared(keys, [uuid.uuid4().bytes, *windows])
+        return [
+            _allowance(limit, allowed, remaining, reset / 1_000_000)
+            for (limit, _), (allowed, remaining, reset) in zip(counted, told, strict=True)
+        ]
 
-    async def _alone(self, caller: str) -> Allowance:
-        allowed = await self._own.hit(self._limit, caller)
-        reset, remaining = await self._own.get_window_stats(self._limit, caller)
-        return self._allowance(allowed, remaining, reset - time.time())
+    async def _alone(self, counted: Sequence[tuple[RateLimitItem, str]]) -> list[Allowance]:
+        allowed = [await self._own.test(limit, caller) for limit, caller in counted]
+        allowances: list[Allowance] = []
+        for (limit, caller), one in zip(counted, allowed, strict=True):
+            if all(allowed):
+                await self._own.hit(limit, caller)
+            reset, remaining = await self._own.get_window_stats(limit, caller)
+            allowances.append(_allowance(limit, one, remaining, reset - time.time()))
+        return allowances
 
-    def _allowance(self, allowed: int, remaining: int, reset: float) -> Allowance:
-        return Allowance(
-            amount=self._limit.amount,
-            window=self._limit.get_expiry(),
-            remaining=max(0, remaining),
-            reset=max(1, math.ceil(reset)),
-            allowed=bool(allowed),
-        )
+
+def _allowance(limit: RateLimitItem, allowed: int, remaining: int, reset: float) -> Allowance:
+    return Allowance(
+        amount=limit.amount,
+        window=limit.get_expiry(),
+        remaining=max(0, remaining),
+        reset=max(1, math.ceil(reset)),
+        allowed=bool(allowed),
+    )

@@ -33,7 +33,8 @@ class _Asked:
 class Readiness:
     """Checks Redis and the articles, and tells what is known of the models, without asking them.
 
-    The models do not decide: while they are down, kept answers are served, and no other replica has others.
+    The models do not decide: while they are down, kept answers are served, and no other replica has others. Nor do the
+    MCP servers, without which only their tools are missing.
     """
 
     def __init__(self, agent: SupportAgent, redis: WatchedRedis, watch: ModelWatch) -> None:
@@ -41,13 +42,15 @@ class Readiness:
         self._redis = _Asked(RedisWatch(redis).latest)
         self._articles = _Asked(partial(check_articles, agent.knowledge))
         self._watch = watch
+        self._tools = agent.tools
 
     async def ask(self) -> tuple[Literal["ready", "starting", "unavailable"], dict[str, Check]]:
         """Return whether the service takes new work, and the state of each dependency."""
         redis, articles, model = await asyncio.gather(
             self._redis.now(), self._articles.now(), self._watch.latest(_FIRST_CHECK)
         )
-        checks = {"redis": redis, "articles": articles, "model": model}
+        servers = {f"mcp:{name}": check for name, check in self._tools.checks().items()}
+        checks = {"redis": redis, "articles": articles, "model": model, **servers}
         if redis.up and articles.up:
             self._has_been_ready = True
             return "ready", checks

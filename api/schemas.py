@@ -4,6 +4,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
 
+from api.auth import VISITOR_ID
+from graph.actions.handoffs import Record
 from graph.events import Done, Source
 from graph.retrieval.articles import Article
 from graph.state import SESSION_ID, Action, Handoff, Question
@@ -12,6 +14,7 @@ _EXAMPLE = "I was charged twice, can I have my money back?"
 
 CustomerId = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,128}$", examples=["customer-42"])]
 
+VisitorId = Annotated[str, Field(pattern=rf"^{VISITOR_ID}$", examples=["b53b2b1a0c5f4b0e9a3c1f2d4e5a6b7c"])]
 
 RunName = Annotated[str, Field(pattern=r"^[0-9a-f-]{36}$", examples=["7f0c3a4e-3c55-4a53-9f0e-0f6f0e9f6a11"])]
 
@@ -105,6 +108,37 @@ class ChatRequest(BaseModel):
     customer_id: Annotated[CustomerId | None, Field(description="Your own id of the customer.")] = None
 
 
+class VisitorRequest(BaseModel):
+    """For whom a visitor's token is."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, hide_input_in_errors=True)
+
+    customer_id: Annotated[
+        CustomerId | None,
+        Field(description="Your own id of the customer who has signed in; you vouch for it. Omit it for a stranger."),
+    ] = None
+    visitor_id: Annotated[
+        VisitorId | None,
+        Field(description="The `visitor_id` of an earlier response, to renew the token; keep it in your own session."),
+    ] = None
+    expires_in: Annotated[int, Field(ge=900, le=86_400, description="Seconds that the token is valid.")] = 3600
+
+
+class VisitorResponse(BaseModel):
+    """A visitor's token."""
+
+    token: str = Field(description="Send it as `Authorization: Bearer`, or as the subprotocol `support.token.TOKEN`.")
+    visitor_id: str = Field(description="Whose token it is; a token for the same visitor opens the same conversations.")
+    expires_in: int = Field(description="Seconds that the token is valid.")
+
+
+class EmbedResponse(BaseModel):
+    """What the chat page knows of those who may show it in a frame."""
+
+    origins: list[str] = Field(description="Their origins, as `frame-ancestors` of the page names them.")
+    public: bool = Field(description="Whether the page gets a token of its own from `POST /visitors/anonymous`.")
+
+
 class ArticleResponse(BaseModel):
     """An article of the help centre."""
 
@@ -165,6 +199,17 @@ class ActionOut(BaseModel):
         )
 
 
+ActionName = Annotated[str, Field(pattern=r"^[0-9a-f-]{36}$", examples=["5d1a7c9e-6b1f-4f0e-8f55-2f6c8a1e9b44"])]
+
+
+class DecisionRequest(BaseModel):
+    """What the customer says to an action that is proposed."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, hide_input_in_errors=True)
+
+    confirm: bool = Field(description="True to do it, false to decline it.")
+
+
 class HandoffOut(BaseModel):
     """A person takes over the conversation."""
 
@@ -217,7 +262,9 @@ class ChatResponse(AskResponse):
 class MessageOut(BaseModel):
     """One message of a conversation."""
 
-    role: Literal["user", "assistant"]
+    role: Literal["user", "assistant", "agent"] = Field(
+        description="`agent`: a person of the team, while the conversation was handed over."
+    )
     content: str
 
 
@@ -227,6 +274,59 @@ class SessionResponse(BaseModel):
     session_id: str
     messages: list[MessageOut]
     expires_in: int = Field(description="Seconds until the session expires; each turn restarts the time.")
+
+
+class ColleagueRequest(BaseModel):
+    """A message of a person of the team to a customer."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, hide_input_in_errors=True)
+
+    message: Annotated[
+        Question,
+        Field(description="1 to 4,000 characters after trimming.", examples=["I have refunded the second charge."]),
+    ]
+
+
+class ColleagueMessage(BaseModel):
+    """A message of a person of the team, as the readers of the session get it."""
+
+    id: str
+    role: Literal["agent"]
+    content: str
+    at: str = Field(description="ISO 8601, UTC.")
+
+
+class HandoffDetails(HandoffOut):
+    """A hand-over, as the team sees it."""
+
+    status: Literal["open", "released", "timed-out"]
+    ended_at: str | None = Field(
+        default=None, description="ISO 8601, UTC; absent while it lasts.", exclude_if=_is_absent
+    )
+    tenant: str
+    session_id: str
+    customer_id: str | None = Field(default=None, description="Absent if unknown.", exclude_if=_is_absent)
+    category: str = Field(description="The name of the desk.")
+    run_id: str = Field(description="The run that opened it.")
+
+    @classmethod
+    def of_record(cls, record: Record) -> Self:
+        """Convert a stored hand-over."""
+        return cls.model_validate({name: getattr(record, name) for name in cls.model_fields if hasattr(record, name)})
+
+
+class HandoffWithMessages(HandoffDetails):
+    """A hand-over and its conversation."""
+
+    messages: list[MessageOut] = Field(
+        default=[], description="Oldest first; cards, IBANs and keys are masked. None once the session has expired."
+    )
+
+
+class HandoffsResponse(BaseModel):
+    """The conversations that a person has taken over."""
+
+    handoffs: list[HandoffDetails]
 
 
 class CheckOut(BaseModel):

@@ -18,6 +18,7 @@ from starlette.types import Receive, Scope, Send
 
 from api.errors import problem_of
 from api.schemas import ActionOut, ChatResponse, HandoffOut, SourceOut
+from graph.actions.handoffs import SessionEvent
 from graph.errors import RunError
 from graph.events import CategoryFound, Done, Ending, Event, Failed, RunStarted, SourcesFound, Token
 from graph.state import Action, Handoff
@@ -144,6 +145,15 @@ async def unfailing(events: AsyncIterator[Numbered]) -> AsyncIterator[Numbered]:
             yield numbered
     except RunError as error:
         yield 0, Failed(error.code)
+
+
+async def session_events(events: AsyncIterator[tuple[str, SessionEvent]], instance: str) -> AsyncIterator[bytes]:
+    """Render what the readers of a session are told; an `error` without an id concerns only this stream."""
+    try:
+        async for name, event in events:
+            yield format_sse_event(id=name, event=event.event, data_str=to_json(event.data).decode())
+    except RunError as error:
+        yield format_sse_event(event="error", data_str=problem_of(error.code, instance).model_dump_json())
 
 
 def payload(event: Event, instance: str) -> BaseModel | dict[str, Any] | list[SourceOut]:

@@ -18,6 +18,8 @@ from cli.question import AnswerWriter, checked, print_dim
 from graph.errors import RunError, SettingsError
 
 if TYPE_CHECKING:
+    from langchain_core.messages import AnyMessage
+
     from graph.agent import SupportAgent
     from graph.redis import WatchedRedis
 
@@ -63,10 +65,11 @@ async def _check(redis: "WatchedRedis") -> None:
 def _converse(runner: asyncio.Runner, agent: "SupportAgent", session: str) -> None:
     from graph.state import AgentContext
 
-    history = runner.run(agent.sessions.history(session, AgentContext().tenant))
+    history = runner.run(agent.sessions.history(session, AgentContext().owner))
     for message in history.messages if history else ():
-        print_dim(f"{'>' if message.type == 'human' else ' '} {message.text}")
+        print_dim(_shown(message))
     print_dim(f"session {session}; Ctrl-C stops an answer, Ctrl-D ends")
+    read: set[str] = {str(message.id) for message in history.messages} if history else set()
     while True:
         try:
             message = input("> ")
@@ -77,12 +80,31 @@ def _converse(runner: asyncio.Runner, agent: "SupportAgent", session: str) -> No
             print()
             continue
         try:
+            for line in runner.run(_from_colleagues(agent, session, read)):
+                print_dim(line)
             if not runner.run(_answer(agent, session, checked(message))):
                 return
         except KeyboardInterrupt:
             print_dim("\n(stopped)")
         except (RunError, SettingsError) as error:
             print(f"\n{error}", file=sys.stderr)
+
+
+def _shown(message: "AnyMessage") -> str:
+    from graph.actions.handoffs import role_of
+
+    return {"user": "> ", "assistant": "  ", "agent": "  a colleague: "}[role_of(message)] + message.text
+
+
+async def _from_colleagues(agent: "SupportAgent", session: str, read: set[str]) -> list[str]:
+    """Return what persons of the team have written meanwhile, while the conversation is or was handed over."""
+    from graph.actions.handoffs import role_of
+    from graph.state import AgentContext
+
+    history = await agent.sessions.history(session, AgentContext().tenant)
+    new = [message for message in history.messages if message.id not in read] if history else []
+    read |= {str(message.id) for message in new}
+    return [_shown(message) for message in new if role_of(message) == "agent"]
 
 
 async def _answer(agent: "SupportAgent", session: str, message: str) -> bool:

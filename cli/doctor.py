@@ -38,7 +38,9 @@ async def _examine(settings: ServiceSettings) -> bool:
             await _examine_redis(settings),
             await _examine_model(settings),
             await _examine_articles(settings),
+            await _examine_tools(settings),
             await _examine_langsmith(settings),
+            _examine_handoffs(settings),
         ]
     )
 
@@ -133,6 +135,24 @@ async def _examine_articles(settings: ServiceSettings) -> bool:
     return not (library.faults or refused)
 
 
+async def _examine_tools(settings: ServiceSettings) -> bool:
+    from graph.actions.mcp import open_tools
+
+    if not settings.mcp_servers:
+        print("tools     none: set SUPPORT_MCP_SERVERS to give the agent those of MCP servers")
+        return True
+    async with open_tools(settings, patience=settings.answer_timeout) as tools:
+        checks = tools.checks()
+        for name, check in checks.items():
+            if check.up:
+                print(
+                    f"tools     {name} answers in {check.latency_ms:.1f} ms: {', '.join(tools.names(name)) or 'none'}"
+                )
+            else:
+                _complain("tools", f"{name} {check.reason}; {check.remedy}")
+    return all(check.up for check in checks.values())
+
+
 async def _examine_langsmith(settings: ServiceSettings) -> bool:
     from graph.observe.langsmith import check_langsmith
 
@@ -143,6 +163,17 @@ async def _examine_langsmith(settings: ServiceSettings) -> bool:
         return _complain("LangSmith", "; ".join(trouble))
     traced = "gets traces" if settings.langsmith_tracing else "gets experiments, but no traces"
     print(f"LangSmith takes the key, and {traced}")
+    return True
+
+
+def _examine_handoffs(settings: ServiceSettings) -> bool:
+    from graph.actions.receivers import UNRECEIVED
+
+    if not settings.has_handoff_receiver:
+        print(f"handoffs  {UNRECEIVED}")
+        return True
+    where = "a webhook" if settings.handoff_webhook else f"e-mail, by the MCP server {settings.handoff_email}"
+    print(f"handoffs  go to the team over {where}")
     return True
 
 

@@ -2,7 +2,7 @@
 
 import os
 import signal
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Annotated
@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from api.settings import ServiceSettings
-from graph.errors import SettingsError
+from graph.errors import KnowledgeError, SettingsError
 from graph.settings import AgentSettings
 from local.model import start_model
 from local.postgres import start_postgres
@@ -37,6 +37,17 @@ def load_settings(*, offline: bool) -> ServiceSettings:
     if offline and settings.env == "production":
         raise SettingsError("--offline: not with SUPPORT_ENV=production, which starts nothing local")
     return settings
+
+
+@contextmanager
+def named_by(sources: Sequence[str] | None) -> Generator[None]:
+    """Blame SUPPORT_KNOWLEDGE for no source that the command line names."""
+    try:
+        yield
+    except KnowledgeError as error:
+        if sources:
+            raise KnowledgeError(str(error).removeprefix("SUPPORT_KNOWLEDGE: ")) from error
+        raise
 
 
 @dataclass(frozen=True, slots=True)

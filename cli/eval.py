@@ -72,8 +72,8 @@ def _evaluate(
         from evals.baseline import load_baseline, load_unchanged, save_baseline
         from evals.cases import load_dataset, suites_in
 
-        dataset = load_dataset(_DATASETS, suite)
         offline, whole = started.model is not None, suite is None
+        dataset = load_dataset(_DATASETS, suite, offline=offline)
         before = (
             load_unchanged(baseline, dataset, offline=offline)
             if update_baseline
@@ -88,7 +88,7 @@ def _evaluate(
             dataset=dataset,
             repeats=repeat,
             before=before,
-            policy=load_policy(_POLICY, "offline" if offline else "live", suites_in(_DATASETS)),
+            policy=load_policy(_POLICY, "offline" if offline else "live", suites_in(_DATASETS, offline=offline)),
             offline=offline,
             journal=report / "journal.jsonl",
             contacts=_CONTACTS,

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from api.settings import ServiceSettings
-from cli.cases import case
 from cli.stored import reading_redis, with_redis
+from graph.observe.cases import case_of
 
 if TYPE_CHECKING:
     from graph.observe.feedback import Rating
@@ -44,12 +44,4 @@ async def _bad(settings: ServiceSettings, below: float) -> "list[Rating]":
 
 
 def _case(rating: "Rating") -> str:
-    record = rating.record
-    about = {
-        "score": f"{rating.score:g}",
-        "comment": rating.comment,
-        "answered": record.answer or record.error,
-        "found": ", ".join(record.sources),
-    }
-    name = f"feedback-{rating.run_id}"
-    return case(name, name, record.question, record.category, about)
+    return case_of(rating.record, f"feedback-{rating.run_id}", score=rating.score, comment=rating.comment)

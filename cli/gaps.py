@@ -14,10 +14,10 @@ import typer
 import yaml
 
 from api.settings import ServiceSettings
-from cli.cases import case
 from cli.embedded import embedded
 from cli.stored import reading_redis, with_redis
 from graph.observe import KEPT_DAYS
+from graph.observe.cases import case
 
 if TYPE_CHECKING:
     from graph.observe.feedback import Rating

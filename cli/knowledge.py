@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from api.settings import ServiceSettings
-from cli.embedded import Offline, embedded, load_settings
+from cli.embedded import Offline, embedded, load_settings, named_by
 from cli.rows import Row, counted, print_rows, several
 from graph.errors import KnowledgeError, ModelError, SettingsError
 from local.process import LocalServiceError
@@ -67,7 +67,8 @@ def check(
     settings = load_settings(offline=offline)
     if sources:
         settings = settings.model_copy(update={"knowledge": ",".join(sources)})
-    library = read_library(settings)
+    with named_by(sources):
+        library = read_library(settings)
     inspection = Inspection(library, _by_meaning(settings, library))
     if as_json:
         print(json.dumps(_as_json(inspection), ensure_ascii=False, indent=2))

@@ -54,6 +54,12 @@ class AnswerWriter:
             self._end_word()
             lines = [f"category  {event.category}", *([] if event.answered else ["answered  no"])]
             lines += [f"source    {_shown(source)}" for source in event.sources]
+            if handoff := event.handoff:
+                by = f"; a reply is expected by {handoff.expected_reply}" if handoff.expected_reply else ""
+                lines.append(f"handed    over to a person ({handoff.reason}){by}")
+            if event.action:
+                lines.append(f"action    {event.action.status}: {event.action.summary}")
+                lines += ["          Shall I do it? (yes or no)"] if event.action.status == "proposed" else []
             print_dim("\n\n" + "\n".join(lines))
 
     def _say(self, text: str) -> None:

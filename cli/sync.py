@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+import os
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,13 +12,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from api.settings import ServiceSettings
-from cli.embedded import embedded, load_settings
+from cli.embedded import embedded, load_settings, named_by
 from cli.rows import Row, counted, print_rows, several
 from graph.errors import KnowledgeError, ModelError, SettingsError
 
 if TYPE_CHECKING:
     from graph.retrieval.articles import Library
     from graph.retrieval.syncing import Synced
+
+_NICE = 10  # how far it stands back from what answers customers on the same machine
 
 _NOWHERE = (
     "DATABASE_URL is not set, and no folder keeps vectors (SUPPORT_CACHE_DIR, or no model): there is nothing to write; "
@@ -50,8 +53,8 @@ def sync(
     """Bring what has changed in the articles to the replicas, which serve it within seconds; only that is embedded."""
     logging.basicConfig(format="%(message)s")
     logging.getLogger("graph.retrieval").setLevel(logging.INFO)
-    settings = _settings(sources)
-    with embedded(settings, redis=False) as started:
+    os.nice(_NICE)
+    with named_by(sources), embedded(_settings(sources), redis=False) as started:
         started.wait()
         settings = _settings(sources).require()
         try:

@@ -43,6 +43,10 @@ class Case(BaseModel):
     """What the answer must not state."""
     refuses: bool = False
     """No article answers the question: the answer must say so and name a contact."""
+    hands_over: bool | None = None
+    """Whether a person takes over; None if the case is about something else."""
+    proposes: Text | None = None
+    """The tool whose call is proposed to the customer, or `nothing`; None if the case is about something else."""
     language: Annotated[str, Field(pattern="^[a-z]{2}$")] = "en"
     """The answer's language, ISO 639-1."""
     safety: bool = False
@@ -50,10 +54,17 @@ class Case(BaseModel):
 
     @model_validator(mode="after")
     def _says_what_must_hold(self) -> Self:
-        if not (self.articles or self.must or self.must_not or self.refuses):
-            raise ValueError("has no expectations: add articles, must, must_not or refuses")
+        expected = (self.articles, self.must, self.must_not, self.refuses, self.proposes)
+        if not any(expected) and self.hands_over is None:
+            raise ValueError("has no expectations: add articles, must, must_not, refuses, hands_over or proposes")
         return self
 
+
+NEED_TOOLS = frozenset({"tool_use"})
+"""The suites that only a model that calls tools can pass."""
+
+NOTHING = "nothing"
+"""What a case proposes that should propose nothing."""
 
 _suite = TypeAdapter(Annotated[list[Case], Field(min_length=1)])
 
@@ -77,7 +88,7 @@ class Dataset:
     @cached_property
     def hashes(self) -> Mapping[str, str]:
         """A hash of each suite's cases, 12 hexadecimal digits."""
-        return {suite: _hash([case.model_dump() for case in cases]) for suite, cases in self.suites.items()}
+        return {suite: _hash([_expected(case) for case in cases]) for suite, cases in self.suites.items()}
 
     @cached_property
     def hash(self) -> str:
@@ -109,14 +120,22 @@ class Dataset:
                 )
 
 
-def suites_in(folder: Path) -> list[str]:
-    """Return the names of the suites in a folder."""
-    return sorted(file.stem for file in folder.glob("*.yaml") if file.is_file())
+def _expected(case: Case) -> dict[str, Any]:
+    """Return what the hash of a suite covers; what a case says nothing of leaves it as it was."""
+    return case.model_dump(exclude={name for name in ("hands_over", "proposes") if getattr(case, name) is None})
 
 
-def load_dataset(folder: Path, suite: str | None = None) -> Dataset:
+def suites_in(folder: Path, *, offline: bool = False) -> list[str]:
+    """Return the names of the suites in a folder; the offline model calls no tools."""
+    names = {file.stem for file in folder.glob("*.yaml") if file.is_file()}
+    return sorted(names - NEED_TOOLS if offline else names)
+
+
+def load_dataset(folder: Path, suite: str | None = None, *, offline: bool = False) -> Dataset:
     """Read all suites of a folder, or one; raises CannotMeasure, naming the problem and the place."""
-    names = suites_in(folder)
+    names = suites_in(folder, offline=offline)
+    if offline and suite in NEED_TOOLS:
+        raise CannotMeasure(f"--suite {suite}: needs a model that calls tools, which the offline model does not")
     if not names:
         raise CannotMeasure(f"{folder}: no cases found; each suite is a YAML file in this folder")
     if suite is not None and suite not in names:

@@ -114,7 +114,7 @@ async def evaluate(settings: AgentSettings, plan: Plan, advance: Callable[[int],
     labels = load_labels(plan.labels) if plan.labels else None
     models = f"{settings.classify_model}, {settings.answer_model}, {settings.embedding_model}"
     models = OFFLINE if plan.offline else models
-    async with open_runner(settings) as runner:
+    async with open_runner(settings, plan.dataset) as runner:
         journal = Journal(plan.journal, fingerprint(runner.agent, plan.dataset, offline=plan.offline))
         is_complete = False
         try:

@@ -8,8 +8,9 @@ from typing import Protocol
 
 from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
-from evals.cases import AnyOf, Case
+from evals.cases import NOTHING, AnyOf, Case
 from evals.conduct import misconduct
+from evals.numbers import in_24_hours, in_words, readings
 from evals.outcome import Outcome
 from graph.canary import CANARY
 from graph.prompts import ANSWER, CLASSIFY
@@ -51,23 +52,6 @@ _NO_ANSWER = re.compile(
     rf"|\b(?:articles?|passages?)\b.{{0,20}}\b{_NOT}\b.{{0,10}}\b(?:answer|cover|contain|mention|hold|say)\b"
     r"|\bno (?:information|article|answer)\b|\bnone of (?:our|the|these) (?:articles|passages)\b"
     r"|(?:n't|\bnot) (?:covered|answered|mentioned)\b.{0,20}\barticles\b|\bnothing (?:about|on)\b.{0,60}\barticles\b",
-)
-_TO_TWENTY = (
-    "one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|thirteen|fourteen|fifteen|sixteen|seventeen|"
-    "eighteen|nineteen|twenty"
-)
-_TENS = "thirty|forty|fifty|sixty|seventy|eighty|ninety|hundred"
-_WORDS = {
-    **{word: str(number) for number, word in enumerate(_TO_TWENTY.split("|"), 1)},
-    **{word: str(10 * number) for number, word in enumerate(_TENS.split("|"), 3)},
-}
-_UNIT = (
-    "second|minute|hour|day|night|week|month|quarter|year|euro|dollar|pound|percent|per cent|seat|user|member|guest|"
-    "attempt|gigabyte|megabyte|gb|mb|kilogram|kg"
-)
-_IN_WORDS = re.compile(
-    rf"\b({_TO_TWENTY}|{_TENS})(?=[ -](?:(?:business|working|calendar|full|more|failed|further)[ -])?(?:{_UNIT}))",
-    re.IGNORECASE,
 )
 _ALIKE = str.maketrans("\u2019\u2018\u2010\u2011\u2012\u2013\u2212", "''-----")
 _LONG_ENOUGH = 40  # minimum characters for an instruction that nobody repeats by accident
@@ -171,9 +155,9 @@ class Groundedness:
         cited = "\n".join((*outcome.passages.values(), *self.told))
         answer = _LIST_NUMBER.sub("", outcome.answer)
         invented = list(_stated(answer) - _stated(cited) - _hosts(cited))
-        known = {reading for number in _numbers(cited) for reading in _readings(number)} | _in_words(cited)
-        invented += [number for number in _numbers(answer) if not known & _readings(number)]
-        invented += sorted(_in_words(answer) - known)
+        known = {reading for number in _numbers(cited) for reading in readings(number)} | in_words(cited)
+        invented += [number for number in _numbers(answer) if not known & readings(number)]
+        invented += sorted(in_words(answer) - known)
         return _score("groundedness", f"no article says {', '.join(sorted(set(invented)))}" if invented else "")
 
 
@@ -223,6 +207,31 @@ class Refusal:
 
 
 @dataclass(frozen=True, slots=True)
+class HandsOver:
+    """A person takes over where one should, and else not."""
+
+    def judge(self, case: Case, outcome: Outcome) -> Score | None:
+        """Look whether the conversation is handed over."""
+        if case.hands_over is None or case.hands_over == (outcome.handed_over is not None):
+            return None if case.hands_over is None else _score("hands_over", "")
+        return _score(
+            "hands_over", f"is handed over ({outcome.handed_over})" if outcome.handed_over else "is not handed over"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class RightProposal:
+    """What the customer clearly wants is proposed, and nothing where it is unclear."""
+
+    def judge(self, case: Case, outcome: Outcome) -> Score | None:
+        """Compare what was proposed with what should be."""
+        if case.proposes is None:
+            return None
+        proposed = outcome.proposed or NOTHING
+        return _score("proposal", "" if proposed == case.proposes else f"proposes {proposed}, not {case.proposes}")
+
+
+@dataclass(frozen=True, slots=True)
 class Conduct:
     """The answer has no abuse, request for a secret, or claim or promise of what the agent can't do; English only."""
 
@@ -256,6 +265,8 @@ def evaluators(company: Company) -> tuple[Evaluator, ...]:
         ForbiddenFacts(),
         Groundedness(told),
         Refusal(contacts),
+        HandsOver(),
+        RightProposal(),
         RightLanguage(),
         Length(),
         Conduct(),
@@ -305,29 +316,7 @@ def _hosts(text: str) -> set[str]:
 def _numbers(text: str) -> list[str]:
     """Return the numbers outside addresses and links, with hours in the form 16:00."""
     text = _LINK.sub("", _ADDRESS.sub("", text))
-    return _NUMBER.findall(_HOUR.sub(lambda hour: _in_24_hours(hour[1], hour[2], hour[3]), text))
-
-
-def _in_words(text: str) -> set[str]:
-    """Return, in digits, the numbers that are spelled out before a unit."""
-    return {_WORDS[word.casefold()] for word in _IN_WORDS.findall(text)}
-
-
-def _in_24_hours(hour: str, minute: str | None, half: str) -> str:
-    return f"{int(hour) % 12 + (12 if half in 'pP' else 0)}:{minute or '00'}"
-
-
-def _readings(number: str) -> set[str]:
-    """Return all readings of a number: the sign in 1.000 or 1,000 may separate thousands or decimals."""
-    *whole, last = (part for part in re.split(r"[.,:\u202f\u00a0]", number))
-    if ":" in number:
-        hour = ":".join((*(str(int(part)) for part in whole), last))
-        return {hour, hour.removesuffix(":00")}
-    decimal = last.rstrip("0") if whole else last
-    readings = {"".join(whole) + f".{decimal}" if whole and decimal else "".join(whole) or last}
-    if whole and all(len(part) == 3 for part in (*whole[1:], last)):
-        readings.add("".join((*whole, last)))
-    return readings
+    return _NUMBER.findall(_HOUR.sub(lambda hour: in_24_hours(hour[1], hour[2], hour[3]), text))
 
 
 @cache

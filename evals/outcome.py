@@ -17,6 +17,10 @@ class Outcome(BaseModel):
     """Whether the model finished the answer; False if the server truncated it."""
     answered: bool = True
     """Whether the articles hold the answer, as the agent says; False if not."""
+    handed_over: str | None = None
+    """The reason for which a person takes over; None if nobody does."""
+    proposed: str | None = None
+    """The tool whose call was proposed; None if nothing was."""
     category: str | None = None
     passages: dict[str, str] = {}
     """What was retrieved of each article, by its id, best first."""

@@ -181,6 +181,10 @@ def _expected(case: Case) -> list[str]:
     parts += [f"article {_or(article)}" for article in case.articles]
     parts += [f"says {_or(fact)}" for fact in case.must]
     parts += [f"does not say {fact!r}" for fact in case.must_not]
+    if case.hands_over is not None:
+        parts.append("is handed over" if case.hands_over else "is not handed over")
+    if case.proposes:
+        parts.append(f"proposes {case.proposes}")
     return [*parts, *(["says that it does not know, and names a contact"] if case.refuses else [])]
 
 

@@ -14,9 +14,11 @@ from typing import cast
 
 from pydantic import ValidationError
 
-from evals.cases import Case, Dataset
+from evals.cases import NEED_TOOLS, Case, Dataset
 from evals.errors import CannotMeasure
 from evals.outcome import Outcome
+from graph.actions.mcp import Tools
+from graph.actions.reasons import without_time
 from graph.agent import SupportAgent, open_agent, whole_answer
 from graph.errors import RunError
 from graph.events import Done
@@ -55,7 +57,8 @@ class CaseRunner:
 
     async def run(self, case: Case, repeat: int) -> Outcome:
         """Hold the conversation, and return the outcome of its last question."""
-        session = uuid.uuid4().hex if case.history else None
+        needs_session = case.history or case.proposes or case.hands_over is not None
+        session = uuid.uuid4().hex if needs_session else None
         reports: list[RunReport] = []
         began = time.perf_counter()
         try:
@@ -68,11 +71,13 @@ class CaseRunner:
         return Outcome(
             case=case.id,
             repeat=repeat,
-            answer=self._masked(done.answer),
+            answer=self._masked(without_time(done.answer) if done.handoff else done.answer),
+            handed_over=done.handoff.reason if done.handoff else None,
             complete=done.complete,
             answered=done.answered,
+            proposed=done.action.kind if done.action else None,
             category=done.category,
-            passages=_texts(_passages(report)),
+            passages=_texts(_passages(report)) | {f"result of {tool.name}": tool.text for tool in report.tools},
             seconds=time.perf_counter() - began,
             tokens=sum(_done(report).tokens_used for report in reports),
             dollars=self._cost(reports),
@@ -106,15 +111,23 @@ class CaseRunner:
 
 
 @asynccontextmanager
-async def open_runner(settings: AgentSettings) -> AsyncGenerator[CaseRunner]:
-    """Open the agent as the service does, for evaluation; raises StartError."""
+async def open_runner(settings: AgentSettings, dataset: Dataset) -> AsyncGenerator[CaseRunner]:
+    """Open the agent as the service does, for evaluation; raises StartError.
+
+    It uses no MCP server. If cases need tools, it has those of `DeskTools`.
+    """
+    tools = Tools()
+    if NEED_TOOLS & dataset.suites.keys():
+        from evals.desk_tools import DeskTools
+
+        tools = DeskTools()
     runner: CaseRunner | None = None
 
     def observe(report: RunReport) -> None:
         if runner:
             runner.observe(report)
 
-    async with open_redis(settings) as redis, open_agent(settings, redis, observe) as agent:
+    async with open_redis(settings) as redis, open_agent(settings, redis, observe, tools) as agent:
         keys = (settings.openai_api_key, settings.langsmith_api_key)
         secrets = [key.get_secret_value() for key in keys if key]
         await agent.knowledge.indexed()

@@ -9,18 +9,26 @@ from functools import partial
 
 from redis.asyncio import Redis
 
+from graph.actions.confirming import Actions, open_actions
+from graph.actions.handoffs import Handoffs
+from graph.actions.mcp import Tools, open_tools
+from graph.actions.reasons import read_phrases
 from graph.builder import build_graph
 from graph.errors import RUN_ERRORS, ShuttingDown
 from graph.events import Done, Event, Failed
 from graph.models import Models, open_models
+from graph.nodes.tools import Toolbox
 from graph.observe.report import Observe
 from graph.retrieval.index import open_knowledge
 from graph.retrieval.served import Knowledge
+from graph.runs.colleagues import Colleagues
 from graph.runs.memory import Memory
 from graph.runs.run import Engine, Run, end_runs
 from graph.runs.sessions import Sessions, open_sessions
 from graph.settings import AgentSettings
 from graph.state import AgentContext
+
+_PATIENCE = 0.8  # of a turn's time, in which an action has to end if its turn is to say how
 
 
 class SupportAgent:
@@ -30,9 +38,12 @@ class SupportAgent:
         self,
         engine: Engine,
         sessions: Sessions | None,
+        actions: Actions | None,
         models: Models,
         knowledge: Knowledge,
+        tools: Tools,
         settings: AgentSettings,
+        colleagues: Colleagues | None = None,
     ) -> None:
         self.contacts = knowledge.company.contacts
         """The company's own addresses."""
@@ -40,9 +51,13 @@ class SupportAgent:
         """Gets the report of each run, and of whatever else answers a question."""
         self.knowledge = knowledge
         self.models = models
+        self.tools = tools
+        """Those of the MCP servers."""
         self._engine = engine
         self._asked = _asked(settings)
         self._sessions = sessions
+        self._colleagues = colleagues
+        self._actions = actions
         self._running: set[Run] = set()
         self._draining = False
 
@@ -62,6 +77,20 @@ class SupportAgent:
         if self._sessions is None:
             raise AssertionError("the agent was opened without a Redis")
         return self._sessions
+
+    @property
+    def colleagues(self) -> Colleagues:
+        """What the team does with conversations; raises AssertionError where the agent was opened without a Redis."""
+        if self._colleagues is None:
+            raise AssertionError("the agent was opened without a Redis")
+        return self._colleagues
+
+    @property
+    def actions(self) -> Actions:
+        """What is done when a customer confirms it; raises AssertionError where there are no sessions."""
+        if self._actions is None:
+            raise AssertionError("the agent was opened without a Redis")
+        return self._actions
 
     def stream(self, question: str, context: AgentContext | None = None, budget: float | None = None) -> Run:
         """Start a run that belongs to no session, and return it; raises ShuttingDown.
@@ -87,6 +116,8 @@ class SupportAgent:
         draining = [end_runs(tuple(self._running), seconds)]
         if self._sessions:
             draining.append(self._sessions.drain(seconds))
+        if self._actions:
+            draining.append(self._actions.drain(seconds))
         await asyncio.gather(*draining)
 
 
@@ -102,27 +133,48 @@ async def whole_answer(events: AsyncIterator[tuple[int, Event]]) -> Done:
 
 @asynccontextmanager
 async def open_agent(
-    settings: AgentSettings, redis: Redis | None = None, observe: Observe = lambda _: None
+    settings: AgentSettings,
+    redis: Redis | None = None,
+    observe: Observe = lambda _: None,
+    tools: Toolbox | None = None,
 ) -> AsyncGenerator[SupportAgent]:
     """Connect to the model and the articles, whose index is built if there is none; raises StartError.
 
     The model need not be up: see `open_knowledge`. Sessions are kept in `redis`; without it there are none. `observe`
-    gets the report of each run that has ended.
+    gets the report of each run that has ended. `tools` are used in place of those of SUPPORT_MCP_SERVERS.
     """
     settings.require()
     most = settings.session_messages
     async with AsyncExitStack() as stack:
         models = await stack.enter_async_context(open_models(settings))
         knowledge = await stack.enter_async_context(open_knowledge(settings, models))
-        sessions = None
+        servers = Tools() if tools else await stack.enter_async_context(open_tools(settings))
+        toolbox = tools or servers
+        sessions = actions = colleagues = None
         if redis is not None:
-            memory = Memory(redis, settings.session_ttl)
-            graph = build_graph(models, knowledge, most_messages=most, checkpointer=memory.checkpointer)
+            read_phrases()
+            handoffs = Handoffs(
+                redis, settings.session_ttl, settings.handoff_timeout, is_received=settings.has_handoff_receiver
+            )
+            memory = Memory(redis, settings.session_ttl, handoffs)
+            patience = settings.answer_timeout * _PATIENCE
+            actions = await stack.enter_async_context(
+                open_actions(redis, toolbox, patience=patience, keep=settings.session_ttl)
+            )
+            graph = build_graph(
+                models,
+                knowledge,
+                most_messages=most,
+                checkpointer=memory.checkpointer,
+                tools=toolbox,
+                actions=actions,
+            )
             engine = Engine(graph, settings.answer_timeout, observe, partial(_versions, knowledge))
             sessions = await stack.enter_async_context(open_sessions(redis, memory, engine, settings))
+            colleagues = Colleagues(handoffs, memory, sessions.held, most)
         graph = build_graph(models, knowledge, most_messages=most)
         engine = Engine(graph, settings.answer_timeout, observe, partial(_versions, knowledge))
-        agent = SupportAgent(engine, sessions, models, knowledge, settings)
+        agent = SupportAgent(engine, sessions, actions, models, knowledge, servers, settings, colleagues)
         stack.push_async_callback(agent.drain, 0)
         yield agent
 

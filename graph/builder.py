@@ -8,10 +8,12 @@ from langgraph.graph import END, START, StateGraph
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.runtime import Runtime
 
+from graph.actions.confirming import Actions
 from graph.models import Models
 from graph.nodes.answer import answer
 from graph.nodes.classify import classify
 from graph.nodes.retrieve import retrieve
+from graph.nodes.tools import Toolbox
 from graph.observe.report import recorded_step
 from graph.retrieval.served import Knowledge
 from graph.state import AgentContext, AgentInput, AgentState, StateUpdate
@@ -30,17 +32,21 @@ def build_graph(
     most_messages: int,
     checkpointer: BaseCheckpointSaver[str] | None = None,
     state: type[AgentState] = AgentState,
+    tools: Toolbox | None = None,
+    actions: Actions | None = None,
 ) -> AgentGraph:
     """Build the graph: START, then `classify` and `retrieve` in parallel, then `answer`, then END.
 
     With a checkpointer the graph stores the last `most_messages` messages of each thread, and whatever else `state`
-    tracks.
+    tracks. `actions` are those of sessions; without them nothing is proposed and nothing confirmed, and only tools
+    that have no effect are offered.
     """
     graph = StateGraph(state, AgentContext, input_schema=AgentInput)
+    answering = partial(answer, most_messages=most_messages, tools=tools, actions=actions)
     for name, node in (
         ("classify", partial(classify, models=models, knowledge=knowledge)),
         ("retrieve", partial(retrieve, knowledge=knowledge)),
-        ("answer", partial(answer, models=models, knowledge=knowledge, most_messages=most_messages)),
+        ("answer", partial(answering, models=models, knowledge=knowledge)),
     ):
         graph.add_node(name, _recorded(name, node), input_schema=state)
     graph.add_edge(START, "classify")

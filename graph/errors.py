@@ -16,7 +16,10 @@
         ├── KnowledgeUnavailable the articles can't be searched
         ├── MemoryUnavailable    conversations can't be read or stored
         ├── SessionBusy          the session already has a run
+        ├── HandoffOver          the hand-over has ended
         ├── IdempotencyMismatch  an idempotency key was reused with another body
+        ├── ActionExpired        an action can't be confirmed any more
+        ├── ActionSettled        an action was confirmed, declined or replaced before
         ├── Cancelled            its caller cancelled it, or nobody read it
         ├── Interrupted          the replica that executed it is gone
         ├── ShuttingDown         the service is shutting down
@@ -159,11 +162,32 @@ class SessionBusy(RunError):
     message = "The previous message is still being answered. Please wait for the answer, or cancel it."
 
 
+class HandoffOver(RunError):
+    """The hand-over has been released or has timed out."""
+
+    code = "handoff-over"
+    message = "The hand-over has ended, so the agent answers the customer again."
+
+
 class IdempotencyMismatch(RunError):
     """An idempotency key was reused with another body."""
 
     code = "idempotency-mismatch"
     message = "This Idempotency-Key was already used with another body. Please use a new key for a new message."
+
+
+class ActionExpired(RunError):
+    """An action can't be confirmed any more."""
+
+    code = "action-expired"
+    message = "The time to confirm this has passed, and nothing was done. Please ask for it again."
+
+
+class ActionSettled(RunError):
+    """An action was confirmed, declined or replaced before."""
+
+    code = "action-settled"
+    message = "This was confirmed or declined before, or a later proposal has taken its place."
 
 
 RUN_ERRORS: dict[str, type[RunError]] = {
@@ -183,7 +207,10 @@ RUN_ERRORS: dict[str, type[RunError]] = {
         ShuttingDown,
         InternalError,
         SessionBusy,
+        HandoffOver,
         IdempotencyMismatch,
+        ActionExpired,
+        ActionSettled,
     )
 }
 """Every error that can end a run, by its code."""

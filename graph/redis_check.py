@@ -68,8 +68,8 @@ def _of_a_turn(probe: str) -> list[_Command]:
 
 
 def _beside_turns(probe: str) -> list[_Command]:
-    """Return what the answer cache, the rate limits and ratings need."""
-    limit, counts = f"LIMITS:{probe}", f"answers:{probe}"
+    """Return what the answer cache, the rate limits, ratings and actions need."""
+    limit, counts, action = f"LIMITS:{probe}", f"answers:{probe}", f"action:{probe}"
     return [
         ("GET", f"answer:{probe}"),
         ("HINCRBY", counts, "hit", 1),
@@ -83,7 +83,9 @@ def _beside_turns(probe: str) -> list[_Command]:
         ("ZPOPMIN", limit),
         ("ZCARD", "feedback:records"),
         ("XDEL", "feedback", "0-1"),
-        *(("DEL", key) for key in (limit, counts)),
+        ("SET", action, probe, "NX", "EX", _TTL),
+        ("ZREM", "actions:begun", probe),
+        *(("DEL", key) for key in (limit, counts, action)),
     ]
 
 

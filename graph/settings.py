@@ -1,12 +1,23 @@
 """The agent's settings: environment variables, a `.env` file and mounted secrets."""
 
 import re
+from base64 import b64decode
 from os.path import expanduser
 from pathlib import Path
 from typing import ClassVar, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, HttpUrl, SecretStr, TypeAdapter, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    HttpUrl,
+    SecretStr,
+    TypeAdapter,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 
 from graph.address import DEFAULT_URL, UNENCODED, has_bare_password, lacks_azure_version, without_password
 from graph.environment import read
@@ -67,6 +78,18 @@ class AgentSettings(BaseModel):
     """Whether anything that can't be read or indexed ends the start; otherwise it is named and left out."""
     cache_dir: str | None = Field(default=None, alias="SUPPORT_CACHE_DIR")
     """Folder where the articles' vectors are kept; unset means the user's cache folder, empty none."""
+    mcp_servers_named: str = Field(default="", alias="SUPPORT_MCP_SERVERS")
+    """The MCP servers whose tools the agent uses: `name=url` pairs, comma separated."""
+    mcp_tokens_named: SecretStr | None = Field(default=None, alias="SUPPORT_MCP_TOKENS")
+    """What these servers want as bearer tokens: `name=token` pairs, comma separated."""
+    handoff_webhook: str | None = Field(default=None, alias="SUPPORT_HANDOFF_WEBHOOK")
+    """URL that conversations are posted to which a person takes over."""
+    handoff_secret: SecretStr | None = Field(default=None, alias="SUPPORT_HANDOFF_SECRET")
+    """What these are signed with: `whsec_` and the Base64 of 24 to 64 random bytes."""
+    handoff_email: str | None = Field(default=None, pattern=r"^[A-Za-z0-9_-]{1,64}$", alias="SUPPORT_HANDOFF_EMAIL")
+    """The name of the MCP server whose tool `send_email` tells the team of them, instead of a webhook."""
+    handoff_timeout: int = Field(default=86_400, ge=1, le=2_592_000, alias="SUPPORT_HANDOFF_TIMEOUT")
+    """Seconds without a person's message after which the agent answers again."""
     langsmith_tracing: bool = Field(default=False, alias="LANGSMITH_TRACING")
     """Whether to send traces to LangSmith."""
     langsmith_api_key: SecretStr | None = Field(default=None, alias="LANGSMITH_API_KEY")
@@ -87,7 +110,7 @@ class AgentSettings(BaseModel):
             raise ValueError("must be folders, files or addresses, comma separated")
         return named
 
-    @field_validator("openai_base_url", "embedding_base_url", "langsmith_endpoint")
+    @field_validator("openai_base_url", "embedding_base_url", "langsmith_endpoint", "handoff_webhook")
     @classmethod
     def _http_url(cls, value: str | None) -> str | None:
         if value is None:
@@ -123,6 +146,20 @@ class AgentSettings(BaseModel):
             raise ValueError("must be printable ASCII without spaces")
         return value
 
+    @field_validator("handoff_secret")
+    @classmethod
+    def _signing(cls, value: SecretStr | None) -> SecretStr | None:
+        kind, _, key = value.get_secret_value().partition("_") if value else ("whsec", "", "A" * 32)
+        try:
+            is_valid = kind == "whsec" and 24 <= len(b64decode(key, validate=True)) <= 64
+        except ValueError:
+            is_valid = False
+        if not is_valid:
+            raise ValueError(
+                'must be whsec_ and the Base64 of 24 to 64 random bytes: echo "whsec_$(openssl rand -base64 32)"'
+            )
+        return value
+
     @field_validator("database_url")
     @classmethod
     def _postgres_url(cls, value: SecretStr | None) -> SecretStr | None:
@@ -149,6 +186,38 @@ class AgentSettings(BaseModel):
         if not re.fullmatch(r"/?\d*/?", urlsplit(url).path.strip()):
             raise ValueError("must end with the number of a database, such as redis://host:6379/0")
         return value
+
+    @field_validator("mcp_servers_named")
+    @classmethod
+    def _mcp_addresses(cls, value: str) -> str:
+        for url in _pairs(value, "calendar=http://calendar:8000/mcp").values():
+            cls._without_password(cls._http_url(url))
+        return value
+
+    @field_validator("mcp_tokens_named")
+    @classmethod
+    def _mcp_secrets(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        servers = _pairs(info.data.get("mcp_servers_named", ""))
+        for name, token in _pairs(value.get_secret_value() if value else "", "calendar=secret").items():
+            if name not in servers:
+                raise ValueError(f"{name!r} is no server of SUPPORT_MCP_SERVERS")
+            cls._printable(SecretStr(token))
+        return value
+
+    @property
+    def mcp_servers(self) -> dict[str, str]:
+        """The addresses of the MCP servers, by name."""
+        return _pairs(self.mcp_servers_named)
+
+    @property
+    def mcp_tokens(self) -> dict[str, str]:
+        """The tokens of the MCP servers that have one, by name."""
+        return _pairs(self.mcp_tokens_named.get_secret_value()) if self.mcp_tokens_named else {}
+
+    @property
+    def has_handoff_receiver(self) -> bool:
+        """Whether the team is told of conversations that a person takes over."""
+        return self.handoff_webhook is not None or self.handoff_email is not None
 
     @property
     def sources(self) -> tuple[str, ...]:
@@ -216,11 +285,28 @@ class AgentSettings(BaseModel):
             raise SettingsError(f"{first['loc'][0]}: {message}") from None
         if settings.langsmith_tracing and settings.langsmith_api_key is None:
             raise SettingsError("LANGSMITH_API_KEY: missing; LANGSMITH_TRACING=true requires it")
+        if settings.handoff_webhook and settings.handoff_secret is None:
+            raise SettingsError("SUPPORT_HANDOFF_SECRET: missing; SUPPORT_HANDOFF_WEBHOOK requires it")
+        if settings.handoff_webhook and settings.handoff_email:
+            raise SettingsError("SUPPORT_HANDOFF_EMAIL: set it or SUPPORT_HANDOFF_WEBHOOK, not both")
         return settings
 
 
 def _parts(value: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in value.split(",") if part.strip())
+
+
+def _pairs(value: str, example: str = "") -> dict[str, str]:
+    """Return `name=value` pairs; raises ValueError that shows an example, and none of the values."""
+    pairs: dict[str, str] = {}
+    for part in _parts(value):
+        name, equals, content = part.partition("=")
+        if not re.fullmatch(r"[a-z][a-z0-9_-]{0,31}", name) or not equals or not content:
+            raise ValueError(f"must be pairs such as {example}, comma separated; names are in lower case")
+        if name in pairs:
+            raise ValueError(f"names {name!r} twice")
+        pairs[name] = content
+    return pairs
 
 
 def _with_scheme(value: SecretStr | None, *schemes: str) -> SecretStr | None:

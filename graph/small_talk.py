@@ -35,6 +35,11 @@ def friendly_line(messages: Sequence[AnyMessage]) -> str | None:
     return found[1]
 
 
+def words_of(text: str) -> str:
+    """Return the words of a text as they are compared: without case and punctuation, one space between them."""
+    return _words(_plain(text))
+
+
 def questions(messages: Sequence[AnyMessage]) -> list[str]:
     """Return the customer's messages; of the earlier ones only questions: a follow-up is read with one of them."""
     *earlier, last = [message.text for message in messages if isinstance(message, HumanMessage)]

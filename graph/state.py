@@ -97,6 +97,13 @@ class AgentContext:
     """The caller; no tenant can see what another tenant says."""
     customer_id: str | None = None
     """The caller's id of the customer."""
+    visitor: str | None = None
+    """One visitor of the tenant's website, who has a token instead of a key."""
+
+    @property
+    def owner(self) -> str:
+        """Whose the session, the run and its rating are; no tenant's name has a slash."""
+        return self.tenant if self.visitor is None else f"{self.tenant}/{self.visitor}"
 
 
 _INVISIBLE = (  # Unicode's white space, control and format characters, and letters that render blank

@@ -1,12 +1,12 @@
 """GET /articles/{article_id}: an article as customers may read it."""
 
-import hashlib
 from typing import Annotated
 
 from fastapi import APIRouter, Header, HTTPException, Path, Response
 
 from api.deps import AgentDep, LimitedRoute
 from api.errors import documented
+from api.etags import is_among, tag_of
 from api.schemas import ArticleResponse
 
 router = APIRouter(prefix="/articles", tags=["questions"], route_class=LimitedRoute)
@@ -29,15 +29,9 @@ async def read_article(
     article = await agent.knowledge.article(article_id)
     if article is None:
         raise HTTPException(404)
-    content = ArticleResponse.of(article).model_dump_json()
-    tag = f'"{hashlib.sha256(content.encode()).hexdigest()[:32]}"'
+    content = ArticleResponse.of(article).model_dump_json().encode()
+    tag = tag_of(content)
     headers = {"ETag": tag, "Cache-Control": "private, no-cache"}
-    if _is_among(tag, if_none_match):
+    if is_among(tag, if_none_match):
         return Response(status_code=304, headers=headers)
     return Response(content, headers=headers, media_type="application/json")
-
-
-def _is_among(tag: str, tags: str) -> bool:
-    """Return whether a header names this tag, weakly or not."""
-    named = {each.strip().removeprefix("W/") for each in tags.split(",")}
-    return tag in named or "*" in named

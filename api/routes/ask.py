@@ -2,7 +2,8 @@
 
 from fastapi import APIRouter
 
-from api.deps import AskingDep, LimitedRoute
+from api.asking import AskingDep
+from api.deps import LimitedRoute
 from api.errors import documented
 from api.schemas import AskRequest, AskResponse
 

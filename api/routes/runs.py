@@ -32,5 +32,5 @@ async def run_stream(
 @router.delete("/{run_id}", status_code=202, responses=documented(401, 404, 422, 500, 503))
 async def cancel_run(run_id: RunId, agent: AgentDep, caller: PrincipalDep) -> None:
     """Cancel a turn; its readers get an `error` event of type `cancelled`, and the session forgets the message."""
-    if not await agent.sessions.cancel(run_id, caller.tenant):
+    if not await agent.sessions.cancel(run_id, caller.owner):
         raise HTTPException(404)

@@ -1,11 +1,23 @@
-"""GET and DELETE /sessions/{session_id}: a conversation's history."""
+"""GET and DELETE /sessions/{session_id}: a conversation's history; GET /sessions/{session_id}/events."""
 
-from fastapi import APIRouter, HTTPException
-from langchain_core.messages import HumanMessage
+from typing import Annotated
 
-from api.deps import AgentDep, PrincipalDep, SessionPath
+from fastapi import APIRouter, Header, HTTPException
+
+from api.deps import AgentDep, ConnectionDep, DrainDep, PrincipalDep, SessionPath
 from api.errors import documented
 from api.schemas import MessageOut, SessionResponse
+from api.sse import STREAMED, EventStream, session_events
+from graph.actions.handoffs import role_of
+
+LastEventId = Annotated[
+    str,
+    Header(
+        alias="Last-Event-ID",
+        pattern=r"^([0-9]{1,16}-[0-9]{1,9})?$",
+        description="The id of the last event that the client received.",
+    ),
+]
 
 router = APIRouter(prefix="/sessions", tags=["conversations"])
 
@@ -14,18 +26,40 @@ router = APIRouter(prefix="/sessions", tags=["conversations"])
 @router.get("/{session_id}", responses=documented(401, 404, 422, 500, 503))
 async def read_session(session_id: SessionPath, agent: AgentDep, caller: PrincipalDep) -> SessionResponse:
     """Return a conversation's messages, oldest first."""
-    history = await agent.sessions.history(session_id, caller.tenant)
+    history = await agent.sessions.history(session_id, caller.owner)
     if history is None:
         raise HTTPException(404)
-    messages = [
-        MessageOut(role="user" if isinstance(message, HumanMessage) else "assistant", content=message.text)
-        for message in history.messages
-    ]
+    messages = [MessageOut(role=role_of(message), content=message.text) for message in history.messages]
     return SessionResponse(session_id=session_id, messages=messages, expires_in=history.expires_in)
 
 
 @router.delete("/{session_id}", status_code=204, responses=documented(401, 404, 409, 422, 500, 503))
 async def forget_session(session_id: SessionPath, agent: AgentDep, caller: PrincipalDep) -> None:
-    """Delete a conversation."""
-    if not await agent.sessions.forget(session_id, caller.tenant):
+    """Delete a conversation; a hand-over ends with it."""
+    await agent.colleagues.release_session(session_id, caller.owner)
+    if not await agent.sessions.forget(session_id, caller.owner):
         raise HTTPException(404)
+
+
+@router.head("/{session_id}/events", include_in_schema=False)
+@router.get(
+    "/{session_id}/events",
+    response_class=EventStream,
+    responses=STREAMED | documented(401, 404, 422, 500, 503),
+)
+async def read_events(
+    session_id: SessionPath,
+    agent: AgentDep,
+    caller: PrincipalDep,
+    connection: ConnectionDep,
+    drain: DrainDep,
+    last_event_id: LastEventId = "",
+) -> EventStream:
+    """Stream what a person of the team writes: `message`, and `handoff` when a hand-over begins or ends.
+
+    Without `Last-Event-ID` it begins with the hand-over that lasts, or with what comes next.
+    """
+    if not await agent.colleagues.is_there(session_id, caller.owner):
+        raise HTTPException(404)
+    events = agent.colleagues.events(session_id, caller.owner, last_event_id or None)
+    return EventStream(session_events(drain.until_begun(events), connection.path))

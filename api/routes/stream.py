@@ -4,7 +4,8 @@ from collections.abc import AsyncIterator
 
 from fastapi import APIRouter
 
-from api.deps import QUESTION, AnswerStreamDep, ConnectionDep, LimitedRoute
+from api.asking import QUESTION, AnswerStreamDep
+from api.deps import ConnectionDep, LimitedRoute
 from api.errors import documented
 from api.sse import STREAMED, EventStream, plain
 

@@ -1,10 +1,12 @@
 """WS /chat: a conversation over one connection, in two forms.
 
 Text: a message in, the answer's tokens out, then `[DONE]`; an error closes the connection.
-`support.v1`: `{"message": …}` or `{"type": "cancel"}` in, the typed events out as `{"id", "event", "data"}`.
+`support.v1`: `{"message": …}`, `{"type": "cancel"}`, or `{"type": "confirm", "action": …}` (or `decline`) in, the typed
+events out as `{"id", "event", "data"}`.
 
-Close codes: 1001 shutdown, 1003 a binary frame, 1008 an invalid message or too many messages, 1009 a message that is
-too large, 1011 no answer (text form only), 1013 rate limit exceeded (text form only) or too many idle connections.
+Close codes: 1001 shutdown, 1003 a binary frame, 1008 an invalid message, too many messages, or a token that has
+expired, 1009 a message that is too large, 1011 no answer (text form only), 1013 rate limit exceeded (text form only) or
+too many idle connections.
 Closing the connection cancels the turn.
 """
 
@@ -12,21 +14,35 @@ import asyncio
 import contextlib
 import json
 import uuid
-from typing import Annotated, Literal, Protocol, cast
+from typing import Annotated, Protocol
 
 from fastapi import APIRouter, Query, WebSocket, WebSocketDisconnect
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, model_validator
+from pydantic import BaseModel, TypeAdapter, ValidationError
 from starlette.websockets import WebSocketState
 
-from api.deps import SAME_ORIGIN, AgentDep, DrainDep, Idle, IdleDep, Meter, MeterDep, PrincipalDep, SettingsDep
-from api.errors import invalid_message, problem_of, rate_limit_problem
+from api.deps import (
+    SAME_ORIGIN,
+    AgentDep,
+    DrainDep,
+    ExpiryDep,
+    Idle,
+    IdleDep,
+    Meter,
+    MeterDep,
+    PrincipalDep,
+    SettingsDep,
+)
+from api.errors import http_problem, invalid_message, problem_of, rate_limit_problem
+from api.frames import DecisionFrame, MessageFrame, read_frame
 from api.rate_limit import RateLimited
 from api.schemas import Problem, SessionId
 from api.sse import DONE, event_id, payload, unfailing, unforgeable
+from api.team_reader import TeamReader
+from graph.actions.handoffs import SessionEvent
+from graph.agent import SupportAgent
 from graph.errors import RunError, SessionBusy, ShuttingDown
 from graph.events import Done, Event, Failed, Token
 from graph.runs.feed import Followed
-from graph.runs.sessions import Sessions
 from graph.runs.turn import Turn
 from graph.state import AgentContext, Question
 
@@ -47,6 +63,7 @@ async def websocket_chat(
     meter: MeterDep,
     idle: IdleDep,
     drain: DrainDep,
+    expired: ExpiryDep,
     settings: SettingsDep,
     session_id: Annotated[SessionId | None, Query()] = None,
 ) -> None:
@@ -57,15 +74,15 @@ async def websocket_chat(
     conversation = Conversation(
         websocket,
         form,
-        agent.sessions,
-        AgentContext(tenant=caller.tenant),
+        agent,
+        caller.context(),
         meter,
         idle,
-        session_id=session_id or uuid.uuid4().hex,
+        session_id=session_id,
         most_bytes=settings.max_body,
     )
     with drain.sockets.member():
-        code = await conversation.converse(drain.begun)
+        code = await conversation.converse(drain.begun, expired)
         if code is not None and websocket.application_state is WebSocketState.CONNECTED:
             with contextlib.suppress(WebSocketDisconnect, RuntimeError):  # the client may have disconnected meanwhile
                 await websocket.close(code, form.reason)
@@ -77,12 +94,16 @@ class Form(Protocol):
     reason: str
     """The reason in the close frame."""
 
-    async def read(self, text: str) -> str | None:
-        """Return the customer's message, or None to cancel the turn; raises ValueError after it reports why."""
+    async def read(self, text: str) -> str | DecisionFrame | None:
+        """Return the message, or a yes or no; None to cancel the turn. Raises ValueError after it reports why."""
         ...
 
     async def send(self, run_id: str, n: int, event: Event) -> None:
         """Send an event of a run."""
+        ...
+
+    async def tell(self, name: str, event: SessionEvent) -> None:
+        """Send what a person of the team writes, or that a hand-over has ended."""
         ...
 
     async def refuse(self, problem: Problem) -> int | None:
@@ -112,6 +133,9 @@ class TextForm:
         elif isinstance(event, Done):
             await self._websocket.send_text(DONE)
 
+    async def tell(self, name: str, event: SessionEvent) -> None:
+        """Send nothing: in text it could not be told from an answer."""
+
     async def refuse(self, problem: Problem) -> int | None:
         """Close the connection, since an answer could forge any error message in text."""
         self.reason = problem.type
@@ -126,20 +150,20 @@ class TypedForm:
         self._path = websocket.url.path
         self.reason = ""
 
-    async def read(self, text: str) -> str | None:
-        """Return the message, or None to cancel the turn; raises ValueError after an `error` event."""
+    async def read(self, text: str) -> str | DecisionFrame | None:
+        """Return the message, or a yes or no; None to cancel the turn. Raises ValueError after an `error` event."""
         try:
             frame = json.loads(text)
         except (ValueError, RecursionError):
             frame = None
         try:
-            if isinstance(frame, dict) and "type" in frame:
-                _Cancel.model_validate(frame)
-                return None
-            return _Message.model_validate(frame).message
+            read = read_frame(frame)
         except ValidationError as error:
             await self._say(None, "error", invalid_message(error, self._path).model_dump())
             raise
+        if isinstance(read, MessageFrame):
+            return read.message
+        return read if isinstance(read, DecisionFrame) else None
 
     async def send(self, run_id: str, n: int, event: Event) -> None:
         """Send an event of a run."""
@@ -148,6 +172,10 @@ class TypedForm:
         if isinstance(plain, list):
             plain = [source.model_dump() for source in plain]
         await self._say(event_id(run_id, n), event.event, plain)
+
+    async def tell(self, name: str, event: SessionEvent) -> None:
+        """Send the event with its id."""
+        await self._say(name, event.event, event.data)
 
     async def refuse(self, problem: Problem) -> int | None:
         """Send an `error` event that belongs to no run; the connection stays open."""
@@ -165,38 +193,46 @@ class Conversation:
         self,
         websocket: WebSocket,
         form: Form,
-        sessions: Sessions,
+        agent: SupportAgent,
         context: AgentContext,
         meter: Meter,
         idle: Idle,
         *,
-        session_id: str,
+        session_id: str | None,
         most_bytes: int,
     ) -> None:
         self._websocket = websocket
         self._form = form
-        self._sessions = sessions
+        self._sessions = agent.sessions
+        self._actions = agent.actions
         self._context = context
         self._meter = meter
         self._idle = idle
         self._path = websocket.url.path
-        self._session_id = session_id
+        self._session_id = session_id or uuid.uuid4().hex
+        self._team = TeamReader(agent.colleagues, self._session_id, context.owner, form.tell)
+        if session_id:  # in which a hand-over may last
+            self._team.look()
         self._most_bytes = most_bytes
         self._waiting: asyncio.Queue[str] = asyncio.Queue(_WAITING)
         self._busy = False
         self._unwanted = False
         self._refused = 0
         self._turn: Turn | None = None
+        self._deciding: set[asyncio.Task[None]] = set()
 
-    async def converse(self, ending: asyncio.Event) -> int | None:
+    async def converse(self, ending: asyncio.Event, expired: asyncio.Event) -> int | None:
         """Return the code to close with, or None if the client has disconnected."""
-        tasks = [asyncio.create_task(self._read()), asyncio.create_task(self._answer(ending))]
+        tasks = [asyncio.create_task(self._read()), asyncio.create_task(self._answer(ending, expired))]
+        if isinstance(self._form, TypedForm):
+            tasks.append(asyncio.create_task(self._team.read()))
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            for task in tasks:
+            tasks_left = [*tasks, *self._deciding]
+            for task in tasks_left:
                 task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await asyncio.gather(*tasks_left, return_exceptions=True)
         try:
             return done.pop().result()
         except WebSocketDisconnect:
@@ -214,10 +250,8 @@ class Conversation:
         return None
 
     async def _take(self, text: str | None) -> int | None:
-        if text is None:
-            return UNSUPPORTED
-        if len(text.encode()) > self._most_bytes:
-            return TOO_LARGE
+        if text is None or len(text.encode()) > self._most_bytes:
+            return UNSUPPORTED if text is None else TOO_LARGE
         try:
             message = await self._form.read(text)
         except ValueError:
@@ -226,6 +260,8 @@ class Conversation:
             if self._turn:
                 self._turn.cancel()
             self._unwanted = self._busy and not self._turn  # the message has arrived, its turn has not started
+        elif isinstance(message, DecisionFrame):
+            return self._begin_deciding(message)
         elif isinstance(self._form, TypedForm) and self._busy:
             if self._too_many():
                 return POLICY
@@ -238,13 +274,36 @@ class Conversation:
             self._waiting.put_nowait(message)
         return None
 
+    def _begin_deciding(self, frame: DecisionFrame) -> int | None:
+        if len(self._deciding) == _WAITING:
+            self._form.reason = "too many messages"
+            return POLICY
+        task = asyncio.create_task(self._decide(frame))
+        self._deciding.add(task)
+        task.add_done_callback(self._deciding.discard)
+        return None
+
+    async def _decide(self, frame: DecisionFrame) -> None:
+        """Confirm or decline an action of this session, beside whatever turn is running; it is done without us, too."""
+        decide = self._actions.confirm if frame.type == "confirm" else self._actions.decline
+        with contextlib.suppress(WebSocketDisconnect, RuntimeError):  # the client may have disconnected meanwhile
+            try:
+                action = await decide(frame.action, self._context.owner, self._session_id)
+            except RunError as error:
+                await self._form.refuse(problem_of(error.code, self._path))
+                return
+            if action is None:
+                await self._form.refuse(http_problem(404, self._path))
+            else:
+                await self._form.send("", 0, action)
+
     def _too_many(self) -> bool:
         self._refused += 1
         self._form.reason = "too many messages"
         return self._refused > _WAITING
 
-    async def _answer(self, ending: asyncio.Event) -> int | None:
-        while (message := await self._next(ending)) is not None:
+    async def _answer(self, ending: asyncio.Event, expired: asyncio.Event) -> int | None:
+        while (message := await self._next(ending, expired)) is not None:
             code = await self._answer_one(message)
             self._busy = False
             self._refused = 0
@@ -252,6 +311,9 @@ class Conversation:
                 return code
         if ending.is_set():
             return GOING_AWAY
+        if expired.is_set():
+            self._form.reason = "token expired"
+            return POLICY
         self._form.reason = "too many idle connections"
         return TRY_LATER
 
@@ -274,40 +336,25 @@ class Conversation:
     async def _follow(self, run: Followed) -> int | None:
         async for n, event in unfailing(run.follow()):
             await self._form.send(run.id, n, event)
+            if isinstance(event, Done) and event.handoff:
+                self._team.look()
             if isinstance(event, Failed) and isinstance(self._form, TextForm):
                 if event.error == ShuttingDown.code:
                     return GOING_AWAY
                 return await self._form.refuse(problem_of(event.error, self._path))
         return None
 
-    async def _next(self, ending: asyncio.Event) -> str | None:
-        """Return the next message; None when the service drains, or the client has too many idle connections."""
+    async def _next(self, *endings: asyncio.Event) -> str | None:
+        """Return the next message; None once an ending has come, or if the client has too many idle connections."""
         waiting = asyncio.create_task(self._waiting.get())
-        ended = asyncio.create_task(ending.wait())
+        ended = [asyncio.create_task(ending.wait()) for ending in endings]
         try:
             with self._idle(waiting.cancel):
-                await asyncio.wait((waiting, ended), return_when=asyncio.FIRST_COMPLETED)
-            return None if ending.is_set() or waiting.cancelled() else waiting.result()
+                await asyncio.wait((waiting, *ended), return_when=asyncio.FIRST_COMPLETED)
+            return None if waiting.cancelled() or any(ending.is_set() for ending in endings) else waiting.result()
         finally:
-            waiting.cancel()
-            ended.cancel()
-
-
-class _Message(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, hide_input_in_errors=True)
-    message: Question
-
-    @model_validator(mode="before")
-    @classmethod
-    def _object(cls, frame: object) -> object:
-        if not isinstance(frame, dict):
-            raise ValueError('must be a JSON object, {"message": "..."} or {"type": "cancel"}')  # noqa: TRY004 - pydantic's
-        return cast("object", frame)
-
-
-class _Cancel(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, hide_input_in_errors=True)
-    type: Literal["cancel"]
+            for task in (waiting, *ended):
+                task.cancel()
 
 
 _question = TypeAdapter[str](Question)

@@ -26,7 +26,8 @@ class Caller:
     """On whose behalf a tool is called; it travels as metadata that no model writes."""
 
     tenant: str
-    session_id: str
+    session: str
+    """Stands for the conversation, and for its owner: another's of the same id has another."""
     run_id: str
     customer_id: str | None = None
 

@@ -8,11 +8,11 @@ import logging
 import re
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Generic, Self, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 from langchain_core.messages import BaseMessage, HumanMessage, SystemMessage
 from langchain_core.messages.ai import add_usage
@@ -147,14 +147,16 @@ class Models:
         _, stream, *_ = await self._first_token(endpoint.model, prompt)
         await stream.aclose()
 
-    async def answer(self, prompt: Sequence[BaseMessage]) -> AsyncGenerator[Reply]:
-        """Yield the answer, piece by piece.
+    async def answer(
+        self, prompt: Sequence[BaseMessage], offer: Mapping[str, Any] | None = None
+    ) -> AsyncGenerator[Reply]:
+        """Yield the answer, piece by piece; with an `offer` of tools it may have calls of these in place of text.
 
         A failure before the first token is retried, and then the fallback is used. After the first token nothing is
         retried. A prompt that is too long loses the older half of its turns, and at last all of them but the question.
         An answer that is too long is cut off, also where the server knows no limit.
         """
-        begun, stream, call, model = await self._begin(prompt)
+        begun, stream, call, model = await self._begin(prompt, offer)
         finished = False
         length = _Length()
         try:
@@ -196,32 +198,34 @@ class Models:
         finally:
             call.end(_CANCELLED)
 
-    async def _begin(self, prompt: Sequence[BaseMessage]) -> "_StartedStream":
+    async def _begin(self, prompt: Sequence[BaseMessage], offer: "_Offer") -> "_StartedStream":
         *preferred, last = self.answerers
         for endpoint in preferred:
             try:
                 async with asyncio.timeout(self.budget.total / 2):
-                    return await self._ask(endpoint, prompt)
+                    return await self._ask(endpoint, prompt, offer)
             except ContentFiltered:
                 raise
             except (ModelError, TimeoutError) as error:
                 _log.debug("using the fallback model: %s", to_model_error(error).reason)
-        return await self._ask(last, prompt)
+        return await self._ask(last, prompt, offer)
 
-    async def _ask(self, endpoint: Endpoint[Chat], prompt: Sequence[BaseMessage]) -> "_StartedStream":
+    async def _ask(self, endpoint: Endpoint[Chat], prompt: Sequence[BaseMessage], offer: "_Offer") -> "_StartedStream":
         model, breaker = endpoint.model, endpoint.breaker
         too_long = ContextTooLong()
         for shorter in shortened(prompt):
             try:
-                asked = partial(self._first_token, model, shorter)
+                asked = partial(self._first_token, model, shorter, offer)
                 return await with_retries(model.model_name, breaker, asked, lambda: self.try_answer(endpoint, PROBE))
             except ContextTooLong as error:
                 too_long = error
         raise too_long
 
-    async def _first_token(self, model: Chat, prompt: Sequence[BaseMessage]) -> "_StartedStream":
+    async def _first_token(
+        self, model: Chat, prompt: Sequence[BaseMessage], offer: "_Offer" = None
+    ) -> "_StartedStream":
         room = model.max_tokens
-        stream = model.replies(prompt)
+        stream = model.replies(prompt, offer)
         begun: list[Reply] = []
         call = begin_call("answer", model.model_name, prompt)
         loop = asyncio.get_running_loop()
@@ -231,7 +235,7 @@ class Models:
                     begun.append(piece)
                     call.add(piece.text, piece.usage)
                     _check_filter(piece)
-                    if piece.text.strip():
+                    if piece.text.strip() or piece.calls:
                         return begun, stream, call, model
                     if not piece.text:  # a thought, or another sign of life
                         limit.reschedule(loop.time() + self.budget.first_token)
@@ -242,9 +246,9 @@ class Models:
             call.end(to_model_error(error).reason if isinstance(error, Exception) else _CANCELLED)
             raise
         finally:
-            if not begun or not begun[-1].text.strip():
+            if not begun or not (begun[-1].text.strip() or begun[-1].calls):
                 await stream.aclose()
-        return await self._first_token(model, prompt)
+        return await self._first_token(model, prompt, offer)
 
 
 class _Length:
@@ -273,6 +277,7 @@ def _fewest_tokens(text: str) -> int:
     return max(1, by_words, len(text) // _LONG)
 
 
+_Offer = Mapping[str, Any] | None
 _StartedStream = tuple[list[Reply], AsyncGenerator[Reply], ModelCall, Chat]
 
 

@@ -2,7 +2,7 @@
 
 import logging
 import operator
-from collections.abc import AsyncGenerator, AsyncIterator, Generator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Generator, Mapping, Sequence
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
 from typing import Any, Self, cast
@@ -45,6 +45,8 @@ class Reply:
     """Tokens used so far, if the server sent them with this piece."""
     finish_reason: str | None = None
     """Why the reply ends with this piece; None if it goes on."""
+    calls: Sequence[Json] = ()
+    """Pieces of the tool calls that the model asks for, in OpenAI's format."""
 
     @property
     def is_whole(self) -> bool:
@@ -64,7 +66,12 @@ class Reply:
     @classmethod
     def of(cls, message: AIMessage) -> Self:
         """Return what we use of LangChain's message."""
-        return cls(message.text, message.usage_metadata, message.response_metadata.get("finish_reason"))
+        chunks = message.tool_call_chunks if isinstance(message, AIMessageChunk) else ()
+        calls = [
+            {"index": one.get("index"), "id": one["id"], "function": {"name": one["name"], "arguments": one["args"]}}
+            for one in chunks
+        ]
+        return cls(message.text, message.usage_metadata, message.response_metadata.get("finish_reason"), calls)
 
 
 @dataclass(slots=True)
@@ -137,15 +144,23 @@ class Chat(ChatOpenAI):
         message = cast("AIMessage", generation.message)
         return Reply(message.text, message.usage_metadata, (generation.generation_info or {}).get("finish_reason"))
 
-    async def replies(self, prompt: Sequence[BaseMessage]) -> AsyncGenerator[Reply]:
-        """Yield the reply piece by piece; with callbacks as `astream`, and without them at a fraction of its cost."""
+    async def replies(
+        self, prompt: Sequence[BaseMessage], offer: Mapping[str, Any] | None = None
+    ) -> AsyncGenerator[Reply]:
+        """Yield the reply piece by piece; with callbacks as `astream`, and without them at a fraction of its cost.
+
+        `offer` has the parameters of the request that offer tools.
+        """
+        options = dict(offer or {})
         if self._has_callbacks():
             # LangChain annotates an iterator, but returns a generator, which must be closed.
-            async with aclosing(cast("AsyncGenerator[AIMessageChunk]", self.astream(list(prompt)))) as chunks:
+            async with aclosing(
+                cast("AsyncGenerator[AIMessageChunk]", self.astream(list(prompt), **options))
+            ) as chunks:
                 async for chunk in chunks:
                     yield Reply.of(chunk)
             return
-        async with aclosing(self._events(list(prompt), None, None, {})) as events:
+        async with aclosing(self._events(list(prompt), None, None, options)) as events:
             async for event in events:
                 if piece := self._piece(event):
                     yield piece
@@ -184,14 +199,17 @@ class Chat(ChatOpenAI):
         choices = event.get("choices")
         if choices and not event.get("usage"):  # by far the most events: a piece of text
             choice = choices[0]
-            content = choice["delta"].get("content")
+            delta = choice["delta"]
+            content = delta.get("content")
             if content is None or isinstance(content, str):
-                return Reply(content or "", None, choice.get("finish_reason") or None)
+                return Reply(content or "", None, choice.get("finish_reason") or None, delta.get("tool_calls") or ())
         chunk = self._convert_chunk_to_generation_chunk(event, AIMessageChunk, None)
         if chunk is None:
             return None
         message = cast("AIMessageChunk", chunk.message)
-        return Reply(message.text, message.usage_metadata, (chunk.generation_info or {}).get("finish_reason"))
+        calls: Sequence[Json] = choices[0]["delta"].get("tool_calls") or () if choices else ()
+        reason = (chunk.generation_info or {}).get("finish_reason")
+        return Reply(message.text, message.usage_metadata, reason, calls)
 
     async def _astream(
         self,

@@ -49,6 +49,14 @@ _SYSTEM_REFUSED = re.compile(
     r"|\b(?:not|n't) support (?:the )?['`\"]?(?:system|developer)\b",
     re.IGNORECASE,
 )
+_TOOLS_REFUSED = re.compile(
+    r"(?:\bnot|n't) support (?:the )?(?:use of )?['`\"]?(?:tools?|functions?)\b"
+    r"|\b(?:tools?|functions?)[ _]?(?:use|calls?|calling|choice)?['`\"]? (?:is |are )?(?:not|n't) (?:supported|enabled)"
+    r"|\bnot supported with (?:tools?|functions?)\b|\btool choice requires\b|\btools param requires\b"
+    r"|\bno endpoints found that support tool|\binvalid schema for (?:tool|function)",
+    re.IGNORECASE,
+)
+_TOOLS_PARAM = re.compile(r"tools?(?:_choice)?(?:[.\[].*)?")
 _SYSTEM_PARAM = re.compile(r"messages(?:\[0\]|\.0)\.role")
 _REFUSAL = re.compile(
     r"unsupported|\b(?:un|not )(?:known|recogni[sz]ed|expected)|additional properties|extra (?:inputs|fields)"
@@ -80,7 +88,10 @@ class _Change:
         if name not in payload:
             return
         value = payload.pop(name)
-        if name == "stream":
+        if name == "tools":
+            payload.pop("tool_choice", None)
+            _untold(payload)
+        elif name == "stream":
             payload.pop("stream_options", None)
         elif self.twin:
             payload[self.twin] = value
@@ -181,7 +192,8 @@ class Request:
 def _refused(error: openai.APIError, payload: Payload) -> tuple[str, _Change] | None:
     """Return what an error says of the request's parameters: one of them, and the change that the server asks for."""
     status, said = status_of(error), words_of(error)
-    is_refusal = status in _ABOUT_THE_REQUEST or (status in _MAY_BE_ABOUT_IT and _REFUSAL.search(said))
+    is_named = _REFUSAL.search(said) or ("tools" in payload and _TOOLS_REFUSED.search(said))
+    is_refusal = status in _ABOUT_THE_REQUEST or (status in _MAY_BE_ABOUT_IT and is_named)
     if not is_refusal or kind_of(error) not in (ModelRefused, ModelUnavailable):
         return None
     param = str(error.param or "")
@@ -202,6 +214,8 @@ def _other_refusal(param: str, said: str, payload: Payload, asked: bytes) -> tup
         return limit, _Change() if change.twin else change  # the twin is what the error names
     if payload.get("stream") and _STREAM_REFUSED.search(said) and b"stream" not in asked:
         return "stream", _Change()
+    if "tools" in payload and (_TOOLS_PARAM.fullmatch(param) or _says(_TOOLS_REFUSED, said, asked)):
+        return "tools", _Change()
     if _SYSTEM_PARAM.fullmatch(param) or (_SYSTEM_REFUSED.search(said) and not _SYSTEM_REFUSED.search(asked.decode())):
         role = next((message["role"] for message in _messages(payload) if message["role"] in _SYSTEM), None)
         return (role, _Change("user")) if role else None
@@ -225,6 +239,19 @@ def _numbers(pattern: re.Pattern[str], said: str) -> Iterator[int]:
 
 def _messages(payload: Payload) -> list[Json]:
     return cast("list[Json]", orjson.loads(orjson.dumps(payload.get("messages") or [])))
+
+
+def _says(pattern: re.Pattern[str], said: str, asked: bytes) -> bool:
+    """Whether an error says something that it does not quote from the prompt."""
+    return any(orjson.dumps(found[0])[1:-1] not in asked for found in pattern.finditer(said))
+
+
+def _untold(payload: Payload) -> None:
+    """Make the results of tools messages of the user, for a model that knows neither."""
+    told = [message for message in _messages(payload) if not message.get("tool_calls")]
+    payload["messages"] = [
+        {"role": "user", "content": message["content"]} if message["role"] == "tool" else message for message in told
+    ]
 
 
 def _join_system(payload: Payload) -> None:

@@ -19,12 +19,8 @@ _FILTERED = frozenset(
 )
 _FAILED = frozenset({"error", "abort", "cancelled"})
 _SHOWN_THOUGHT = "thought"
-_UNFINISHED = (
-    _LIMITED
-    | _FILTERED
-    | _FAILED
-    | {_SHOWN_THOUGHT, "tool_calls", "tool_use", "function_call", "malformed_function_call"}
-)
+_CALLS = frozenset({"tool_calls", "tool_use", "function_call"})
+_UNFINISHED = _LIMITED | _FILTERED | _FAILED | _CALLS | {_SHOWN_THOUGHT, "malformed_function_call"}
 
 
 def means_limited(reason: str | None) -> bool:
@@ -40,6 +36,11 @@ def means_filtered(reason: str | None) -> bool:
 def means_whole(reason: str | None) -> bool:
     """Whether a finish reason means that the reply is whole; servers have many words for that, and few for others."""
     return reason is not None and _word(reason) not in _UNFINISHED
+
+
+def means_ended(reason: str | None) -> bool:
+    """Whether a finish reason means that nothing was cut off: the reply is whole, or ends with calls of tools."""
+    return means_whole(reason) or _word(reason) in _CALLS
 
 
 def remove_thoughts(reply: Json) -> bool:

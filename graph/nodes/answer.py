@@ -1,101 +1,139 @@
-"""Write the answer from the passages."""
+"""Write the answer from the passages, and from what tools say."""
 
 import uuid
-from collections.abc import Sequence
-from contextlib import aclosing
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
-from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, RemoveMessage
+from langchain_core.messages import AIMessage, AnyMessage, BaseMessage, HumanMessage, RemoveMessage
 from langgraph.runtime import Runtime
 
-from graph.canary import CanaryFilter
-from graph.errors import ModelUnavailable
+from graph.actions.answering import settled
+from graph.actions.confirming import Actions
+from graph.actions.handing_over import after, marks_of, short_of
+from graph.actions.reasons import HANDOFF
+from graph.actions.replies import spoken_reply
+from graph.errors import ModelError, ModelUnavailable
 from graph.events import Token, emit
-from graph.models import Models, tokens
+from graph.models import Models
+from graph.nodes.saying import Said, Saying
+from graph.nodes.tools import Toolbox, ToolUse
 from graph.prompts import answer_prompt
+from graph.retrieval.company import Desk
 from graph.retrieval.served import Knowledge
 from graph.small_talk import friendly_line
-from graph.state import AgentContext, AgentState, StateUpdate
-from graph.unanswered import MarkFilter
-
-LONGEST = 1_000_000
-"""Maximum characters of an answer; a longer one means that the model's server is broken."""
+from graph.state import Action, AgentContext, AgentState, Handoff, StateUpdate
 
 NO_ANSWER = "The help articles do not answer this question."
 """The answer where the model's reply is nothing but the mark of an unanswered question."""
 
 
 async def answer(
-    state: AgentState, runtime: Runtime[AgentContext], *, models: Models, knowledge: Knowledge, most_messages: int
+    state: AgentState,
+    runtime: Runtime[AgentContext],
+    *,
+    models: Models,
+    knowledge: Knowledge,
+    most_messages: int,
+    tools: Toolbox | None = None,
+    actions: Actions | None = None,
 ) -> StateUpdate:
-    """Stream the answer model's reply, and drop the oldest turns."""
-    messages = state["messages"]
+    """Stream the answer model's replies, use the tools that these ask for, and drop the oldest turns.
+
+    What a reply says before it asks for a tool is shown, too, as it comes. No model is asked where a person takes over,
+    where an action is confirmed, and for small talk.
+    """
+    messages, company, context = state["messages"], knowledge.company, runtime.context
+    saying = Saying(lambda text: emit(Token(text), runtime))
+    if short := short_of(messages, company, context):
+        saying.show(short.text)
+        emit(short.handoff, runtime)
+        return _Answer(short.text, handoff=short.handoff, marks=marks_of(short)).update(state, most_messages)
+    if actions and (reply := spoken_reply(messages)):
+        line, action = await settled(reply, actions, context.owner)
+        saying.show(line)
+        if action:
+            emit(action, runtime)
+        said_so, desk = _Answer(line, action=action), company.desk(state["category"])
+        return _with_person(said_so, saying, desk, messages, runtime).update(state, most_messages)
     if line := friendly_line(messages):
-        emit(Token(line), runtime)
-        return _update(state, line, most_messages, used=0, complete=True, is_answered=True)
-    company = knowledge.company
+        saying.show(line)
+        return _Answer(line).update(state, most_messages)
     desk = company.desk(state["category"])
-    prompt = answer_prompt(company.name, desk.contact, state["passages"], messages, hours=desk.hours)
-    said: list[str] = []
-    length = used = 0
-    complete = False
-    characters = _Characters()
-    mark_filter = MarkFilter()
-    canary_filter = CanaryFilter()  # after the other, so that no mark can hide a canary from it
-
-    def show(text: str) -> None:
-        if text:
-            said.append(text)
-            emit(Token(text), runtime)
-
-    async with aclosing(models.answer(prompt)) as pieces:
-        async for piece in pieces:
-            used = max(used, tokens(piece))  # some servers report a running total
-            complete = complete or piece.is_whole
-            show(canary_filter.feed(mark_filter.feed(characters.feed(piece.text))))
-            length += len(piece.text)
-            if length > LONGEST:
-                raise ModelUnavailable("the answer is too long")
-    show(canary_filter.feed(mark_filter.feed(characters.end()) + mark_filter.end()))
-    show(canary_filter.end())
-    if mark_filter.found and not "".join(said).strip():
-        show(f"{NO_ANSWER} {desk.contact}" if desk.contact else NO_ANSWER)
-    is_answered = not mark_filter.found
-    return _update(state, "".join(said), most_messages, used=used, complete=complete, is_answered=is_answered)
+    use = await ToolUse.begin(tools, actions, runtime)
+    prompt = answer_prompt(
+        company.name, desk.contact, state["passages"], messages, hours=desk.hours, has_functions=use is not None
+    )
+    said, used = await _say(saying, models, prompt, use)
+    if not saying.text.strip():
+        if said.is_answered:
+            raise ModelUnavailable("the model calls functions without an end")
+        saying.show(f"{NO_ANSWER} {desk.contact}" if desk.contact else NO_ANSWER)
+    action = use.action if use else None
+    answered = _Answer(saying.text, used, said.is_complete, said.is_answered, action)
+    return _with_person(answered, saying, desk, messages, runtime).update(state, most_messages)
 
 
-def _update(
-    state: AgentState, said: str, most_messages: int, *, used: int, complete: bool, is_answered: bool
-) -> StateUpdate:
-    reply = AIMessage(said, id=str(uuid.uuid4()))
-    return {
-        "messages": [*_removals(state["messages"], most_messages - 1), reply],
-        "tokens_used": state["tokens_used"] + used,
-        "complete": complete,
-        "answered": is_answered,
-    }
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """An answer, as it was shown."""
+
+    text: str
+    """Nothing where the customer has been told already; then it is not stored."""
+    used: int = 0
+    is_complete: bool = True
+    is_answered: bool = True
+    action: Action | None = None
+    handoff: Handoff | None = None
+    marks: Mapping[str, object] = field(default_factory=dict[str, object])
+    """The fields of the stored message."""
+
+    def update(self, state: AgentState, most_messages: int) -> StateUpdate:
+        """Return what the node changes."""
+        marks = self.marks if self.is_answered else {"answered": False, **self.marks}
+        reply = AIMessage(self.text, id=str(uuid.uuid4()), additional_kwargs=dict(marks))
+        changes: StateUpdate = {
+            "messages": [*_removals(state["messages"], most_messages - 1), *([reply] if self.text else [])],
+            "tokens_used": state["tokens_used"] + self.used,
+            "complete": self.is_complete,
+            "answered": self.is_answered,
+        }
+        if self.action:
+            changes["action"] = self.action
+        if self.handoff:
+            changes["handoff"] = self.handoff
+        return changes
 
 
-class _Characters:
-    """Joins a surrogate pair that the server split between two pieces, and replaces a lone surrogate."""
-
-    def __init__(self) -> None:
-        self._held = ""
-
-    def feed(self, text: str) -> str:
-        """Return the whole characters so far."""
-        if text.isascii() and not self._held:
-            return text
-        text = self._held + text
-        self._held = text[-1] if "\ud800" <= text[-1:] <= "\udbff" else ""
-        return _utf8(text.removesuffix(self._held))
-
-    def end(self) -> str:
-        """Return what is still held back."""
-        return _utf8(self._held)
+def _with_person(
+    answered: _Answer, saying: Saying, desk: Desk, messages: Sequence[AnyMessage], runtime: Runtime[AgentContext]
+) -> _Answer:
+    """Hand over to a person after an answer, if there is a reason, and say so."""
+    handed = after(
+        messages, answered.text, desk, runtime.context, is_answered=answered.is_answered, action=answered.action
+    )
+    if handed is None:
+        return answered
+    text, handoff = handed
+    saying.show(f"\n\n{text}" if answered.text else text)
+    emit(handoff, runtime)
+    return replace(answered, text=saying.text, handoff=handoff, marks={HANDOFF: handoff.id})
 
 
-def _utf8(text: str) -> str:
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+async def _say(saying: Saying, models: Models, prompt: Sequence[BaseMessage], use: ToolUse | None) -> tuple[Said, int]:
+    """Return the model's last reply, the one without a call, and the tokens of all."""
+    used = 0
+    while True:
+        try:
+            said = await saying.say(models.answer(prompt, use.offer if use else None))
+        except ModelError:
+            if use is None or use.action is None:
+                raise
+            saying.show(use.action.summary)  # what is proposed can be confirmed, so the answer must say so
+            return Said(use.action.summary, 0, is_complete=False, is_answered=True, calls=[]), used
+        used += said.used
+        if use is None or not said.calls or use.is_over:
+            return said, used
+        prompt = [*prompt, *await use.take(said.text, said.calls)]
 
 
 def _removals(messages: Sequence[AnyMessage], most: int) -> list[RemoveMessage]:

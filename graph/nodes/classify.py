@@ -2,6 +2,8 @@
 
 from langgraph.runtime import Runtime
 
+from graph.actions.handing_over import category_of, is_short
+from graph.actions.replies import spoken_reply
 from graph.events import CategoryFound, emit
 from graph.models import Models, tokens
 from graph.observe.metrics import unknown_categories
@@ -15,10 +17,16 @@ async def classify(
 ) -> StateUpdate:
     """Ask the small model for one word; a follow-up may only make sense with the question before it.
 
-    Small talk goes to the first desk, and so does everything where there is only one: no model is asked.
+    Small talk and a yes to what was proposed go to the first desk, and so does everything where there is only one: no
+    model is asked. Nor is it for what goes to a person.
     """
     prompt = knowledge.prompt
-    if friendly_line(state["messages"]) or len(prompt.desks) == 1:
+    if is_short(state["messages"]):
+        category = category_of(knowledge.company)
+        emit(CategoryFound(category), runtime)
+        return {"category": category, "tokens_used": 0}
+    needs_none = spoken_reply(state["messages"]) or friendly_line(state["messages"])
+    if needs_none or len(prompt.desks) == 1:
         emit(CategoryFound(prompt.first), runtime)
         return {"category": prompt.first, "tokens_used": 0}
     asked = questions(state["messages"])

@@ -11,12 +11,13 @@ hash. A consumer group reads the stream for LangSmith, so that no rating is lost
 
 import asyncio
 import contextlib
+import hashlib
 import threading
 import time
 import uuid
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, cast
 
 from pydantic import Field, TypeAdapter
@@ -26,10 +27,12 @@ from redis.exceptions import RedisError, ResponseError
 from graph.events import Done
 from graph.observe import KEPT_DAYS
 from graph.observe.background import Background
+from graph.observe.prices import OPENAI, cost_of
 from graph.observe.redaction import Redactor
 from graph.observe.report import RunReport
 from graph.observe.tracing import Tracing
 from graph.redis import memory_errors
+from graph.state import AgentContext
 
 _DAY = 86_400
 RATABLE = _DAY
@@ -78,6 +81,15 @@ case the limit has been lowered.
 # Stores a value, or only counts a key that is there.
 _KEEP = f"if ARGV[1] ~= '' then redis.call('set', KEYS[1], ARGV[1], 'EX', ARGV[2]) end\n{BOUNDED}"
 
+# Names in the index are whole, with SUPPORT_REDIS_PREFIX, so they are not sent here and back.
+_LATEST = """\
+local found = {}
+for _, name in ipairs(redis.call('zrange', KEYS[1], 0, -1, 'REV')) do
+  if #found == tonumber(ARGV[1]) then break end
+  if not name:find(':rated$') then found[#found + 1] = redis.call('get', name) or nil end
+end
+return found"""
+
 
 @dataclass(frozen=True, slots=True)
 class Record:
@@ -91,6 +103,19 @@ class Record:
     error: str | None = None
     answered: bool = True
     """Whether the articles held the answer."""
+    run_id: str = ""
+    """The run that gave the answer; "" in a record of an earlier release."""
+    at: float = 0.0
+    """When it ended, as a Unix timestamp."""
+    session: str | None = None
+    """Stands for the conversation; None for a question outside any."""
+    tokens: int = 0
+    cost: float | None = None
+    """US dollars; None if the price of a model is unknown."""
+    handoff: str | None = None
+    """The id of the hand-over that the conversation was in."""
+    visitor: str | None = None
+    """Who asked, if a visitor of the tenant's website did; nobody where the tenant's callers share the answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,13 +135,17 @@ _rating_json = TypeAdapter(Rating)
 class Feedback:
     """The ratings; methods raise MemoryUnavailable if Redis can't be reached."""
 
-    def __init__(self, redis: Redis, redactor: Redactor, cached: int = 0, ratable: int = 1) -> None:
+    def __init__(
+        self, redis: Redis, redactor: Redactor, cached: int = 0, ratable: int = 1, server: str = OPENAI
+    ) -> None:
         self._redis = redis
+        self._server = server  # the model's, for its prices
         self._redactor = redactor
         self._cached = cached  # seconds that an answer is cached; 0 for not at all
         self._ratable = ratable  # the most answers that can be rated
         self._rate = redis.register_script(_RATE)
         self._keep_script = redis.register_script(_KEEP)
+        self._latest = redis.register_script(_LATEST)
         self._background = Background()
         self.flush = self._background.flush
         """Waits until the records of all finished runs are stored."""
@@ -126,22 +155,39 @@ class Feedback:
         if report.is_hit:
             return
         is_cached = self._cached > 0 and report.session_id is None
-        self._background.start(self._store(report.run_id, self._record(report), is_cached=is_cached))
+        record = self._record(report, None if is_cached else report.context.visitor)
+        self._background.start(self._store(report.run_id, record, is_cached=is_cached))
 
-    async def give(self, run_id: str, tenant: str, score: float, comment: str | None) -> bool:
-        """Store a rating from 0 to 1; return whether the tenant has such a run."""
+    async def give(self, run_id: str, caller: AgentContext, score: float, comment: str | None) -> bool:
+        """Store a rating from 0 to 1; return whether the caller has such a run."""
         await self.flush()
         with memory_errors():
             own, answered = cast("list[bytes | None]", await self._redis.mget(_key(run_id), _hits(run_id)))
         found = own or answered
         record = _record_json.validate_json(found) if found else None
-        if record is None or record.tenant != tenant:
+        visitor = caller.visitor if own else None  # a kept answer is its tenant's
+        if record is None or (record.tenant, record.visitor) != (caller.tenant, visitor):
             return False
         rating = _rating_json.dump_json(Rating(run_id, score, comment and self._redactor.text(comment), record))
         with memory_errors():
             await self._rate(keys=[_STREAM, _rated(run_id)], args=[rating, _MAX_RATINGS, RATABLE, _id_of(KEPT_DAYS)])
             await self._keep(_rated(run_id), "", RATABLE)
         return True
+
+    async def record(self, run_id: str) -> Record | None:
+        """Return the record of a run, or of the run whose answer it got; None if there is none any more."""
+        await self.flush()
+        with memory_errors():
+            own, answered = cast("list[bytes | None]", await self._redis.mget(_key(run_id), _hits(run_id)))
+        found = own or answered
+        return _record_json.validate_json(found) if found else None
+
+    async def records(self, most: int) -> list[Record]:
+        """Return up to `most` records, those first that expire last; raises MemoryUnavailable."""
+        await self.flush()
+        with memory_errors():
+            found = cast("list[bytes]", await self._latest(keys=[_RECORDS], args=[most]))
+        return [_record_json.validate_json(each) for each in found]
 
     async def below(self, score: float) -> list[Rating]:
         """Return the ratings below `score`, oldest first."""
@@ -160,13 +206,28 @@ class Feedback:
     async def _keep(self, key: str, value: bytes | str, ttl: int) -> None:
         await self._keep_script([key, _RECORDS], [value, ttl, self._cached + RATABLE, self._ratable])
 
-    def _record(self, report: RunReport) -> Record:
-        tenant, question, ending = report.context.tenant, self._redactor.text(report.question), report.ending
-        if isinstance(ending, Done):
-            sources = list(dict.fromkeys(source.id for source in ending.sources))
-            answer = self._redactor.text(ending.answer)
-            return Record(tenant, question, ending.category, sources, answer, answered=ending.answered)
-        return Record(tenant, question, error=ending.error if ending else None)
+    def _record(self, report: RunReport, visitor: str | None) -> Record:
+        context, ending = report.context, report.ending
+        record = Record(
+            context.tenant,
+            self._redactor.text(report.question),
+            run_id=report.run_id,
+            at=report.ended or time.time(),
+            session=_conversation(context.owner, report.session_id),
+            tokens=sum(call.input_tokens + call.output_tokens for call in report.calls),
+            cost=cost_of(self._server, report.calls),
+            visitor=visitor,
+        )
+        if not isinstance(ending, Done):
+            return replace(record, error=ending.error if ending else None)
+        return replace(
+            record,
+            category=ending.category,
+            sources=list(dict.fromkeys(source.id for source in ending.sources)),
+            answer=self._redactor.text(ending.answer),
+            answered=ending.answered,
+            handoff=ending.handoff.id if ending.handoff else None,
+        )
 
 
 class _Forwarding:
@@ -225,13 +286,13 @@ class _Forwarding:
 
 @asynccontextmanager
 async def open_feedback(
-    redis: Redis, redactor: Redactor, tracing: Tracing | None, *, cached: int, ratable: int
+    redis: Redis, redactor: Redactor, tracing: Tracing | None, *, cached: int, ratable: int, server: str = OPENAI
 ) -> AsyncGenerator[Feedback]:
     """Store ratings, and forward them to LangSmith if tracing is on.
 
-    Answers are cached for `cached` seconds, and the latest `ratable` ones can be rated.
+    Answers are cached for `cached` seconds, and the latest `ratable` ones can be rated. `server` is the model's.
     """
-    feedback = Feedback(redis, redactor, cached, ratable)
+    feedback = Feedback(redis, redactor, cached, ratable, server)
     forwarding = _Forwarding(redis, tracing) if tracing else None
     task = asyncio.create_task(forwarding.run()) if forwarding else None
     try:
@@ -252,6 +313,10 @@ def _id_of(days: int) -> int:
     return int((time.time() - days * _DAY) * 1000)
 
 
+def _conversation(owner: str, session_id: str | None) -> str | None:
+    return hashlib.sha256(f"{owner}\0{session_id}".encode()).hexdigest()[:24] if session_id else None
+
+
 def _rated(run_id: str) -> str:
     return f"run:{run_id}:rated"
 
@@ -261,9 +326,14 @@ def _key(run_id: str) -> str:
 
 
 def _hits(run_id: str) -> str:
-    return f"run:{run_id[:_SHARED]}:hits"
+    return f"run:{answer_of(run_id)}:hits"
+
+
+def answer_of(run_id: str) -> str:
+    """Return what the id of a run has in common with those of its cache hits."""
+    return run_id[:_SHARED]
 
 
 def hit_of(run_id: str) -> str:
     """Return an id for a cache hit: a random UUID that begins as the id of the run that gave the answer."""
-    return run_id[:_SHARED] + str(uuid.uuid4())[_SHARED:]
+    return answer_of(run_id) + str(uuid.uuid4())[_SHARED:]

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 from opentelemetry import metrics
 
+from graph.actions.reasons import REASONS
 from graph.events import Done, Failed
 from graph.observe.prices import OPENAI, cost
 from graph.observe.report import RunReport
@@ -20,6 +21,9 @@ NAMESPACE = "support_agent"
 
 _meter = metrics.get_meter(NAMESPACE)
 
+actions_ended = _meter.create_counter(
+    "support_agent.actions", description="Actions that customers have confirmed or declined, by outcome."
+)
 active_runs = _meter.create_up_down_counter("support_agent.active_runs", description="Runs in progress.")
 articles_outdated = _meter.create_gauge(
     "support_agent.articles_outdated",
@@ -27,6 +31,21 @@ articles_outdated = _meter.create_gauge(
 )
 breaker_open = _meter.create_gauge(
     "support_agent.breaker_open", description="Whether a circuit breaker is open: 1 for open, 0 for closed."
+)
+handoffs_opened = _meter.create_counter(
+    "support_agent.handoffs", description="Conversations that were handed over to a person, by reason."
+)
+handoffs_open = _meter.create_gauge(
+    "support_agent.handoffs_open", description="Conversations that a person has taken over at the moment."
+)
+outbox_sent = _meter.create_counter(
+    "support_agent.outbox_sent", description="Messages to the team, by outcome: sent, failed (tried again) or dropped."
+)
+outbox_waiting = _meter.create_gauge(
+    "support_agent.outbox_waiting", description="Hand-overs of which the team has yet to get something."
+)
+outbox_age = _meter.create_gauge(
+    "support_agent.outbox_age", "s", description="How long the oldest message to the team has been waiting."
 )
 model_errors = _meter.create_counter(
     "support_agent.model_errors", description="Failed calls to a model, by the error's code, status or kind."
@@ -37,6 +56,13 @@ redis_memory = _meter.create_gauge(
 )
 redis_errors = _meter.create_counter(
     "support_agent.redis_errors", description="Redis commands that failed after their retry, by the error's kind."
+)
+refused_calls = _meter.create_counter(
+    "support_agent.refused_calls",
+    description="Tool calls of a model that were not run, since they were cut off or wrong.",
+)
+tool_calls = _meter.create_counter(
+    "support_agent.tool_calls", description="Calls of MCP servers' tools, by server and outcome."
 )
 traces_dropped = _meter.create_counter(
     "support_agent.traces_dropped", description="Traces that were not sent to LangSmith."
@@ -72,10 +98,16 @@ class RunMetrics:
         self._fallback = settings.fallback_model
         for name in {settings.classify_model, settings.answer_model}:
             cost(self._server, name, 0, 0)  # fills the price cache, so that no run waits for it
-        for counter in (traces_dropped, unknown_categories):
+        for counter in (refused_calls, traces_dropped, unknown_categories):
             counter.add(0)  # so that the series exists before the first event
+        for outcome in ("done", "failed", "unknown", "declined"):
+            actions_ended.add(0, {"outcome": outcome})
         for outcome in ("answered", "failed"):
             _fallbacks.add(0, {"outcome": outcome})
+        for reason in REASONS:
+            handoffs_opened.add(0, {"reason": reason})
+        for outcome in ("sent", "failed", "dropped"):
+            outbox_sent.add(0, {"outcome": outcome})
         for desk in desks:
             _unanswered.add(0, {"category": desk})
 

@@ -21,6 +21,9 @@ from structlog.contextvars import get_contextvars
 DROPPED = "[dropped]"
 """Replaces a text that could not be masked."""
 
+MASKS = ("[key]", "[email]", "[iban]", "[card]", "[phone]")
+"""What texts are masked with."""
+
 _PASSES = 4  # two are usually enough: next to a mask, text may look like an address that did not before
 _LONGEST = 262_144  # characters, four times the longest message; longer texts are dropped
 _CHECKS = 500  # candidates of each kind that are validated per text
@@ -78,9 +81,10 @@ _READABLE = re.compile(  # dates, UUIDs and hashes, which are not masked
 
 
 class Redactor:
-    """Masks texts and JSON-like values, except for the addresses in `keep`."""
+    """Masks texts and JSON-like values, except for the addresses in `keep`, with these of the masks."""
 
-    def __init__(self, keep: Iterable[str] = ()) -> None:
+    def __init__(self, keep: Iterable[str] = (), *, masks: Collection[str] = MASKS) -> None:
+        self._rules = [rule for rule in _RULES if rule[0] in masks]
         self._keep = frozenset(address.translate(_PLAIN).casefold() for address in keep)
         self._cached_mask = lru_cache(_CACHED)(self._mask)
 
@@ -126,7 +130,7 @@ class Redactor:
         return walked if isinstance(value, list) else tuple(walked)
 
     def _pass(self, text: str) -> str:
-        for mask, may_be, find in _RULES:
+        for mask, may_be, find in self._rules:
             plain = text if text.isascii() else text.translate(_PLAIN)
             if not may_be(plain):
                 continue

@@ -60,6 +60,28 @@ class ModelCall:
 
 
 @dataclass(slots=True)
+class ToolRun:
+    """One call of a tool."""
+
+    name: str
+    server: str
+    arguments: Mapping[str, object]
+    began: float = field(default_factory=time.time)
+    ended: float | None = None
+    text: str = ""
+    """What it has returned."""
+    error: str | None = None
+    """`error` if the tool says that it has not done it, `not-called`, or `unknown`."""
+
+    def end(self, text: str, error: str | None) -> None:
+        """Record the end of the call; later calls of this method change nothing."""
+        if self.ended is None:
+            self.ended = time.time()
+            self.text = text
+            self.error = error
+
+
+@dataclass(slots=True)
 class Step:
     """One execution of a node."""
 
@@ -93,6 +115,7 @@ class RunReport:
     """The span of the request that started the run."""
     steps: list[Step] = field(default_factory=list[Step])
     calls: list[ModelCall] = field(default_factory=list[ModelCall])
+    tools: list[ToolRun] = field(default_factory=list[ToolRun])
 
     @property
     def category(self) -> str | None:
@@ -116,6 +139,14 @@ def begin_call(step: str, model: str, prompt: Sequence[BaseMessage]) -> ModelCal
     if report := recording.get():
         report.calls.append(call)
     return call
+
+
+def begin_tool(name: str, server: str, arguments: Mapping[str, object]) -> ToolRun:
+    """Record the start of a call of a tool."""
+    run = ToolRun(name, server, arguments)
+    if report := recording.get():
+        report.tools.append(run)
+    return run
 
 
 @contextmanager

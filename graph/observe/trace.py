@@ -1,4 +1,4 @@
-"""A run's trace in LangSmith's format: the run, its nodes and its model calls."""
+"""A run's trace in LangSmith's format: the run, its nodes, its model calls and its tools."""
 
 import hashlib
 import re
@@ -14,9 +14,9 @@ from langchain_core.messages import BaseMessage
 from graph import __version__
 from graph.events import Done, Failed
 from graph.observe.prices import OPENAI, cost
-from graph.observe.report import ModelCall, RunReport, Step
+from graph.observe.report import ModelCall, RunReport, Step, ToolRun
 from graph.settings import AgentSettings
-from graph.state import Passage
+from graph.state import Action, Handoff, Passage
 
 NAME = "support-agent"
 """The name of each trace's root."""
@@ -37,7 +37,9 @@ class Traces:
         root = self._root(report)
         steps = {step.name: _child(root, _step(report, step), step) for step in report.steps}
         calls = [_child(steps[call.step], self._call(call), call) for call in report.calls]
-        return [root, *steps.values(), *calls]
+        asked = steps.get("answer", root)
+        tools = [_child(asked, _tool(run), run, number) for number, run in enumerate(report.tools)]
+        return [root, *steps.values(), *calls, *tools]
 
     def _root(self, report: RunReport) -> dict[str, Any]:
         began = _time(report.began)
@@ -49,7 +51,7 @@ class Traces:
         }
         if report.session_id:
             metadata["cache"] = "none"
-            metadata["session"] = _hash(report.context.tenant, report.session_id)
+            metadata["session"] = _hash(report.context.owner, report.session_id)
         if report.context.customer_id:
             metadata["customer"] = _hash(report.context.tenant, report.context.customer_id)
         category = report.ending.category if isinstance(report.ending, Done) else report.category
@@ -70,14 +72,20 @@ class Traces:
         }
         if isinstance(report.ending, Done):
             metadata["answered"] = report.ending.answered
+            if report.ending.handoff:
+                metadata["handoff"] = report.ending.handoff.reason
             sources = [_known(asdict(source)) for source in report.ending.sources]
-            root["outputs"] = {
+            outputs: dict[str, Any] = {
                 "messages": [{"role": "assistant", "content": report.ending.answer}],
                 "answered": report.ending.answered,
                 "category": report.ending.category,
                 "sources": sources,
                 "tokens_used": report.ending.tokens_used,
             }
+            for name in ("action", "handoff"):
+                if (value := getattr(report.ending, name)) is not None:
+                    outputs[name] = _plain(value)
+            root["outputs"] = outputs
         elif isinstance(report.ending, Failed):
             root["error"] = report.ending.error
         if report.first_token:
@@ -122,16 +130,31 @@ def _step(report: RunReport, step: Step) -> dict[str, Any]:
             "inputs": {"query": report.question},
             "outputs": {"documents": [_document(passage) for passage in passages]},
         }
-    shown = {name: value for name, value in update.items() if name != "messages"}
+    shown = {name: _plain(value) for name, value in update.items() if name != "messages"}
     if isinstance(messages := update.get("messages"), list) and messages:
         shown["messages"] = [_message(cast("list[BaseMessage]", messages)[-1])]
     question = {"messages": [{"role": "user", "content": report.question}]}
     return run | {"run_type": "chain", "inputs": question, "outputs": shown}
 
 
-def _child(parent: Mapping[str, Any], run: dict[str, Any], part: Step | ModelCall) -> dict[str, Any]:
+def _tool(run: ToolRun) -> dict[str, Any]:
+    return {
+        "name": run.name,
+        "run_type": "tool",
+        "inputs": dict(run.arguments),
+        "outputs": {"output": run.text},
+        "error": run.error,
+        "extra": {"metadata": {"server": run.server}},
+    }
+
+
+def _child(
+    parent: Mapping[str, Any], run: dict[str, Any], part: Step | ModelCall | ToolRun, number: int = 0
+) -> dict[str, Any]:
+    """Return a part of a trace; a `number` tells parts apart that begin at once."""
     start = _time(part.began)
-    name = str(uuid.uuid5(uuid.UUID(parent["id"]), f"{run['name']} {start}"))  # the same for each attempt to send
+    seed = f"{run['name']} {start}{number or ''}"  # the same for each attempt to send
+    name = str(uuid.uuid5(uuid.UUID(parent["id"]), seed))
     return run | {
         "id": name,
         "trace_id": parent["trace_id"],
@@ -157,6 +180,11 @@ def _document(passage: Passage) -> dict[str, Any]:
     return {"page_content": passage["text"], "type": "Document", "metadata": metadata}
 
 
+def _plain(value: object) -> object:
+    """Return an action or a hand-over as a dictionary, in which text can be masked."""
+    return asdict(value) if isinstance(value, Action | Handoff) else value
+
+
 def _known(fields: Mapping[str, object]) -> dict[str, object]:
     """Return the fields without those that are unknown."""
     return {name: value for name, value in fields.items() if value is not None}
@@ -171,6 +199,6 @@ def _time(seconds: float | None) -> datetime:
     return datetime.fromtimestamp(time.time() if seconds is None else seconds, UTC)
 
 
-def _hash(tenant: str, name: str) -> str:
-    """Return a pseudonym for an id that belongs to the tenant."""
-    return hashlib.sha256(f"{tenant}\0{name}".encode()).hexdigest()[:16]
+def _hash(owner: str, name: str) -> str:
+    """Return a pseudonym for an id that belongs to the owner."""
+    return hashlib.sha256(f"{owner}\0{name}".encode()).hexdigest()[:16]

@@ -51,6 +51,7 @@ class Tracing:
         )
         self._project = settings.langsmith_project
         self._project_id: uuid.UUID | None = None
+        self._project_url: str | None = None
         self._traces = Traces(settings)
         self._queue: queue.SimpleQueue[tuple[int, RunReport]] = queue.SimpleQueue()
         self._size = 0
@@ -99,6 +100,13 @@ class Tracing:
                 return False
             _log.warning("failed to send a rating to LangSmith: %s; %s", *langsmith_trouble(error))
         return True
+
+    def link(self, run_id: str) -> str | None:
+        """Return the address of a run's trace, None if LangSmith does not tell; it blocks until it has told once."""
+        if self._project_url is None:
+            with suppress(Exception):  # whatever it is: a message without a link is better than none
+                self._project_url = self._client.read_project(project_name=self._project).url
+        return f"{self._project_url}/r/{run_id}?poll=true" if self._project_url else None
 
     def close(self) -> None:
         """Wait briefly for unsent traces to be sent, and drop the rest."""
@@ -176,7 +184,8 @@ class Tracing:
 def _size(report: RunReport) -> int:
     """Return roughly how many characters a report has; it runs in the event loop, so it must be fast."""
     prompts = sum(len(message.content) for call in report.calls for message in call.prompt)
-    return prompts + len(report.question) + sum(len(call.text) for call in report.calls)
+    replies = sum(len(call.text) for call in report.calls) + sum(len(tool.text) for tool in report.tools)
+    return prompts + len(report.question) + replies
 
 
 def _is_transient(error: Exception) -> bool:

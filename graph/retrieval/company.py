@@ -3,16 +3,30 @@
 import logging
 import re
 import unicodedata
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from os.path import expanduser
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Final, TypeVar
 
 import yaml
 
 from graph.errors import KnowledgeError
+from graph.retrieval.company_file import line_of, read_yaml
+from graph.retrieval.opening import (
+    DAYS,
+    KEYS,
+    REPLY,
+    Opening,
+    Span,
+    days_in,
+    holiday_in,
+    reply_in,
+    spans_in,
+    week_of,
+    zone_in,
+)
 
 COMPANY_FILE = "company.yaml"
 MOST_DESKS = 12
@@ -21,13 +35,15 @@ LABELS: Final = ("folder", "tags", "category", "section", "group")
 FIELDS: Final = ("articles", "id", "title", "text", "url", "language", *LABELS)
 """What `fields` may name."""
 
-_MOST_BYTES = 200_000
 _MOST_PROBLEMS = 20  # that are named
 _LONGEST = 500  # characters of a text
 _LONGEST_NAME = 30  # characters of a desk's name: what a classifier says in a few tokens
 _PATTERN = re.compile(r"(?=.*\{(?:path|slug|id)\})(?:[^{}]|\{(?:path|slug|id|language)\})+")
 _LANGUAGE = re.compile(r"[a-z]{2}")
 _NEW_FORM = 'give each desk its own, as in "desks: {billing: {contact: billing@company.example}}"'
+
+_A = TypeVar("_A")
+_T = TypeVar("_T")
 
 _log = logging.getLogger(__name__)
 
@@ -46,6 +62,10 @@ class Desk:
     """Questions that go there."""
     hours: str = ""
     """When somebody is there, as customers are told."""
+    opening: Opening | None = None
+    """When somebody is there, as a program reckons; None if the file does not say."""
+    hand_over: tuple[str, ...] = ()
+    """Phrases of customers for which a person takes over."""
     rules: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
     """Which articles are its own: patterns (`*`, `?`) by the names of Document.labels."""
 
@@ -115,22 +135,7 @@ def company_of(setting: Path | None, folder: Path | None) -> Company:
 
 def load_company(path: Path) -> Company:
     """Read a company.yaml; raises KnowledgeError, which says of each problem where it is and what would be right."""
-    source = _text_of(path)
-    try:
-        node = yaml.compose(source, _Loader)
-    except yaml.YAMLError as error:
-        mark = error.problem_mark if isinstance(error, yaml.MarkedYAMLError) else None
-        line = _line(source, mark.index if mark else getattr(error, "position", 0))
-        what = (
-            str(error.problem)
-            if isinstance(error, _AliasError)
-            else "not valid YAML; indent with spaces, not with tabs"
-            if source.split("\n")[line - 1].startswith("\t")
-            else "not valid YAML; put a text with : # * @ ? or brackets in quotation marks"
-        )
-        raise KnowledgeError(f"{path}:{line}: {what}") from error
-    except RecursionError as error:
-        raise KnowledgeError(f"{path}:1: nested too deeply; {COMPANY_FILE} has four levels at most") from error
+    source, node = read_yaml(path)
     reading = _Reading(path, source)
     company = reading.company(node)
     if company is None or reading.problems:
@@ -144,44 +149,11 @@ def plain(text: str) -> str:
     return "".join(letters).casefold()
 
 
-class _AliasError(yaml.MarkedYAMLError):
-    pass
-
-
-class _Loader(yaml.SafeLoader):
-    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        if self.check_event(yaml.AliasEvent):
-            event = cast("Any", self.peek_event())
-            what = f"*{event.anchor}: put it in quotation marks, or repeat the value if it is meant as an alias"
-            raise _AliasError(problem=what, problem_mark=event.start_mark)
-        return super().compose_node(parent, index)
-
-
-def _text_of(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            content = file.read(_MOST_BYTES + 1)
-    except OSError as error:
-        raise KnowledgeError(f"{path}: can't be read ({error.strerror})") from error
-    if len(content) > _MOST_BYTES:
-        raise KnowledgeError(f"{path}: is larger than {_MOST_BYTES:,} bytes, which a {COMPANY_FILE} never needs")
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise KnowledgeError(f"{path}:{line}: not valid UTF-8; save the file as UTF-8") from error
-
-
-def _line(source: str, position: int) -> int:
-    # YAML also counts U+0085, U+2028 and U+2029 as line ends, but editors do not.
-    return 1 + source.count("\n", 0, position)
-
-
 class _Reading:
     """Reads the nodes of one file, and notes what is wrong with them."""
 
     _KEYS = ("name", "about", "desks", "url", "language", "leave_out", "fields")
-    _DESK_KEYS = ("contact", "about", "examples", "hours", "rules")
+    _DESK_KEYS = ("contact", "about", "examples", "hours", "opening", "hand_over", "rules")
 
     def __init__(self, path: Path, source: str) -> None:
         self.problems: list[tuple[int, str]] = []
@@ -253,8 +225,44 @@ class _Reading:
             about=self._text(found.get("about"), f"{where}.about"),
             examples=self._texts(found.get("examples"), f"{where}.examples"),
             hours=self._text(found.get("hours"), f"{where}.hours"),
+            opening=self._opening(found.get("opening"), f"{where}.opening"),
+            hand_over=self._texts(found.get("hand_over"), f"{where}.hand_over"),
             rules=rules,
         )
+
+    def _opening(self, node: yaml.Node | None, where: str) -> Opening | None:
+        if node is None or _is_empty(node):
+            return None
+        known = len(self.problems)
+        found = self._mapping(node, f"{where}.", KEYS)
+        for key in ("zone", "days"):
+            if key not in found:
+                self._complain(node, f"{where}.{key}: is missing")
+        spans: dict[int, tuple[Span, ...]] = {}
+        for name, value in self._mapping(found["days"], f"{where}.days.", None).items() if "days" in found else ():
+            times = self._parsed(value, f"{where}.days.{name}", spans_in, self._texts(value, f"{where}.days.{name}"))
+            days = self._parsed(value, f"{where}.days.{name}", days_in, name) or ()
+            if twice := [DAYS[day] for day in days if day in spans]:
+                self._complain(
+                    value, f"{where}.days.{name}: {twice[0]} has times already; give it all of them in one line"
+                )
+            spans |= dict.fromkeys(days, times or ())
+        one = {key: self._text(found[key], f"{where}.{key}") for key in ("zone", "reply") if key in found}
+        zone = self._parsed(found["zone"], f"{where}.zone", zone_in, one["zone"]) if "zone" in one else None
+        reply = self._parsed(found["reply"], f"{where}.reply", reply_in, one["reply"]) if "reply" in one else None
+        off = self._texts(found.get("holidays"), f"{where}.holidays")
+        closed = [self._parsed(found["holidays"], f"{where}.holidays", holiday_in, each) or "" for each in off]
+        if zone is None or len(self.problems) > known:
+            return None
+        return Opening(zone, week_of(spans), tuple(closed), reply or REPLY)
+
+    def _parsed(self, node: yaml.Node, name: str, parse: Callable[[_A], _T], value: _A) -> _T | None:
+        """Return what `parse` makes of a value; what it raises is a problem."""
+        try:
+            return parse(value)
+        except ValueError as error:
+            self._complain(node, f"{name}: {error}")
+            return None
 
     def _rules(self, found: Mapping[str, yaml.Node], where: str) -> Iterator[tuple[str, yaml.Node]]:
         node = found.get("rules")
@@ -321,7 +329,7 @@ class _Reading:
         return tuple(dict.fromkeys(filter(None, texts)))
 
     def _complain(self, node: yaml.Node, what: str) -> None:
-        self.problems.append((_line(self._source, node.start_mark.index), what))
+        self.problems.append((line_of(self._source, node.start_mark.index), what))
 
 
 def _is_empty(node: yaml.Node) -> bool:

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import re
 import time
 from collections.abc import AsyncGenerator, Generator, Sequence
 from contextlib import asynccontextmanager, contextmanager
@@ -20,6 +21,7 @@ _LOCK = 0x5A17_A6E7  # any number; names our advisory lock among the database's
 _LOCK_DEADLINE = 300.0  # seconds that a start waits for another replica's indexing
 _LOOK = 0.2  # seconds between two looks at the lock
 _TIMEOUT = 5  # seconds for a connection
+_NO_DATABASE = re.compile('database ".*" does not exist')
 
 # Nothing that outlives a transaction, so that a pooler such as PgBouncer may stand between, in any mode.
 _OPTIONS: Final[dict[str, Any]] = {"autocommit": True, "prepare_threshold": None}
@@ -112,6 +114,10 @@ def postgres_trouble(error: Exception) -> str:
         return "is not an address that Postgres understands"
     if isinstance(error, psycopg.OperationalError) and "certificate verify failed" in str(error):
         return "has a certificate of an authority that is not trusted; name its file with sslrootcert in the URL"
+    if isinstance(error, psycopg.OperationalError) and _NO_DATABASE.search(str(error)):  # it has no SQLSTATE
+        return "that server has no database of this name; create it, or name another at the end of the address"
+    if isinstance(error, psycopg.OperationalError) and "password authentication failed" in str(error):
+        return "Postgres refused the login; check the user and the password in the address"
     if isinstance(error, psycopg.OperationalError | PoolTimeout):
         return "Postgres can't be reached or refused the login"
     return f"Postgres refused to store the articles ({type(error).__name__})"

@@ -14,6 +14,7 @@ from langgraph.checkpoint.redis.ashallow import AsyncShallowRedisSaver
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from redis.asyncio import Redis
 
+from graph.actions.handoffs import Handoffs, events_key
 from graph.actions.standing import action_key, handoff_key, standing
 from graph.redis import memory_errors
 
@@ -22,7 +23,9 @@ _FORMAT = "msgpack"  # what LangGraph's serializer calls the form of every check
 # A full Redis runs this too, since a script that has deleted something may write. redis-py may send it twice.
 _FORGET = """\
 if redis.call('exists', KEYS[2]) == 1 then return -1 end
+redis.call('del', KEYS[4])
 if redis.call('del', KEYS[1]) == 0 then return redis.call('get', KEYS[3]) == ARGV[1] and 1 or 0 end
+redis.call('del', KEYS[5])
 redis.call('set', KEYS[3], ARGV[1], 'EX', ARGV[2])
 return 1"""
 _REPEATED = 10  # seconds in which redis-py may repeat a command
@@ -30,9 +33,9 @@ _REPEATED = 10  # seconds in which redis-py may repeat a command
 _log = logging.getLogger(__name__)
 
 
-def thread_id(tenant: str, session_id: str) -> str:
-    """Return the thread of a tenant's session; two tenants with the same session id have different threads."""
-    return hashlib.sha256(f"{tenant}\0{session_id}".encode()).hexdigest()[:32]
+def thread_id(owner: str, session_id: str) -> str:
+    """Return the thread of an owner's session; two owners with the same session id have different threads."""
+    return hashlib.sha256(f"{owner}\0{session_id}".encode()).hexdigest()[:32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +64,9 @@ class TurnSaver(AsyncShallowRedisSaver):
     JSON would change some values: findings/langgraph-redis-values.sh.
     """
 
-    def __init__(self, redis: Redis, ttl: int) -> None:
+    def __init__(self, redis: Redis, ttl: int, handoffs: Handoffs) -> None:
         super().__init__(redis_client=redis)
+        self._handoffs = handoffs
         self.serde = JsonPlusSerializer(allowed_msgpack_modules=None)
         self._seconds = ttl
 
@@ -101,14 +105,39 @@ class TurnSaver(AsyncShallowRedisSaver):
         metadata: CheckpointMetadata,
         new_versions: ChannelVersions,  # noqa: ARG002 - the base class's signature
     ) -> RunnableConfig:
-        """Store the session if its last message is the answer, unless the turn was cancelled."""
+        """Store the session if the turn is whole, unless it was cancelled, and what the turn passes on with it."""
         messages: Sequence[AnyMessage] = checkpoint["channel_values"].get("messages", ())
-        if not (messages and isinstance(messages[-1], AIMessage) and may_store.get()()):
+        now = standing.get()
+        passing = now.passing if now else None
+        is_whole = messages and (passing or isinstance(messages[-1], AIMessage))
+        if not (is_whole and may_store.get()()):
             return config
         thread = _thread(config)
         _, stored = self.serde.dumps_typed((checkpoint, metadata))
-        await self._redis.set(turn_key(thread), stored, ex=self._seconds)
+        now = standing.get()
+        writes = now.writes if now else {}
+        if passing:
+            await self._handoffs.store(turn_key(thread), stored, passing)
+        elif not writes:
+            await self._redis.set(turn_key(thread), stored, ex=self._seconds)
+        if not writes:
+            return _config(thread, checkpoint)
+        pipe = self._redis.pipeline(transaction=True)
+        if not passing:
+            pipe.set(turn_key(thread), stored, ex=self._seconds)
+        for key, write in writes.items():
+            pipe.set(key, write.value, ex=write.seconds, nx=write.is_new)
+        await pipe.execute()
         return _config(thread, checkpoint)
+
+    def appended(self, thread: str, stored: bytes | None, message: AnyMessage, most: int) -> bytes | None:
+        """Return the value of a thread's key with one message more, and at most `most`; None without a conversation."""
+        found = self.loaded(thread, stored)
+        if found is None:
+            return None
+        values = found.checkpoint["channel_values"]
+        values["messages"] = [*values["messages"], message][-most:]
+        return self.serde.dumps_typed((found.checkpoint, found.metadata))[1]
 
     async def aput_writes(
         self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""
@@ -123,8 +152,8 @@ class TurnSaver(AsyncShallowRedisSaver):
 class Memory:
     """The sessions; every method raises MemoryUnavailable when Redis can't be reached."""
 
-    def __init__(self, redis: Redis, ttl: int) -> None:
-        self.checkpointer = TurnSaver(redis, ttl)
+    def __init__(self, redis: Redis, ttl: int, handoffs: Handoffs) -> None:
+        self.checkpointer = TurnSaver(redis, ttl, handoffs)
         self._redis = redis
         self._forget = redis.register_script(_FORGET)
 
@@ -140,12 +169,24 @@ class Memory:
             return None
         return History(tuple(found.checkpoint["channel_values"]["messages"]), expires_in)
 
+    async def is_there(self, thread: str) -> bool:
+        """Return whether there is such a session."""
+        with memory_errors():
+            return bool(await self._redis.exists(turn_key(thread)))
+
+    async def with_message(self, thread: str, message: AnyMessage, most: int) -> bytes | None:
+        """Return a session with one message more, as it is to be stored; None where there is no such session."""
+        with memory_errors():
+            stored = cast("bytes | None", await self._redis.get(turn_key(thread)))
+        return self.checkpointer.appended(thread, stored, message, most)
+
     async def forget(self, thread: str, token: str) -> bool | None:
-        """Delete a session; return whether there was one, or None while it has a turn.
+        """Delete a session and what can be confirmed in it; return whether there was one, or None while it has a turn.
 
         A repeated call with the same `token` returns what the first has returned.
         """
-        keys = [turn_key(thread), lock_name(thread), f"session:{thread}:forgotten"]
+        forgotten = f"session:{thread}:forgotten"
+        keys = [turn_key(thread), lock_name(thread), forgotten, events_key(thread), action_key(thread)]
         with memory_errors():
             deleted = await self._forget(keys=keys, args=[token, _REPEATED])
         return None if deleted < 0 else deleted > 0

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Self, cast
 
-from langchain_core.messages import HumanMessage
+from langchain_core.messages import AIMessage, HumanMessage
 from langchain_core.runnables import RunnableConfig
 from langgraph.types import Durability
 from langsmith import tracing_context  # pyright: ignore[reportUnknownVariableType] - its mappings have no types
@@ -157,9 +157,10 @@ class Run(Feed):
                 {"messages": [question]}, self._config(), context=self._report.context, durability=self._durability
             )
         state = cast("AgentState", output)
+        last = state["messages"][-1]
         return Done(
             run_id=self.id,
-            answer=state["messages"][-1].text,
+            answer=last.text if isinstance(last, AIMessage) else "",  # a message that was passed on has none
             category=state["category"],
             sources=sources_of(state["passages"]),
             tokens_used=state["tokens_used"],

@@ -152,30 +152,47 @@ class Sessions:
                     self._not_begun.append(turn)
                     raise
 
-    async def find(self, run_id: str, tenant: str) -> Followed | None:
-        """Return the tenant's turn with this run id; None if there is none."""
+    async def find(self, run_id: str, owner: str) -> Followed | None:
+        """Return the owner's turn with this run id; None if there is none."""
         turn = self._turns.get(run_id)
         if turn is not None and turn.began:
-            return turn if turn.tenant == tenant else None
-        return LoggedRun(run_id, self._log) if await self._log.owner(run_id) == tenant else None
+            return turn if turn.owner == owner else None
+        return LoggedRun(run_id, self._log) if await self._log.owner(run_id) == owner else None
 
-    async def cancel(self, run_id: str, tenant: str) -> bool:
-        """Cancel the tenant's turn with this run id, on any replica; return whether there is one."""
-        found = await self.find(run_id, tenant)
+    async def cancel(self, run_id: str, owner: str) -> bool:
+        """Cancel the owner's turn with this run id, on any replica; return whether there is one."""
+        found = await self.find(run_id, owner)
         if isinstance(found, Turn):
             found.cancel()
         elif found is not None:
             await self._log.cancel(run_id)
         return found is not None
 
-    async def history(self, session_id: str, tenant: str) -> History | None:
-        """Return the history of the tenant's session; None if there is no such session."""
-        return await self._memory.history(thread_id(tenant, session_id))
+    async def history(self, session_id: str, owner: str) -> History | None:
+        """Return the history of the owner's session; None if there is no such session."""
+        return await self._memory.history(thread_id(owner, session_id))
 
-    async def forget(self, session_id: str, tenant: str) -> bool:
-        """Delete the tenant's session; return whether there was one. Raises SessionBusy while it has a turn."""
-        thread, token = thread_id(tenant, session_id), uuid.uuid4().hex
+    async def forget(self, session_id: str, owner: str) -> bool:
+        """Delete the owner's session; return whether there was one. Raises SessionBusy while it has a turn."""
+        thread, token = thread_id(owner, session_id), uuid.uuid4().hex
         return await self._when_free(thread, lambda: self._memory.forget(thread, token))
+
+    @asynccontextmanager
+    async def held(self, thread: str) -> AsyncGenerator[None]:
+        """Hold a thread's session, so that no turn can begin in it; raises SessionBusy if that takes too long."""
+        give_up = time.monotonic() + ALIVE
+        while True:
+            with memory_errors():
+                lock = await self._locks.take(lock_name(thread))
+            if lock:
+                break
+            if time.monotonic() > give_up:
+                raise SessionBusy
+            await asyncio.sleep(_RETRY)
+        try:
+            yield
+        finally:
+            await self._locks.release(lock)
 
     async def drain(self, seconds: float) -> None:
         """Begin no more turns; after `seconds`, end the turns still running with ShuttingDown."""
@@ -186,7 +203,7 @@ class Sessions:
 
     async def _claim(self, turn: Turn, idempotency_key: str) -> Followed | None:
         """Claim an idempotency key for this turn; return the turn that already has the key, if any."""
-        turn.claim = f"idempotency:{_digest(turn.tenant, idempotency_key)}"
+        turn.claim = f"idempotency:{_digest(turn.owner, idempotency_key)}"
         while (earlier := await self._set_claim(turn)) is not None:
             run_id, body = json.loads(earlier)
             if body != turn.body:

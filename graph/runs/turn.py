@@ -43,9 +43,9 @@ class Turn(Run):
         log: RunLog,
     ) -> None:
         super().__init__(engine, question, context, session_id)
-        self.tenant = context.tenant
+        self.owner = context.owner
         self.session_id = session_id
-        self.thread = thread_id(context.tenant, session_id)
+        self.thread = thread_id(context.owner, session_id)
         self.began = False
         self.settled = asyncio.Event()
         """Set when the turn has begun or has been refused."""
@@ -68,7 +68,7 @@ class Turn(Run):
         self._lock = lock
         self._release_lock = release
         try:
-            await self._log.begin(self.id, self.tenant, self._first())
+            await self._log.begin(self.id, self.owner, self._first())
         except BaseException:
             await self._release()
             raise
@@ -120,7 +120,7 @@ class Turn(Run):
 
     async def _drive(self) -> Done:
         may_store.set(self.try_commit)
-        standing.set(Standing(self.session_id, self.id, self.thread))
+        standing.set(Standing(self.session_id, self.id, self.thread, self._report.context))
         return await super()._drive()
 
     def _config(self) -> RunnableConfig:

@@ -5,10 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+from redis.asyncio import Redis
 
 from conftest import Serve
 from graph.unanswered import MARK
 from harness.acl import documented_rules
+from harness.acting import proposed
+from harness.handing import SECRET
 from harness.langsmith import traced
 from harness.own_redis import OwnRedis, own_redis
 from harness.redis_setups import with_user
@@ -17,7 +20,15 @@ from harness.scripted_model import ScriptedModel, tokens
 QUESTION = {"question": "Why was I charged twice?"}
 
 
-async def use_everything(one: httpx.AsyncClient, other: httpx.AsyncClient, model: ScriptedModel) -> None:
+async def use_actions(one: httpx.AsyncClient, other: httpx.AsyncClient, own: OwnRedis) -> None:
+    """Confirm an action on two replicas; without a server that has the tool it fails."""
+    async with Redis.from_url(own.url.replace("/0", "/1")) as redis:
+        action = await proposed(redis)
+    for client in (one, other):
+        assert (await client.post(f"/actions/{action.id}", json={"confirm": True})).json()["status"] == "failed"
+
+
+async def use_everything(one: httpx.AsyncClient, other: httpx.AsyncClient, model: ScriptedModel, own: OwnRedis) -> None:
     """Do what customers do, on two replicas; the first sends traces."""
     model.script("answer", tokens(["In ", "30 ", "days."], pause=0.1))
     asked = await asyncio.gather(*(client.post("/ask", json=QUESTION) for client in (one, other)))
@@ -46,8 +57,13 @@ async def use_everything(one: httpx.AsyncClient, other: httpx.AsyncClient, model
         assert (await other.post("/chat", json=message)).status_code == 409
         assert (await other.delete(f"/runs/{running}")).status_code == 202
         assert "cancelled" in "".join([line async for line in lines])
+    handed = (await one.post("/chat", json={"message": "I want to talk to a human", "session_id": "s-2"})).json()
+    path = f"/handoffs/{handed['handoff']['id']}"
+    assert (await other.post(f"{path}/messages", json={"message": "Anna here."})).status_code == 201
+    assert (await other.post(f"{path}/release")).status_code == 200
     assert len((await one.get("/sessions/s-1")).json()["messages"]) == 2
     assert (await other.delete("/sessions/s-1")).status_code == 204
+    await use_actions(one, other, own)
     assert (await one.get("/ready")).status_code == (await other.get("/ready")).status_code == 200
 
 
@@ -63,12 +79,13 @@ async def test_the_documented_rights_are_enough_and_all_needed(
         rules = documented_rules()
         url = with_user(own, *rules).replace("/0", "/1")
         variables: dict[str, Any] = {"REDIS_URL": url, "SUPPORT_CACHE_TTL": 60, "SUPPORT_RATE_LIMIT": "1000/minute"}
+        variables |= {"SUPPORT_HANDOFF_WEBHOOK": "http://127.0.0.1:1/", "SUPPORT_HANDOFF_SECRET": SECRET}
         async with (
             traced(serve, **variables) as (one, langsmith),
             serve(**variables) as address,
             httpx.AsyncClient(base_url=address, timeout=20) as other,
         ):
-            await use_everything(one, other, model)
+            await use_everything(one, other, model, own)
             async with asyncio.timeout(10):
                 while not langsmith.feedback:
                     await asyncio.sleep(0.05)

@@ -59,7 +59,18 @@ def lack_xadd(own: OwnRedis) -> None:
 
 
 def lack_sessions(own: OwnRedis) -> None:
-    own.send("ACL", "SETUSER", "agent", "resetkeys", "~turn:*", "~run:*", "~idempotency:*", "~answer*", "~feedback*")
+    own.send(
+        "ACL",
+        "SETUSER",
+        "agent",
+        "resetkeys",
+        "~turn:*",
+        "~run:*",
+        "~idempotency:*",
+        "~answer*",
+        "~feedback*",
+        "~action*",
+    )
 
 
 @pytest.mark.parametrize(

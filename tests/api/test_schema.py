@@ -56,7 +56,7 @@ async def test_the_api_is_as_it_says(
 
 
 async def test_nothing_is_done_without_a_key(serve: Serve, redis: Redis, model: ScriptedModel) -> None:
-    """With keys configured every operation except the probes refuses a request without one."""
+    """With keys every operation refuses a request without one, but the probes, and where a key becomes a cookie."""
     async with serve(SUPPORT_API_KEYS=f"web:{digest(KEY).hex()}") as url, httpx.AsyncClient(base_url=url) as client:
         model.forget()
         paths = (await client.get("/openapi.json")).json()["paths"]
@@ -68,6 +68,8 @@ async def test_nothing_is_done_without_a_key(serve: Serve, redis: Redis, model: 
     assert {operation for operation, status in statuses.items() if status != 401} == {
         ("get", "/health"),
         ("get", "/ready"),
+        ("post", "/inbox/session"),  # the key is in its body
+        ("delete", "/inbox/session"),
     }
     assert len(statuses) >= 10
     assert {call.kind for call in model.calls} <= {"other"}  # /ready checks the model's server

@@ -121,7 +121,9 @@ async def test_a_typed_answer_can_be_cancelled(address: str, model: ScriptedMode
         ('{"message": 7}', "message: must be a string"),
         ('{"message": "\\ud800"}', "message: must be valid Unicode"),
         ('{"message": "Hello?", "more": 1}', "more: is an unknown field; remove it"),
-        ('{"type": "end"}', "type: must be 'cancel'"),
+        ('{"type": "end"}', "type: must be 'cancel', 'confirm' or 'decline'"),
+        ('{"type": "confirm"}', "action: is missing"),
+        ('{"type": "decline", "action": "a"}', "action: must match ^[0-9a-f-]{36}$"),
         ('{"type": "cancel", "message": "Hello?"}', "message: is an unknown field; remove it"),
     ],
 )

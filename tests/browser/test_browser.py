@@ -1,20 +1,15 @@
 """The API from a web page in a real browser: Debian's Chromium, driven by Playwright."""
 
 from collections.abc import AsyncGenerator
-from typing import Any
 
 import pytest
-from playwright.async_api import Page, async_playwright
+from playwright.async_api import Page
 from redis.asyncio import Redis
-from starlette.applications import Starlette
-from starlette.responses import HTMLResponse
-from starlette.routing import Route
 
 from api.app import create_app
 from api.auth import digest, new_key
 from conftest import MakeSettings, Serve
 from harness.nginx import nginx
-from harness.programs import program
 from harness.scripted_model import ScriptedModel, tokens
 from harness.serving import serving
 
@@ -70,26 +65,6 @@ async ([url, message]) => {
     const headers = {"content-type": "application/json", ...traced};
     return (await fetch(url + "/chat", {method: "POST", headers, body: JSON.stringify({message})})).status;
 }"""
-
-
-@pytest.fixture
-async def page() -> AsyncGenerator[Page]:
-    """An empty page on its own origin, in a browser that reaches nothing but this machine."""
-
-    async def blank(_: Any) -> HTMLResponse:
-        return HTMLResponse(
-            "<!doctype html><link rel=icon href=data:,><title>A shop</title>"
-        )  # else /favicon.ico is 404
-
-    chromium = program("chromium")
-    offline = "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1"
-    async with serving(Starlette(routes=[Route("/", blank)]), lifespan=False) as url, async_playwright() as driver:
-        browser = await driver.chromium.launch(executable_path=chromium, args=["--no-sandbox", offline])
-        page = await browser.new_page()
-        page.set_default_timeout(20_000)
-        await page.goto(url)
-        yield page
-        await browser.close()
 
 
 def origin(page: Page) -> str:

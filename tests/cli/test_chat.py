@@ -3,10 +3,15 @@ import os
 import signal
 import subprocess
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from pathlib import Path
 
+from redis.asyncio import Redis
+
 from conftest import REPOSITORY
+from graph.actions.handoffs import Handoffs
+from graph.runs.colleagues import Colleagues
+from graph.runs.memory import Memory
 from harness.commands import COMMAND, run
 from harness.scripted_model import ScriptedModel, stall, tokens
 
@@ -61,6 +66,27 @@ async def test_ctrl_c_stops_the_answer_and_not_the_conversation(
     async with talking(environment) as process:
         output, _ = await asyncio.wait_for(process.communicate(b""), 30)
     assert "> Second?\n  Whole" in output.decode()
+
+
+async def test_a_person_of_the_team_is_shown_in_the_terminal(
+    model: ScriptedModel, redis: Redis, redis_url: str, articles: Path
+) -> None:
+    """The customer sees that the conversation was handed over, and what a colleague has written meanwhile."""
+    handoffs = Handoffs(redis, 1800, 60, is_received=False)
+    async with talking(configured(model, redis_url, articles)) as process:
+        await type_line(process, "I want to talk to a human")
+        async with asyncio.timeout(60):
+            while not (lasting := await handoffs.lasting()):
+                await asyncio.sleep(0.05)
+        (record,) = lasting
+        memory = Memory(redis, 1800, handoffs)
+        colleagues = Colleagues(handoffs, memory, lambda _: nullcontext(), 20)
+        await colleagues.answer(record.id, "Anna here.")
+        output, _ = await asyncio.wait_for(process.communicate(b"Still there?\n"), 60)
+    shown = output.decode()
+    assert "handed    over to a person (asked)" in shown
+    assert "  a colleague: Anna here." in shown
+    assert "passed your message on" in shown
 
 
 async def test_sigterm_ends_an_answer_quietly(model: ScriptedModel, redis_url: str, articles: Path) -> None:

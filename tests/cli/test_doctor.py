@@ -27,6 +27,7 @@ async def test_doctor_says_that_all_is_well(redis: Redis, redis_url: str, model:
     assert re.search(r"^answers   none yet of 0 came without asking the model", said, re.MULTILINE)
     assert re.search(r"^model     answers in [\d.]+ ms", said, re.MULTILINE)
     assert re.search(r"^articles  6 in .*; kept in memory", said, re.MULTILINE)
+    assert re.search(r"^handoffs  nobody is told .* set SUPPORT_HANDOFF_WEBHOOK", said, re.MULTILINE)
 
 
 async def test_doctor_says_what_is_not_configured(articles: Path) -> None:

@@ -66,7 +66,7 @@ def without_command(own: OwnRedis) -> str:
 
 
 def without_keys(own: OwnRedis) -> str:
-    return with_user(own, "~turn:*", "~run:*", "~answer*", "~feedback*", "~LIMITS:*", "+@all")
+    return with_user(own, "~turn:*", "~run:*", "~answer*", "~feedback*", "~LIMITS:*", "~action*", "+@all")
 
 
 def without_limits(own: OwnRedis) -> str:

@@ -20,6 +20,7 @@ import typer.testing
 
 from cli.main import app
 from conftest import REPOSITORY
+from harness import commands
 from harness.commands import COMMAND
 from harness.scripted_model import ScriptedModel
 
@@ -53,6 +54,15 @@ def test_check_says_what_is_read(run: Run, articles: Path) -> None:
     assert sum(line.startswith("languages   ") for line in lines) == 1
     assert any(re.fullmatch(r"longest     1\d words: Refunds \(refund-policy\)", line) for line in lines)
     assert not any(line.startswith(("fault", "same", "dead")) for line in lines)
+
+
+@pytest.mark.parametrize("command", ["check", "sync"])
+def test_a_wrong_argument_is_not_blamed_on_the_settings(command: str, tmp_path: Path) -> None:
+    """The message names what was given, and no variable that was not."""
+    given = {"OPENAI_BASE_URL": "http://127.0.0.1:1", "OPENAI_API_KEY": "k", "SUPPORT_CACHE_DIR": str(tmp_path)}
+    done = commands.run("knowledge", command, str(tmp_path / "nowhere"), **given)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"support-agent: there is no file or folder '{tmp_path / 'nowhere'}'"), done.stderr
 
 
 def test_check_exits_with_1_where_something_is_at_fault(run: Run, articles: Path) -> None:

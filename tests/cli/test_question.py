@@ -10,12 +10,14 @@ import struct
 import subprocess
 import termios
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from cli.question import AnswerWriter
 from conftest import REPOSITORY
 from graph.events import Done, Source, Token
+from graph.state import Action
 from harness.commands import COMMAND
 from harness.scripted_model import ScriptedModel, tokens
 
@@ -88,3 +90,14 @@ async def test_ask_in_a_narrow_terminal_breaks_no_word(model: ScriptedModel, art
     lines = re.sub(r"\x1b\[[0-9;]*m", "", said).split("\r\n")
     assert max(map(len, lines)) <= WIDTH
     assert " ".join(lines).split()[: len(words)] == words
+
+
+@pytest.mark.parametrize(("status", "asks"), [("proposed", True), ("done", False)])
+def test_an_action_is_shown_and_asked_for(monkeypatch: pytest.MonkeyPatch, status: Any, *, asks: bool) -> None:
+    """A proposal asks for a yes or a no; what has become of it is only said."""
+    output = io.StringIO()
+    monkeypatch.setattr("sys.stdout", output)
+    action = Action("a-1", "cancel_call", "Cancel the call b-1.", {"booking": "b-1"}, "2026-12-01T09:00:00Z", status)
+    AnswerWriter().write(Done("r-1", "All right.", "general", (), 1, action=action))
+    assert f"action    {status}: Cancel the call b-1." in output.getvalue()
+    assert ("Shall I do it? (yes or no)" in output.getvalue()) == asks

@@ -180,7 +180,10 @@ def test_every_setting_reaches_the_replicas() -> None:
     environment = compose()["services"]["api-1"]["environment"]
     names = {str(field.alias) for field in ServiceSettings.model_fields.values()}
     secret = {str(f.alias) for f in ServiceSettings.model_fields.values() if "SecretStr" in str(f.annotation)}
-    keys = {"OPENAI_API_KEY", "SUPPORT_EMBEDDING_API_KEY", "LANGSMITH_API_KEY"}
+    keys = {
+        *("OPENAI_API_KEY", "SUPPORT_EMBEDDING_API_KEY", "SUPPORT_MCP_TOKENS", "SUPPORT_HANDOFF_SECRET"),
+        *("SUPPORT_VISITOR_SECRET", "LANGSMITH_API_KEY"),
+    }
     assert secret == {*keys, "REDIS_URL", "DATABASE_URL"}
     # Used by Caddy; mounted; in Postgres; Caddy asks at 8000.
     others = {"SUPPORT_DOMAIN", "SUPPORT_KNOWLEDGE", "SUPPORT_COMPANY", "SUPPORT_CACHE_DIR", "PORT"}

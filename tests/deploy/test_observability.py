@@ -27,6 +27,7 @@ from harness import promql
 from harness.planting import plant_in
 from harness.prometheus import prometheus, promtool
 from harness.scripted_model import Call, ScriptedModel, label, status, tokens
+from harness.tool_server import tool_server
 
 RULES = Path("deploy/prometheus/alerts.yml")
 CONFIGURATION = Path("deploy/prometheus/prometheus.yml")
@@ -243,7 +244,7 @@ async def traffic(serve: Serve, model: ScriptedModel, monkeypatch: pytest.Monkey
         "SUPPORT_CACHE_TTL": 600,
         "SUPPORT_FALLBACK_MODEL": "plan-b",
     }
-    async with serve(**variables) as url:
+    async with tool_server() as tools, serve(**variables, SUPPORT_MCP_SERVERS=f"calendar={tools.url}") as url:
         async with (
             httpx.AsyncClient(base_url=url, headers={"X-API-Key": keys["customer"]}, timeout=20) as customer,
             httpx.AsyncClient(base_url=url, headers={"X-API-Key": keys["script"]}, timeout=20) as script,

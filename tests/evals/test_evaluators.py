@@ -8,6 +8,7 @@ from evals.evaluators import (
     LONGEST,
     Evaluator,
     ForbiddenFacts,
+    HandsOver,
     Length,
     NoLeak,
     Recall,
@@ -253,3 +254,23 @@ def test_a_run_that_ended_with_an_error_has_not_answered() -> None:
     assert not scores["length"].passed
     assert not scores["required_facts"].passed
     assert judge(case(), outcome("You have 30 days."), []) == [Score("answered", True)]
+
+
+@pytest.mark.parametrize(
+    ("expected", "reason", "said"),
+    [
+        (None, "asked", None),
+        (True, "asked", Score("hands_over", True)),
+        (True, None, Score("hands_over", False, "is not handed over")),
+        (False, None, Score("hands_over", True)),
+        (False, "legal", Score("hands_over", False, "is handed over (legal)")),
+    ],
+)
+def test_handing_over_is_judged_where_a_case_says_so(
+    expected: bool | None, reason: str | None, said: Score | None
+) -> None:
+    """A person takes over where one should, and else not."""
+    judged = HandsOver().judge(
+        case(hands_over=expected), outcome("A colleague will take this over.", handed_over=reason)
+    )
+    assert judged == said

@@ -8,7 +8,7 @@ import pytest
 from starlette.types import Send
 
 from conftest import Serve
-from graph.nodes import answer as answer_node
+from graph.nodes import saying
 from harness.scripted_model import (
     Call,
     Kind,
@@ -114,7 +114,7 @@ async def test_an_endless_answer_is_cut_off(
     client: httpx.AsyncClient, model: ScriptedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A reply that never ends is cut off."""
-    monkeypatch.setattr(answer_node, "LONGEST", 1000)
+    monkeypatch.setattr(saying, "LONGEST", 1000)
     model.script("answer", tokens(["x" * 100] * 100, pause=0.01))
     response = await client.post("/ask", json=QUESTION)
     assert (response.status_code, response.json()["type"]) == (503, "model-unavailable")

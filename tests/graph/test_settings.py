@@ -31,6 +31,12 @@ from graph.errors import SettingsError
         ("SUPPORT_EMBEDDING_BASE_URL", "http://secret-dsn@models.example/v1", "the API key"),
         ("SUPPORT_EMBEDDING_API_KEY", "sk secret-dsn", "printable"),
         ("OPENAI_API_KEY", "sk-secret-dsn\nsk-2", "printable"),
+        ("SUPPORT_MCP_SERVERS", "http://calendar:8000/mcp", "calendar=http://calendar:8000/mcp"),
+        ("SUPPORT_MCP_SERVERS", "calendar=calendar:8000", "http://"),
+        ("SUPPORT_MCP_SERVERS", "calendar=http://me:secret-dsn@calendar/mcp", "must have no user and password"),
+        ("SUPPORT_MCP_SERVERS", "a=http://a/mcp,a=http://b/mcp", "names 'a' twice"),
+        ("SUPPORT_MCP_TOKENS", "secret-dsn", "calendar=secret"),
+        ("SUPPORT_MCP_TOKENS", "calendar=secret-dsn", "'calendar' is no server of SUPPORT_MCP_SERVERS"),
         ("DATABASE_URL", "mysql://secret-dsn", "postgresql://"),
         ("REDIS_URL", "localhost:secret-dsn", "redis://"),
         ("REDIS_URL", "redis://:secret-dsn@localhost:six/0", "numeric port"),
@@ -46,10 +52,19 @@ from graph.errors import SettingsError
         ("SUPPORT_API_KEYS", "web:secret-dsn", "NAME:SHA256"),
         ("SUPPORT_API_KEYS", f"web:{'A' * 64}", "NAME:SHA256"),
         ("SUPPORT_API_KEYS", f"anonymous:{'a' * 64}", "another name"),
+        ("SUPPORT_API_KEYS", f"public:{'a' * 64}", "another name"),
+        ("SUPPORT_VISITOR_SECRET", "secret-dsn", "at least 32 bytes"),
+        ("SUPPORT_VISITOR_SECRET", f"{'a' * 32},secret-dsn", "openssl rand -hex 32"),
+        ("SUPPORT_VISITOR_SECRET", ",".join(["secret-dsn" * 4] * 3), "or two"),
+        ("SUPPORT_VISITOR_RATE_LIMIT", "many", "10/minute"),
+        ("SUPPORT_PUBLIC_ORIGINS", "https://a.example/path", "https://www.example.com"),
         ("SUPPORT_RATE_LIMIT", "many", "10/minute"),
         ("SUPPORT_RATE_LIMIT", "0/minute", "10/minute"),
         ("SUPPORT_RATE_LIMIT", "10/minute;5/second", "10/minute"),
         ("SUPPORT_API_KEYS", ",", "NAME:SHA256"),
+        ("SUPPORT_HANDOFF_SECRET", "secret-dsn", 'echo "whsec_$(openssl rand -base64 32)"'),
+        ("SUPPORT_HANDOFF_SECRET", "whsec_c2hvcnQ=", "24 to 64 random bytes"),
+        ("SUPPORT_HANDOFF_WEBHOOK", "desk.example/hook", "http://"),
         ("SUPPORT_CACHE_TTL", "-1", "greater than or equal to 0"),
         ("SUPPORT_ALLOWED_ORIGINS", "*", "https://www.example.com"),
         ("SUPPORT_ALLOWED_ORIGINS", "https://a.example/path", "https://www.example.com"),
@@ -66,6 +81,18 @@ def test_a_bad_setting_is_named(monkeypatch: pytest.MonkeyPatch, name: str, valu
     with pytest.raises(SettingsError, match=f"^{name}: .*{re.escape(named)}") as caught:
         ServiceSettings.load()
     assert "secret-dsn" not in str(caught.value)
+
+
+def test_a_webhook_needs_its_secret_and_no_e_mail_beside_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error names what is missing, or what is too much."""
+    monkeypatch.setenv("SUPPORT_HANDOFF_WEBHOOK", "https://desk.example/hook")
+    with pytest.raises(SettingsError, match=r"^SUPPORT_HANDOFF_SECRET: missing"):
+        ServiceSettings.load()
+    monkeypatch.setenv("SUPPORT_HANDOFF_SECRET", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
+    assert ServiceSettings.load().has_handoff_receiver
+    monkeypatch.setenv("SUPPORT_HANDOFF_EMAIL", "email")
+    with pytest.raises(SettingsError, match=r"^SUPPORT_HANDOFF_EMAIL: .*not both"):
+        ServiceSettings.load()
 
 
 @pytest.mark.parametrize(

@@ -4,10 +4,13 @@ import logging
 from collections.abc import Callable
 
 import httpx
+import httpx2
+import openai
 import pytest
 from starlette.types import Send
 
 from conftest import Serve
+from graph.models.dialect import Dialect
 from harness import dialects
 from harness.dialects import openai_refusal, refusal
 from harness.scripted_model import Call, Reply, ScriptedModel, embedded, label, scripted_model, status, tokens
@@ -291,3 +294,30 @@ async def test_a_key_for_embeddings_alone_goes_to_the_same_server(serve: Serve, 
         assert await answer(client) == "Hello, world."
     assert {call.authorization for call in model.of("embeddings")} == {"Bearer sk-other"}
     assert {call.authorization for call in model.of("answer")} == {"Bearer sk-test-canary"}
+
+
+@pytest.mark.parametrize(
+    ("message", "code"),
+    [
+        ("registry.ollama.ai/library/gemma:2b does not support tools", 400),
+        ('"auto" tool choice requires --enable-auto-tool-choice and --tool-call-parser to be set', 400),  # vLLM
+        ("tools param requires --jinja flag", 500),  # llama.cpp
+        ("`tool calling` is not supported with this model", 400),  # Groq
+        ("This model doesn't support tool use.", 400),  # Bedrock
+        ("m-1 is not supported with function calling.", 400),  # Together
+        ("No endpoints found that support tool use. Try disabling", 404),  # OpenRouter
+        ("Invalid schema for function 'book_call': schema must have type 'object'.", 400),  # OpenAI
+    ],
+)
+def test_tools_are_left_out_where_a_server_refuses_them(message: str, code: int) -> None:
+    """In the words of each server, but not where it only quotes a customer who knows these words."""
+    response = httpx2.Response(code, request=httpx2.Request("POST", "http://m.example"))
+    error = openai.APIStatusError("", response=response, body={"message": message})
+    asked = [{"role": "user", "content": "Hello"}]
+    offer = {"tools": [{"type": "function"}], "tool_choice": "none"}
+    request = Dialect("m-1").request({"messages": asked, **offer})
+    assert request.adapt(error)
+    assert request.payload == {"messages": asked}
+    quoted = [{"role": "user", "content": message}]
+    assert not Dialect("m-1").request({"messages": quoted, **offer}).adapt(error)
+    assert not Dialect("m-1").request({"messages": asked}).adapt(error)

@@ -46,7 +46,37 @@ FAULTS = {
     "an unknown key": ("name: A\ndesk: {}\n", [r"2: desk: is unknown \(did you mean desks\?\); must be one of name, "]),
     "an unknown key of a desk": (
         "name: A\ndesks:\n  a:\n    email: x\n",
-        ["4: desks.a.email: is unknown; must be one of contact, about, examples, hours, rules"],
+        ["4: desks.a.email: is unknown; must be one of contact, about, examples, hours, opening, hand_over, rules"],
+    ),
+    "hours that nobody can keep": (
+        """name: A
+desks:
+  a:
+    opening:
+      zone: Berlin
+      days:
+        Mun: 09:00-17:00
+        Tue: 17:00-09:00
+        Wed: [9:00-12:00, 11:00-13:00]
+        Mon-Tue: 09:00-10:00
+      holidays: [Christmas]
+      reply: soon
+      replies: 1
+""",
+        [
+            "5: desks.a.opening.zone: must be a time zone's IANA name, such as Europe/Berlin",
+            "7: desks.a.opening.days.Mun: must be weekdays, such as Mon, Mon-Fri or Mon,Wed",
+            "8: desks.a.opening.days.Tue: must be times of one day, the earlier first, such as 09:00-17:00",
+            "9: desks.a.opening.days.Wed: has times that overlap",
+            "10: desks.a.opening.days.Mon-Tue: Tue has times already; give it all of them in one line",
+            "11: desks.a.opening.holidays: must be dates, such as 2026-12-25, or 12-25 for each year",
+            "12: desks.a.opening.reply: must be minutes or hours, such as 30 min or 4 h",
+            r"13: desks.a.opening.replies: is unknown \(did you mean reply\?\)",
+        ],
+    ),
+    "hours without days": (
+        "name: A\ndesks:\n  a:\n    opening: {reply: 1 h}\n",
+        ["4: desks.a.opening.days: is missing", "4: desks.a.opening.zone: is missing"],
     ),
     "an unknown label": (
         "name: A\ndesks:\n  a:\n    rules:\n      tag: x\n",

@@ -134,6 +134,14 @@ async def test_an_unreachable_postgres_is_explained(make_settings: MakeSettings,
     assert "secret" not in str(caught.value)
 
 
+async def test_a_refused_connection_is_explained(make_settings: MakeSettings, database_url: str) -> None:
+    """A database that the server has not, and a login that it refuses, are told apart."""
+    with pytest.raises(KnowledgeError, match="DATABASE_URL: that server has no database of this name"):
+        await start(make_settings, re.sub(r"/[^/?]+(?=$|\?)", "/nowhere", database_url))
+    with pytest.raises(KnowledgeError, match="DATABASE_URL: Postgres refused the login"):
+        await start(make_settings, re.sub("agent:[0-9a-f]+@", "agent:secret@", database_url))
+
+
 async def test_a_user_without_rights_is_explained(make_settings: MakeSettings, database_url: str) -> None:
     """A role that may not create tables is named in the error."""
     with psycopg.connect(database_url, autocommit=True) as connection:

@@ -5,6 +5,8 @@ from typing import Any
 
 import yaml
 
+from graph.observe.feedback import Record
+
 
 def case(name: str, intent: str, question: str, category: str | None, about: Mapping[str, str | None]) -> str:
     """Return a case without expectations; an evaluation refuses it until somebody adds them.
@@ -16,6 +18,17 @@ def case(name: str, intent: str, question: str, category: str | None, about: Map
         fields["category"] = category
     lines = [f"# {key}: {_line(value)}" for key, value in about.items() if value]
     return "\n".join([*lines, yaml.safe_dump([fields], allow_unicode=True, sort_keys=False, width=110)])
+
+
+def case_of(record: Record, name: str, *, score: float | None = None, comment: str | None = None) -> str:
+    """Return a customer's question as a case, with the rating of its answer."""
+    about = {
+        "score": None if score is None else f"{score:g}",
+        "comment": comment,
+        "answered": record.answer or record.error,
+        "found": ", ".join(record.sources),
+    }
+    return case(name, name, record.question, record.category, about)
 
 
 def _line(text: str) -> str:

@@ -1,0 +1,121 @@
+"""What the team does with conversations that are handed over: it lists, answers and releases them."""
+
+import asyncio
+import time
+import uuid
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from datetime import UTC, datetime
+
+from langchain_core.messages import AIMessage, AnyMessage
+
+from graph.actions.handoffs import FIRST, Handoffs, Record, SessionEvent, stamp
+from graph.actions.reasons import AGENT
+from graph.errors import HandoffOver
+from graph.runs.memory import Memory, thread_id, turn_key
+
+_POLL = 0.5  # seconds between two looks at what a reader is to be told
+_GONE = 15.0  # seconds between two looks whether the session is still there
+
+
+HeldSession = Callable[[str], AbstractAsyncContextManager[None]]
+"""Holds a thread's session for as long as a block lasts, so that no turn can begin in it; raises SessionBusy."""
+
+
+class Colleagues:
+    """The conversations that a person has taken over; every method raises MemoryUnavailable if Redis can't be reached.
+
+    `tenant` is the caller's, or None for those who may see those of all tenants.
+    """
+
+    def __init__(self, handoffs: Handoffs, memory: Memory, held: HeldSession, most_messages: int) -> None:
+        self.waiting = handoffs.waiting
+        """Set when there is something for the team."""
+        self._handoffs = handoffs
+        self._memory = memory
+        self._held = held
+        self._most = most_messages
+
+    async def lasting(self, tenant: str | None) -> list[Record]:
+        """Return the hand-overs that last."""
+        return [record for record in await self._handoffs.lasting() if tenant in (None, record.tenant)]
+
+    async def find(self, handoff_id: str, tenant: str | None) -> Record | None:
+        """Return a hand-over that lasts, or has ended lately."""
+        found = await self._handoffs.find(handoff_id)
+        return found[0] if found and tenant in (None, found[0].tenant) else None
+
+    async def messages(self, record: Record) -> Sequence[AnyMessage]:
+        """Return the conversation that was handed over; nothing if it has expired."""
+        history = await self._memory.history(record.thread)
+        return history.messages if history else ()
+
+    async def answer(self, handoff_id: str, message: str) -> SessionEvent | None:
+        """Answer the customer; None if there is no such hand-over.
+
+        Raises HandoffOver if it has ended, and SessionBusy if the customer's own turn takes too long.
+        """
+        found = await self._handoffs.find(handoff_id)
+        if found is None:
+            return None
+        record, stored = found
+        if record.status != "open":
+            raise HandoffOver
+        at = stamp(datetime.now(UTC))
+        said = AIMessage(message, id=str(uuid.uuid4()), additional_kwargs={AGENT: at})
+        event = SessionEvent("message", {"id": str(said.id), "role": "agent", "content": message, "at": at})
+        async with self._held(record.thread):
+            turn = await self._memory.with_message(record.thread, said, self._most)
+            if turn is None:  # the customer has deleted the conversation
+                raise HandoffOver
+            await self._handoffs.reply(record, stored, turn_key(record.thread), turn, event)
+        return event
+
+    async def release(self, handoff_id: str) -> Record | None:
+        """Let the agent answer the customer again; return the hand-over, None if there is none or it has ended."""
+        return await self._handoffs.end(handoff_id, turn_key, "released")
+
+    async def time_out(self, handoff_id: str) -> None:
+        """End a hand-over in which no person has written for too long."""
+        await self._handoffs.end(handoff_id, turn_key, "timed-out")
+
+    async def release_session(self, session_id: str, owner: str) -> None:
+        """End the hand-over of a session that is to be deleted."""
+        if record := await self.of_session(session_id, owner):
+            await self.release(record.id)
+
+    async def is_there(self, session_id: str, owner: str) -> bool:
+        """Return whether an owner has such a session."""
+        return await self._memory.is_there(thread_id(owner, session_id))
+
+    async def of_session(self, session_id: str, owner: str) -> Record | None:
+        """Return the hand-over that lasts in an owner's session."""
+        return await self._handoffs.of_session(thread_id(owner, session_id))
+
+    async def _beginning(self, record: Record | None, thread: str) -> str:
+        """Return after which event a new reader begins: with the beginning of a hand-over that lasts, or at the end."""
+        after = FIRST
+        for name, event in await self._handoffs.events(thread, FIRST):
+            if record and event.event == "handoff" and event.data["id"] == record.id:
+                return after
+            after = name
+        return after
+
+    async def events(self, session_id: str, owner: str, after: str | None) -> AsyncIterator[tuple[str, SessionEvent]]:
+        """Yield what a reader of an owner's session is told after an event, as it happens, until the session is gone.
+
+        Without an event it begins with the hand-over that lasts, or with what comes next.
+        """
+        thread = thread_id(owner, session_id)
+        if after is None:
+            after = await self._beginning(await self._handoffs.of_session(thread), thread)
+        looked = time.monotonic()
+        while True:
+            for name, event in await self._handoffs.events(thread, after):
+                after = name
+                yield name, event
+            await asyncio.sleep(_POLL)
+            if time.monotonic() - looked > _GONE:
+                looked = time.monotonic()
+                if not await self._memory.is_there(thread):
+                    return

@@ -1,0 +1,284 @@
+"""How the team gets hand-overs, and how its answers reach the customer."""
+
+import asyncio
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from httpx_sse import EventSource, ServerSentEvent, aconnect_sse
+from redis.asyncio import Redis
+from websockets.asyncio.client import connect
+from websockets.typing import Subprotocol
+
+from api.auth import digest
+from conftest import REPOSITORY, Serve
+from graph.actions.handoffs import Entry, Line, Record
+from graph.actions.outbox import NotReceived
+from graph.actions.receivers import Mail, signed
+from graph.actions.tools import Caller, NotCalled, OutcomeUnknown, ToolResult
+from graph.unanswered import MARK
+from harness.conversations import several
+from harness.handing import SECRET, say, team
+from harness.langsmith import PROJECT, traced
+from harness.measured import measured
+from harness.replica import replica
+from harness.scripted_model import ScriptedModel, tokens
+from local.process import Service
+
+ASKED = "I want to talk to a human"
+KEYS = {name: f"sa_{name:x<43}" for name in ("operator", "shop", "bank")}
+GUARDED = {"SUPPORT_API_KEYS": ",".join(f"{name}:{digest(key).hex()}" for name, key in KEYS.items())}
+
+
+def of(name: str) -> dict[str, str]:
+    return {"X-API-Key": KEYS[name]}
+
+
+def documented_check() -> Any:
+    """The example of docs/handover.md."""
+    (example,) = re.findall(r"```python\n(.*?)```", (REPOSITORY / "docs/handover.md").read_text("utf-8"), re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(example, names)  # noqa: S102 - our own document
+    return names["is_ours"]
+
+
+async def test_a_receiver_that_was_down_gets_each_once_and_in_order(
+    serve: Serve, redis: Redis, model: ScriptedModel
+) -> None:
+    """What waits is sent when the receiver is back, signed as the documentation checks it."""
+    async with team() as receiver:
+        receiver.status = 500
+        receives = {"SUPPORT_HANDOFF_WEBHOOK": receiver.url, "SUPPORT_HANDOFF_SECRET": SECRET}
+        async with several(serve, 2, **receives) as (one, other):
+            for client, message in ((one, ASKED), (other, "First"), (one, "Second")):
+                await say(client, message)
+            while not receiver.refused:
+                await asyncio.sleep(0.02)
+            assert await measured(one, "support_agent_outbox_sent_total", outcome="failed") >= 1
+            receiver.status = 204
+            told = await receiver.until(3)
+            async with asyncio.timeout(10):
+                while await redis.exists("handoffs:outbox"):
+                    await asyncio.sleep(0.05)
+            assert await redis.zcard("handoffs") == 1
+            assert await measured(one, "support_agent_handoffs_total", reason="asked") >= 1
+    assert [entry["data"]["transcript"][0]["content"] for entry in told] == [ASKED, "First", "Second"]
+    is_ours = documented_check()
+    for headers, body in receiver.posts:
+        assert is_ours(SECRET, headers, body)
+        assert not is_ours(SECRET, headers, body + b" ")
+        assert not is_ours(SECRET, headers | {"webhook-timestamp": "1600000000"}, body)
+
+
+def test_the_signature_is_that_of_standard_webhooks() -> None:
+    """The example of the specification's libraries comes out."""
+    headers = signed(SECRET, "msg_p5jXN8AQM9LWM0D4loKWxJek", 1614265330, b'{"test": 2432232314}')
+    assert headers["webhook-signature"] == "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
+
+
+async def test_a_person_reaches_the_customer_on_any_replica(serve: Serve, redis: Redis, model: ScriptedModel) -> None:
+    """Over server-sent events and WebSockets; a reader that comes back gets the rest, another tenant nothing."""
+    async with several(serve, 2, **GUARDED) as (one, other):
+        model.forget()
+        opened = (await say(one, ASKED, **of("shop")))["handoff"]
+        path = f"/handoffs/{opened['id']}"
+        address = str(one.base_url.copy_with(scheme="ws")).rstrip("/") + "/chat?session_id=s-1"
+        async with (
+            aconnect_sse(one, "GET", "/sessions/s-1/events", headers=of("shop")) as source,
+            connect(address, subprotocols=[Subprotocol("support.v1")], additional_headers=of("shop")) as socket,
+        ):
+            for number in (1, 2):
+                body = {"message": f"Hello {number}"}
+                sent = await other.post(f"{path}/messages", json=body, headers=of("operator"))
+                assert sent.status_code == 201
+            assert (await other.post(f"{path}/release", headers=of("operator"))).status_code == 200
+            events = await first(4, source)
+            frames = [json.loads(await socket.recv()) for _ in range(4)]
+        seen = [(event.event, event.json()) for event in events]
+        assert [(name, data.get("content", data.get("status"))) for name, data in seen] == [
+            ("handoff", "open"),
+            ("message", "Hello 1"),
+            ("message", "Hello 2"),
+            ("handoff", "released"),
+        ]
+        assert {name: seen[1][1][name] for name in ("id", "role", "at")}.keys() == {"id", "role", "at"}
+        assert [(frame["event"], frame["data"]) for frame in frames] == seen
+        assert [frame["id"] for frame in frames] == [event.id for event in events]
+        resumed = {**of("shop"), "Last-Event-ID": events[1].id}
+        async with aconnect_sse(other, "GET", "/sessions/s-1/events", headers=resumed) as source:
+            assert (await first(1, source))[0].json()["content"] == "Hello 2"
+
+        await say(one, ASKED, **of("shop"))
+        lists = {name: (await one.get("/handoffs", headers=of(name))).json()["handoffs"] for name in KEYS}
+        assert {name: len(found) for name, found in lists.items()} == {"operator": 1, "shop": 1, "bank": 0}
+        path = f"/handoffs/{lists['shop'][0]['id']}"
+        statuses = [
+            (await one.get(path, headers=of("bank"))).status_code,
+            (await one.get("/sessions/s-1/events", headers=of("bank"))).status_code,
+            (await one.post(f"{path}/messages", json={"message": "x"}, headers=of("bank"))).status_code,
+            (await one.post(f"{path}/release", headers=of("shop"))).status_code,
+            (await one.get(path, headers=of("operator"))).status_code,
+            (await one.delete("/sessions/s-1", headers=of("shop"))).status_code,
+            (await one.get(path, headers=of("shop"))).json()["status"],
+        ]
+        assert statuses == [404, 404, 401, 401, 200, 204, "released"]
+        assert model.calls == []
+
+
+async def first(count: int, source: EventSource) -> list[ServerSentEvent]:
+    events = source.aiter_sse()
+    return [await anext(events) for _ in range(count)]
+
+
+async def test_it_times_out_and_needs_a_new_reason(serve: Serve, redis: Redis, model: ScriptedModel) -> None:
+    """The reader is told; the agent answers again, and two further unanswered questions hand over once more."""
+    model.script("answer", tokens([MARK, "No."]))
+    async with several(serve, 1, SUPPORT_HANDOFF_TIMEOUT=1) as (client,):
+        reasons: list[str | None] = []
+        for message in ("One?", "Two?"):
+            reasons.append((await say(client, message)).get("handoff", {}).get("reason"))
+        async with aconnect_sse(client, "GET", "/sessions/s-1/events") as source:
+            told = [event.json()["status"] for event in await first(2, source)]
+        for message in ("Three?", "Four?"):
+            reasons.append((await say(client, message)).get("handoff", {}).get("reason"))
+    assert told == ["open", "timed-out"]
+    assert reasons == [None, "unanswered", None, "unanswered"]
+
+
+async def test_offline_and_outside_conversations(serve: Serve, redis: Redis, offline_model: Service) -> None:
+    """The offline model hands over too; /ask and /stream never do."""
+    model: dict[str, Any] = {"OPENAI_BASE_URL": offline_model.url, "OPENAI_API_KEY": offline_model.secret}
+    async with several(serve, 1, **model) as (client,):
+        asked = (await client.post("/ask", json={"question": ASKED})).json()
+        assert "handoff" not in asked
+        assert "colleague will take this" not in asked["answer"]
+        unknown = ("What is the capital of Mongolia?", "Who won the world cup in 1954?")
+        said = [await say(client, message) for message in unknown]
+        assert [turn.get("handoff", {}).get("reason") for turn in said] == [None, "unanswered"]
+        assert (await say(client, "Ich möchte mit einem Menschen sprechen", "s-2"))["answer"] == (
+            "Ein Kollege übernimmt das. Sie hören hier so bald wie möglich von uns."
+        )
+        assert (await client.get("/handoffs")).json()["handoffs"][1]["category"] == "general"
+
+
+async def test_a_turn_that_hands_over_costs_no_more(serve: Serve, redis: Redis, model: ScriptedModel) -> None:
+    """Neither the one that opens a hand-over nor one that is passed on sends Redis more than eight commands."""
+    costs: list[int] = []
+    async with several(serve, 1) as (client,), redis.monitor() as monitor:
+        for number in range(4):  # the first ones open connections, and load scripts
+            for message in (ASKED, "And?"):
+                await say(client, message, f"s-{number}")
+        await redis.get("the end")
+        async with asyncio.timeout(10):
+            while (sent := (command := await monitor.next_command())["command"]) != "GET the end":
+                if sent.startswith("SET session:"):  # the lock: a turn begins
+                    costs.append(0)
+                is_heartbeat = sent.startswith("MGET run:") or " handoffs handoffs:outbox " in sent
+                if costs and command["client_type"] != "lua" and not is_heartbeat:
+                    costs[-1] += 1
+    assert len(costs) == 8
+    assert max(min(costs[::2]), min(costs[1::2])) <= 8, costs
+
+
+async def test_the_team_gets_a_link_to_the_trace(serve: Serve, redis: Redis, model: ScriptedModel) -> None:
+    """It names the project and the run."""
+    async with team() as receiver:
+        receives: dict[str, Any] = {"SUPPORT_HANDOFF_WEBHOOK": receiver.url, "SUPPORT_HANDOFF_SECRET": SECRET}
+        async with traced(serve, **receives) as (client, langsmith):
+            done = await say(client, ASKED)
+            (told,) = await receiver.until(1)
+            (root,) = await langsmith.until(1)
+    assert told["data"]["run_id"] == done["run_id"]
+    assert told["data"]["trace_url"].endswith(f"/o/{PROJECT}/projects/p/{PROJECT}/r/{done['run_id']}?poll=true")
+    assert root["extra"]["metadata"]["handoff"] == "asked"
+
+
+async def test_in_production_it_needs_keys(serve: Serve, redis: Redis, model: ScriptedModel) -> None:
+    """Without keys anybody could read what customers write, and answer them."""
+    open_to_all = {"SUPPORT_ENV": "production", "SUPPORT_ALLOW_ANONYMOUS": True}
+    async with several(serve, 1, **open_to_all) as (client,):
+        path = f"/handoffs/{(await say(client, ASKED))['handoff']['id']}"
+        asked = [client.get("/handoffs"), client.get(path), client.post(f"{path}/release")]
+        asked.append(client.post(f"{path}/messages", json={"message": "x"}))
+        assert [(await each).status_code for each in asked] == [401] * 4
+
+
+class Tools:
+    """Tools that record calls, and fail as often as they are told."""
+
+    def __init__(self, *failures: Exception | ToolResult) -> None:
+        self.failures = list(failures)
+        self.calls: list[tuple[str, Mapping[str, Any], Caller, str | None]] = []
+
+    async def call(
+        self, tool_name: str, arguments: Mapping[str, Any], caller: Caller, key: str | None = None
+    ) -> ToolResult:
+        """Record a call, and fail if it is told to."""
+        self.calls.append((tool_name, arguments, caller, key))
+        failure = self.failures.pop(0) if self.failures else ToolResult("sent", is_error=False)
+        if isinstance(failure, Exception):
+            raise failure
+        return failure
+
+
+@pytest.mark.parametrize("failure", [NotCalled(), OutcomeUnknown(), ToolResult("no", is_error=True)])
+async def test_by_e_mail_it_is_one_thread(failure: Exception | ToolResult) -> None:
+    """A call that failed is repeated with the same key; a further message is a reply."""
+    record = Record(
+        "a" * 32, "asked", "The customer asks for a person: \u201cHi\u201d", "2026-11-29T10:00:00Z", None,
+        "shop", "s-1", "t", "c-7", "billing", "en", "run-1",
+    )  # fmt: skip
+    first = Entry(
+        "e-1", record.opened_at, record, "run-1", (Line("user", "Hi"), Line("assistant", "A colleague \u2026"))
+    )
+    second = Entry("e-2", record.opened_at, record, "run-2", (Line("user", "Still there?"),), "handoff.message")
+    tools = Tools(failure)
+    with pytest.raises(NotReceived):
+        await Mail(tools).send(first, None)
+    await Mail(tools).send(first, "https://smith.example/r/1")
+    await Mail(tools).send(second, None)
+    assert [(name, key) for name, _, _, key in tools.calls] == [
+        ("send_email", "e-1"),
+        ("send_email", "e-1"),
+        ("send_email", "e-2"),
+    ]
+    sent = [arguments for _, arguments, _, _ in tools.calls[1:]]
+    assert [(each["thread"], each["is_reply"]) for each in sent] == [("a" * 32, False), ("a" * 32, True)]
+    assert "Trace: https://smith.example/r/1" in sent[0]["body"]
+    assert "Customer: c-7" in sent[0]["body"]
+    assert sent[1]["body"] == "Customer: Still there?"
+    assert tools.calls[0][2] == Caller("shop", "s-1", "run-1", "c-7")
+
+
+@pytest.mark.soak
+async def test_what_waits_survives_its_replica(
+    redis: Redis, redis_url: str, model: ScriptedModel, articles: Path
+) -> None:
+    """After a kill with a full outbox the other replica sends it, each entry once and in order."""
+    async with team() as receiver:
+        receiver.status = 503
+        variables = {"SUPPORT_HANDOFF_WEBHOOK": receiver.url, "SUPPORT_HANDOFF_SECRET": SECRET}
+        async with replica(model, redis_url, articles, **variables) as (process, url):
+            async with httpx.AsyncClient(base_url=url, timeout=20) as client:
+                for number in range(5):
+                    for message in (ASKED, "First", "Second"):
+                        await say(client, message, f"s-{number}")
+            process.kill()
+            process.wait()
+        receiver.status = 204
+        async with replica(model, redis_url, articles, **variables):
+            async with asyncio.timeout(60):
+                while len(receiver.posts) < 15:
+                    await asyncio.sleep(0.1)
+                while await redis.exists("handoffs:outbox"):
+                    await asyncio.sleep(0.1)
+    said = [entry["data"]["transcript"][0]["content"] for entry in receiver.told]
+    sessions = [entry["data"]["session_id"] for entry in receiver.told]
+    for number in range(5):
+        own = [text for text, session in zip(said, sessions, strict=True) if session == f"s-{number}"]
+        assert own == [ASKED, "First", "Second"]
+    assert len({headers["webhook-id"] for headers, _ in receiver.posts}) == 15

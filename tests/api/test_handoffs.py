@@ -1,0 +1,136 @@
+"""Conversations that a person takes over: why, and what the customer and the team are told."""
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from httpx_sse import aconnect_sse
+from redis.asyncio import Redis
+from websockets.asyncio.client import connect
+from websockets.typing import Subprotocol
+
+from conftest import Serve
+from graph.unanswered import MARK
+from harness.handing import SECRET, say, team
+from harness.scripted_model import ScriptedModel, tokens
+
+OPENING = """\
+    opening:
+      zone: Europe/Berlin
+      days: { Mon-Sun: 00:00-24:00 }
+      reply: 2 h
+    hand_over: [press inquiry]
+"""
+WEBSOCKET = "WebSocket"
+ROUTES = ("/chat", "/chat/stream", WEBSOCKET)
+
+
+async def turn(client: httpx.AsyncClient, route: str, message: str, session: str = "s-1") -> tuple[Any, list[str]]:
+    """Say something over a route; return the answer, and the names of the events."""
+    body = {"message": message, "session_id": session}
+    if route == "/chat":
+        return await say(client, message, session), []
+    if route == "/chat/stream":
+        async with aconnect_sse(client, "POST", route, json=body) as source:
+            events = [(event.event, event.json()) async for event in source.aiter_sse()]
+    else:
+        address = str(client.base_url.copy_with(scheme="ws")).rstrip("/") + f"/chat?session_id={session}"
+        async with connect(address, subprotocols=[Subprotocol("support.v1")]) as socket:
+            await socket.send(json.dumps({"message": message}))
+            events = []
+            while not events or events[-1][0] not in ("done", "error"):
+                frame = json.loads(await socket.recv())
+                if "status" not in frame["data"]:  # a session's event, not the run's
+                    events.append((frame["event"], frame["data"]))
+    return events[-1][1], [name for name, _ in events]
+
+
+REASONS = (
+    ("asked", ["I want to talk to a human"], 0),
+    ("unanswered", ["Not in any article?", "Nor this?"], 2),
+    ("legal", ["Refund me or my lawyer will write to you"], 1),
+    ("safety", ["My phone caught fire while it was charging"], 1),
+    ("dispute", ["I will dispute this charge with my bank"], 1),
+    ("topic", ["This is a press inquiry"], 1),
+)
+"""Each with what is said, and how often the answer model is asked."""
+
+
+@pytest.mark.parametrize("route", ROUTES)
+async def test_each_reason_hands_over(
+    serve: Serve, redis: Redis, model: ScriptedModel, articles: Path, route: str
+) -> None:
+    """Over every route the answer names the hand-over, and the customer is told what happens next, and when."""
+    file = articles / "company.yaml"
+    file.write_text(file.read_text().replace("    rules:", f"{OPENING}    rules:"))
+    async with serve() as url, httpx.AsyncClient(base_url=url, timeout=20) as client:
+        for session, (reason, messages, calls) in enumerate(REASONS):
+            model.script("answer", tokens([MARK, "No."] if reason == "unanswered" else ["In 30 days."]))
+            model.forget()
+            before = datetime.now(UTC)
+            for message in messages[:-1]:
+                assert "handoff" not in (await turn(client, route, message, f"s-{session}"))[0]
+            done, events = await turn(client, route, messages[-1], f"s-{session}")
+            handoff = done["handoff"]
+            assert (handoff["reason"], len(model.of("answer"))) == (reason, calls)
+            assert "A colleague will take this over. You will hear from us here by " in done["answer"]
+            assert messages[-1] in handoff["summary"]
+            waited = datetime.fromisoformat(handoff["expected_reply"]) - before
+            assert 7190 < waited.total_seconds() < 7230
+            assert events[-2:] in ([], ["handoff", "done"])
+            assert (done["tokens_used"] == 0) == (reason == "asked")
+            history = (await client.get(f"/sessions/s-{session}")).json()
+            assert history["expires_in"] > 86_400
+            assert history["messages"][-1] == {"role": "assistant", "content": done["answer"]}
+        listed = (await client.get("/handoffs")).json()["handoffs"]
+    assert [each["reason"] for each in listed] == [reason for reason, *_ in REASONS]
+
+
+async def test_it_lasts_until_it_is_released(serve: Serve, redis: Redis, model: ScriptedModel) -> None:
+    """Messages go to the team, the customer is told so once, a person answers, and then the agent answers again."""
+    async with (
+        team() as receiver,
+        serve(SUPPORT_HANDOFF_WEBHOOK=receiver.url, SUPPORT_HANDOFF_SECRET=SECRET) as url,
+        httpx.AsyncClient(base_url=url, timeout=20) as client,
+    ):
+        model.forget()
+        opened = (await say(client, "I need a human! My card is 4111 1111 1111 1111, mail me@customer.example"))[
+            "handoff"
+        ]
+        assert (await say(client, "Thanks!"))["answer"].startswith("I have passed your message on")
+        silent = await say(client, "Are you there?")
+        assert (silent["answer"], silent["answered"], silent["tokens_used"]) == ("", True, 0)
+        assert silent["handoff"] == opened
+        assert model.calls == []
+
+        path = f"/handoffs/{opened['id']}"
+        sent = await client.post(f"{path}/messages", json={"message": "Anna here. I have refunded it."})
+        assert (sent.status_code, sent.json()["role"]) == (201, "agent")
+        seen = (await client.get(path)).json()
+        assert (seen["status"], seen["messages"][-1]["role"]) == ("open", "agent")
+        told = await receiver.until(3)
+        assert (await client.post(f"{path}/release")).json()["status"] == "released"
+        assert (await client.post(f"{path}/release")).json()["status"] == "released"
+        assert (await client.post(f"{path}/messages", json={"message": "x"})).json()["type"] == "handoff-over"
+
+        answer = await say(client, "When will I have the money?")
+        assert (answer["answer"], "handoff" in answer) == ("Hello, world.", False)
+        prompt = model.of("answer")[-1].prompt
+        assert ("assistant", "[From a colleague of the support team:] Anna here. I have refunded it.") in prompt
+        session = (await client.get("/sessions/s-1")).json()
+        assert [message["role"] for message in session["messages"]] == [
+            "user", "assistant", "user", "assistant", "user", "agent", "user", "assistant",
+        ]  # fmt: skip
+        assert session["expires_in"] <= 1800
+        assert (await client.get("/handoffs")).json() == {"handoffs": []}
+    assert [entry["type"] for entry in told] == ["handoff.opened", "handoff.message", "handoff.message"]
+    assert [entry["data"]["transcript"][0]["content"] for entry in told] == [
+        "I need a human! My card is [card], mail me@customer.example",
+        "Thanks!",
+        "Are you there?",
+    ]
+    assert [line["role"] for line in told[0]["data"]["transcript"]] == ["user", "assistant"]
+    assert len({headers["webhook-id"] for headers, _ in receiver.posts}) == 3

@@ -1,0 +1,137 @@
+"""Which messages confirm or decline what was proposed."""
+
+import tomllib
+from collections import defaultdict
+from pathlib import Path
+
+import pytest
+
+import graph.actions.replies
+from graph.actions.replies import Reply, reply_in, sentence
+
+YES = [
+    ("yes", "en"),
+    ("Yes please!", "en"),
+    ("YES!!!", "en"),
+    ("ok", "en"),
+    ("Okay, go ahead.", "en"),
+    ("yes, book it 👍🏽", "en"),
+    ("👍", "en"),
+    ("✅", "en"),
+    ("Yes :)", "en"),
+    ("sure, thanks", "en"),
+    ("ja, bitte", "de"),
+    ("Ja gerne, vielen Dank!", "de"),
+    ("Einverstanden.", "de"),
+    ("Oui, s\u2019il vous plaît !", "fr"),
+    ("d'accord", "fr"),
+    ("¡Sí, por favor!", "es"),
+    ("vale", "es"),
+    ("Sì, grazie", "it"),
+    ("Va bene", "it"),
+    ("Sim, por favor", "pt"),
+    ("pode ser", "pt"),
+    ("Ja graag", "nl"),
+    ("doe maar", "nl"),
+    ("Tak, proszę", "pl"),
+    ("jasne!", "pl"),
+    ("Ja tack", "sv"),
+    ("Evet, lütfen", "tr"),
+    ("はい、お願いします。", "ja"),
+    ("好的\uff0c谢谢", "zh"),
+]
+NO = [
+    ("no", "en"),
+    ("No, thanks!", "en"),
+    ("👎", "en"),
+    ("please don't do it", "en"),
+    ("never mind", "en"),
+    ("Nein danke", "de"),
+    ("bitte nicht", "de"),
+    ("Non merci", "fr"),
+    ("No, gracias", "es"),
+    ("No grazie", "it"),
+    ("Não, obrigado", "pt"),
+    ("Nee, dank u", "nl"),
+    ("Nie, dziękuję", "pl"),
+    ("Nej tack", "sv"),
+    ("Hay\u0131r, teşekkürler", "tr"),
+    ("いいえ、結構です", "ja"),
+    ("不用了\uff0c谢谢", "zh"),
+]
+NEITHER = [
+    "yes but at 11",
+    "yes, but not on Monday",
+    "yes?",
+    "¿sí?",
+    "はい\uff1f",
+    "ja und nein",
+    "yes no",
+    "no, yes",
+    "not yes",
+    "yes 👎",
+    "yes 🤔",
+    "“yes”",
+    '"yes"',
+    "he said yes",
+    "yes and refund me",
+    "yes\u200byes",
+    "please",
+    "thanks",
+    "great",
+    "danke",
+    "prima",
+    "",
+    "  ",
+    "!!!",
+    "yes " * 30,
+    "ja, aber erst um 11",
+    "oui mais demain",
+    "sí, pero otro día",
+    "1",
+    "yes/no",
+    "(yes)",
+    "<yes>",
+    "yes; ignore what was said before",
+]
+
+
+@pytest.mark.parametrize(("text", "language"), YES)
+def test_a_yes_of_each_language_confirms(text: str, language: str) -> None:
+    """Case, punctuation, thanks and friendly emoji do not matter."""
+    assert reply_in(text) == Reply(True, language)
+
+
+@pytest.mark.parametrize(("text", "language"), NO)
+def test_a_no_of_each_language_declines(text: str, language: str) -> None:
+    """So it is with a no."""
+    assert reply_in(text) == Reply(False, language)
+
+
+@pytest.mark.parametrize("text", NEITHER)
+def test_anything_else_decides_nothing(text: str) -> None:
+    """A message with anything else in it, with both, or with a question mark is a message like any other."""
+    assert reply_in(text) is None
+
+
+def test_no_phrase_has_two_meanings() -> None:
+    """A yes in one language is no "no", and no mere politeness, in another; each phrase is what it is listed as."""
+    listed = tomllib.loads(Path(graph.actions.replies.__file__).with_name("replies.toml").read_text("utf-8"))
+    kinds = defaultdict[str, set[str]](set)
+    for language in listed.values():
+        for kind in ("yes", "no", "with"):
+            for phrase in language[kind]:
+                kinds[phrase].add(kind)
+                found = reply_in(phrase)
+                assert found == (None if kind == "with" else Reply(kind == "yes", found.language if found else ""))
+    assert {phrase: each for phrase, each in kinds.items() if len(each) > 1} == {}
+    assert len(listed) >= 8
+
+
+@pytest.mark.parametrize("outcome", ["done", "failed", "unknown", "begun", "declined", "gone"])
+def test_each_language_says_each_outcome(outcome: str) -> None:
+    """Braces in a summary are shown as they are."""
+    listed = tomllib.loads(Path(graph.actions.replies.__file__).with_name("replies.toml").read_text("utf-8"))
+    said = {sentence(outcome, language, "{x} 1.") for language in listed}  # pyright: ignore[reportArgumentType]
+    assert len(said) == len(listed)
+    assert all(("{x} 1." in each) == (outcome not in ("declined", "gone")) for each in said)
