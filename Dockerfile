@@ -17,9 +17,12 @@ ARG EXTRAS=
 RUN uv venv .venv \
     && uv pip install --python .venv --no-deps --require-hashes --requirements "requirements${EXTRAS:+.$EXTRAS}.lock"
 # Removes files that are never loaded: tests, inputs of compilers and type checkers, zstandard's CFFI backend, the languages
-# that nothing here highlights (a traceback is Python), debug symbols. The libraries of numpy and psycopg keep their symbols,
-# because strip breaks libraries that patchelf changed.
-RUN find .venv -type d -name tests -prune -exec rm -r {} + \
+# that nothing here highlights (a traceback is Python), interfaces of OpenAI's, LangSmith's and redisvl's that nothing here uses
+# and that their packages load only when used, debug symbols. The libraries of numpy and psycopg keep their symbols, because
+# strip breaks libraries that patchelf changed.
+RUN find .venv -type d '(' -name tests -o -path '*/numpy/f2py' -o -path '*/langsmith/sandbox' -o -path '*/redisvl/cli' \
+        -o -path '*/redisvl/mcp' -o -path '*/redisvl/migration' -o -path '*/openai/*/admin' -o -path '*/openai/*/beta' \
+        -o -path '*/openai/*/live' -o -path '*/openai/*/realtime' ')' -prune -exec rm -r {} + \
     && find .venv -type f '(' -name '*.pyi' -o -name '*.[achx]' -o -name '*.cpp' -o -name '*.px[di]' -o -name '*.pyx' \
         -o -path '*/zstandard/_cffi.*' \
         -o -path '*/pygments/lexers/*' ! -name '__init__.*' ! -name '_mapping.*' ! -name 'python.*' ')' -delete \

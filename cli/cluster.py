@@ -19,6 +19,7 @@ from rich.table import Table
 from api.settings import ServiceSettings
 from cli.embedded import embedded
 from cli.serve import Port, check_free
+from cli.servers import start_servers
 from graph import __version__
 from graph.errors import SettingsError
 from local.caddy import find_caddy, start_caddy
@@ -48,7 +49,12 @@ def cluster(
     if settings.redis_url:
         asyncio.run(_reach_redis(settings))
     with _held(port), embedded(settings, redis=True, replicas=True) as started, ExitStack() as stack:
+        servers = start_servers()
+        for server in servers:
+            stack.callback(server.stop)
         started.wait()
+        for server in servers:
+            server.wait()
         ServiceSettings.load().require_service()
         replicas = [Service(_replica(number)) for number in range(1, _REPLICAS + 1)]
         stack.callback(_stop_all, replicas)
@@ -58,7 +64,7 @@ def cluster(
         caddy = start_caddy(_CADDYFILE, port, _proxied(replicas, port))
         stack.callback(_drain_before, caddy, replicas)
         caddy.wait()
-        services = [*started.services, *replicas, caddy]
+        services = [*started.services, *servers, *replicas, caddy]
         _say(services, caddy.url)
         started_at = dict.fromkeys(services, 0.0)
         while True:

@@ -106,7 +106,7 @@ def report(record_property: Callable[[str, object], None]) -> Report:
 def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Hide the settings, keys and `.env` of the person who runs the tests."""
     for name in os.environ:
-        if name.startswith(("SUPPORT_", "OPENAI_", "LANGSMITH_", "LANGCHAIN_")) or name in (
+        if name.startswith(("SUPPORT_", "MCP_", "OPENAI_", "LANGSMITH_", "LANGCHAIN_")) or name in (
             "REDIS_URL",
             "DATABASE_URL",
             "PORT",

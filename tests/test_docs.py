@@ -88,10 +88,13 @@ def test_the_configuration_page_has_what_others_read() -> None:
     """What OpenTelemetry, Docker Compose and upgrade.sh read has a row too, and nothing else has one."""
     others = compose_names() | telemetry_names()
     assert {"OTEL_EXPORTER_OTLP_ENDPOINT", "AGENT_IMAGE", "OPERATOR_KEY", "COMPOSE_FILE", "SMOKE_KEY"} <= others
+    servers = rows(text_of(REPOSITORY / "docs/mcp.md")).keys()
+    assert {name for name in others if name.startswith("MCP_")} <= servers
     names = rows(text_of(CONFIGURATION)).keys()
-    assert others <= names
+    assert others - servers <= names
     read_by_libraries = {name for name in names if LIBRARIES.fullmatch(name)}
     assert {"ALL_PROXY", "NO_PROXY", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"} <= read_by_libraries
+    assert names.isdisjoint(servers)
     assert names - FIELDS.keys() - others - read_by_libraries == {"LOG_LEVEL"}  # LangGraph's server reads it
 
 

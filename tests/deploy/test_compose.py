@@ -15,6 +15,9 @@ from conftest import REPOSITORY
 from harness.planting import plant
 from harness.programs import tool
 from harness.prometheus import promtool
+from mcp_servers.calendar.settings import CalendarSettings
+from mcp_servers.email.settings import EmailSettings
+from mcp_servers.settings import ServerSettings
 
 FILE = REPOSITORY / "docker-compose.yml"
 INIT = REPOSITORY / "deploy/compose/secrets.sh"
@@ -23,6 +26,7 @@ REPLICAS = ("api-1", "api-2")
 SYNC = "sync"
 DATABASES = ("redis", "postgres")
 OBSERVING = ("prometheus", "grafana")
+SERVERS: dict[str, type[ServerSettings]] = {"mcp-email": EmailSettings, "mcp-calendar": CalendarSettings}
 
 Compose = dict[str, Any]
 
@@ -74,7 +78,7 @@ def reachable(file: Compose) -> list[str]:
     services = file["services"]
     inside = internal(file)
     found: list[str] = []
-    for name in (*DATABASES, *REPLICAS, SYNC, "prometheus", "secrets"):
+    for name in (*DATABASES, *REPLICAS, *SERVERS, SYNC, "prometheus", "secrets"):
         if services[name].get("ports"):
             found.append(f"{name} has a published port")
     for name in (*DATABASES, "prometheus"):
@@ -142,11 +146,11 @@ def test_every_container_has_its_limits() -> None:
 def test_what_serves_requests_can_write_nowhere_but_in_memory() -> None:
     """Only tmpfs is writable, and no container has capabilities except Caddy for its low ports."""
     services = compose()["services"]
-    for name in ("caddy", *REPLICAS, SYNC, *OBSERVING, "secrets"):
+    for name in ("caddy", *REPLICAS, *SERVERS, SYNC, *OBSERVING, "secrets"):
         assert services[name]["read_only"] is True
         assert services[name]["cap_drop"] == ["ALL"]
         assert services[name].get("cap_add", []) == (["NET_BIND_SERVICE"] if name == "caddy" else [])
-    for name in (*REPLICAS, SYNC):
+    for name in (*REPLICAS, *SERVERS, SYNC):
         assert services[name]["tmpfs"] == ["/tmp"]  # noqa: S108 - in the container
         assert [volume for volume in services[name]["volumes"] if not volume.endswith(":ro")] == []
 
@@ -154,7 +158,7 @@ def test_what_serves_requests_can_write_nowhere_but_in_memory() -> None:
 def test_what_needs_another_waits_until_it_works() -> None:
     """A service waits until its dependency is healthy, or has completed if it is a one-off."""
     services = compose()["services"]
-    for name in ("caddy", *REPLICAS, SYNC, *DATABASES, *OBSERVING):
+    for name in ("caddy", *REPLICAS, *SERVERS, SYNC, *DATABASES, *OBSERVING):
         for other, wait in services[name]["depends_on"].items():
             ends = other == "secrets"
             assert wait == {"condition": "service_completed_successfully" if ends else "service_healthy"}
@@ -186,6 +190,59 @@ def test_every_setting_reaches_the_replicas() -> None:
     assert environment.keys() - {"OTEL_EXPORTER_OTLP_ENDPOINT"} == names - secret - others
     assert environment["SUPPORT_ENV"] == "production"
     assert "environment" not in compose()["services"]["redis"]
+
+
+def test_every_setting_reaches_the_servers(volumes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a variable, or as a secret in a file, and with no other than its own; they answer by their names."""
+    variables = {
+        "mcp-email": {"TO": "team@example.com", "FROM": "agent@example.com", "SMTP_HOST": "mail", "SMTP_USER": "agent"},
+        "mcp-calendar": {"URL": "https://dav.example.com/", "USER": "team", "TIME_ZONE": "Europe/Berlin"},
+    }
+    for name, kind in SERVERS.items():
+        service = compose()["services"][name]
+        assert service["profiles"] == ["actions"]
+        assert service["command"] == [f"mcp_servers.{name.removeprefix('mcp-')}"]
+        fields = {
+            f"{kind.prefix}{field.alias}": "SecretStr" in str(field.annotation) for field in kind.model_fields.values()
+        }
+        given = set(service["environment"])
+        assert given == {setting for setting, is_secret in fields.items() if not is_secret} - {
+            f"{kind.prefix}HOST",  # the image's
+            f"{kind.prefix}PORT",
+        }
+        secret = {setting for setting, is_secret in fields.items() if is_secret}
+        files = written(volumes, OPENAI_API_KEY="sk", MCP_EMAIL_SMTP_PASSWORD="p", MCP_CALENDAR_PASSWORD="p")
+        folder = name.removeprefix("mcp-")
+        assert {file.partition("/")[2] for file in files if file.startswith(f"{folder}/")} == secret
+        monkeypatch.setattr("mcp_servers.settings.SECRETS", volumes / folder)
+        for setting, value in variables[name].items():
+            monkeypatch.setenv(kind.prefix + setting, value)
+        monkeypatch.setenv(f"{kind.prefix}ALLOWED_HOSTS", service["environment"][f"{kind.prefix}ALLOWED_HOSTS"])
+        settings = kind.load()
+        assert settings.allowed_hosts == (name,)
+        assert f"'127.0.0.1', {settings.port}," in service["healthcheck"]["test"][-1]
+        assert int(service["stop_grace_period"].removesuffix("s")) > settings.timeout + 5
+
+
+def test_the_service_knows_the_tokens_of_the_servers_that_it_names(volumes: Path) -> None:
+    """Of our own servers those that were generated; tokens of others are kept, and no other address is told ours."""
+    named = {
+        "": None,
+        "email=http://mcp-email:8001/mcp": "email={email}",
+        "email=http://mcp-email:8001/mcp, calendar=http://mcp-calendar:8002/mcp": "email={email},calendar={calendar}",
+        "email=https://mail.example.com/mcp": None,
+    }
+    for servers, tokens in named.items():
+        files = written(volumes, OPENAI_API_KEY="sk", SUPPORT_MCP_SERVERS=servers)
+        own = {name: files[f"{name}/MCP_{name.upper()}_TOKEN"] for name in ("email", "calendar")}
+        assert files.get("api/SUPPORT_MCP_TOKENS") == (tokens and f"{tokens.format(**own)}\n")
+    more = written(
+        volumes,
+        OPENAI_API_KEY="sk",
+        SUPPORT_MCP_SERVERS="crm=https://crm.example.com/mcp,email=http://mcp-email:8001/mcp",
+        SUPPORT_MCP_TOKENS="crm=secret",
+    )
+    assert more["api/SUPPORT_MCP_TOKENS"] == f"crm=secret,email={more['email/MCP_EMAIL_TOKEN']}\n"
 
 
 def test_the_schedule_syncs_what_the_replicas_serve(tmp_path: Path) -> None:
@@ -288,6 +345,8 @@ def test_each_container_sees_its_own_secrets() -> None:
         "redis-secrets": {"redis"},
         "postgres-secrets": {"postgres"},
         "observe-secrets": {*OBSERVING},
+        "email-secrets": {"mcp-email"},
+        "calendar-secrets": {"mcp-calendar"},
     }
 
 

@@ -10,18 +10,19 @@ from pathlib import Path
 import pytest
 
 from conftest import REPOSITORY
-from harness.built_image import DOCKERFILE
+from harness.built_image import DOCKERFILE, SERVERS
 from harness.image import context, instructions
 from harness.planting import plant
 from harness.programs import tool
 from local import WORDS
 
 
-def test_hadolint_finds_nothing() -> None:
+@pytest.mark.parametrize("file", [DOCKERFILE, SERVERS], ids=["service", "servers"])
+def test_hadolint_finds_nothing(file: Path) -> None:
     """The linter passes without any ignore comment."""
-    found = tool("hadolint", "--no-color", DOCKERFILE)
+    found = tool("hadolint", "--no-color", file)
     assert (found.returncode, found.stdout) == (0, "")
-    assert "hadolint" not in DOCKERFILE.read_text()
+    assert "hadolint" not in file.read_text()
 
 
 @pytest.mark.parametrize(
@@ -83,13 +84,30 @@ def test_dependencies_are_installed_before_the_source_is_copied() -> None:
     assert final == [".venv", "lib", "knowledge", "deploy"]
 
 
-def test_one_uv_builds_everything() -> None:
-    """The image uses the same version of uv as CI."""
-    [version] = re.findall(r"astral-sh/uv:(\S+)", DOCKERFILE.read_text())
+def test_the_servers_image_is_built_and_run_like_the_services() -> None:
+    """On the same bases, as the same user, with hashes checked; its command is a module that exists."""
+    ours, theirs = ({one.name: one for one in instructions(file.read_text())} for file in (SERVERS, DOCKERFILE))
+    assert ours["USER"].value == theirs["USER"].value
+    bases = [
+        [one.value for one in instructions(file.read_text()) if "BASE" in str(one.value)]
+        for file in (SERVERS, DOCKERFILE)
+    ]
+    assert bases[0] == bases[1]
+    assert all(ours[name].is_list for name in ("ENTRYPOINT", "CMD"))
+    assert "--require-hashes --requirements requirements.servers.lock" in SERVERS.read_text()
+    for module in ("email", "calendar"):
+        assert (REPOSITORY / f"mcp_servers/{module}/__main__.py").exists()
+    assert (ours["ENTRYPOINT"].value, ours["CMD"].value) == (("python", "-m"), ("mcp_servers.email",))
+
+
+@pytest.mark.parametrize("file", [DOCKERFILE, SERVERS], ids=["service", "servers"])
+def test_one_uv_builds_everything(file: Path) -> None:
+    """The images use the same version of uv as CI."""
+    [version] = re.findall(r"astral-sh/uv:(\S+)", file.read_text())
     assert f"uv=={version}\n" in (REPOSITORY / ".github/scripts/install.sh").read_text()
 
 
-ROOMS = ("api", "cli", "evals", "graph", "local")
+ROOMS = ("api", "cli", "evals", "graph", "local", "mcp_servers")
 PRIVATE = (
     ".env",
     ".git/config",

@@ -6,6 +6,7 @@ import errno
 import json
 import re
 import subprocess
+import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -17,14 +18,18 @@ from redis.asyncio import Redis
 
 from api.auth import digest, new_key
 from conftest import REPOSITORY, Report
-from harness.built_image import distributions, files
+from harness.built_image import SERVERS, built_image, distributions, files
 from harness.image import Image
+from harness.mail_server import mail_server
+from harness.mcp_servers import email_settings
 from harness.programs import as_root
 from harness.scripted_model import ScriptedModel
 from local.process import free_port
 
 BUDGET = 200_000_000
 """Bytes of site-packages and the application."""
+SERVERS_BUDGET = 80_000_000
+"""The same of the e-mail and calendar servers."""
 
 BUILD_TOOLS = ("uv", "uvx", "pip", "pip3", "gcc", "cc", "ld", "strip", "make", "git", "apt-get")
 NOT_INSTALLED = {"async-timeout", "colorama", "httpx2-jsfetch", "pywin32", "tzdata"}
@@ -182,3 +187,34 @@ def test_the_image_says_what_it_needs(image: Image, tmp_path: Path) -> None:
     status, said = Container(image, tmp_path).execute(*image.entrypoint, *image.command)
     assert status == 1
     assert said == "support-agent: missing in the environment: OPENAI_API_KEY or OPENAI_BASE_URL, REDIS_URL\n"
+
+
+@pytest.mark.soak
+def test_the_servers_image_is_small_and_ends_as_a_container_does(tmp_path: Path) -> None:
+    """It has what is locked for the servers and nothing of the service; it answers, and exits with 0 on SIGTERM."""
+    with built_image(SERVERS) as image, mail_server() as inbox:
+        size = sum(file.stat().st_size for file in files(image))
+        assert size < SERVERS_BUDGET
+        locked = re.findall(r"^[\w.-]+==[^ ;]+", (REPOSITORY / "requirements.servers.lock").read_text(), re.MULTILINE)
+        assert distributions(image) <= set(locked)
+        assert not image.path("lib/graph").exists()
+        port = free_port()
+        variables = email_settings(inbox, port=port)
+        process = image.start([*image.entrypoint, *image.command], variables, tmp_path / "output", root=as_root())
+        try:
+            while not _answers(port):
+                assert process.poll() is None, (tmp_path / "output").read_text()
+                time.sleep(0.1)
+            main = psutil.Process(process.pid).children(recursive=True)[-1]
+            subprocess.run([*as_root(), "kill", "-TERM", str(main.pid)], check=True)
+            assert process.wait(30) == 0
+        finally:
+            if process.poll() is None:
+                subprocess.run([*as_root(), "kill", "-KILL", str(process.pid)], check=True)
+                process.wait()
+
+
+def _answers(port: int) -> bool:
+    with contextlib.suppress(httpx.TransportError):
+        return httpx.get(f"http://127.0.0.1:{port}/health").is_success
+    return False

@@ -15,6 +15,7 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from api.settings import ServiceSettings
+from conftest import REPOSITORY
 from graph.errors import SettingsError
 from harness.planting import plant, plant_in
 from harness.programs import kustomize
@@ -216,3 +217,60 @@ def test_the_schedules_pods_are_none_of_the_services(with_sync: list[Json]) -> N
     assert "ingress" not in own
     assert own["egress"][0] == replicas["egress"][0]
     assert [port["port"] for port in own["egress"][1]["ports"]] == [443, 5432]
+
+
+@pytest.fixture
+def with_actions(tmp_path: Path) -> list[Json]:
+    """Production with the e-mail and calendar servers, as the docs say."""
+    folder = shutil.copytree(DEPLOY / "k8s", tmp_path / "k8s")
+    [said] = [block for _, block in blocks((REPOSITORY / "docs/mcp.md").read_text()) if "components:" in block]
+    with (folder / "production/kustomization.yaml").open("a") as file:
+        file.write(said)
+    return kustomize(folder / "production")
+
+
+@pytest.mark.parametrize("version", KUBERNETES)
+def test_the_servers_are_accepted(with_actions: list[Json], version: str) -> None:
+    """Every field exists; the pods have the replicas' rights, and run what the image has."""
+    for thing in with_actions:
+        kubernetes_validate.validate(thing, version, strict=True)
+    pods = {
+        thing["metadata"]["name"]: thing["spec"]["template"]["spec"]
+        for thing in with_actions
+        if thing["kind"] == "Deployment"
+    }
+    replica = pods.pop("support-agent")
+    assert set(pods) == {"support-agent-email", "support-agent-calendar"}
+    for name, pod in pods.items():
+        [own] = pod["containers"]
+        assert own["image"] == "ghcr.io/example/support-agent-servers:v0.1.0"
+        assert own["args"] == [f"mcp_servers.{name.removeprefix('support-agent-')}"]
+        assert own["securityContext"] == replica["containers"][0]["securityContext"]
+        for field in ("securityContext", "automountServiceAccountToken", "enableServiceLinks"):
+            assert pod[field] == replica[field]
+
+
+def test_the_service_reaches_the_servers_by_their_names(with_actions: list[Json]) -> None:
+    """Its addresses are their Services, whose names they allow; its policy lets it out, and theirs lets it alone in."""
+    [said] = [thing["data"] for thing in with_actions if thing["kind"] == "ConfigMap"]
+    policies = {thing["metadata"]["name"]: thing["spec"] for thing in with_actions if thing["kind"] == "NetworkPolicy"}
+    [out] = [rule for rule in policies["support-agent"]["egress"] if "podSelector" in rule["to"][0]]
+    names: list[str] = []
+    for pair in said["SUPPORT_MCP_SERVERS"].split(","):
+        name, _, url = pair.partition("=")
+        port = httpx.URL(url).port
+        names.append(httpx.URL(url).host)
+        [service] = [one for one in with_actions if one["kind"] == "Service" and one["metadata"]["name"] == names[-1]]
+        [pod] = [one for one in with_actions if one["kind"] == "Deployment" and one["metadata"]["name"] == names[-1]]
+        labels = pod["spec"]["template"]["metadata"]["labels"]
+        assert service["spec"]["selector"] == labels == pod["spec"]["selector"]["matchLabels"]
+        [own] = pod["spec"]["template"]["spec"]["containers"]
+        assert service["spec"]["ports"][0]["port"] == own["ports"][0]["containerPort"] == port
+        assert {"port": port} in out["ports"]
+        assert own["env"] == [{"name": f"MCP_{name.upper()}_ALLOWED_HOSTS", "value": names[-1]}]
+        assert labels["app.kubernetes.io/name"] in out["to"][0]["podSelector"]["matchExpressions"][0]["values"]
+    own_policy = policies["support-agent-actions"]
+    assert own_policy["podSelector"]["matchExpressions"][0]["values"] == names
+    [rule] = own_policy["ingress"]
+    assert rule["from"] == [{"podSelector": {"matchLabels": {"app.kubernetes.io/name": "support-agent"}}}]
+    assert own_policy["egress"][0] == policies["support-agent"]["egress"][0]

@@ -14,20 +14,23 @@ from conftest import REPOSITORY
 from harness.image import Builder, Image, context, instructions
 
 DOCKERFILE = REPOSITORY / "Dockerfile"
+SERVERS = REPOSITORY / "mcp_servers/Dockerfile"
+"""That of the e-mail and calendar servers."""
 
 
-def cloned(folder: Path) -> Path:
+def cloned(folder: Path, dockerfile: Path) -> Path:
     """Return a copy of the build context with the permissions of a clone under umask 077."""
-    for name in {"Dockerfile", ".dockerignore", *context(REPOSITORY)}:
+    for name in {".dockerignore", *context(REPOSITORY)}:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(REPOSITORY / name, folder / name)
+    shutil.copyfile(dockerfile, folder / "Dockerfile")
     for path in folder.rglob("*"):
         path.chmod(0o700 if path.is_dir() else 0o600)
     return folder
 
 
 @contextmanager
-def built_image() -> Generator[Image]:
+def built_image(dockerfile: Path = DOCKERFILE) -> Generator[Image]:
     """Build the image in a world-readable folder from files that only their owner can read."""
     folder = Path(tempfile.mkdtemp(prefix="image-"))
     try:
@@ -37,10 +40,12 @@ def built_image() -> Generator[Image]:
         assert uv
         (folder / "uv").mkdir()
         (folder / "uv/uv").symlink_to(uv)
-        steps = instructions(DOCKERFILE.read_text())
-        [named] = re.findall(r"--from=(\S+/uv:\S+)", DOCKERFILE.read_text())
+        steps = instructions(dockerfile.read_text())
+        [named] = re.findall(r"--from=(\S+/uv:\S+)", dockerfile.read_text())
         bases = [one.value[0].partition("=")[2] for one in steps if one.name == "ARG" and "BASE=" in one.value[0]]
-        yield Builder(folder, cloned(folder / "clone"), {named: folder / "uv", **dict.fromkeys(bases, base)}).build()
+        yield Builder(
+            folder, cloned(folder / "clone", dockerfile), {named: folder / "uv", **dict.fromkeys(bases, base)}
+        ).build()
     finally:
         subprocess.run(["rm", "-rf", folder], check=True)
 

@@ -1,10 +1,12 @@
 """Settings of the servers."""
 
+import re
 from pathlib import Path
 
 import pytest
 
 import mcp_servers.settings
+from conftest import REPOSITORY
 from harness.caldav_server import TeamCalendar
 from harness.mail_server import Inbox
 from harness.mcp_servers import TOKEN, calendar_settings, email_settings
@@ -79,3 +81,18 @@ def test_secrets_are_read_from_files_and_never_shown(tmp_path: Path, monkeypatch
     (tmp_path / "MCP_EMAIL_FROM").write_bytes(b"\xff")
     with pytest.raises(SettingsError, match="not UTF-8"):
         EmailSettings.load()
+
+
+@pytest.mark.parametrize("kind", [EmailSettings, CalendarSettings])
+def test_the_docs_have_every_setting_with_its_default(kind: type[ServerSettings]) -> None:
+    """One row each, and no others; as .env would spell it."""
+    text = (REPOSITORY / "docs/mcp.md").read_text()
+    rows = dict(re.findall(rf"^\| `({kind.prefix}[A-Z_]+)` \| (\S.*?) \|", text, re.MULTILINE))
+    assert rows.keys() == {f"{kind.prefix}{field.alias}" for field in kind.model_fields.values()}
+    for field in kind.model_fields.values():
+        name = f"{kind.prefix}{field.alias}"
+        assert (rows[name] == "required") == field.is_required(), name
+    given = {name: default.strip("`") for name, default in rows.items() if default.startswith("`")}
+    required = {**EMAIL, **CALENDAR}
+    needed = {name: value for name, value in required.items() if rows.get(name) == "required"}
+    assert kind.read(needed | given) == kind.read(needed)
