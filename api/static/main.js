@@ -118,7 +118,7 @@ function handOver(handoff) {
   }
   follow(recall("session"), (event, data) => {
     if (event === "message" && data.role === "agent") conversation.personSaid(data.content, data.at);
-    if (event !== "released") return;
+    if (event !== "handoff" || data.status === "open") return;
     drop("handoff");
     unfollow();
     conversation.note(text("released"));
