@@ -63,7 +63,11 @@ def test_ask_and_serve_work_in_an_empty_folder(environment: Path, variables: dic
     )
     with Service(program) as service:
         answer = httpx.post(f"{service.wait(60)}/ask", json={"question": question}, timeout=30).json()
+        page = httpx.get(f"{service.wait(60)}/", timeout=30).text
+        library = httpx.get(f"{service.wait(60)}/static/vendor/marked.esm.js", timeout=30)
     assert answer["category"] == "billing"
+    assert "Fernway" in page
+    assert library.status_code == 200
     assert list(empty.iterdir()) == []
 
 

@@ -27,8 +27,9 @@ export function actionCard(action) {
     const isOpen = status === "proposed";
     choices.hidden = !isOpen;
     state.textContent = isOpen ? text("proposed", { time: moment(until) }) : text(SAYS[status] ?? "begun");
+    const isNew = card.dataset.status !== status;
     card.dataset.status = status;
-    if (status === "begun") setTimeout(look, LOOK_AGAIN);
+    if (isNew && status === "begun") setTimeout(follow, LOOK_AGAIN);
   }
 
   async function choose(confirm) {
@@ -37,22 +38,26 @@ export function actionCard(action) {
     try {
       await settle(request(`actions/${action.id}`, { method: "POST", body: { confirm } }));
       card.focus();
-    } catch {
+    } catch (problem) {
       state.textContent = text("actionTrouble");
+      if (problem.status >= 400 && problem.status < 500) await look(); // it has expired, or was decided elsewhere
     }
     for (const button of buttons) button.disabled = false;
     tell(state.textContent);
   }
 
   async function settle(answer) {
-    const response = await answer;
-    show(response.status === 204 ? await (await request(`actions/${action.id}`)).json() : await response.json());
+    show(await (await answer).json());
+  }
+
+  async function follow() {
+    await look();
+    if (card.dataset.status === "begun" && card.isConnected) setTimeout(follow, LOOK_AGAIN);
   }
 
   async function look() {
-    if (!card.isConnected) return;
     const before = card.dataset.status;
-    await settle(request(`actions/${action.id}`)).catch(() => setTimeout(look, LOOK_AGAIN));
+    await settle(request(`actions/${action.id}`)).catch(() => {});
     if (card.dataset.status !== before) tell(state.textContent);
   }
 

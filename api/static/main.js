@@ -123,7 +123,7 @@ function handOver(handoff) {
       conversation.personSaid(data.content, data.at);
       if (around) tellAround("unread", 1);
     }
-    if (event !== "released") return;
+    if (event !== "handoff" || data.status === "open") return;
     drop("handoff");
     unfollow();
     conversation.note(text("released"));

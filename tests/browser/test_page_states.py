@@ -134,11 +134,14 @@ async def test_an_action_is_confirmed_and_a_person_answers(serve: Serve, redis: 
         assert confirmed == [{"confirm": True}]
 
         message = {"id": "m-1", "role": "agent", "content": "Hello, this is **Ada**.", "at": "2030-01-01T10:05:00Z"}
-        await answer_with(chat, "/sessions/s-1/events", sse([("message", message)], "events"))
+        ended = {**HANDOFF, "status": "released"}
+        told = [("handoff", {**HANDOFF, "status": "open"}), ("message", message), ("handoff", ended)]
+        await answer_with(chat, "/sessions/s-1/events", sse(told, "events"))
         await answer_with(chat, "/chat/stream", turn("", ("handoff", HANDOFF), handoff=HANDOFF))
         await chat.send("I want a person.")
         await expect(chat.page.locator("#messages")).to_contain_text("A colleague takes over.")
         await expect(chat.answers.last).to_contain_text("Hello, this is Ada.")
+        await expect(chat.page.locator(".note")).to_have_text("The assistant answers again.")
 
 
 @pytest.mark.parametrize(("language", "greeting"), [("de", "Wie können wir helfen?"), ("fr", "Comment"), ("es", "¿En")])
