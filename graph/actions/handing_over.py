@@ -6,7 +6,7 @@ from datetime import datetime
 
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage
 
-from graph.actions.handoffs import opening, passing_on, read_record
+from graph.actions.handoffs import Passing, opening, passing_on, read_record
 from graph.actions.reasons import (
     HANDOFF,
     Reason,
@@ -17,9 +17,11 @@ from graph.actions.reasons import (
     topic_of,
     what_happens,
 )
-from graph.actions.standing import standing
+from graph.actions.standing import Standing, standing
 from graph.retrieval.company import Company, Desk
 from graph.state import Action, AgentContext, Handoff
+
+_LATEST = 5  # messages whose language is the customer's
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +59,9 @@ def short_of(messages: Sequence[AnyMessage], company: Company, context: AgentCon
     language = asked_in(messages[-1].text)
     if language is None:
         return None
-    text, handoff = _hand_over(messages, "", company.desks[0], context, "asked", language)
-    return Short(text, company.desks[0].name, handoff)
+    desk = company.desks[0]
+    text, now.passing = handed_over(now, messages, "", desk, context, "asked", language)
+    return Short(text, desk.name, now.passing.record.shown)
 
 
 PASSED = "passed"
@@ -82,30 +85,36 @@ def after(
     action: Action | None,
 ) -> tuple[str, Handoff] | None:
     """Hand over after an answer, if there is a reason; return what the customer is told, and the hand-over."""
-    if standing.get() is None:
-        return None
-    reason: Reason | None = None
-    if action and action.status in ("failed", "unknown"):
-        reason = "action"
-    elif topic := topic_of(messages[-1].text, desk):
-        reason = topic
-    elif not is_answered and is_second_unanswered(messages):
-        reason = "unanswered"
-    if reason is None:
-        return None
-    language = language_of(message.text for message in messages[-5:] if isinstance(message, HumanMessage))
-    return _hand_over(messages, f"{said}\n\n" if said else "", desk, context, reason, language)
-
-
-def _hand_over(
-    messages: Sequence[AnyMessage], said: str, desk: Desk, context: AgentContext, reason: Reason, language: str
-) -> tuple[str, Handoff]:
     now = standing.get()
-    if now is None:
-        raise AssertionError("a question outside any session is not handed over")
+    reason = _reason(messages, desk, is_answered=is_answered, action=action)
+    if now is None or reason is None:
+        return None
+    text, now.passing = handed_over(now, messages, f"{said}\n\n" if said else "", desk, context, reason)
+    return text, now.passing.record.shown
+
+
+def handed_over(
+    now: Standing,
+    messages: Sequence[AnyMessage],
+    said: str,
+    desk: Desk,
+    context: AgentContext,
+    reason: Reason,
+    language: str | None = None,
+) -> tuple[str, Passing]:
+    """Return what the customer is told, and what is to be stored with the turn; `said` is what is told before."""
+    latest = (message.text for message in messages[-_LATEST:] if isinstance(message, HumanMessage))
+    language = language or language_of(latest)
     passing = opening(now, context, desk, reason, messages, language)
     expected = passing.record.expected_reply
     zone = desk.opening.zone if desk.opening else "UTC"
     text = what_happens(language, datetime.fromisoformat(expected) if expected else None, zone, desk.hours)
-    now.passing = passing.with_answer(AIMessage(said + text))
-    return text, passing.record.shown
+    return text, passing.with_answer(AIMessage(said + text))
+
+
+def _reason(messages: Sequence[AnyMessage], desk: Desk, *, is_answered: bool, action: Action | None) -> Reason | None:
+    if action and action.status in ("failed", "unknown"):
+        return "action"
+    if topic := topic_of(messages[-1].text, desk):
+        return topic
+    return "unanswered" if not is_answered and is_second_unanswered(messages) else None

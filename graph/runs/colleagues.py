@@ -9,10 +9,15 @@ from datetime import UTC, datetime
 
 from langchain_core.messages import AIMessage, AnyMessage
 
+from graph.actions.handing_over import handed_over
 from graph.actions.handoffs import FIRST, Handoffs, Record, SessionEvent, stamp
-from graph.actions.reasons import AGENT
+from graph.actions.reasons import AGENT, HANDOFF, Reason
+from graph.actions.standing import Standing
 from graph.errors import HandoffOver
+from graph.redis import memory_errors
+from graph.retrieval.company import Desk
 from graph.runs.memory import Memory, thread_id, turn_key
+from graph.state import AgentContext, Handoff
 
 _POLL = 0.5  # seconds between two looks at what a reader is to be told
 _GONE = 15.0  # seconds between two looks whether the session is still there
@@ -70,6 +75,27 @@ class Colleagues:
                 raise HandoffOver
             await self._handoffs.reply(record, stored, turn_key(record.thread), turn, event)
         return event
+
+    async def hand_over(
+        self, session_id: str, context: AgentContext, run_id: str, desk: Desk, reason: Reason
+    ) -> Handoff | None:
+        """Hand a session over outside any turn, such as after an action that failed; the history says so.
+
+        None if there is no such session, or it is handed over already. Raises SessionBusy.
+        """
+        now = Standing(session_id, run_id, thread_id(context.tenant, session_id))
+        async with self._held(now.thread):
+            history = await self._memory.history(now.thread)
+            if history is None or await self._handoffs.of_session(now.thread):
+                return None
+            text, passing = handed_over(now, history.messages, "", desk, context, reason)
+            said = AIMessage(text, id=str(uuid.uuid4()), additional_kwargs={HANDOFF: passing.record.id})
+            turn = await self._memory.with_message(now.thread, said, self._most)
+            if turn is None:
+                return None
+            with memory_errors():
+                await self._handoffs.store(turn_key(now.thread), turn, passing)
+        return passing.record.shown
 
     async def release(self, handoff_id: str) -> Record | None:
         """Let the agent answer the customer again; return the hand-over, None if there is none or it has ended."""

@@ -1,6 +1,8 @@
 """Conversations that a person takes over: why, and what the customer and the team are told."""
 
 import json
+from contextlib import nullcontext
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -8,11 +10,20 @@ from typing import Any
 import httpx
 import pytest
 from httpx_sse import aconnect_sse
+from langchain_core.messages import HumanMessage
 from redis.asyncio import Redis
 from websockets.asyncio.client import connect
 from websockets.typing import Subprotocol
 
+from api.auth import ANONYMOUS
 from conftest import Serve
+from graph.actions.handing_over import after
+from graph.actions.handoffs import Handoffs
+from graph.actions.standing import Standing, standing
+from graph.retrieval.company import Desk
+from graph.runs.colleagues import Colleagues
+from graph.runs.memory import Memory
+from graph.state import Action, AgentContext
 from graph.unanswered import MARK
 from harness.handing import SECRET, say, team
 from harness.scripted_model import ScriptedModel, tokens
@@ -134,3 +145,33 @@ async def test_it_lasts_until_it_is_released(serve: Serve, redis: Redis, model: 
     ]
     assert [line["role"] for line in told[0]["data"]["transcript"]] == ["user", "assistant"]
     assert len({headers["webhook-id"] for headers, _ in receiver.posts}) == 3
+
+
+async def test_an_action_that_failed_hands_over(serve: Serve, redis: Redis, model: ScriptedModel) -> None:
+    """In the turn that tried it, and outside any turn, once; the reader of the session is told."""
+    async with serve() as url, httpx.AsyncClient(base_url=url, timeout=20) as client:
+        done = await say(client, "Book it", "s-1")
+        handoffs = Handoffs(redis, 1800, 60, is_received=False)
+        colleagues = Colleagues(handoffs, Memory(redis, 1800, handoffs), lambda _: nullcontext(), 20)
+        desk, context = Desk("billing"), AgentContext(ANONYMOUS)
+        handed = await colleagues.hand_over("s-1", context, done["run_id"], desk, "action")
+        assert await colleagues.hand_over("s-1", context, done["run_id"], desk, "action") is None
+        assert await colleagues.hand_over("s-2", context, done["run_id"], desk, "action") is None
+        async with aconnect_sse(client, "GET", "/sessions/s-1/events") as source:
+            event = await anext(source.aiter_sse())
+        history = (await client.get("/sessions/s-1")).json()["messages"]
+        passed = await say(client, "And?", "s-1")
+    assert handed
+    assert (handed.reason, event.json()["id"], passed["handoff"]["id"]) == ("action", handed.id, handed.id)
+    assert history[-1]["content"].startswith("A colleague will take this over.")
+    now = standing.set(Standing("s-3", "run-1", "t"))
+    try:
+        action = Action("a-1", "book_call", "Book a call", {}, "2026-11-29T10:00:00Z", "unknown")
+        question = [HumanMessage("Yes")]
+        told = after(question, "I can't tell.", desk, AgentContext(), is_answered=True, action=action)
+        assert told
+        assert told[1].reason == "action"
+        done_action = replace(action, status="done")
+        assert after(question, "Done.", desk, AgentContext(), is_answered=True, action=done_action) is None
+    finally:
+        standing.reset(now)

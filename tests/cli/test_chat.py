@@ -83,6 +83,7 @@ async def test_a_person_of_the_team_is_shown_in_the_terminal(
         colleagues = Colleagues(handoffs, memory, lambda _: nullcontext(), 20)
         await colleagues.answer(record.id, "Anna here.")
         output, _ = await asyncio.wait_for(process.communicate(b"Still there?\n"), 60)
+        await colleagues.release(record.id)  # other tests have a session of the same name
     shown = output.decode()
     assert "handed    over to a person (asked)" in shown
     assert "  a colleague: Anna here." in shown
