@@ -46,7 +46,9 @@ class Toolbox(Protocol):
         """Return what is wrong with a call."""
         ...
 
-    async def call(self, tool_name: str, arguments: Mapping[str, Any], caller: Caller) -> ToolResult:
+    async def call(
+        self, tool_name: str, arguments: Mapping[str, Any], caller: Caller, key: str | None = None
+    ) -> ToolResult:
         """Call a tool; raises NotCalled and OutcomeUnknown."""
         ...
 
