@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from mcp.types import Tool as ListedTool
+from mcp_types import Tool as ListedTool
 
 from graph.actions.listing import Listed, listed
 from graph.actions.tools import Caller, NotCalled, Tool, ToolResult

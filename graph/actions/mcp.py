@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import logging
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, cast
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 from graph.actions.listing import Listed, named_apart
 from graph.actions.mcp_faults import Failure
 from graph.actions.mcp_server import Server
+from graph.actions.sdk import load_sdk
 from graph.actions.tools import Caller, NotCalled, OutcomeUnknown, Tool, ToolResult
 from graph.health import Check
 from graph.observe.metrics import tool_calls
@@ -25,8 +25,6 @@ _SHARE = 6  # a call may take this part of a turn, so that the model can still a
 _FIRST = 2.0  # seconds that the start waits for servers
 _ENDING = 1.0  # seconds for ending a session
 _OUTCOMES = ("done", "error", "not-called", "unknown")
-
-_log = logging.getLogger(__name__)
 
 
 class Tools:
@@ -105,7 +103,7 @@ async def open_tools(settings: AgentSettings, patience: float = _FIRST) -> Async
     if not settings.mcp_servers:
         yield Tools()
         return
-    await asyncio.to_thread(_load)
+    await asyncio.to_thread(load_sdk)
     limit = settings.answer_timeout / _SHARE
     tokens = settings.mcp_tokens
     servers = [Server(name, url, tokens.get(name), limit) for name, url in settings.mcp_servers.items()]
@@ -121,15 +119,6 @@ async def open_tools(settings: AgentSettings, patience: float = _FIRST) -> Async
             for task in keeping:
                 task.cancel()
             await asyncio.wait(keeping, timeout=_ENDING)
-
-
-def _load() -> None:
-    """Import the SDK, which takes a second and 23 MB, and silence it: what it logs quotes customers and servers."""
-    import mcp.client.client  # noqa: F401 # pyright: ignore[reportUnusedImport]
-
-    for name in ("mcp", "client"):
-        logging.getLogger(name).setLevel(logging.CRITICAL + 1)
-    logging.getLogger("httpx2").setLevel(logging.WARNING)  # an address may hold a key
 
 
 def _meta(caller: Caller, key: str | None) -> dict[str, str]:

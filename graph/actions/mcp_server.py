@@ -78,11 +78,15 @@ class Server:
         """Hold a session until it fails, and return the seconds after which to open another one."""
         try:
             with self._breaker:
-                await self._stay(http)
-        except Exception as error:  # noqa: BLE001 - whatever a server does, it only loses its tools
-            failure = failure_of(error, self._wire.fault, self._limit)
+                try:
+                    await self._stay(http)
+                except Exception as error:  # noqa: BLE001 - whatever a server does, it only loses its tools
+                    _log.debug("MCP server %s: %s", self.name, kind_and_place(error))
+                    failure = failure_of(error, self._wire.fault, self._limit)
+                    failure.is_down = True  # without a list of tools, whatever the reason
+                    raise failure from None
+        except Failure as failure:
             self._lost(failure)
-            _log.debug("MCP server %s: %s", self.name, kind_and_place(error))
             return _AGAIN if failure.is_gone else RETRY
         raise AssertionError("a session is held until it fails")
 

@@ -48,10 +48,13 @@ class Wire(httpx2.AsyncBaseTransport):
         status = response.status_code
         if status == 404 and _SESSION in request.headers:
             status = GONE
-        if status >= 400 and (status not in _MAY_BE_MCP or not _is_json(response)):
-            await response.aclose()
-            return _failure(status, REFUSED - status)
         stream = cast("httpx2.AsyncByteStream", response.stream)
+        if status >= 400:
+            content = await _whole(stream) if status in _MAY_BE_MCP else b""
+            await response.aclose()
+            if b'"jsonrpc"' not in content:
+                return _failure(status, REFUSED - status)
+            return httpx2.Response(status, headers={"content-type": "application/json"}, content=content)
         is_endless = response.headers.get("content-type", "").startswith("text/event-stream")
         response.stream = _Bounded(stream, None if is_endless else MOST_BYTES)  # the SDK bounds each event
         return response
@@ -83,8 +86,12 @@ class _Bounded(httpx2.AsyncByteStream):
         await self._stream.aclose()
 
 
-def _is_json(response: httpx2.Response) -> bool:
-    return response.headers.get("content-type", "").lower().startswith("application/json")
+async def _whole(stream: httpx2.AsyncByteStream) -> bytes:
+    """Return a body, or nothing where it can't be read."""
+    try:
+        return b"".join([chunk async for chunk in _Bounded(stream, MOST_BYTES)])
+    except httpx2.StreamError:
+        return b""
 
 
 def _failure(status: int, code: int) -> httpx2.Response:

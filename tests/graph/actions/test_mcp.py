@@ -2,6 +2,8 @@
 
 import asyncio
 import logging
+import subprocess
+import sys
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -11,11 +13,13 @@ from urllib.parse import urlsplit
 import pytest
 from mcp.types import CallToolResult, TextContent
 
+from conftest import REPOSITORY
 from graph.actions import mcp_server
 from graph.actions.mcp import MOST_TEXT, Tools, open_tools
 from graph.actions.tools import Caller, NotCalled, OutcomeUnknown
 from graph.settings import AgentSettings
 from harness.fault_proxy import FaultProxy, fault_proxy
+from harness.scripted_model import ScriptedModel
 from harness.tool_server import ToolServer, tool_server
 
 CALLER = Caller("acme", "s-1", "r-1", "c-1")
@@ -91,6 +95,49 @@ async def test_without_servers_nothing_is_loaded() -> None:
         assert tools.checks() == {}
         with pytest.raises(NotCalled):
             await tools.call("book_call", SLOT, CALLER)
+
+
+@pytest.mark.soak
+def test_a_service_without_servers_does_not_load_the_sdk() -> None:
+    """Which takes a second and 23 MB."""
+    code = "import sys, api.app; print({'mcp', 'jsonschema'} & sys.modules.keys())"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=REPOSITORY)
+    assert found.stdout == "set()\n"
+
+
+@pytest.mark.soak
+async def test_the_sdk_is_loaded_without_cryptography() -> None:
+    """Which an image does not have, and a client does not need."""
+    code = """if True:
+        import asyncio, importlib.util, sys
+        find = importlib.util.find_spec
+        importlib.util.find_spec = lambda name, *rest: None if name == "cryptography" else find(name, *rest)
+        class Missing:
+            def find_spec(self, name, path=None, target=None):
+                if name.partition(".")[0] == "cryptography":
+                    raise ModuleNotFoundError(name)
+        sys.meta_path.insert(0, Missing())
+        from graph.actions.mcp import open_tools
+        from graph.settings import AgentSettings
+        async def look():
+            async with open_tools(AgentSettings(SUPPORT_MCP_SERVERS=f"a={sys.argv[1]}"), patience=30) as tools:
+                print(len(await tools.listed()), "cryptography" in sys.modules)
+        asyncio.run(look())
+    """
+    async with tool_server() as server:
+        command = [sys.executable, "-c", code, server.url]
+        process = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE, cwd=REPOSITORY)
+        said, _ = await process.communicate()
+    assert said == f"{len(ALL)} False\n".encode()
+
+
+async def test_what_is_no_mcp_server_is_named(model: ScriptedModel) -> None:
+    """As one that is down, with what mends it."""
+    async with opened(model.url) as tools:
+        check = tools.checks()["a"]
+    assert not check.up
+    assert check.reason == "has nothing at this address (HTTP 404)"
+    assert "usually /mcp" in (check.remedy or "")
 
 
 async def test_eight_calls_at_once_do_not_wait_for_each_other() -> None:
