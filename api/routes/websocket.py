@@ -12,12 +12,11 @@ Closing the connection cancels the turn.
 
 import asyncio
 import contextlib
-import json
 import uuid
-from typing import Annotated, Protocol
+from typing import Annotated
 
 from fastapi import APIRouter, Query, WebSocket, WebSocketDisconnect
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 from starlette.websockets import WebSocketState
 
 from api.deps import (
@@ -32,16 +31,16 @@ from api.deps import (
     PrincipalDep,
     SettingsDep,
 )
-from api.errors import http_problem, invalid_message, problem_of, rate_limit_problem
-from api.frames import DecisionFrame, MessageFrame, read_frame
+from api.errors import http_problem, problem_of, rate_limit_problem
+from api.frames import DecisionFrame
 from api.rate_limit import RateLimited
-from api.schemas import Problem, SessionId
-from api.sse import DONE, event_id, payload, unfailing, unforgeable
+from api.schemas import SessionId
+from api.socket_forms import TRY_LATER, Form, TextForm, TypedForm
+from api.sse import unfailing
 from api.team_reader import TeamReader
-from graph.actions.handoffs import SessionEvent
 from graph.agent import SupportAgent
 from graph.errors import RunError, SessionBusy, ShuttingDown
-from graph.events import Done, Event, Failed, Token
+from graph.events import Done, Failed
 from graph.runs.feed import Followed
 from graph.runs.turn import Turn
 from graph.state import AgentContext, Question
@@ -50,7 +49,7 @@ PROTOCOL = "support.v1"
 
 _WAITING = 8  # messages that may be queued, or be refused during one turn
 
-GOING_AWAY, UNSUPPORTED, POLICY, TOO_LARGE, NO_ANSWER, TRY_LATER = 1001, 1003, 1008, 1009, 1011, 1013
+GOING_AWAY, UNSUPPORTED, POLICY, TOO_LARGE = 1001, 1003, 1008, 1009
 
 router = APIRouter()
 
@@ -86,104 +85,6 @@ async def websocket_chat(
         if code is not None and websocket.application_state is WebSocketState.CONNECTED:
             with contextlib.suppress(WebSocketDisconnect, RuntimeError):  # the client may have disconnected meanwhile
                 await websocket.close(code, form.reason)
-
-
-class Form(Protocol):
-    """The wire format of messages and events."""
-
-    reason: str
-    """The reason in the close frame."""
-
-    async def read(self, text: str) -> str | DecisionFrame | None:
-        """Return the message, or a yes or no; None to cancel the turn. Raises ValueError after it reports why."""
-        ...
-
-    async def send(self, run_id: str, n: int, event: Event) -> None:
-        """Send an event of a run."""
-        ...
-
-    async def tell(self, name: str, event: SessionEvent) -> None:
-        """Send what a person of the team writes, or that a hand-over has ended."""
-        ...
-
-    async def refuse(self, problem: Problem) -> int | None:
-        """Report why there is no answer; return the code to close with, if any."""
-        ...
-
-
-class TextForm:
-    """A message in, tokens out, then `[DONE]`."""
-
-    def __init__(self, websocket: WebSocket) -> None:
-        self._websocket = websocket
-        self.reason = ""
-
-    async def read(self, text: str) -> str | None:
-        """Return the message; raises ValueError."""
-        self.reason = "invalid-request"
-        message = _question.validate_python(text)
-        self.reason = ""
-        return message
-
-    async def send(self, run_id: str, n: int, event: Event) -> None:  # noqa: ARG002 - the text form names no run
-        """Send a token, or `[DONE]`; other events have no text form."""
-        if isinstance(event, Token):
-            for piece in unforgeable(event.text):
-                await self._websocket.send_text(piece)
-        elif isinstance(event, Done):
-            await self._websocket.send_text(DONE)
-
-    async def tell(self, name: str, event: SessionEvent) -> None:
-        """Send nothing: in text it could not be told from an answer."""
-
-    async def refuse(self, problem: Problem) -> int | None:
-        """Close the connection, since an answer could forge any error message in text."""
-        self.reason = problem.type
-        return TRY_LATER if problem.status == 429 else NO_ANSWER
-
-
-class TypedForm:
-    """JSON in, typed events out."""
-
-    def __init__(self, websocket: WebSocket) -> None:
-        self._websocket = websocket
-        self._path = websocket.url.path
-        self.reason = ""
-
-    async def read(self, text: str) -> str | DecisionFrame | None:
-        """Return the message, or a yes or no; None to cancel the turn. Raises ValueError after an `error` event."""
-        try:
-            frame = json.loads(text)
-        except (ValueError, RecursionError):
-            frame = None
-        try:
-            read = read_frame(frame)
-        except ValidationError as error:
-            await self._say(None, "error", invalid_message(error, self._path).model_dump())
-            raise
-        if isinstance(read, MessageFrame):
-            return read.message
-        return read if isinstance(read, DecisionFrame) else None
-
-    async def send(self, run_id: str, n: int, event: Event) -> None:
-        """Send an event of a run."""
-        data = payload(event, self._path)
-        plain = data.model_dump() if isinstance(data, BaseModel) else data
-        if isinstance(plain, list):
-            plain = [source.model_dump() for source in plain]
-        await self._say(event_id(run_id, n), event.event, plain)
-
-    async def tell(self, name: str, event: SessionEvent) -> None:
-        """Send the event with its id."""
-        await self._say(name, event.event, event.data)
-
-    async def refuse(self, problem: Problem) -> int | None:
-        """Send an `error` event that belongs to no run; the connection stays open."""
-        await self._say(None, "error", problem.model_dump())
-        return None
-
-    async def _say(self, event_id: str | None, event: str, data: object) -> None:
-        await self._websocket.send_text(json.dumps({"id": event_id, "event": event, "data": data}))
 
 
 class Conversation:
