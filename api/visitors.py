@@ -11,8 +11,8 @@ from api.auth import PUBLIC, Principal, VisitorTokens, offered_token
 from api.deps import Connection, Meter, PrincipalDep, SettingsDep, count, own_origins
 from api.errors import VisitorsOff
 from api.proxies import client_address
-from api.schemas import VisitorRequest, VisitorResponse
 from api.settings import ServiceSettings
+from api.visitor_schemas import VisitorRequest, VisitorResponse
 
 _ANONYMOUS_SECONDS = 3600  # the page renews its token
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from fastapi import APIRouter, Response
 
 from api.deps import SettingsDep
-from api.schemas import EmbedResponse
+from api.visitor_schemas import EmbedResponse
 
 router = APIRouter(include_in_schema=False)
 

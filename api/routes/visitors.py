@@ -3,7 +3,7 @@
 from fastapi import APIRouter
 
 from api.errors import documented
-from api.schemas import VisitorRequest, VisitorResponse
+from api.visitor_schemas import VisitorRequest, VisitorResponse
 from api.visitors import AnonymousDep, MintDep
 
 router = APIRouter(prefix="/visitors", tags=["visitors"])
