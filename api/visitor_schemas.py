@@ -1,4 +1,4 @@
-"""The schemas of visitors' tokens, and of the bubble."""
+"""The schemas of visitors' tokens, and of the chat page in a frame."""
 
 from typing import Annotated
 
