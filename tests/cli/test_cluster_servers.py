@@ -1,6 +1,8 @@
 """The e-mail and calendar servers that `support-agent cluster` starts."""
 
+import asyncio
 import os
+import signal
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -9,6 +11,7 @@ import pytest
 
 from cli.servers import start_servers
 from harness.caldav_server import caldav_server
+from harness.cluster import cluster
 from harness.mail_server import mail_server
 from harness.mcp_servers import calendar_settings, email_settings
 from local.process import LocalServiceError
@@ -67,3 +70,24 @@ def test_a_missing_setting_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     [server] = start_servers()
     with pytest.raises(LocalServiceError, match="MCP_EMAIL_TO is not set"):
         server.wait()
+
+
+@pytest.mark.nightly
+async def test_the_replicas_of_a_cluster_reach_them(tmp_path: Path) -> None:
+    """Both replicas are ready, with the servers; one that is killed is started again, and its tools come back."""
+    with mail_server() as inbox, caldav_server(tmp_path / "calendars") as team:
+        variables = email_settings(inbox) | calendar_settings(team)
+        async with cluster(tmp_path, **variables) as running, httpx.AsyncClient(timeout=20) as client:
+            for number in (1, 2):
+                assert await _reached(client, running.replica(number)) == {"mcp:email": True, "mcp:calendar": True}
+            running.send("Calendar server", signal.SIGKILL)
+            async with asyncio.timeout(60):
+                while not running.ends("Calendar server"):
+                    await asyncio.sleep(0.1)
+                while (await _reached(client, running.replica(1)))["mcp:calendar"] is False:
+                    await asyncio.sleep(0.2)
+
+
+async def _reached(client: httpx.AsyncClient, url: str) -> dict[str, bool]:
+    checks = (await client.get(f"{url}/ready")).json()["checks"]
+    return {name: check["up"] for name, check in checks.items() if name.startswith("mcp:")}

@@ -1,6 +1,8 @@
 """A mail server that keeps what it gets, and fails as a test says."""
 
 import asyncio
+import socket
+import ssl
 from collections.abc import Generator
 from contextlib import contextmanager
 from email.message import EmailMessage
@@ -9,7 +11,7 @@ from email.policy import default
 from typing import Any, Literal
 
 from aiosmtpd.controller import Controller
-from aiosmtpd.smtp import SMTP, Envelope, Session
+from aiosmtpd.smtp import SMTP, AuthResult, Envelope, Session
 
 from local.process import free_port
 
@@ -69,6 +71,10 @@ class Inbox:
             await asyncio.sleep(0.01)
 
 
+def _authenticate(_server: SMTP, _session: Session, _envelope: Envelope, _mechanism: str, data: Any) -> AuthResult:
+    return AuthResult(success=(data.login, data.password) == (b"agent", b"right"), handled=False)
+
+
 def _drop(server: SMTP) -> None:
     transport: Any = server.transport
     transport.abort()
@@ -80,12 +86,25 @@ def _parsed(content: bytes) -> EmailMessage:
     return message
 
 
+class _ByTLS(Controller):
+    """Speaks TLS from the first byte, and checks at its start only that it listens."""
+
+    def _trigger_server(self) -> None:
+        socket.create_connection(("127.0.0.1", self.port)).close()
+
+
 @contextmanager
-def mail_server() -> Generator[Inbox]:
-    """Yield the inbox of a mail server on loopback."""
+def mail_server(tls: ssl.SSLContext | None = None, *, starts_with_tls: bool = False) -> Generator[Inbox]:
+    """Yield the inbox of a mail server on loopback; with TLS it wants the user `agent` and the password `right`."""
     inbox = Inbox()
     inbox.port = free_port()
-    controller = Controller(inbox, hostname="127.0.0.1", port=inbox.port)
+    secure: dict[str, Any] = {}
+    if tls:
+        secure = {"auth_required": True, "authenticator": _authenticate}
+        secure |= {"ssl_context": tls} if starts_with_tls else {"tls_context": tls, "require_starttls": True}
+        secure |= {"auth_require_tls": not starts_with_tls}  # it knows of TLS only what came by STARTTLS
+    kind = _ByTLS if starts_with_tls else Controller
+    controller = kind(inbox, hostname="127.0.0.1", port=inbox.port, **secure)
     controller.start()
     try:
         yield inbox

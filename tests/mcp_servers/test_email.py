@@ -1,11 +1,15 @@
 """The e-mail server against a real mail server."""
 
 import asyncio
+import os
+import ssl
+from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 
-from harness.mail_server import Fault, Inbox
+from harness.mail_server import Fault, Inbox, mail_server
 from harness.mcp_servers import TEAM, RunningServer, email_server
 
 TRANSCRIPT = "Customer: Ich möchte mein Geld zurück: 你好.\n.\nFrom here on:\n" + "x" * 1200 + "\n\ttabs and  spaces\n"
@@ -127,6 +131,27 @@ async def test_nobody_is_there(inbox: Inbox) -> None:
         result = await server.call("send_email", {"subject": "x", "body": "x"})
     assert result.structured_content == {"outcome": "not_done", "reason": "unavailable"}
     assert "127.0.0.1" not in _text(result)
+
+
+@pytest.mark.filterwarnings("ignore:Requiring AUTH while not requiring TLS:UserWarning")  # it is TLS from the start
+@pytest.mark.parametrize("security", ["tls", "starttls"])
+async def test_it_logs_in_over_tls(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, security: str) -> None:
+    """With a certificate that it can check; a wrong password is refused, and one that can't be checked too."""
+    authority, context = trustme.CA(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    login = {"smtp_security": security, "smtp_user": "agent"}
+    with mail_server(context, starts_with_tls=security == "tls") as inbox:
+        for file, password, structured in (
+            ("ca.pem", "wrong", {"outcome": "not_done", "reason": "refused"}),
+            ("", "right", {"outcome": "not_done", "reason": "unavailable"}),
+            ("ca.pem", "right", {"message_id": "<h-1@company.example>"}),
+        ):
+            monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / file) if file else os.devnull)
+            async with email_server(inbox, **login, smtp_password=password) as server:
+                result = await server.call("send_email", {"subject": "x", "body": "x", "thread": "h-1"})
+            assert result.structured_content == structured
+        assert len(inbox.raw) == 1
 
 
 async def test_a_frozen_mail_server_holds_up_no_other_call(email: RunningServer, inbox: Inbox) -> None:
