@@ -36,8 +36,9 @@ async def read_session(session_id: SessionPath, agent: AgentDep, caller: Princip
 @router.delete("/{session_id}", status_code=204, responses=documented(401, 404, 409, 422, 500, 503))
 async def forget_session(session_id: SessionPath, agent: AgentDep, caller: PrincipalDep) -> None:
     """Delete a conversation; a hand-over ends with it."""
-    await agent.colleagues.release_session(session_id, caller.owner)
-    if not await agent.sessions.forget(session_id, caller.owner):
+    is_forgotten = await agent.sessions.forget(session_id, caller.owner)
+    await agent.colleagues.release_session(session_id, caller.owner)  # not while the session is busy
+    if not is_forgotten:
         raise HTTPException(404)
 
 

@@ -228,7 +228,7 @@ class Handoffs:
 
     def __init__(self, redis: Redis, session_ttl: int, timeout: int, *, is_received: bool) -> None:
         self.waiting = asyncio.Event()
-        """Set when this replica has something for the team."""
+        """Set when this replica has something for the team, or has opened a hand-over."""
         self.session_ttl = session_ttl
         self.kept = timeout + session_ttl + _FEWEST
         """Seconds that a session which is handed over is kept, from each message on."""
@@ -250,7 +250,7 @@ class Handoffs:
         is_first = await self._store([*keys, events_key(record.thread)], args)
         if is_first and passing.is_opened:
             handoffs_opened.add(1, {"reason": record.reason})
-        if entry:
+        if entry or passing.is_opened:
             self.waiting.set()
 
     async def reply(self, record: Record, stored: bytes, turn_key: str, turn: bytes, event: SessionEvent) -> None:

@@ -106,7 +106,7 @@ class Colleagues:
         await self._handoffs.end(handoff_id, turn_key, "timed-out")
 
     async def release_session(self, session_id: str, owner: str) -> None:
-        """End the hand-over of a session that is to be deleted."""
+        """End the hand-over of a session that has been deleted."""
         if record := await self.of_session(session_id, owner):
             await self.release(record.id)
 
