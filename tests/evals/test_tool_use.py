@@ -19,7 +19,8 @@ from graph import agent
 from graph.actions.tools import Caller, NotCalled
 from graph.builder import build_graph
 from harness.answering import Proposals
-from harness.scripted_model import Call, ScriptedModel, calls, function_call, tokens
+from harness.calling import calls, function_call
+from harness.scripted_model import Call, ScriptedModel, tokens
 
 DATASETS = REPOSITORY / "evals/datasets"
 SUITE = load_dataset(DATASETS, "tool_use").cases
