@@ -9,7 +9,7 @@ import asyncio
 import logging
 import time
 import uuid
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from typing import Any
@@ -32,6 +32,8 @@ _RENEWAL = 3.0  # seconds between two renewals of a lease
 _LOOK = 3.0  # seconds between two looks for actions whose replica has died
 _POLLS = (0.05, 1.0)  # seconds between two looks at an action that another replica does, the first and the longest
 
+WhenFailed = Callable[[Record], Coroutine[Any, Any, None]]
+
 _log = logging.getLogger(__name__)
 
 
@@ -45,6 +47,9 @@ class Actions:
         self._keep = max(keep, LIFE)
         self._carrying: dict[str, asyncio.Task[Action | None]] = {}
         self._draining = False
+        self._handing_over: set[asyncio.Task[None]] = set()
+        self.when_failed: WhenFailed | None = None
+        """Called for an action that was not done, or of which nobody can tell."""
 
     async def propose(self, tool: Tool, arguments: Mapping[str, Any]) -> Action:
         """Return an action that can be confirmed once the current turn is stored; it replaces the session's last one.
@@ -57,11 +62,11 @@ class Actions:
         record = Record(
             id=str(uuid.uuid4()),
             tenant=now.context.tenant,
-            owner=now.context.owner,
             session_id=now.session_id,
             thread=now.thread,
             run_id=now.run_id,
             customer_id=now.context.customer_id,
+            visitor=now.context.visitor,
             kind=tool.name,
             server=tool.server,
             is_idempotent=tool.is_idempotent,
@@ -126,7 +131,7 @@ class Actions:
             await asyncio.wait(tasks, timeout=max(seconds, 0))
         for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, *self._handing_over, return_exceptions=True)
 
     async def sweep(self) -> None:
         """Take over the actions whose replica has died, for ever."""
@@ -139,7 +144,7 @@ class Actions:
 
     async def _read(self, action_id: str, owner: str, session_id: str | None) -> Held | None:
         held = await self._records.read(action_id)
-        if held is None or held.record.owner != owner or session_id not in (None, held.record.session_id):
+        if held is None or held.record.context.owner != owner or session_id not in (None, held.record.session_id):
             return None
         return held
 
@@ -261,6 +266,10 @@ class Actions:
         actions_ended.add(1, {"outcome": ended.status})
         level = logging.WARNING if ended.status in ("failed", "unknown") else logging.INFO
         _log.log(level, "action %s %s (%s)", ended.kind, ended.status, ended.id, extra={"run_id": ended.run_id})
+        if self.when_failed and ended.status in ("failed", "unknown"):
+            task = asyncio.create_task(self.when_failed(ended))
+            self._handing_over.add(task)
+            task.add_done_callback(self._handing_over.discard)
 
 
 @asynccontextmanager

@@ -19,7 +19,7 @@ from redis.asyncio import Redis
 
 from graph.actions.standing import action_key
 from graph.redis import memory_errors
-from graph.state import Action
+from graph.state import Action, AgentContext
 
 LEASE = 10.0
 """Seconds after which an action that nobody renews is one whose replica has died."""
@@ -50,13 +50,13 @@ class Record:
 
     id: str
     tenant: str
-    owner: str
-    """Whose session it is: the tenant, or one visitor of its website."""
     session_id: str
     thread: str
     run_id: str
     """The run that has proposed it."""
     customer_id: str | None
+    visitor: str | None
+    """The visitor of the tenant's website whose session it is."""
     kind: str
     server: str
     is_idempotent: bool
@@ -71,6 +71,11 @@ class Record:
     """An earlier call may have been carried out."""
     result: str = ""
     """What the tool has said: material, which no customer sees."""
+
+    @property
+    def context(self) -> AgentContext:
+        """Whose turn has proposed it."""
+        return AgentContext(self.tenant, self.customer_id, self.visitor)
 
     def action(self, status: Status | None = None) -> Action:
         """Return it as clients see it."""

@@ -13,7 +13,9 @@ import orjson
 from graph.errors import ModelUnavailable
 from graph.models.replies import means_ended
 
-_LONGEST = 100_000  # characters of a reply's calls; more means that the model's server is broken
+# Of a reply's calls; more means that the model's server is broken.
+_LONGEST = 100_000  # characters
+_MOST = 100
 
 Json = dict[str, Any]
 
@@ -86,6 +88,8 @@ class ToolCalls:
         if current is None or (function and current.name and _is_another(current, number, name)):
             current = _Call(number)
             self._calls.append(current)
+            if len(self._calls) > _MOST:
+                raise ModelUnavailable("there are too many tool calls")
         current.id = current.id or name
         current.name = current.name or function
         return current

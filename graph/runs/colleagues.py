@@ -83,7 +83,7 @@ class Colleagues:
 
         None if there is no such session, or it is handed over already. Raises SessionBusy.
         """
-        now = Standing(session_id, run_id, thread_id(context.tenant, session_id))
+        now = Standing(session_id, run_id, thread_id(context.owner, session_id))
         async with self._held(now.thread):
             history = await self._memory.history(now.thread)
             if history is None or await self._handoffs.of_session(now.thread):

@@ -251,7 +251,7 @@ async def test_by_e_mail_it_is_one_thread(failure: Exception | ToolResult) -> No
     assert "Trace: https://smith.example/r/1" in sent[0]["body"]
     assert "Customer: c-7" in sent[0]["body"]
     assert sent[1]["body"] == "Customer: Still there?"
-    assert tools.calls[0][2] == Caller("shop", "s-1", "run-1", "c-7")
+    assert tools.calls[0][2] == Caller("shop", "t", "run-1", "c-7")
 
 
 @pytest.mark.soak

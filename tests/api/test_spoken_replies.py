@@ -154,9 +154,10 @@ async def test_what_went_wrong_is_said(
     answer = await said(client, "yes")
     assert answer["answer"].startswith("This could not be done, and nothing was changed: Book a call")
     assert answer["action"]["status"] == "failed"
-    await proposed(redis, SEND_EMAIL, EMAIL)
+    assert answer["handoff"]["reason"] == "action"
+    await proposed(redis, SEND_EMAIL, EMAIL, session_id="s-2")
     tools.says_no, tools.breaks = False, True
-    answer = await said(client, "yes")
+    answer = await said(client, "yes", session_id="s-2")
     assert answer["answer"].startswith("I can't tell whether this was done: Send an e-mail")
     assert answer["action"]["status"] == "unknown"
 

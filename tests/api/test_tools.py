@@ -16,10 +16,11 @@ from graph.actions import mcp_server
 from graph.observe import spans
 from graph.observe.report import RunReport, ToolRun
 from graph.state import AgentContext
+from harness.calling import calls, function_call
 from harness.fault_proxy import fault_proxy
 from harness.langsmith import traced
 from harness.measured import measured
-from harness.scripted_model import ScriptedModel, calls, function_call, tokens
+from harness.scripted_model import ScriptedModel, tokens
 from harness.tool_server import tool_server
 
 ZONE = {"time_zone": "Europe/Berlin"}

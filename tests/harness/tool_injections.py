@@ -8,7 +8,8 @@ from typing import Any
 
 from starlette.types import Send
 
-from harness.scripted_model import Call, Reply, calls, function_call, tokens
+from harness.calling import calls, function_call
+from harness.scripted_model import Call, Reply, tokens
 
 STRANGER = "stranger@evil.example"
 CHANNELS = ("customer", "article", "result")

@@ -110,5 +110,8 @@ def test_endless_calls_are_broken_off() -> None:
     """However they grow."""
     calls = ToolCalls()
     with pytest.raises(ModelUnavailable):
-        for _ in range(200_000):
-            calls.add([piece("", name="one", index=0)])
+        for _ in range(200):
+            calls.add([piece("x" * 1_000, index=0)])
+    calls = ToolCalls()
+    with pytest.raises(ModelUnavailable):
+        calls.add([piece("", name="one", index=number) for number in range(2_000)])

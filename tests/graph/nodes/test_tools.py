@@ -12,9 +12,10 @@ from graph.events import Token
 from graph.nodes.tools import MOST_STEPS
 from graph.state import Action, AgentState
 from harness.answering import Answering, answering
+from harness.calling import calls, function_call
 from harness.dialects import openai_refusal, without
 from harness.fault_proxy import fault_proxy
-from harness.scripted_model import ScriptedModel, calls, cut, function_call, status, tokens
+from harness.scripted_model import ScriptedModel, cut, status, tokens
 from harness.tool_server import ORDER, ToolServer, tool_server
 
 SLOT = {"slot": "2026-12-01T10:00+01:00", "time_zone": "Europe/Berlin", "topic": "Refund"}
@@ -52,7 +53,7 @@ async def test_a_read_only_tool_runs_at_once(agent: Answering, server: ToolServe
     assert [call.arguments for call in server.calls] == [ZONE | {"days": 7}]
     assert server.calls[0].meta == {
         "support-agent/tenant": "acme",
-        "support-agent/session": "s-1",
+        "support-agent/session": "t-1",
         "support-agent/run": "r-1",
         "support-agent/customer": "c-1",
     }
