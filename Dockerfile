@@ -22,7 +22,9 @@ RUN uv venv .venv \
 # strip breaks libraries that patchelf changed.
 RUN find .venv -type d '(' -name tests -o -path '*/numpy/f2py' -o -path '*/langsmith/sandbox' -o -path '*/redisvl/cli' \
         -o -path '*/redisvl/mcp' -o -path '*/redisvl/migration' -o -path '*/openai/*/admin' -o -path '*/openai/*/beta' \
-        -o -path '*/openai/*/live' -o -path '*/openai/*/realtime' ')' -prune -exec rm -r {} + \
+        -o -path '*/openai/*/live' -o -path '*/openai/*/realtime' -o -path '*/openai/resources/containers' \
+        -o -path '*/openai/resources/evals' -o -path '*/openai/resources/fine_tuning' -o -path '*/openai/resources/skills' \
+        -o -path '*/openai/resources/vector_stores' ')' -prune -exec rm -r {} + \
     && find .venv -type f '(' -name '*.pyi' -o -name '*.[achx]' -o -name '*.cpp' -o -name '*.px[di]' -o -name '*.pyx' \
         -o -path '*/zstandard/_cffi.*' \
         -o -path '*/pygments/lexers/*' ! -name '__init__.*' ! -name '_mapping.*' ! -name 'python.*' ')' -delete \
