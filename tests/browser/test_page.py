@@ -1,7 +1,6 @@
 """The chat page in a real browser, against the service: what a customer does there."""
 
 import asyncio
-from contextlib import AsyncExitStack
 from pathlib import Path
 
 import httpx
@@ -15,6 +14,7 @@ from conftest import MakeSettings, Serve
 from harness.chat_page import chat_page
 from harness.fault_proxy import fault_proxy
 from harness.nginx import nginx
+from harness.replica import replica
 from harness.scripted_model import ScriptedModel, tokens, until
 from harness.serving import serving
 from local.process import Service
@@ -140,22 +140,22 @@ async def test_an_answer_outlives_a_lost_connection(serve: Serve, redis: Redis, 
             assert await chat.page.locator(".said").all_inner_texts() == ["You\nCount.", "You\nGo on."]
 
 
-async def test_an_answer_outlives_the_service(make_settings: MakeSettings, redis: Redis, model: ScriptedModel) -> None:
+async def test_an_answer_outlives_the_service(
+    redis: Redis, redis_url: str, articles: Path, model: ScriptedModel
+) -> None:
     """The service is restarted under the page: the message is asked again, and the answer is whole."""
     stalled = asyncio.Event()
     model.script("answer", tokens(["One ", "two "], then=until(stalled)), tokens(["One ", "two ", "three"]))
-    settings = make_settings()
-    async with AsyncExitStack() as before, serving(create_app(settings)) as new, fault_proxy("127.0.0.1", 9) as proxy:
-        old = await before.enter_async_context(serving(create_app(settings)))
-        proxy.move(int(old.rpartition(":")[2]))
-        async with chat_page(f"http://127.0.0.1:{proxy.port}") as chat:
-            await chat.send("Count.")
-            await expect(chat.answer).to_have_text("One two")
-            proxy.move(int(new.rpartition(":")[2]))
-            await before.aclose()
-            await chat.answers.last.locator(".tools").wait_for()
-            assert await chat.answer.inner_text() == "One two three"
-            assert await chat.page.locator(".said").count() == 1
+    async with replica(model, redis_url, articles) as (process, old), replica(model, redis_url, articles) as (_, new):
+        async with fault_proxy("127.0.0.1", int(old.rpartition(":")[2])) as proxy:
+            async with chat_page(f"http://127.0.0.1:{proxy.port}") as chat:
+                await chat.send("Count.")
+                await expect(chat.answer).to_have_text("One two")
+                proxy.move(int(new.rpartition(":")[2]))
+                process.terminate()
+                await chat.answers.last.locator(".tools").wait_for()
+                assert await chat.answer.inner_text() == "One two three"
+                assert await chat.page.locator(".said").count() == 1
     stalled.set()
 
 
