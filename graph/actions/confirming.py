@@ -29,6 +29,7 @@ LIFE = 15 * 60
 """Seconds in which an action can be confirmed."""
 
 _RENEWAL = 3.0  # seconds between two renewals of a lease
+_LEAVING = 1.0  # seconds for what is left when a replica ends
 _LOOK = 3.0  # seconds between two looks for actions whose replica has died
 _POLLS = (0.05, 1.0)  # seconds between two looks at an action that another replica does, the first and the longest
 
@@ -45,6 +46,7 @@ class Actions:
         self._keep = max(keep, LIFE)
         self._carrying: dict[str, asyncio.Task[Action | None]] = {}
         self._draining = False
+        self._closed = asyncio.Event()
 
     async def propose(self, tool: Tool, arguments: Mapping[str, Any]) -> Action:
         """Return an action that can be confirmed once the current turn is stored; it replaces the session's last one.
@@ -123,14 +125,19 @@ class Actions:
         self._draining = True
         if tasks := list(self._carrying.values()):
             await asyncio.wait(tasks, timeout=max(seconds, 0))
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        while tasks := [task for task in tasks if not task.done()]:
+            for task in tasks:
+                task.cancel()
+            # Repeated, since redis-py can lose a cancellation on Python 3.11 (findings/redis-cancellation.sh).
+            await asyncio.wait(tasks, timeout=_LEAVING)
+
+    def close(self) -> None:
+        """Look for actions of dead replicas no more."""
+        self._closed.set()
 
     async def sweep(self) -> None:
-        """Take over the actions whose replica has died, for ever."""
-        while True:
-            await asyncio.sleep(_LOOK)
+        """Take over the actions whose replica has died, until `close`."""
+        while not await _is_set(self._closed, _LOOK):
             with suppress(MemoryUnavailable):
                 for action_id in await self._records.overdue():
                     if action_id not in self._carrying:
@@ -232,9 +239,10 @@ class Actions:
 
     @asynccontextmanager
     async def _renewing(self, ours: Held) -> AsyncGenerator[None]:
+        ended = asyncio.Event()
+
         async def renew() -> None:
-            while True:
-                await asyncio.sleep(_RENEWAL)
+            while not await _is_set(ended, _RENEWAL):
                 with suppress(MemoryUnavailable):
                     await self._records.renew(ours)
 
@@ -242,7 +250,7 @@ class Actions:
         try:
             yield
         finally:
-            task.cancel()
+            ended.set()  # a cancellation could be lost
             await asyncio.wait([task])
 
     async def _adopt(self, action_id: str) -> None:
@@ -262,6 +270,14 @@ class Actions:
         _log.log(level, "action %s %s (%s)", ended.kind, ended.status, ended.id, extra={"run_id": ended.run_id})
 
 
+async def _is_set(event: asyncio.Event, seconds: float) -> bool:
+    """Wait until an event is set, for so long at most."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    return event.is_set()
+
+
 @asynccontextmanager
 async def open_actions(
     redis: Redis, tools: CallsTools | None, *, patience: float, keep: int
@@ -276,7 +292,6 @@ async def open_actions(
     try:
         yield actions
     finally:
-        for task in sweeping:
-            task.cancel()
+        actions.close()
         await asyncio.gather(*sweeping, return_exceptions=True)
         await actions.drain(0)
