@@ -151,6 +151,7 @@ async def open_agent(
         knowledge = await stack.enter_async_context(open_knowledge(settings, models))
         servers = Tools() if tools else await stack.enter_async_context(open_tools(settings))
         toolbox = tools or servers
+        acting = toolbox if tools or settings.mcp_servers else None
         sessions = actions = colleagues = None
         if redis is not None:
             read_phrases()
@@ -160,7 +161,7 @@ async def open_agent(
             memory = Memory(redis, settings.session_ttl, handoffs)
             patience = settings.answer_timeout * _PATIENCE
             actions = await stack.enter_async_context(
-                open_actions(redis, toolbox, patience=patience, keep=settings.session_ttl)
+                open_actions(redis, acting, patience=patience, keep=settings.session_ttl)
             )
             graph = build_graph(
                 models,

@@ -29,6 +29,7 @@ LIFE = 15 * 60
 """Seconds in which an action can be confirmed."""
 
 _RENEWAL = 3.0  # seconds between two renewals of a lease
+_LEAVING = 1.0  # seconds for what is left when a replica ends
 _LOOK = 3.0  # seconds between two looks for actions whose replica has died
 _POLLS = (0.05, 1.0)  # seconds between two looks at an action that another replica does, the first and the longest
 
@@ -50,6 +51,7 @@ class Actions:
         self._handing_over: set[asyncio.Task[None]] = set()
         self.when_failed: WhenFailed | None = None
         """Called for an action that was not done, or of which nobody can tell."""
+        self._closed = asyncio.Event()
 
     async def propose(self, tool: Tool, arguments: Mapping[str, Any]) -> Action:
         """Return an action that can be confirmed once the current turn is stored; it replaces the session's last one.
@@ -129,14 +131,20 @@ class Actions:
         self._draining = True
         if tasks := list(self._carrying.values()):
             await asyncio.wait(tasks, timeout=max(seconds, 0))
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, *self._handing_over, return_exceptions=True)
+        while tasks := [task for task in tasks if not task.done()]:
+            for task in tasks:
+                task.cancel()
+            # Repeated, since redis-py can lose a cancellation on Python 3.11 (findings/redis-cancellation.sh).
+            await asyncio.wait(tasks, timeout=_LEAVING)
+        await asyncio.gather(*self._handing_over, return_exceptions=True)
+
+    def close(self) -> None:
+        """Look for actions of dead replicas no more."""
+        self._closed.set()
 
     async def sweep(self) -> None:
-        """Take over the actions whose replica has died, for ever."""
-        while True:
-            await asyncio.sleep(_LOOK)
+        """Take over the actions whose replica has died, until `close`."""
+        while not await _is_set(self._closed, _LOOK):
             with suppress(MemoryUnavailable):
                 for action_id in await self._records.overdue():
                     if action_id not in self._carrying:
@@ -238,9 +246,10 @@ class Actions:
 
     @asynccontextmanager
     async def _renewing(self, ours: Held) -> AsyncGenerator[None]:
+        ended = asyncio.Event()
+
         async def renew() -> None:
-            while True:
-                await asyncio.sleep(_RENEWAL)
+            while not await _is_set(ended, _RENEWAL):
                 with suppress(MemoryUnavailable):
                     await self._records.renew(ours)
 
@@ -248,7 +257,7 @@ class Actions:
         try:
             yield
         finally:
-            task.cancel()
+            ended.set()  # a cancellation could be lost
             await asyncio.wait([task])
 
     async def _adopt(self, action_id: str) -> None:
@@ -272,6 +281,14 @@ class Actions:
             task.add_done_callback(self._handing_over.discard)
 
 
+async def _is_set(event: asyncio.Event, seconds: float) -> bool:
+    """Wait until an event is set, for so long at most."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    return event.is_set()
+
+
 @asynccontextmanager
 async def open_actions(
     redis: Redis, tools: CallsTools | None, *, patience: float, keep: int
@@ -286,7 +303,6 @@ async def open_actions(
     try:
         yield actions
     finally:
-        for task in sweeping:
-            task.cancel()
+        actions.close()
         await asyncio.gather(*sweeping, return_exceptions=True)
         await actions.drain(0)

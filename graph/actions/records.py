@@ -140,7 +140,7 @@ class Records:
         """Record how an action has ended; return False if somebody else has taken it over."""
         return await self._replace(held, new, "")
 
-    async def renew(self, held: Held, seconds: float = LEASE) -> bool:
+    async def renew(self, held: Held, seconds: float | None = None) -> bool:
         """Renew the lease of an action that is being done; return False if somebody else has taken it over."""
         return await self._replace(held, held.record, "", lease=seconds)
 
@@ -155,10 +155,10 @@ class Records:
         with memory_errors():
             await self._redis.zrem(_BEGUN, action_id)
 
-    async def _replace(self, held: Held, new: Record, condition: str, lease: float = LEASE) -> bool:
+    async def _replace(self, held: Held, new: Record, condition: str, lease: float | None = None) -> bool:
         keys = [record_key(new.id), action_key(new.thread), _BEGUN]
         value = held.value if new is held.record else new.dumps()
-        milliseconds = int(lease * 1000) if new.status == "begun" else 0
+        milliseconds = int((LEASE if lease is None else lease) * 1000) if new.status == "begun" else 0
         args = [held.value, value, condition, new.id, self._seconds, milliseconds]
         with memory_errors():
             return bool(await self._change(keys=keys, args=args))

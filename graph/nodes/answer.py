@@ -69,6 +69,8 @@ async def answer(
             raise ModelUnavailable("the model calls functions without an end")
         saying.show(f"{NO_ANSWER} {desk.contact}" if desk.contact else NO_ANSWER)
     action = use.action if use else None
+    if action:
+        emit(action, runtime)
     answered = _Answer(saying.text, used, said.is_complete, said.is_answered, action)
     return _with_person(answered, saying, desk, messages, runtime).update(state, most_messages)
 

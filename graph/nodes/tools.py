@@ -12,7 +12,6 @@ from langgraph.runtime import Runtime
 
 from graph.actions.standing import standing
 from graph.actions.tools import Caller, NotCalled, OutcomeUnknown, Tool, ToolResult
-from graph.events import emit
 from graph.models.calls import ToolCall
 from graph.observe.metrics import refused_calls
 from graph.prompts import result_of
@@ -148,7 +147,6 @@ class ToolUse:
         if self._proposer is None:
             return _NOBODY
         self.action = await self._proposer.propose(tool, arguments)
-        emit(self.action, self._runtime)
         return _PROPOSED.format(summary=self.action.summary)
 
     def _caller(self) -> Caller:

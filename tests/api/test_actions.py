@@ -26,7 +26,7 @@ YES, NO = {"confirm": True}, {"confirm": False}
 @pytest.fixture
 async def tools(monkeypatch: pytest.MonkeyPatch) -> AsyncGenerator[Effects]:
     """Tools with effects, which the service has; it looks for the actions of dead replicas all the time."""
-    async with acting(0.4) as found:
+    async with acting(5) as found:
         for name, value in (("_PAUSES", (0.05, 0.1)), ("CERTAIN", 5.0)):
             monkeypatch.setattr(graph.actions.calling, name, value)
         monkeypatch.setattr(graph.actions.confirming, "_LOOK", 0.1)

@@ -4,6 +4,7 @@ import httpx
 from redis.asyncio import Redis
 
 from conftest import Serve
+from graph.runs.memory import thread_id
 from harness.calling import calls, function_call
 from harness.scripted_model import ScriptedModel, tokens
 from harness.tool_server import tool_server
@@ -29,12 +30,10 @@ async def test_what_a_model_proposes_is_done_when_the_customer_confirms(
                     done = (await client.post("/chat", json={"message": "Yes, please", "session_id": session})).json()
                     assert done["action"]["status"] == "done"
                 else:
-                    done = await client.post(f"/actions/{action['id']}", json={"confirm": True, "session_id": session})
-                    if done.status_code == 422:
-                        done = await client.post(f"/actions/{action['id']}", json={"confirm": True})
+                    done = await client.post(f"/actions/{action['id']}", json={"confirm": True})
                     assert done.json()["status"] == "done", done.text
                 (call,) = server.calls
                 assert call.arguments == SLOT
-                assert call.meta["support-agent/session"] == session
+                assert call.meta["support-agent/session"] == thread_id("anonymous", session)
                 assert call.meta["support-agent/customer"] == "c-1"
                 assert call.meta["support-agent/key"]

@@ -22,7 +22,7 @@ YES, NO = True, False
 @pytest.fixture
 async def tools(monkeypatch: pytest.MonkeyPatch) -> AsyncGenerator[Effects]:
     """Tools with effects."""
-    for name, value in (("_PAUSES", (0.05, 0.1)), ("CERTAIN", 5.0)):
+    for name, value in (("_PAUSES", (0.05, 0.1)), ("CERTAIN", 30.0)):
         monkeypatch.setattr(graph.actions.calling, name, value)
     monkeypatch.setattr(graph.actions.confirming, "_LOOK", 0.1)
     async with effects() as found:
@@ -32,7 +32,7 @@ async def tools(monkeypatch: pytest.MonkeyPatch) -> AsyncGenerator[Effects]:
 @pytest.fixture
 async def pair(tools: Effects, redis: Redis) -> AsyncGenerator[list[Actions]]:
     """The actions of two replicas."""
-    client = RemoteTools(tools.url, 0.4)
+    client = RemoteTools(tools.url, 0.8)
     async with AsyncExitStack() as stack:
         opened = [open_actions(redis, client, patience=20, keep=1800) for _ in range(2)]
         yield [await stack.enter_async_context(each) for each in opened]
@@ -107,7 +107,7 @@ async def test_a_booking_whose_answer_is_late_is_asked_for_again(
     pair: list[Actions], redis: Redis, tools: Effects
 ) -> None:
     """With the same key until the outcome is known: one booking."""
-    tools.late = [0.6, 0.6]
+    tools.late = [1.2, 1.2]
     action = await proposed(redis)
     assert await outcome(pair[0], action, YES) == await outcome(pair[1], action) == "done"
     assert ([call["key"] for call in tools.calls], tools.done) == ([action.id] * 3, [action.id])
@@ -115,7 +115,7 @@ async def test_a_booking_whose_answer_is_late_is_asked_for_again(
 
 async def test_an_email_whose_answer_is_late_is_unknown(pair: list[Actions], redis: Redis, tools: Effects) -> None:
     """It is not sent again, whoever asks."""
-    tools.late = [0.6]
+    tools.late = [1.2]
     action = await proposed(redis, SEND_EMAIL, EMAIL)
     assert [await outcome(client, action, YES) for client in (*pair, *pair)] == ["unknown"] * 4
     assert len(tools.calls) == 1
@@ -125,8 +125,8 @@ async def test_a_booking_that_is_never_answered_is_unknown_in_the_end(
     pair: list[Actions], redis: Redis, tools: Effects, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After a refusal, too: an earlier call may have been carried out."""
-    monkeypatch.setattr(graph.actions.calling, "CERTAIN", 0.5)
-    tools.late = [1.0] * 100
+    monkeypatch.setattr(graph.actions.calling, "CERTAIN", 1.5)
+    tools.late = [1.5] * 100
     action = await proposed(redis)
     assert await outcome(pair[0], action, YES) == "unknown"
     assert (tools.done, len(tools.calls) > 1) == ([action.id], True)
@@ -166,12 +166,21 @@ async def test_what_has_no_record_is_looked_for_no_more(pair: list[Actions], red
 
 
 async def test_a_lease_is_renewed_while_a_tool_works(
-    pair: list[Actions], redis: Redis, tools: Effects, monkeypatch: pytest.MonkeyPatch
+    tools: Effects, redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """So no other replica takes the action over."""
-    monkeypatch.setattr("graph.actions.records.LEASE", 0.3)
+    monkeypatch.setattr("graph.actions.records.LEASE", 0.5)
     monkeypatch.setattr(graph.actions.confirming, "_RENEWAL", 0.05)
-    tools.late = [0.35]
+    tools.held = asyncio.Event()
+    client = RemoteTools(tools.url, 60)
     action = await proposed(redis, SEND_EMAIL, EMAIL)
-    assert await outcome(pair[0], action, YES) == "done"
+    async with AsyncExitStack() as stack:
+        opened = [open_actions(redis, client, patience=60, keep=1800) for _ in range(2)]
+        one, _ = [await stack.enter_async_context(each) for each in opened]
+        confirming = asyncio.create_task(outcome(one, action, YES))
+        await tools.begun.wait()
+        await asyncio.sleep(1.2)
+        tools.held.set()
+        assert await confirming == "done"
+    await client.close()
     assert len(tools.calls) == 1

@@ -105,32 +105,6 @@ def test_a_service_without_servers_does_not_load_the_sdk() -> None:
     assert found.stdout == "set()\n"
 
 
-@pytest.mark.soak
-async def test_the_sdk_is_loaded_without_cryptography() -> None:
-    """Which an image does not have, and a client does not need."""
-    code = """if True:
-        import asyncio, importlib.util, sys
-        find = importlib.util.find_spec
-        importlib.util.find_spec = lambda name, *rest: None if name == "cryptography" else find(name, *rest)
-        class Missing:
-            def find_spec(self, name, path=None, target=None):
-                if name.partition(".")[0] == "cryptography":
-                    raise ModuleNotFoundError(name)
-        sys.meta_path.insert(0, Missing())
-        from graph.actions.mcp import open_tools
-        from graph.settings import AgentSettings
-        async def look():
-            async with open_tools(AgentSettings(SUPPORT_MCP_SERVERS=f"a={sys.argv[1]}"), patience=30) as tools:
-                print(len(await tools.listed()), "cryptography" in sys.modules)
-        asyncio.run(look())
-    """
-    async with tool_server() as server:
-        command = [sys.executable, "-c", code, server.url]
-        process = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE, cwd=REPOSITORY)
-        said, _ = await process.communicate()
-    assert said == f"{len(ALL)} False\n".encode()
-
-
 async def test_what_is_no_mcp_server_is_named(model: ScriptedModel) -> None:
     """As one that is down, with what mends it."""
     async with opened(model.url) as tools:
