@@ -13,8 +13,8 @@
 #   whole: the call is invalid, finish reason 'length'; refunds paid: none
 #   streamed: the call is valid, finish reason 'length'; refunds paid: [1]
 #   langchain 1.5.2, langchain-core 1.8.3, langchain-openai 1.7.4, langgraph 1.2.23, Python 3.11.7
-# What we do: our graph gives its models no tools. `Models.answer` in graph/models/__init__.py fails a stream that ends without a
-#   finish reason, and the answer cache keeps only answers that ended with "stop" (docs/decisions/0003-front-door.md).
+# What we do: `graph/models/calls.py` puts the pieces of a call together without mending them, and a call that was cut off
+#   is never run. `Models.answer` in graph/models/__init__.py fails a stream that ends without a finish reason.
 
 set -euo pipefail
 
