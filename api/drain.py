@@ -19,6 +19,7 @@ GRACE = 7.0
 """Seconds after the signal in which runs may finish, SUPPORT_SHUTDOWN_NOTICE included."""
 
 _FLUSH = 0.5  # seconds for WebSockets to send their close frames
+_LEAVING = 1.0  # seconds for what is cancelled to end
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -125,10 +126,10 @@ class Drain:
                 except StopAsyncIteration:
                     return
         finally:
-            begun.cancel()
-            over.cancel()
-            if coming:
-                coming.cancel()
+            left = [begun, over, *([coming] if coming else [])]
+            for task in left:
+                task.cancel()
+            await asyncio.wait(left, timeout=_LEAVING)  # else a command may hold its connection when Redis is closed
 
 
 @asynccontextmanager

@@ -95,7 +95,7 @@ def lifespan_for(settings: ServiceSettings) -> Callable[[FastAPI], AbstractAsync
             answers = AnswerCache(agent, redis, settings, drain)
             stack.push_async_callback(answers.write_counts)
             receiver = await stack.enter_async_context(open_receiver(settings, agent.tools))
-            if receiver is None:
+            if receiver is None and settings.env == "production":
                 _log.warning(UNRECEIVED)
             colleagues = agent.colleagues
             link = tracing.link if tracing else None

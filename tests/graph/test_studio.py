@@ -82,7 +82,7 @@ async def test_studio_is_told_what_goes_in() -> None:
     assert list(opened.get_input_jsonschema()["properties"]) == ["messages"]
     context = opened.get_context_jsonschema()
     assert context
-    assert list(context["properties"]) == ["tenant", "customer_id"]
+    assert list(context["properties"]) == ["tenant", "customer_id", "visitor"]
 
 
 @pytest.mark.parametrize("with_text", [False, True], ids=["an image", "an image and a question"])

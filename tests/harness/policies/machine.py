@@ -113,7 +113,8 @@ def secrets(files: Files, services: dict[str, Any]) -> tuple[set[str], set[str]]
         if name != "secrets"
     }
     written = re.findall(r"\b(?:password|secret) (\w+/[\w.]+)", files[SECRETS])
-    return read, {f"/secrets/{secret}" for secret in written if not secret.startswith("api/")}
+    by_name = ("api/", "email/", "calendar/")  # these read each file by the name of the setting
+    return read, {f"/secrets/{secret}" for secret in written if not secret.startswith(by_name)}
 
 
 def compose(files: Files) -> Rules:
@@ -141,7 +142,11 @@ def compose(files: Files) -> Rules:
         "what watches starts when it is asked for": {
             name: service["profiles"] for name, service in services.items() if "profiles" in service
         }
-        == {"prometheus": ["observe"], "grafana": ["observe"], "sync": ["sync"]},
+        == {
+            **{name: ["observe"] for name in ("prometheus", "grafana")},
+            **{name: ["actions"] for name in ("mcp-email", "mcp-calendar")},
+            "sync": ["sync"],
+        },
         "files are where they are looked for": {what: where for _, what, where in mounts(services, r"\./")}
         == {
             "./deploy/caddy": "/etc/caddy",
