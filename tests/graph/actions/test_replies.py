@@ -19,6 +19,8 @@ YES = [
     ("👍", "en"),
     ("✅", "en"),
     ("Yes :)", "en"),
+    ("yes thats right", "en"),
+    ("Yeah, sure thing", "en"),
     ("sure, thanks", "en"),
     ("ja, bitte", "de"),
     ("Ja gerne, vielen Dank!", "de"),
