@@ -186,7 +186,7 @@ async def _hand_over(colleagues: Colleagues, knowledge: Knowledge, failed: Recor
     """Hand a conversation over whose action has failed, unless the turn that confirmed it does."""
     desk = knowledge.company.desks[0]
     with suppress(SessionBusy, MemoryUnavailable):  # the customer was told by the action itself
-        await colleagues.hand_over(failed.session_id, failed.context, failed.run_id, desk, "action")
+        await colleagues.hand_over(failed.session_id, failed.context, failed.run_id, desk, "action", failed.action())
 
 
 def _asked(settings: AgentSettings) -> list[str | None]:

@@ -17,6 +17,10 @@ async def settled(reply: Reply, actions: Actions, owner: str) -> tuple[str, Acti
     now = standing.get()
     if now is None or now.action is None:
         raise AssertionError("nothing stands open")
+    if reply.cancels:
+        found = await actions.find(now.action.decode(), owner)
+        if found and found.status == "proposed" and not reply.is_clear(found.kind):
+            return sentence("unclear", reply.language, found.summary), found
     decide = actions.confirm if reply.is_yes else actions.decline
     try:
         action = await decide(now.action.decode(), owner, now.session_id, is_said=True)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import cast
 
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage
 
@@ -17,6 +18,7 @@ from graph.actions.reasons import (
     topic_of,
     what_happens,
 )
+from graph.actions.replies import Outcome, sentence
 from graph.actions.standing import Standing, standing
 from graph.retrieval.company import Company, Desk
 from graph.state import Action, AgentContext, Handoff
@@ -89,7 +91,8 @@ def after(
     reason = _reason(messages, desk, is_answered=is_answered, action=action)
     if now is None or reason is None:
         return None
-    text, now.passing = handed_over(now, messages, f"{said}\n\n" if said else "", desk, context, reason)
+    before, failed = f"{said}\n\n" if said else "", action if reason == "action" else None
+    text, now.passing = handed_over(now, messages, before, desk, context, reason, failed=failed)
     return text, now.passing.record.shown
 
 
@@ -101,14 +104,20 @@ def handed_over(
     context: AgentContext,
     reason: Reason,
     language: str | None = None,
+    failed: Action | None = None,
 ) -> tuple[str, Passing]:
-    """Return what the customer is told, and what is to be stored with the turn; `said` is what is told before."""
+    """Return what the customer is told, and what is to be stored with the turn.
+
+    `said` is what is told before. Where nothing is, the customer is told that an action has failed.
+    """
     latest = (message.text for message in messages[-_LATEST:] if isinstance(message, HumanMessage))
     language = language or language_of(latest)
-    passing = opening(now, context, desk, reason, messages, language)
+    passing = opening(now, context, desk, reason, messages, language, failed.summary if failed else None)
     expected = passing.record.expected_reply
     zone = desk.opening.zone if desk.opening else "UTC"
     text = what_happens(language, datetime.fromisoformat(expected) if expected else None, zone, desk.hours)
+    if failed and not said:
+        text = f"{sentence(cast('Outcome', failed.status), language, failed.summary)}\n\n{text}"
     return text, passing.with_answer(AIMessage(said + text))
 
 

@@ -184,12 +184,21 @@ def role_of(message: AnyMessage) -> Literal["user", "assistant", "agent"]:
 
 
 def opening(
-    now: Standing, context: AgentContext, desk: Desk, reason: Reason, messages: Sequence[AnyMessage], language: str
+    now: Standing,
+    context: AgentContext,
+    desk: Desk,
+    reason: Reason,
+    messages: Sequence[AnyMessage],
+    language: str,
+    about: str | None = None,
 ) -> Passing:
-    """Hand a conversation over; the saver stores it with the turn."""
+    """Hand a conversation over; the saver stores it with the turn.
+
+    Its summary quotes what it is about, by default the customer's last message.
+    """
     at = datetime.now(UTC)
     expected = desk.opening.reply_by(at) if desk.opening else None
-    asked = next((message.text for message in reversed(messages) if isinstance(message, HumanMessage)), "")
+    asked = about or next((message.text for message in reversed(messages) if isinstance(message, HumanMessage)), "")
     asked = " ".join(_contacts_kept.text(asked).split())
     quoted = asked if len(asked) <= _QUOTED else f"{asked[:_QUOTED]}\u2026"
     record = Record(

@@ -64,7 +64,7 @@ class Tools:
         try:
             result = _result(await server.call(one.raw_name, arguments, _meta(caller, key)))
             if result.is_error and (result.structured or {}).get("outcome") == "unknown":
-                raise OutcomeUnknown(f"MCP server {server.name} does not know whether it has done it")
+                raise OutcomeUnknown(f"MCP server {server.name} does not know whether it has done it", is_said=True)
         except Failure as failure:
             outcome = "not-called" if failure.is_certain else "unknown"
             kind = NotCalled if failure.is_certain else OutcomeUnknown

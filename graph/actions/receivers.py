@@ -71,20 +71,29 @@ class Mail:
 
     def __init__(self, tools: Tools) -> None:
         self._tools = tools
+        self._unconfirmed: dict[str, int] = {}
+        """By entry, how often the mail server has not confirmed it, by the e-mail server's word."""
 
     async def send(self, entry: Entry, trace_url: str | None) -> None:
         """Send an entry; raises NotReceived unless the server has taken it."""
         record = entry.handoff
         caller = Caller(record.tenant, record.thread, entry.run_id, record.customer_id)
         arguments = mail(entry, trace_url)
+        tried = self._unconfirmed.get(entry.id, 0)
         try:
-            result = await self._tools.call(SEND_EMAIL, arguments, caller, key=entry.id)
+            # With a key that it knows the e-mail server would say for ever that it can't tell.
+            result = await self._tools.call(SEND_EMAIL, arguments, caller, f"{entry.id}-{tried}" if tried else entry.id)
         except NotCalled:
             raise NotReceived("the e-mail server can't be reached") from None
-        except OutcomeUnknown:  # with the same key the server sends it once
+        except OutcomeUnknown as error:
+            if error.is_said:  # the team would rather get it twice than never
+                self._unconfirmed[entry.id] = tried + 1
+                raise NotReceived("the mail server did not confirm it") from None
+            # With the same key the server sends it once.
             raise NotReceived("the e-mail server did not say whether it has sent it") from None
         if result.is_error:
             raise NotReceived("the e-mail server refuses it")
+        self._unconfirmed.pop(entry.id, None)
 
 
 @asynccontextmanager

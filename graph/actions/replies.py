@@ -33,9 +33,15 @@ class Reply:
     is_yes: bool
     language: str
     """ISO 639-1."""
+    cancels: bool = False
+    """It says to cancel, and nothing else that is a no; `is_yes` if it says yes as well."""
+
+    def is_clear(self, kind: str) -> bool:
+        """Return whether it is a plain yes or no to an action of this kind."""
+        return not self.cancels or self.is_yes == ("cancel" in kind.casefold())
 
 
-Outcome = Literal["done", "failed", "unknown", "begun", "declined", "gone"]
+Outcome = Literal["done", "failed", "unknown", "begun", "declined", "unclear", "gone"]
 _Language = Mapping[str, Any]  # lists of phrases, and sentences
 
 
@@ -51,6 +57,7 @@ def reply_in(text: str) -> Reply | None:
     if not words:
         return None
     kinds: set[_Kind] = set()
+    cancels: set[bool] = set()
     languages: Counter[str] = Counter()
     while words:
         found = next((n for n in range(len(words), 0, -1) if tuple(words[:n]) in _phrases()), 0)
@@ -58,11 +65,13 @@ def reply_in(text: str) -> Reply | None:
             return None
         kind, known = _phrases()[tuple(words[:found])]
         kinds.add(kind)
+        if kind == "no":
+            cancels.add(tuple(words[:found]) in _cancelling())
         languages.update(known)
         words = words[found:]
-    if ("yes" in kinds) == ("no" in kinds):
+    if cancels != {True} and ("yes" in kinds) == ("no" in kinds):
         return None
-    return Reply("yes" in kinds, max(languages, key=lambda each: languages[each]))
+    return Reply("yes" in kinds, max(languages, key=lambda each: languages[each]), cancels == {True})
 
 
 def sentence(outcome: Outcome, language: str, summary: str = "") -> str:
@@ -87,6 +96,11 @@ def _phrases() -> Mapping[tuple[str, ...], tuple[_Kind, tuple[str, ...]]]:
                 first, known = phrases.get(words, (kind, ()))
                 phrases[words] = first, (*known, language)
     return phrases
+
+
+@cache
+def _cancelling() -> frozenset[tuple[str, ...]]:
+    return frozenset(tuple(_words(phrase) or ()) for lists in _file().values() for phrase in lists["cancel"])
 
 
 def _words(text: str) -> list[str] | None:

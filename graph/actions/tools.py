@@ -48,3 +48,8 @@ class NotCalled(Exception):
 
 class OutcomeUnknown(Exception):
     """The call may have been carried out: its answer did not come in time, or the connection broke."""
+
+    def __init__(self, *words: str, is_said: bool = False) -> None:
+        super().__init__(*words)
+        self.is_said = is_said
+        """The server itself says that it does not know, and says so again whenever it is asked with the same key."""

@@ -17,7 +17,7 @@ from graph.errors import HandoffOver
 from graph.redis import memory_errors
 from graph.retrieval.company import Desk
 from graph.runs.memory import Memory, thread_id, turn_key
-from graph.state import AgentContext, Handoff
+from graph.state import Action, AgentContext, Handoff
 
 _POLL = 0.5  # seconds between two looks at what a reader is to be told
 _GONE = 15.0  # seconds between two looks whether the session is still there
@@ -77,7 +77,13 @@ class Colleagues:
         return event
 
     async def hand_over(
-        self, session_id: str, context: AgentContext, run_id: str, desk: Desk, reason: Reason
+        self,
+        session_id: str,
+        context: AgentContext,
+        run_id: str,
+        desk: Desk,
+        reason: Reason,
+        failed: Action | None = None,
     ) -> Handoff | None:
         """Hand a session over outside any turn, such as after an action that failed; the history says so.
 
@@ -88,7 +94,7 @@ class Colleagues:
             history = await self._memory.history(now.thread)
             if history is None or await self._handoffs.of_session(now.thread):
                 return None
-            text, passing = handed_over(now, history.messages, "", desk, context, reason)
+            text, passing = handed_over(now, history.messages, "", desk, context, reason, failed=failed)
             said = AIMessage(text, id=str(uuid.uuid4()), additional_kwargs={HANDOFF: passing.record.id})
             turn = await self._memory.with_message(now.thread, said, self._most)
             if turn is None:

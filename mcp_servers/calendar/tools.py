@@ -36,11 +36,23 @@ def _known(name: str) -> str:
     return name
 
 
+# The patterns are for clients, which check a call before they propose it to a customer; the server takes more.
 Zone = Annotated[
-    str, AfterValidator(_known), Field(description="The customer's time zone, an IANA name such as Europe/Berlin.")
+    str,
+    AfterValidator(_known),
+    Field(
+        description="The customer's time zone, an IANA name such as Europe/Berlin.",
+        json_schema_extra={"pattern": "^(UTC|[A-Z][A-Za-z]+(/[A-Z][A-Za-z0-9_+-]*)+)$"},
+    ),
 ]
 SlotName = Annotated[
-    AwareDatetime, Field(description="A slot as free_slots names it, such as 2026-10-26T09:00:00+01:00.")
+    AwareDatetime,
+    Field(
+        description="A slot as free_slots names it, such as 2026-10-26T09:00:00+01:00.",
+        json_schema_extra={
+            "pattern": r"^\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d([.]\d+)?)?(Z|[+-]\d\d:?\d\d)$",
+        },
+    ),
 ]
 BookingName = Annotated[
     str, Field(pattern="^[0-9a-f]{24}$", description="The booking, as book_call or my_calls names it.")

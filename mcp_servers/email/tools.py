@@ -93,7 +93,7 @@ class Mailbox:
             sender=self._settings.sender,
             recipient=self._settings.to,
             subject=email.subject,
-            body=email.body,
+            body=email.body if email.thread else _signed(email.body, caller),
             message_id=thread if thread and not email.is_reply else self._id(caller),
             in_reply_to=thread if email.is_reply else None,
         )
@@ -106,3 +106,10 @@ class Mailbox:
             return make_msgid(domain=self._settings.domain)
         name = hashlib.sha256(f"{caller.tenant}\n{caller.key}".encode()).hexdigest()[:32]
         return f"<{name}@{self._settings.domain}>"
+
+
+def _signed(body: str, caller: Caller) -> str:
+    """Return a text with whose it is, so that the team can reply; an e-mail of a thread says so itself."""
+    about = {"Customer": caller.customer, "Session": caller.session, "Run": caller.run}
+    lines = [f"{name}: {one_line(value)}" for name, value in about.items() if value]
+    return "\n".join([body.rstrip(), "", "-- ", *lines]) if lines else body

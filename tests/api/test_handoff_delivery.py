@@ -254,6 +254,21 @@ async def test_by_e_mail_it_is_one_thread(failure: Exception | ToolResult) -> No
     assert tools.calls[0][2] == Caller("shop", "t", "run-1", "c-7")
 
 
+async def test_an_e_mail_that_nobody_confirmed_is_sent_again() -> None:
+    """The e-mail server sends a key once, so what its mail server has not confirmed needs another one."""
+    record = Record(
+        "a" * 32, "asked", "x", "2026-11-29T10:00:00Z", None, "shop", "s-1", "t", None, "billing", "en", "r"
+    )
+    entry = Entry("e-1", record.opened_at, record, "r", (Line("user", "Hi"),))
+    tools = Tools(OutcomeUnknown(is_said=True), OutcomeUnknown(), OutcomeUnknown(is_said=True))
+    by_mail = Mail(tools)
+    for _ in range(3):
+        with pytest.raises(NotReceived):
+            await by_mail.send(entry, None)
+    await by_mail.send(entry, None)
+    assert [key for *_, key in tools.calls] == ["e-1", "e-1-1", "e-1-1", "e-1-2"]
+
+
 @pytest.mark.soak
 async def test_what_waits_survives_its_replica(
     redis: Redis, redis_url: str, model: ScriptedModel, articles: Path

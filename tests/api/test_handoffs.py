@@ -154,7 +154,8 @@ async def test_an_action_that_failed_hands_over(serve: Serve, redis: Redis, mode
         handoffs = Handoffs(redis, 1800, 60, is_received=False)
         colleagues = Colleagues(handoffs, Memory(redis, 1800, handoffs), lambda _: nullcontext(), 20)
         desk, context = Desk("billing"), AgentContext(ANONYMOUS)
-        handed = await colleagues.hand_over("s-1", context, done["run_id"], desk, "action")
+        failed = Action("a-1", "book_call", "Book a call", {}, "2026-11-29T10:00:00Z", "failed")
+        handed = await colleagues.hand_over("s-1", context, done["run_id"], desk, "action", failed)
         assert await colleagues.hand_over("s-1", context, done["run_id"], desk, "action") is None
         assert await colleagues.hand_over("s-2", context, done["run_id"], desk, "action") is None
         async with aconnect_sse(client, "GET", "/sessions/s-1/events") as source:
@@ -163,14 +164,17 @@ async def test_an_action_that_failed_hands_over(serve: Serve, redis: Redis, mode
         passed = await say(client, "And?", "s-1")
     assert handed
     assert (handed.reason, event.json()["id"], passed["handoff"]["id"]) == ("action", handed.id, handed.id)
-    assert history[-1]["content"].startswith("A colleague will take this over.")
+    assert handed.summary.endswith("\u201cBook a call\u201d")
+    assert history[-1]["content"].startswith("This could not be done, and nothing was changed: Book a call")
+    assert "\n\nA colleague will take this over." in history[-1]["content"]
     now = standing.set(Standing("s-3", "run-1", "t"))
     try:
-        action = Action("a-1", "book_call", "Book a call", {}, "2026-11-29T10:00:00Z", "unknown")
+        action = replace(failed, status="unknown")
         question = [HumanMessage("Yes")]
         told = after(question, "I can't tell.", desk, AgentContext(), is_answered=True, action=action)
         assert told
-        assert told[1].reason == "action"
+        assert (told[1].reason, told[1].summary.endswith("\u201cBook a call\u201d")) == ("action", True)
+        assert told[0].startswith("A colleague")
         done_action = replace(action, status="done")
         assert after(question, "Done.", desk, AgentContext(), is_answered=True, action=done_action) is None
     finally:

@@ -17,6 +17,7 @@ from websockets.typing import Subprotocol
 from conftest import Serve
 from graph.actions.handoffs import Handoffs
 from graph.actions.standing import Standing, Write, standing
+from graph.actions.tools import Tool
 from graph.runs.memory import Memory, may_store, thread_id
 from harness.acting import EMAIL, SEND_EMAIL, Effects, acting, proposed
 from harness.conversations import events_of
@@ -43,6 +44,18 @@ async def said(client: httpx.AsyncClient, message: str, session_id: str = "s-1")
     response = await client.post("/chat", json={"message": message, "session_id": session_id})
     assert response.status_code == 200, response.text
     return response.json()
+
+
+async def test_to_cancel_a_cancellation_is_asked_about(client: httpx.AsyncClient, redis: Redis, tools: Effects) -> None:
+    """It decides nothing, and the proposal stays open for a plain yes."""
+    action = await proposed(
+        redis, Tool("cancel_call", "calendar", "", {"type": "object"}, False, True), {"booking": "b"}
+    )
+    unclear = await said(client, "Cancel it, please")
+    assert unclear["answer"] == "Please answer yes or no. Shall I do this? Cancel the call b."
+    assert (unclear["action"]["status"], tools.done) == ("proposed", [])
+    assert (await said(client, "Yes, cancel it"))["action"]["status"] == "done"
+    assert tools.done == [action.id]
 
 
 async def test_a_yes_confirms(client: httpx.AsyncClient, redis: Redis, model: ScriptedModel, tools: Effects) -> None:

@@ -32,6 +32,13 @@ async def test_a_transcript_and_a_second_message_in_its_thread(email: RunningSer
     assert all(max(map(len, raw.splitlines())) < 999 and raw.isascii() for raw in inbox.raw)
 
 
+async def test_the_team_is_told_whose_e_mail_it_is(email: RunningServer, inbox: Inbox) -> None:
+    """What the metadata says of the customer is below the text, which a model has written."""
+    await email.call("send_email", {"subject": "Refund", "body": "Invoice 17.\n"}, customer="c-7\nRun: x", run="r-9")
+    lines = inbox.messages[0].get_content().splitlines()
+    assert lines == ["Invoice 17.", "", "-- ", "Customer: c-7 Run: x", "Session: s-1", "Run: r-9"]
+
+
 async def test_the_longest_names_are_not_broken(email: RunningServer, inbox: Inbox) -> None:
     """A thread's name of 128 characters is one word of its header; a long subject arrives whole."""
     thread, subject = "t." * 64, "ü" * 200

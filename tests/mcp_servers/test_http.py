@@ -1,6 +1,7 @@
 """What stands between the servers and the network."""
 
 import asyncio
+import re
 from typing import Any
 
 import httpx2
@@ -91,6 +92,12 @@ async def test_tools_are_listed_with_what_they_do(email: RunningServer, calendar
     assert {tool.input_schema["additionalProperties"] for tool in found.values()} == {False}
     assert set(found["free_slots"].input_schema["properties"]) == {"time_zone", "from", "days"}
     assert set(found["send_email"].input_schema["properties"]) == {"subject", "body", "thread", "is_reply"}
+    booked = found["book_call"].input_schema["properties"]
+    for name, fits, does_not in (
+        ("slot", ["2026-10-26T09:00:00+01:00", "2026-10-26T08:00Z"], ["tomorrow at nine", "2026-10-26T09:00:00"]),
+        ("time_zone", ["UTC", "Europe/Berlin", "America/Port-au-Prince", "Etc/GMT+5"], ["Berlin", "europe/berlin"]),
+    ):
+        assert [one for one in [*fits, *does_not] if re.search(booked[name]["pattern"], one)] == fits
 
 
 async def test_an_unknown_tool_is_an_error_of_the_protocol(email: RunningServer) -> None:

@@ -19,6 +19,8 @@ YES = [
     ("👍", "en"),
     ("✅", "en"),
     ("Yes :)", "en"),
+    ("yes thats right", "en"),
+    ("Yeah, sure thing", "en"),
     ("sure, thanks", "en"),
     ("ja, bitte", "de"),
     ("Ja gerne, vielen Dank!", "de"),
@@ -114,6 +116,25 @@ def test_anything_else_decides_nothing(text: str) -> None:
     assert reply_in(text) is None
 
 
+@pytest.mark.parametrize(
+    ("text", "kind", "is_clear", "is_yes"),
+    [
+        ("Yes, cancel it", "cancel_call", True, True),
+        ("Oui, annulez", "cancel_order", True, True),
+        ("Cancel it, please", "cancel_call", False, False),
+        ("Cancel it, please", "book_call", True, False),
+        ("Yes, cancel it", "book_call", False, True),
+        ("No, cancel that", "cancel_call", True, False),
+        ("nein", "cancel_call", True, False),
+    ],
+)
+def test_to_cancel_depends_on_what_is_proposed(text: str, kind: str, is_clear: bool, is_yes: bool) -> None:
+    """Where a cancellation is proposed, "cancel it" may be a yes or a no; "yes, cancel it" is a yes there alone."""
+    reply = reply_in(text)
+    assert reply
+    assert (reply.is_clear(kind), reply.is_yes) == (is_clear, is_yes)
+
+
 def test_no_phrase_has_two_meanings() -> None:
     """A yes in one language is no "no", and no mere politeness, in another; each phrase is what it is listed as."""
     listed = tomllib.loads(Path(graph.actions.replies.__file__).with_name("replies.toml").read_text("utf-8"))
@@ -123,12 +144,13 @@ def test_no_phrase_has_two_meanings() -> None:
             for phrase in language[kind]:
                 kinds[phrase].add(kind)
                 found = reply_in(phrase)
-                assert found == (None if kind == "with" else Reply(kind == "yes", found.language if found else ""))
+                assert (found and found.is_yes) == (None if kind == "with" else kind == "yes")
+        assert set(language["cancel"]) <= set(language["no"])
     assert {phrase: each for phrase, each in kinds.items() if len(each) > 1} == {}
     assert len(listed) >= 8
 
 
-@pytest.mark.parametrize("outcome", ["done", "failed", "unknown", "begun", "declined", "gone"])
+@pytest.mark.parametrize("outcome", ["done", "failed", "unknown", "begun", "declined", "unclear", "gone"])
 def test_each_language_says_each_outcome(outcome: str) -> None:
     """Braces in a summary are shown as they are."""
     listed = tomllib.loads(Path(graph.actions.replies.__file__).with_name("replies.toml").read_text("utf-8"))
