@@ -3,12 +3,14 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Header, HTTPException
+from langchain_core.messages import AnyMessage
 
 from api.deps import AgentDep, ConnectionDep, DrainDep, ExpiryDep, PrincipalDep, SessionPath
 from api.errors import documented
 from api.schemas import MessageOut, SessionResponse
 from api.sse import STREAMED, EventStream, session_events
 from graph.actions.handoffs import role_of
+from graph.actions.reasons import AGENT
 
 LastEventId = Annotated[
     str,
@@ -29,8 +31,15 @@ async def read_session(session_id: SessionPath, agent: AgentDep, caller: Princip
     history = await agent.sessions.history(session_id, caller.owner)
     if history is None:
         raise HTTPException(404)
-    messages = [MessageOut(role=role_of(message), content=message.text) for message in history.messages]
+    messages = [_shown(message) for message in history.messages]
     return SessionResponse(session_id=session_id, messages=messages, expires_in=history.expires_in)
+
+
+def _shown(message: AnyMessage) -> MessageOut:
+    role = role_of(message)
+    if role != "agent":
+        return MessageOut(role=role, content=message.text)
+    return MessageOut(role=role, content=message.text, id=message.id, at=message.additional_kwargs[AGENT])
 
 
 @router.delete("/{session_id}", status_code=204, responses=documented(401, 404, 409, 422, 500, 503))
