@@ -174,6 +174,10 @@ class Feedback:
             await self._keep(_rated(run_id), "", RATABLE)
         return True
 
+    def masked(self, text: str) -> str:
+        """Return a text masked as records are."""
+        return self._redactor.text(text)
+
     async def record(self, run_id: str) -> Record | None:
         """Return the record of a run, or of the run whose answer it got; None if there is none any more."""
         await self.flush()
