@@ -193,6 +193,13 @@ class Feedback:
             found = cast("list[bytes]", await self._latest(keys=[_RECORDS], args=[most]))
         return [_record_json.validate_json(each) for each in found]
 
+    async def forget(self, owner: str, session_id: str, most: int) -> None:
+        """Delete a conversation's records, of the last `most`; raises MemoryUnavailable."""
+        for record in await self.records(most):
+            if record.session == _conversation(owner, session_id):
+                with memory_errors():
+                    await self._redis.delete(_key(record.run_id))
+
     async def below(self, score: float) -> list[Rating]:
         """Return the ratings below `score`, oldest first."""
         return [rating for rating in await self.latest(KEPT_DAYS) if rating.score < score]

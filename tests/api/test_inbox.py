@@ -180,3 +180,13 @@ async def test_a_customer_who_waits_is_shown_although_nothing_is_kept(
         assert (waiting["tenant"], waiting["handoff"]) == ("shop", waiting["id"])
         assert "[email]" in waiting["turns"][0]["question"]
         assert await read(client, bearer("bank")) == []
+
+
+async def test_a_deleted_conversation_is_gone_from_the_inbox(serve: Serve, redis: Redis, model: ScriptedModel) -> None:
+    """The page promises so; a conversation of the same name of somebody else stays."""
+    async with serve(SUPPORT_API_KEYS=CONFIGURED) as url, httpx.AsyncClient(base_url=url) as client:
+        for name in ("shop", "bank"):
+            done = await chat(client, name, "May I have a refund?", "s-1")
+        assert (await client.delete("/sessions/s-1", headers=bearer("shop"))).status_code == 204
+        (kept,) = await read(client, bearer("operator"))
+        assert (kept["tenant"], kept["turns"][0]["run_id"]) == ("bank", done["run_id"])
