@@ -17,17 +17,17 @@ const SAYS = {
 const cards = new Map(); // by the action's id
 let onFailed = () => {};
 
-/** Set what is called when an action was not, or perhaps not, done: a person may take over then. */
+/** Set what is called when an action failed: a person may take over. */
 export function onActionFailed(act) {
   onFailed = act;
 }
 
-/** Make the card of an action, which follows what becomes of it; those before follow, too. */
+/** Make the card of an action; it and those before follow what becomes of it. */
 export function actionCard(action) {
   for (const [id, { card, show, look }] of cards) {
     if (!card.isConnected) cards.delete(id);
     else if (id === action.id) show(action);
-    else if (card.dataset.status === "proposed") look(); // a later proposal replaces it
+    else if (card.dataset.status === "proposed") look();
   }
   const state = element("p", { className: "muted" });
   const choices = element("div", { className: "row" },
@@ -49,7 +49,7 @@ export function actionCard(action) {
   async function choose(confirm) {
     const buttons = choices.querySelectorAll("button");
     for (const button of buttons) button.disabled = true;
-    if (confirm) state.textContent = text("begun"); // it may take a while
+    if (confirm) state.textContent = text("begun");
     try {
       await settle(request(`actions/${action.id}`, { method: "POST", body: { confirm } }));
       card.focus();

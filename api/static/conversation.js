@@ -111,7 +111,7 @@ export class Answer {
       this._growing.text = done.answer;
     }
     this._end();
-    if (!done.answer && !done.action) { // passed on to a person, who will answer
+    if (!done.answer && !done.action) { // passed on
       this._article.remove();
       return;
     }

@@ -22,7 +22,7 @@ const [forgetButton, freshButton] = ["forget", "fresh"].map(find);
 
 let turn = null;
 let lastAnswer = 0;
-const written = new Set(); // ids of a person's messages that stand on the page
+const written = new Set(); // ids of a person's messages
 
 async function ask(message, { resumed = null, shown = false } = {}) {
   if (!shown) {
@@ -126,7 +126,6 @@ function showHandoff(handoff) {
   conversation.handedOver(handoff);
 }
 
-/** Read what a person writes, and when they begin and end. */
 function readOn() {
   follow(recall("session"), (event, data) => {
     if (event === "message" && data.role === "agent" && !written.has(data.id)) {
@@ -181,7 +180,7 @@ async function restore() {
 
 function showHistory(messages) {
   const kept = detailsOf(messages.filter(({ role }) => role === "assistant").map(({ content }) => content));
-  let handedOver; // the id of the hand-over that the answer before belongs to
+  let handedOver;
   for (const { role, content, id, at } of messages) {
     if (role === "user") {
       conversation.said(content);

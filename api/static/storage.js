@@ -58,7 +58,7 @@ export function keepDetails(done) {
   remember("answers", [...kept, [keyOf(done.answer), details]].slice(-KEPT_ANSWERS));
 }
 
-/** Return what is kept of each of these answers; of those with the same words the last ones' were kept. */
+/** Return what is kept of each of these answers. */
 export function detailsOf(answers) {
   const kept = [...(recall("answers") ?? [])];
   return answers.reduceRight((found, answer) => {
