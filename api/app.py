@@ -87,7 +87,7 @@ def create_app(settings: ServiceSettings | None = None) -> FastAPI:
         redirect_slashes=False,  # a redirect would go to whatever host the client put into its Host header
     )
     app.add_middleware(BodyLimitMiddleware, limit=settings.max_body)
-    app.add_middleware(KeyMiddleware, keys=settings.api_keys, tokens=settings.tokens)
+    app.add_middleware(KeyMiddleware, keys=settings.api_keys, tokens=settings.tokens, trusted=settings.trusted_proxies)
     app.add_middleware(DefectMiddleware)
     app.add_middleware(
         CrossOriginMiddleware,

@@ -18,11 +18,11 @@ from api.auth import ANONYMOUS, PUBLIC, Principal
 from api.drain import Drain
 from api.errors import ClientGone, NoSuchEvent, NothingMore
 from api.inbox_sessions import Cookies, InboxSessions
-from api.proxies import client_address, forwarded, stranger_address
+from api.proxies import client_address, own_origins, stranger_address
 from api.rate_limit import Allowance, RateLimited, RateLimiter
 from api.readiness import Readiness
 from api.schemas import ChatRequest, RunName, SessionId
-from api.settings import ServiceSettings, origin_of
+from api.settings import ServiceSettings
 from graph.agent import SupportAgent
 from graph.observe.feedback import Feedback
 from graph.runs.feed import Followed
@@ -234,16 +234,10 @@ class LimitedRoute(APIRoute):
 async def _same_origin(websocket: WebSocket, settings: SettingsDep) -> None:
     """Refuse pages from foreign origins, which would act with their visitor's address or cookies."""
     origin = websocket.headers.get("origin")
-    if origin is None or origin in own_origins(websocket, settings) or origin in settings.allowed_origins:
+    own = own_origins(websocket, settings.trusted_proxies)
+    if origin is None or origin in own or origin in settings.allowed_origins:
         return
     raise HTTPException(403)
-
-
-def own_origins(connection: HTTPConnection, settings: ServiceSettings) -> tuple[str, ...]:
-    """Return the origins that a page of this service may have, as the client reaches it."""
-    told = forwarded(connection, "x-forwarded-host", settings.trusted_proxies)
-    host = (told or connection.headers.get("host", "")).partition(",")[0].strip().lower()
-    return (origin_of(f"http://{host}"), origin_of(f"https://{host}")) if host else ()
 
 
 SAME_ORIGIN = Depends(_same_origin)

@@ -12,14 +12,16 @@ from starlette._utils import get_route_path  # what routes see of a path
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
-from starlette.requests import cookie_parser
+from starlette.requests import HTTPConnection, cookie_parser
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from structlog.contextvars import bind_contextvars, unbind_contextvars
 
 from api.auth import ApiKey, Principal, VisitorTokens, identify, is_open_to_visitors
 from api.errors import defect_response, not_for_visitors, preflight_response, problem_response
 from api.inbox_sessions import COOKIE, InboxSessions
+from api.proxies import is_of_own_page
 from api.request_id import HEADER, choose_request_id, request_id
+from api.settings import Network
 from api.telemetry import UNINTERESTING, open_streams
 from graph.errors import StartError, kind_and_place
 
@@ -242,8 +244,11 @@ class KeyMiddleware:
     A visitor's token opens the paths that are named for it. One in a URL is refused, since URLs are logged everywhere.
     """
 
-    def __init__(self, app: ASGIApp, keys: Sequence[ApiKey], tokens: VisitorTokens | None) -> None:
+    def __init__(
+        self, app: ASGIApp, keys: Sequence[ApiKey], tokens: VisitorTokens | None, trusted: Sequence[Network]
+    ) -> None:
         self._app = app
+        self._trusted = trusted
         self._keys = keys
         self._tokens = tokens
 
@@ -271,6 +276,8 @@ class KeyMiddleware:
         if caller := identify(self._keys, self._tokens, headers):
             return caller
         if not get_route_path(scope).startswith(_WITH_COOKIE) or "authorization" in headers:
+            return None
+        if not is_of_own_page(HTTPConnection(scope), self._trusted):
             return None
         cookie = cookie_parser(headers.get("cookie", "")).get(COOKIE)
         sessions: InboxSessions = scope["state"]["inbox_sessions"]

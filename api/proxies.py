@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from starlette.requests import HTTPConnection
 
-from api.settings import Network
+from api.settings import Network, origin_of
 
 _NETWORK_BITS = 64  # of an IPv6 address: one customer has a whole /64
 
@@ -30,6 +30,25 @@ def forwarded(connection: HTTPConnection, header: str, trusted: Sequence[Network
     """Return a header that a trusted proxy has added; None if the peer is not one, or has added none."""
     peer = _address(connection.client.host) if connection.client and header in connection.headers else None
     return ",".join(connection.headers.getlist(header)) if peer and _is_in(peer, trusted) else None
+
+
+def own_origins(connection: HTTPConnection, trusted: Sequence[Network]) -> tuple[str, ...]:
+    """Return the origins that a page of this service may have, as the client reaches it."""
+    told = forwarded(connection, "x-forwarded-host", trusted)
+    host = (told or connection.headers.get("host", "")).partition(",")[0].strip().lower()
+    return (origin_of(f"http://{host}"), origin_of(f"https://{host}")) if host else ()
+
+
+def is_of_own_page(connection: HTTPConnection, trusted: Sequence[Network]) -> bool:
+    """Return whether no page but one of this service's own has sent a request.
+
+    SameSite does not tell: a page on another host of the company's domain sends the cookie, too. Over HTTPS browsers
+    say whose page it is, else they name its origin if the request may change something.
+    """
+    if site := connection.headers.get("sec-fetch-site"):
+        return site in ("same-origin", "none")
+    origin = connection.headers.get("origin")
+    return origin is None or origin in own_origins(connection, trusted)
 
 
 def _client(connection: HTTPConnection, trusted: Sequence[Network]) -> _Address | None:

@@ -232,6 +232,8 @@ class MessageOut(BaseModel):
         description="`agent`: a person of the team, while the conversation was handed over."
     )
     content: str
+    id: str | None = Field(default=None, description="As in the event; of `agent` alone.", exclude_if=_is_absent)
+    at: str | None = Field(default=None, description="ISO 8601, UTC; of `agent` alone.", exclude_if=_is_absent)
 
 
 class SessionResponse(BaseModel):

@@ -8,9 +8,9 @@ from typing import Annotated
 from fastapi import Depends, HTTPException, Request
 
 from api.auth import PUBLIC, Principal, VisitorTokens, offered_token
-from api.deps import Connection, Meter, PrincipalDep, SettingsDep, count, own_origins
+from api.deps import Connection, Meter, PrincipalDep, SettingsDep, count
 from api.errors import VisitorsOff
-from api.proxies import client_address
+from api.proxies import client_address, own_origins
 from api.settings import ServiceSettings
 from api.visitor_schemas import VisitorRequest, VisitorResponse
 
@@ -60,7 +60,7 @@ async def _anonymous(request: Request, settings: SettingsDep) -> VisitorResponse
 def _is_own_page(request: Request, settings: ServiceSettings) -> bool:
     """Return whether a page of the service's own asks; where it is in a frame, the browser checks who shows it."""
     site = request.headers.get("sec-fetch-site", "same-origin")  # older browsers don't say
-    return site == "same-origin" and request.headers.get("origin") in own_origins(request, settings)
+    return site == "same-origin" and request.headers.get("origin") in own_origins(request, settings.trusted_proxies)
 
 
 async def _count(request: Request, settings: ServiceSettings) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Cookie, HTTPException, Path, Response
@@ -11,8 +12,10 @@ from api.errors import documented
 from api.inbox_schemas import InboxLogin, InboxResponse
 from api.inbox_sessions import COOKIE, LIFETIME
 from api.schemas import RunName
+from graph.actions.handoffs import Record as HandoffRecord
 from graph.observe.cases import case_of
-from graph.observe.inbox import Inbox
+from graph.observe.feedback import Feedback, Record
+from graph.observe.inbox import Conversation, Inbox, InboxTurn
 
 router = APIRouter(prefix="/inbox", tags=["operations"])
 
@@ -53,10 +56,21 @@ async def conversations(agent: AgentDep, feedback: FeedbackDep, tenant: OfTenant
 
     The key named `operator` reads every tenant's, any other its own.
     """
-    open_ones = {each.id for each in await agent.colleagues.lasting(tenant)}
-    found = await Inbox(feedback).latest(tenant, open_ones)
+    lasting = await agent.colleagues.lasting(tenant)
+    found = await Inbox(feedback).latest(tenant, {each.id for each in lasting})
+    seen = {one.handoff for one in found}
+    found = [*(_without_records(each, feedback) for each in lasting if each.id not in seen), *found]
+    found.sort(key=lambda one: one.handoff is None)
     runs = [turn.record.run_id for conversation in found for turn in conversation.turns]
     return InboxResponse.of(found, await asyncio.to_thread(_links, link, runs) if link else {})
+
+
+def _without_records(handoff: HandoffRecord, feedback: Feedback) -> Conversation:
+    """Return a conversation that a customer waits in, although its answers are too old or too many to be kept."""
+    at = datetime.fromisoformat(handoff.opened_at).timestamp()
+    asked = feedback.masked(handoff.summary)
+    turn = Record(handoff.tenant, asked, handoff.category, run_id=handoff.run_id, at=at, handoff=handoff.id)
+    return Conversation(handoff.id, handoff.tenant, [InboxTurn(turn, None)], handoff.id)
 
 
 def _links(link: Link, runs: Sequence[str]) -> dict[str, str]:

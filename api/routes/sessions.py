@@ -3,12 +3,15 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Header, HTTPException
+from langchain_core.messages import AnyMessage
 
-from api.deps import AgentDep, ConnectionDep, DrainDep, ExpiryDep, PrincipalDep, SessionPath
+from api.deps import AgentDep, ConnectionDep, DrainDep, ExpiryDep, FeedbackDep, PrincipalDep, SessionPath
 from api.errors import documented
 from api.schemas import MessageOut, SessionResponse
 from api.sse import STREAMED, EventStream, session_events
 from graph.actions.handoffs import role_of
+from graph.actions.reasons import AGENT
+from graph.observe.inbox import MOST
 
 LastEventId = Annotated[
     str,
@@ -29,15 +32,23 @@ async def read_session(session_id: SessionPath, agent: AgentDep, caller: Princip
     history = await agent.sessions.history(session_id, caller.owner)
     if history is None:
         raise HTTPException(404)
-    messages = [MessageOut(role=role_of(message), content=message.text) for message in history.messages]
+    messages = [_shown(message) for message in history.messages]
     return SessionResponse(session_id=session_id, messages=messages, expires_in=history.expires_in)
 
 
+def _shown(message: AnyMessage) -> MessageOut:
+    role = role_of(message)
+    if role != "agent":
+        return MessageOut(role=role, content=message.text)
+    return MessageOut(role=role, content=message.text, id=message.id, at=message.additional_kwargs[AGENT])
+
+
 @router.delete("/{session_id}", status_code=204, responses=documented(401, 404, 409, 422, 500, 503))
-async def forget_session(session_id: SessionPath, agent: AgentDep, caller: PrincipalDep) -> None:
+async def forget_session(session_id: SessionPath, agent: AgentDep, caller: PrincipalDep, feedback: FeedbackDep) -> None:
     """Delete a conversation; a hand-over ends with it."""
     is_forgotten = await agent.sessions.forget(session_id, caller.owner)
     await agent.colleagues.release_session(session_id, caller.owner)  # not while the session is busy
+    await feedback.forget(caller.owner, session_id, MOST)
     if not is_forgotten:
         raise HTTPException(404)
 

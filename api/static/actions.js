@@ -14,8 +14,21 @@ const SAYS = {
   expired: "actionExpired",
 };
 
-/** Make the card of an action, which follows what becomes of it. */
+const cards = new Map(); // by the action's id
+let onFailed = () => {};
+
+/** Set what is called when an action failed: a person may take over. */
+export function onActionFailed(act) {
+  onFailed = act;
+}
+
+/** Make the card of an action; it and those before follow what becomes of it. */
 export function actionCard(action) {
+  for (const [id, { card, show, look }] of cards) {
+    if (!card.isConnected) cards.delete(id);
+    else if (id === action.id) show(action);
+    else if (card.dataset.status === "proposed") look();
+  }
   const state = element("p", { className: "muted" });
   const choices = element("div", { className: "row" },
     element("button", { type: "button", className: "button main", onclick: () => choose(true) }, text("confirm")),
@@ -30,11 +43,13 @@ export function actionCard(action) {
     const isNew = card.dataset.status !== status;
     card.dataset.status = status;
     if (isNew && status === "begun") setTimeout(follow, LOOK_AGAIN);
+    if (isNew && ["failed", "unknown"].includes(status)) onFailed();
   }
 
   async function choose(confirm) {
     const buttons = choices.querySelectorAll("button");
     for (const button of buttons) button.disabled = true;
+    if (confirm) state.textContent = text("begun");
     try {
       await settle(request(`actions/${action.id}`, { method: "POST", body: { confirm } }));
       card.focus();
@@ -62,5 +77,6 @@ export function actionCard(action) {
   }
 
   show(action);
+  cards.set(action.id, { card, show, look });
   return { card, look };
 }

@@ -111,6 +111,10 @@ export class Answer {
       this._growing.text = done.answer;
     }
     this._end();
+    if (!done.answer && !done.action) { // passed on
+      this._article.remove();
+      return;
+    }
     if (done.category) this.category(done.category);
     const opinion = element("div", { className: "opinion" });
     if (done.answer) {

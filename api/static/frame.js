@@ -1,8 +1,7 @@
 // The chat page in a frame on a website's page: nothing here needs cookies or storage, which browsers refuse there.
 //
-//   around            what the page around the frame has told at the beginning: {lang?, theme, kept}; null outside a frame.
-//                     `kept` is what tell("keep") has told it, also before a reload: {session: "…", …}.
-//   fromParent()      resolves to the same as it is now, and with `token`, which is valid for a while; absent if there is none
+//   around            what the page around has told at the beginning: {lang?, theme, kept}; null outside a frame
+//   fromParent()      resolves to the same as it is now, and with `token`, if there is one
 //   tell(kind, value) tells it: "keep" {name, value} to keep (null: to forget), "unread" how many messages have come,
 //                     "refused" that the service has refused the token, and "close".
 //

@@ -15,7 +15,9 @@ export function follow(session, onEvent) {
   unfollow();
   const abort = new AbortController();
   following = { session, abort };
-  read(session, onEvent, abort.signal).catch(() => {});
+  read(session, onEvent, abort.signal).catch(() => {}).finally(() => {
+    if (following?.abort === abort) following = null;
+  });
 }
 
 export function unfollow() {
@@ -29,7 +31,6 @@ async function read(session, onEvent, signal) {
       const last = recall("person");
       const headers = last ? { "Last-Event-ID": last } : {};
       const response = await request(`sessions/${session}/events`, { headers, signal });
-      if (response.status === 204) return;
       for await (const { id, event, data } of serverSentEvents(response)) {
         tries = 0;
         if (id) remember("person", id);

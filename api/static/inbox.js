@@ -161,14 +161,19 @@ function replyOf(one, handoff) {
   const failed = make("p", { class: "failed", role: "alert" });
   const act = async (path, body) => {
     failed.textContent = "";
+    lock(true); // a second press sends nothing
     try {
       await call("POST", `handoffs/${encodeURIComponent(handoff.id)}/${path}`, body);
     } catch (error) {
       failed.textContent = error.status ? error.message : "The service can't be reached; nothing was sent.";
+      lock(false);
       return;
     }
     drafts.delete(handoff.id);
     await refresh();
+  };
+  const lock = (isLocked) => {
+    for (const each of form.elements) each.disabled = isLocked;
   };
   const form = make(
     "form",

@@ -1,5 +1,6 @@
 // The chat page: wires its parts together.
 
+import { onActionFailed } from "./actions.js";
 import * as conversation from "./conversation.js";
 import { tell } from "./dom.js";
 import { around, tell as tellAround } from "./frame.js";
@@ -21,6 +22,7 @@ const [forgetButton, freshButton] = ["forget", "fresh"].map(find);
 
 let turn = null;
 let lastAnswer = 0;
+const written = new Set(); // ids of a person's messages
 
 async function ask(message, { resumed = null, shown = false } = {}) {
   if (!shown) {
@@ -85,7 +87,7 @@ function finish(answer, done) {
   lastAnswer = Date.now();
   keepDetails(done);
   answer.done(done);
-  if (around) tellAround("unread", 1);
+  if (around && done.answer) tellAround("unread", 1);
   if (done.handoff) handOver(done.handoff);
 }
 
@@ -114,19 +116,31 @@ function fail(answer, { type, status, retryAfter, requestId }, retry) {
 }
 
 function handOver(handoff) {
-  if (recall("handoff")?.id !== handoff.id) {
-    remember("handoff", handoff);
-    conversation.handedOver(handoff);
-  }
+  showHandoff(handoff);
+  readOn();
+}
+
+function showHandoff(handoff) {
+  if (recall("handoff")?.id === handoff.id) return;
+  remember("handoff", handoff);
+  conversation.handedOver(handoff);
+}
+
+function readOn() {
   follow(recall("session"), (event, data) => {
-    if (event === "message" && data.role === "agent") {
+    if (event === "message" && data.role === "agent" && !written.has(data.id)) {
+      written.add(data.id);
       conversation.personSaid(data.content, data.at);
       if (around) tellAround("unread", 1);
     }
-    if (event !== "handoff" || data.status === "open") return;
-    drop("handoff");
-    unfollow();
-    conversation.note(text("released"));
+    if (event !== "handoff") return;
+    if (data.status === "open") {
+      showHandoff(data);
+    } else if (recall("handoff")) {
+      drop("handoff");
+      unfollow();
+      conversation.note(text("released"));
+    }
   });
 }
 
@@ -158,20 +172,26 @@ async function restore() {
     }
   }
   const handoff = recall("handoff");
-  if (handoff) handOver(handoff);
+  if (handoff) readOn();
   forgetButton.hidden = !recall("session");
   const pending = recall("turn");
   if (pending) ask(pending.message, { resumed: pending.run });
 }
 
 function showHistory(messages) {
-  for (const { role, content } of messages) {
+  const kept = detailsOf(messages.filter(({ role }) => role === "assistant").map(({ content }) => content));
+  let handedOver;
+  for (const { role, content, id, at } of messages) {
     if (role === "user") {
       conversation.said(content);
     } else if (role === "agent") {
-      conversation.personSaid(content);
+      written.add(id);
+      conversation.personSaid(content, at);
     } else {
-      new conversation.Answer().done({ answer: content, ...detailsOf(content) }, { quietly: true });
+      const details = kept.shift();
+      new conversation.Answer().done({ answer: content, ...details }, { quietly: true });
+      if (details.handoff && details.handoff.id !== handedOver) conversation.handedOver(details.handoff);
+      handedOver = details.handoff?.id;
     }
   }
   lastAnswer = Date.now();
@@ -275,6 +295,7 @@ const company = document.documentElement.dataset.company;
 translate(company);
 document.querySelector(".mark").textContent = [...company][0]?.toUpperCase() ?? "";
 onKeyNeeded(askForKey);
+onActionFailed(readOn);
 listen();
 const restoring = restore();
 if (!recall("session")) field.focus({ preventScroll: true });

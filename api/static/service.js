@@ -44,14 +44,15 @@ function bearer(token) {
 async function mint(last) {
   try {
     const response = await fetch("visitors/anonymous", { method: "POST", headers: last ? bearer(last) : {} });
-    if (response.status !== 200) return null;
+    if ([403, 404].includes(response.status)) return null; // the service is not public
+    if (!response.ok) throw await problemOf(response);
     const { token, expires_in: seconds } = await response.json();
     const minted = { token, until: Date.now() + Math.max(seconds * 1000 - EARLY, 1000) };
     remember("visitor", minted);
     return minted;
-  } catch {
-    minting = null; // offline: ask again with the next request
-    return null;
+  } catch (problem) {
+    minting = null; // ask again with the next request
+    throw problem instanceof Problem ? problem : new Problem("offline");
   }
 }
 

@@ -54,12 +54,17 @@ function keepAround(name, value) {
 export function keepDetails(done) {
   const { run_id, category, sources, action, handoff, tokens_used, cached } = done;
   const details = { run_id, category, sources, action, handoff, tokens_used, cached };
-  const kept = (recall("answers") ?? []).filter(([key]) => key !== keyOf(done.answer));
+  const kept = (recall("answers") ?? []).filter(([, { run_id: run }]) => run !== run_id);
   remember("answers", [...kept, [keyOf(done.answer), details]].slice(-KEPT_ANSWERS));
 }
 
-export function detailsOf(answer) {
-  return (recall("answers") ?? []).find(([key]) => key === keyOf(answer))?.[1] ?? {};
+/** Return what is kept of each of these answers. */
+export function detailsOf(answers) {
+  const kept = [...(recall("answers") ?? [])];
+  return answers.reduceRight((found, answer) => {
+    const at = kept.findLastIndex(([key]) => key === keyOf(answer));
+    return [at < 0 ? {} : kept.splice(at, 1)[0][1], ...found];
+  }, []);
 }
 
 /** Return a short name of a text (FNV-1a): no words of a customer's are stored. */

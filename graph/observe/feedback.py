@@ -174,6 +174,10 @@ class Feedback:
             await self._keep(_rated(run_id), "", RATABLE)
         return True
 
+    def masked(self, text: str) -> str:
+        """Return a text masked as records are."""
+        return self._redactor.text(text)
+
     async def record(self, run_id: str) -> Record | None:
         """Return the record of a run, or of the run whose answer it got; None if there is none any more."""
         await self.flush()
@@ -188,6 +192,13 @@ class Feedback:
         with memory_errors():
             found = cast("list[bytes]", await self._latest(keys=[_RECORDS], args=[most]))
         return [_record_json.validate_json(each) for each in found]
+
+    async def forget(self, owner: str, session_id: str, most: int) -> None:
+        """Delete a conversation's records, of the last `most`; raises MemoryUnavailable."""
+        for record in await self.records(most):
+            if record.session == _conversation(owner, session_id):
+                with memory_errors():
+                    await self._redis.delete(_key(record.run_id))
 
     async def below(self, score: float) -> list[Rating]:
         """Return the ratings below `score`, oldest first."""

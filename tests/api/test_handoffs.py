@@ -135,6 +135,9 @@ async def test_it_lasts_until_it_is_released(serve: Serve, redis: Redis, model: 
         assert [message["role"] for message in session["messages"]] == [
             "user", "assistant", "user", "assistant", "user", "agent", "user", "assistant",
         ]  # fmt: skip
+        said = {"role": "agent", "content": "Anna here. I have refunded it."}
+        assert session["messages"][5] == {**said, "id": sent.json()["id"], "at": sent.json()["at"]}
+        assert list(session["messages"][4]) == ["role", "content"]
         assert session["expires_in"] <= 1800
         assert (await client.get("/handoffs")).json() == {"handoffs": []}
     assert [entry["type"] for entry in told] == ["handoff.opened", "handoff.message", "handoff.message"]

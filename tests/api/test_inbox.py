@@ -145,3 +145,48 @@ async def test_without_keys_none_is_needed(serve: Serve, redis: Redis, model: Sc
         assert (opened.status_code, opened.headers.get("set-cookie")) == (204, None)
         (found,) = await read(client, {})
         assert found["turns"][0]["run_id"] == asked["run_id"]
+
+
+async def test_the_cookie_is_worth_nothing_on_other_hosts_of_the_domain(
+    serve: Serve, redis: Redis, model: ScriptedModel
+) -> None:
+    """Such a page is of the same site, so the browser sends the cookie; it can give no conversation back."""
+    async with serve(SUPPORT_API_KEYS=CONFIGURED) as url, httpx.AsyncClient(base_url=url) as client:
+        await chat(client, "shop", "I want to talk to a human.", "s-1")
+        await client.post("/inbox/session", json={"key": KEYS["operator"]})
+        (handoff,) = (await client.get("/handoffs")).json()["handoffs"]
+        release = f"/handoffs/{handoff['id']}/release"
+        foreign = [
+            {"Sec-Fetch-Site": "same-site"},
+            {"Sec-Fetch-Site": "cross-site"},
+            {"Origin": "http://www.shop.example"},
+        ]
+        assert [(await client.post(release, headers=each)).status_code for each in foreign] == [401, 401, 401]
+        own = {"Origin": "https://behind.a.proxy.example", "Sec-Fetch-Site": "same-origin"}
+        assert (await client.get("/handoffs", headers=own)).status_code == 200
+        assert (await client.post(release, headers={"Origin": url})).status_code == 200
+
+
+async def test_a_customer_who_waits_is_shown_although_nothing_is_kept(
+    serve: Serve, redis: Redis, model: ScriptedModel
+) -> None:
+    """Records last for a day and are limited in number; a hand-over may last longer."""
+    async with serve(SUPPORT_API_KEYS=CONFIGURED) as url, httpx.AsyncClient(base_url=url) as client:
+        await chat(client, "bank", "May I have a refund?")
+        await chat(client, "shop", "I want to talk to a human, ada@mail.example!", "s-1")
+        assert len(await read(client, bearer("operator"))) == 2
+        await redis.delete("feedback:records")
+        (waiting,) = await read(client, bearer("operator"))
+        assert (waiting["tenant"], waiting["handoff"]) == ("shop", waiting["id"])
+        assert "[email]" in waiting["turns"][0]["question"]
+        assert await read(client, bearer("bank")) == []
+
+
+async def test_a_deleted_conversation_is_gone_from_the_inbox(serve: Serve, redis: Redis, model: ScriptedModel) -> None:
+    """The page promises so; a conversation of the same name of somebody else stays."""
+    async with serve(SUPPORT_API_KEYS=CONFIGURED) as url, httpx.AsyncClient(base_url=url) as client:
+        for name in ("shop", "bank"):
+            done = await chat(client, name, "May I have a refund?", "s-1")
+        assert (await client.delete("/sessions/s-1", headers=bearer("shop"))).status_code == 204
+        (kept,) = await read(client, bearer("operator"))
+        assert (kept["tenant"], kept["turns"][0]["run_id"]) == ("bank", done["run_id"])
