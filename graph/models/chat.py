@@ -67,10 +67,10 @@ class Reply:
     def of(cls, message: AIMessage) -> Self:
         """Return what we use of LangChain's message."""
         chunks = message.tool_call_chunks if isinstance(message, AIMessageChunk) else ()
-        calls = [
+        calls = tuple(
             {"index": one.get("index"), "id": one["id"], "function": {"name": one["name"], "arguments": one["args"]}}
             for one in chunks
-        ]
+        )
         return cls(message.text, message.usage_metadata, message.response_metadata.get("finish_reason"), calls)
 
 

@@ -69,7 +69,7 @@ async def test_a_bad_set_is_refused(model: ScriptedModel, articles: Path, databa
     refused = await sync(model, articles, str(few), DATABASE_URL=database_url)
     assert refused.returncode == 1
     assert refused.stderr.splitlines()[-1] == (
-        "support-agent: SUPPORT_KNOWLEDGE: 5 of 6 articles are gone, which is more than half; nothing is changed"
+        "support-agent: 5 of 6 articles are gone, which is more than half; nothing is changed"
         "; --force writes it all the same"
     )
     forced = await sync(model, articles, str(few), "--force", DATABASE_URL=database_url)
