@@ -37,7 +37,7 @@ class DeskTools:
         tool_name: str,
         arguments: Mapping[str, Any],
         caller: Caller,  # noqa: ARG002 - the answer is the same for all
-        key: str | None = None,  # noqa: ARG002
+        key: str | None = None,  # noqa: ARG002 - the same
     ) -> ToolResult:
         """Return the tool's answer; raises NotCalled for one that has an effect."""
         if tool_name not in self._answers:

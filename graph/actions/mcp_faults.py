@@ -71,6 +71,6 @@ def _codes(error: BaseException) -> Iterator[int]:
     """Yield the codes of the SDK's errors in a group of errors."""
     if isinstance(error, BaseExceptionGroup):
         for each in error.exceptions:  # pyright: ignore[reportUnknownVariableType] - of any errors
-            yield from _codes(each)  # pyright: ignore[reportUnknownArgumentType]
+            yield from _codes(each)  # pyright: ignore[reportUnknownArgumentType] - the same
     elif isinstance(code := getattr(error, "code", None), int):
         yield code

@@ -112,6 +112,7 @@ class Server:
         try:
             with self._breaker, _unrecorded():
                 async with asyncio.timeout(self._limit):
+                    # `meta` may hold anything; the SDK's type knows its own entries alone.
                     return await client.call_tool(name, dict(arguments), meta=dict(meta))  # pyright: ignore[reportArgumentType]
         except Exception as error:  # noqa: BLE001 - what the SDK raises is told apart there
             failure = failure_of(error, self._wire.fault, self._limit)
@@ -130,6 +131,7 @@ class Server:
         from mcp.client.streamable_http import streamable_http_client
         from mcp.types import Implementation
 
+        # Any transport is taken; the type of this one says less than its docstring.
         client = Client(
             streamable_http_client(self._url, http_client=http),  # pyright: ignore[reportArgumentType]
             cache=None,
