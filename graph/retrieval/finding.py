@@ -49,13 +49,11 @@ class StoredSearch:
             among = content.rows.languages == content.spoken.index(language)
         spoken = language or content.set.language
         vectors = await self._embed(queries)
-        found = await self._off_loop(self._found, queries, vectors, spoken, among)
-        meant = await asyncio.gather(
-            *(self._compared(vector, near, DEPTH) for vector, (near, _) in zip(vectors, found, strict=True))
+        worded, meant = await asyncio.gather(  # words are compared while Postgres compares vectors
+            self._off_loop(self._worded, queries, spoken, among),
+            asyncio.gather(*(self.nearest(vector, among) for vector in vectors)),
         )
-        return await self._joined(
-            in_turn([fused([some, worded]) for some, (_, worded) in zip(meant, found, strict=True)])
-        )
+        return await self._joined(in_turn([fused(both) for both in zip(meant, worded, strict=True)]))
 
     async def nearest(self, vector: Vector, among: npt.NDArray[np.bool_] | None, limit: int = DEPTH) -> list[int]:
         """Return the rows of the passages that are nearest by meaning, the nearest first."""
@@ -70,14 +68,8 @@ class StoredSearch:
         """Look for any one article of the set; raises KnowledgeUnavailable."""
         await self._stored.check(self._content)
 
-    def _found(
-        self, queries: Sequence[str], vectors: Sequence[Vector], spoken: str, among: npt.NDArray[np.bool_] | None
-    ) -> list[tuple[Numbers, list[int]]]:
-        """Return for each query the rows that are likely near by meaning, in no order, and the best by words."""
-        return [
-            (self._near(vector, among), self._by_words(query, spoken, among))
-            for query, vector in zip(queries, vectors, strict=True)
-        ]
+    def _worded(self, queries: Sequence[str], spoken: str, among: npt.NDArray[np.bool_] | None) -> list[list[int]]:
+        return [self._by_words(query, spoken, among) for query in queries]
 
     def _near(self, vector: Vector, among: npt.NDArray[np.bool_] | None) -> Numbers:
         return self._content.rows.near(units([vector])[0], CANDIDATES, among)

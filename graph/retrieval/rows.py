@@ -11,6 +11,7 @@ from graph.retrieval.postings import Postings, Terms
 
 _WORD = 64  # bits of a vector's code that are compared at once
 _BITS = 4  # of each number of a question's vector
+_CHUNK = 16_384  # rows that are counted at once, so that the arrays for it stay in the processor's cache
 
 Flags = npt.NDArray[np.bool_]
 
@@ -117,15 +118,18 @@ class Rows:
         least = float(unit.min())
         step = (float(unit.max()) - least) / (2**_BITS - 1) or 1.0
         levels = np.rint((unit - least) / step).astype(np.uint8)
+        planes = [packed(np.packbits(levels >> bit & 1)[np.newaxis])[0] for bit in reversed(range(_BITS))]
         total = np.zeros(len(self), np.min_scalar_type((2**_BITS - 1) * len(unit)))
-        both, count = np.empty(len(self), np.uint64), np.empty(len(self), np.uint8)  # once: to allocate takes as long
-        for bit in reversed(range(_BITS)):
-            (plane,) = packed(np.packbits(levels >> bit & 1)[np.newaxis])
-            total <<= 1
-            for some, word in zip(self.codes, plane, strict=True):
-                np.bitwise_and(some, word, out=both)
-                np.bitwise_count(both, out=count)
-                total += count
+        both, count = np.empty(_CHUNK, np.uint64), np.empty(_CHUNK, np.uint8)  # once: to allocate takes as long
+        for first in range(0, len(self), _CHUNK):
+            some = total[first : first + _CHUNK]
+            both, count = both[: len(some)], count[: len(some)]
+            for plane in planes:
+                some <<= 1
+                for codes, word in zip(self.codes, plane, strict=True):
+                    np.bitwise_and(codes[first : first + _CHUNK], word, out=both)
+                    np.bitwise_count(both, out=count)
+                    some += count
         products = total.astype(np.float32)
         products *= np.float32(2 * step)
         products += self.ones * np.float32(2 * least)
