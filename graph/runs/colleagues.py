@@ -6,18 +6,20 @@ import uuid
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime
+from typing import cast
 
 from langchain_core.messages import AIMessage, AnyMessage
 
 from graph.actions.handing_over import handed_over
 from graph.actions.handoffs import FIRST, Handoffs, Record, SessionEvent, stamp
-from graph.actions.reasons import AGENT, HANDOFF, Reason
+from graph.actions.reasons import AGENT, HANDOFF, language_in
+from graph.actions.records import Record as ActionRecord
+from graph.actions.replies import Outcome, sentence
 from graph.actions.standing import Standing
 from graph.errors import HandoffOver
 from graph.redis import memory_errors
 from graph.retrieval.company import Desk
 from graph.runs.memory import Memory, thread_id, turn_key
-from graph.state import Action, AgentContext, Handoff
 
 _POLL = 0.5  # seconds between two looks at what a reader is to be told
 _GONE = 15.0  # seconds between two looks whether the session is still there
@@ -76,32 +78,32 @@ class Colleagues:
             await self._handoffs.reply(record, stored, turn_key(record.thread), turn, event)
         return event
 
-    async def hand_over(
-        self,
-        session_id: str,
-        context: AgentContext,
-        run_id: str,
-        desk: Desk,
-        reason: Reason,
-        failed: Action | None = None,
-    ) -> Handoff | None:
-        """Hand a session over outside any turn, such as after an action that failed; the history says so.
+    async def tell(self, desk: Callable[[], Desk], ended: ActionRecord, *, is_told: bool) -> None:
+        """Say in its session's history how an action has ended, and hand over if it has failed; once, however often.
 
-        None if there is no such session, or it is handed over already. Raises SessionBusy.
+        `is_told` if a turn says so: then this only hands over, unless that turn has. Raises SessionBusy.
         """
-        now = Standing(session_id, run_id, thread_id(context.owner, session_id))
+        has_failed = ended.status in ("failed", "unknown")
+        if is_told and not has_failed:
+            return
+        now = Standing(ended.session_id, ended.run_id, thread_id(ended.context.owner, ended.session_id))
+        name = f"action-{ended.id}"
         async with self._held(now.thread):
             history = await self._memory.history(now.thread)
-            if history is None or await self._handoffs.of_session(now.thread):
-                return None
-            text, passing = handed_over(now, history.messages, "", desk, context, reason, failed=failed)
-            said = AIMessage(text, id=str(uuid.uuid4()), additional_kwargs={HANDOFF: passing.record.id})
-            turn = await self._memory.with_message(now.thread, said, self._most)
-            if turn is None:
-                return None
-            with memory_errors():
-                await self._handoffs.store(turn_key(now.thread), turn, passing)
-        return passing.record.shown
+            if history is None or name in (message.id for message in history.messages):
+                return
+            if has_failed and not await self._handoffs.of_session(now.thread):
+                text, passing = handed_over(
+                    now, history.messages, "", desk(), ended.context, "action", failed=ended.action()
+                )
+                said = AIMessage(text, id=name, additional_kwargs={HANDOFF: passing.record.id})
+                if turn := await self._memory.with_message(now.thread, said, self._most):
+                    with memory_errors():
+                        await self._handoffs.store(turn_key(now.thread), turn, passing)
+            elif not is_told:
+                text = sentence(cast("Outcome", ended.status), language_in(history.messages), ended.summary)
+                if history.messages[-1].text != text:  # a turn may have waited for the end on another replica
+                    await self._memory.add(now.thread, AIMessage(text, id=name), self._most)
 
     async def release(self, handoff_id: str) -> Record | None:
         """Let the agent answer the customer again; return the hand-over, None if there is none or it has ended."""

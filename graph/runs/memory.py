@@ -158,6 +158,7 @@ class Memory:
     def __init__(self, redis: Redis, ttl: int, handoffs: Handoffs) -> None:
         self.checkpointer = TurnSaver(redis, ttl, handoffs)
         self._redis = redis
+        self._ttl = ttl
         self._forget = redis.register_script(_FORGET)
 
     async def history(self, thread: str) -> History | None:
@@ -182,6 +183,17 @@ class Memory:
         with memory_errors():
             stored = cast("bytes | None", await self._redis.get(turn_key(thread)))
         return self.checkpointer.appended(thread, stored, message, most)
+
+    async def add(self, thread: str, message: AnyMessage, most: int) -> None:
+        """Store a session, if there is one, with one message more; it lives on as after a turn, or longer."""
+        turn = await self.with_message(thread, message, most)
+        if turn is None:
+            return
+        pipe = self._redis.pipeline(transaction=True)
+        pipe.set(turn_key(thread), turn, xx=True, keepttl=True)
+        pipe.expire(turn_key(thread), self._ttl, gt=True)
+        with memory_errors():
+            await pipe.execute()
 
     async def forget(self, thread: str, token: str) -> bool | None:
         """Delete a session and what can be confirmed in it; return whether there was one, or None while it has a turn.
