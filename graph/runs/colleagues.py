@@ -1,6 +1,7 @@
 """What the team does with conversations that are handed over: it lists, answers and releases them."""
 
 import asyncio
+import json
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -16,7 +17,8 @@ from graph.actions.reasons import AGENT, HANDOFF, language_in
 from graph.actions.records import Record as ActionRecord
 from graph.actions.replies import Outcome, sentence
 from graph.actions.standing import Standing
-from graph.errors import HandoffOver
+from graph.errors import HandoffOver, IdempotencyMismatch
+from graph.idempotency import claim_key, digest
 from graph.redis import memory_errors
 from graph.retrieval.company import Desk
 from graph.runs.memory import Memory, thread_id, turn_key
@@ -57,25 +59,29 @@ class Colleagues:
         history = await self._memory.history(record.thread)
         return history.messages if history else ()
 
-    async def answer(self, handoff_id: str, message: str) -> SessionEvent | None:
-        """Answer the customer; None if there is no such hand-over.
+    async def answer(self, handoff_id: str, message: str, idempotency_key: str = "") -> SessionEvent | None:
+        """Answer the customer, once for an idempotency key; None if there is no such hand-over.
 
-        Raises HandoffOver if it has ended, and SessionBusy if the customer's own turn takes too long.
+        Raises HandoffOver if it has ended, SessionBusy if the customer's own turn takes too long, and
+        IdempotencyMismatch if the key was used with another message.
         """
         found = await self._handoffs.find(handoff_id)
         if found is None:
             return None
         record, stored = found
-        if record.status != "open":
-            raise HandoffOver
+        claim = [claim_key("handoff", handoff_id, idempotency_key)] if idempotency_key else []
         at = stamp(datetime.now(UTC))
         said = AIMessage(message, id=str(uuid.uuid4()), additional_kwargs={AGENT: at})
-        event = SessionEvent("message", {"id": str(said.id), "role": "agent", "content": message, "at": at})
+        event = _message(str(said.id), message, at)
         async with self._held(record.thread):
+            if claim and (earlier := await self._handoffs.claimed(claim[0])):
+                return _repeated(earlier, message)
             turn = await self._memory.with_message(record.thread, said, self._most)
-            if turn is None:  # the customer has deleted the conversation
+            if turn is None or record.status != "open":  # the customer has deleted the conversation
                 raise HandoffOver
-            await self._handoffs.reply(record, stored, turn_key(record.thread), turn, event)
+            if claim:
+                claim.append(json.dumps([said.id, at, digest(message)]))
+            await self._handoffs.reply(record, stored, turn_key(record.thread), turn, event, *claim)
         return event
 
     async def tell(self, desk: Callable[[], Desk], ended: ActionRecord, *, is_told: bool) -> None:
@@ -116,7 +122,7 @@ class Colleagues:
     async def release_session(self, session_id: str, owner: str) -> None:
         """End the hand-over of a session that has been deleted."""
         if record := await self.of_session(session_id, owner):
-            await self.release(record.id)
+            await self._handoffs.end(record.id, turn_key, "released", is_forgotten=True)
 
     async def is_there(self, session_id: str, owner: str) -> bool:
         """Return whether an owner has such a session."""
@@ -153,3 +159,15 @@ class Colleagues:
                 looked = time.monotonic()
                 if not await self._memory.is_there(thread):
                     return
+
+
+def _message(name: str, text: str, at: str) -> SessionEvent:
+    return SessionEvent("message", {"id": name, "role": "agent", "content": text, "at": at})
+
+
+def _repeated(claimed: bytes, message: str) -> SessionEvent:
+    """Return the message that was written with an idempotency key; raises IdempotencyMismatch if it was another."""
+    name, at, body = json.loads(claimed)
+    if body != digest(message):
+        raise IdempotencyMismatch
+    return _message(name, message, at)

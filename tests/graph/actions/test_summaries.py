@@ -59,32 +59,40 @@ def test_a_summary_says_what_will_be_done(tool: str, arguments: dict[str, Any], 
         (
             "en",
             "Book a call on Tuesday, 1 December 2026 at 10:00 (Europe/Berlin), about “{a}”.",
-            "Move your call on Monday, 30 November 2026 at 14:00 (America/New_York) to Wednesday, 2 December 2026 at "
-            "15:00 (Europe/Berlin).",
+            (
+                "Move your call on Monday, 30 November 2026 at 14:00 (America/New_York) to Wednesday, 2 December 2026 "
+                "at 15:00 (Europe/Berlin)."
+            ),
             "Cancel your call on Monday, 30 November 2026 at 14:00 (America/New_York).",
             "Send an e-mail to our support team, with the subject “S”: “{b}”.",
         ),
         (
             "de",
             "Ein Gespräch am Dienstag, 1. Dezember 2026 um 10:00 Uhr (Europe/Berlin) buchen, Thema: „{a}“.",
-            "Ihr Gespräch am Montag, 30. November 2026 um 14:00 Uhr (America/New_York) auf Mittwoch, 2. Dezember 2026 "
-            "um 15:00 Uhr (Europe/Berlin) verlegen.",
+            (
+                "Ihr Gespräch am Montag, 30. November 2026 um 14:00 Uhr (America/New_York) auf Mittwoch, 2. Dezember "
+                "2026 um 15:00 Uhr (Europe/Berlin) verlegen."
+            ),
             "Ihr Gespräch am Montag, 30. November 2026 um 14:00 Uhr (America/New_York) absagen.",
             "Eine E-Mail an unser Support-Team senden, Betreff „S“: „{b}“.",
         ),
         (
             "fr",
             "Réserver un appel le mardi 1er décembre 2026 à 10:00 (Europe/Berlin), au sujet de « {a} ».",
-            "Déplacer votre appel du lundi 30 novembre 2026 à 14:00 (America/New_York) au mercredi 2 décembre 2026 à "
-            "15:00 (Europe/Berlin).",
+            (
+                "Déplacer votre appel du lundi 30 novembre 2026 à 14:00 (America/New_York) au mercredi 2 décembre 2026 "
+                "à 15:00 (Europe/Berlin)."
+            ),
             "Annuler votre appel du lundi 30 novembre 2026 à 14:00 (America/New_York).",
             "Envoyer un e-mail à notre équipe d'assistance, avec l'objet « S » : « {b} ».",
         ),
         (
             "es",
             "Reservar una llamada para el martes 1 de diciembre de 2026 a las 10:00 (Europe/Berlin), sobre «{a}».",
-            "Cambiar su llamada del lunes 30 de noviembre de 2026 a las 14:00 (America/New_York) al miércoles 2 de "
-            "diciembre de 2026 a las 15:00 (Europe/Berlin).",
+            (
+                "Cambiar su llamada del lunes 30 de noviembre de 2026 a las 14:00 (America/New_York) al miércoles 2 de "
+                "diciembre de 2026 a las 15:00 (Europe/Berlin)."
+            ),
             "Cancelar su llamada del lunes 30 de noviembre de 2026 a las 14:00 (America/New_York).",
             "Enviar un correo a nuestro equipo de soporte, con el asunto «S»: «{b}».",
         ),
