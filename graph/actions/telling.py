@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from graph.actions.records import Record, Records
 from graph.errors import MemoryUnavailable, SessionBusy
 
-_PATIENCE = 1.0  # seconds that a decision waits for the session's history, in which a turn may be running
+_PATIENCE = 0.25  # seconds that a decision waits for the session's history, in which a turn may be running
 
 
 class Tells(Protocol):

@@ -52,7 +52,7 @@ async def test_to_cancel_a_cancellation_is_asked_about(client: httpx.AsyncClient
         redis, Tool("cancel_call", "calendar", "", {"type": "object"}, False, True), {"booking": "b"}
     )
     unclear = await said(client, "Cancel it, please")
-    assert unclear["answer"] == "Please answer yes or no. Shall I do this? Cancel the call b."
+    assert unclear["answer"] == "Please answer yes or no. Shall I do this? cancel_call (booking: “b”)."
     assert (unclear["action"]["status"], tools.done) == ("proposed", [])
     assert (await said(client, "Yes, cancel it"))["action"]["status"] == "done"
     assert tools.done == [action.id]
@@ -181,7 +181,7 @@ async def test_a_websocket_confirms_in_its_own_session(
     """Also while a turn is running; an action of another session does not exist there."""
     ours, theirs = await proposed(redis), await proposed(redis, session_id="s-2")
     address = str(client.base_url.copy_with(scheme="ws")).rstrip("/") + "/chat?session_id=s-1"
-    model.script("answer", tokens(["Slow"] * 5, pause=0.1))
+    model.script("answer", tokens(["Slow"] * 5, pause=0.3))
     async with connect(address, subprotocols=[Subprotocol("support.v1")]) as socket:
 
         async def answer(kind: str, action: str) -> dict[str, Any]:
