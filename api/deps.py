@@ -257,7 +257,7 @@ IdempotencyKey = Annotated[
     Header(
         min_length=1,
         max_length=255,
-        description="A repeated request with the same key and body is answered as the first, also while that is running.",
+        description="A repeated request with the same key and body is answered as the first, also while that runs.",
     ),
 ]
 
