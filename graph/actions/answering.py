@@ -10,25 +10,24 @@ from graph.errors import ActionExpired, ActionSettled
 from graph.state import Action
 
 
-async def settled(reply: Reply, actions: Actions, owner: str, language: str) -> tuple[str, Action | None] | None:
+async def settled(reply: Reply, actions: Actions, owner: str, language: str) -> tuple[str, Action | None]:
     """Confirm or decline what stands open in the session; return what the customer is told, and the action.
 
-    None if the reply is about another kind of action. `language` is the conversation's; where that may just be unknown,
-    which is English, the reply's counts. Raises MemoryUnavailable and ShuttingDown.
+    `language` is the conversation's; where that may just be unknown, which is English, the reply's counts. Raises
+    MemoryUnavailable and ShuttingDown.
     """
     spoken = reply.language if language == UNKNOWN else language
     now = standing.get()
-    if now is None or now.action is None:
+    if now is None or now.open_action is None:
         raise AssertionError("nothing stands open")
-    if reply.cancels or reply.only:
-        found = await actions.find(now.action.decode(), owner)
-        if reply.only and not (found and reply.fits(found.kind)):
-            return None
+    action_id, _ = now.open_action
+    if reply.cancels:
+        found = await actions.find(action_id, owner)
         if found and found.status == "proposed" and not reply.is_clear(found.kind):
             return sentence("unclear", spoken, found.summary), found
     decide = actions.confirm if reply.is_yes else actions.decline
     try:
-        action = await decide(now.action.decode(), owner, now.session_id, is_said=True)
+        action = await decide(action_id, owner, now.session_id, is_said=True)
     except (ActionExpired, ActionSettled):
         action = None
     if action is None or action.status != "begun":  # whose end a later message may ask for

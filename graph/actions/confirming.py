@@ -74,7 +74,7 @@ class Actions:
             expires_at=time.time() + LIFE,
         )
         now.writes[record_key(record.id)] = Write(record.dumps(), self._keep, is_new=True)
-        now.writes[action_key(now.thread)] = Write(record.id, LIFE)
+        now.writes[action_key(now.thread)] = Write(f"{record.id} {record.kind}", LIFE)
         return record.action()
 
     async def find(self, action_id: str, owner: str) -> Action | None:

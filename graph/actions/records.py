@@ -1,8 +1,8 @@
 """Records of actions in Redis: what was proposed, who has begun it, and how it ended.
 
-`action:<id>` is the record. `session:<thread>:action` names the one that a session's customer can confirm, for as long
-as that is possible. `actions:begun` has those that are being done, and those that have ended and of which the session's
-history does not say so yet, by when their lease expires, in milliseconds of Redis' clock.
+`action:<id>` is the record. `session:<thread>:action` names the one that a session's customer can confirm, with its
+kind, for as long as that is possible. `actions:begun` has those that are being done, and those that have ended and of
+which the session's history does not say so yet, by when their lease expires, in milliseconds of Redis' clock.
 
 Whoever changes a record replaces its whole value, if that still is what was read before. A new value that begins an
 action has a random name of its own, so that a command which redis-py sends twice tells the same both times.
@@ -33,7 +33,9 @@ local time = redis.call('time')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 if held ~= ARGV[2] then
   if held ~= ARGV[1] then return 0 end
-  if (ARGV[3] == 'open' or ARGV[3] == 'said') and redis.call('get', KEYS[2]) ~= ARGV[4] then return 0 end
+  if ARGV[3] == 'open' or ARGV[3] == 'said' then
+    if string.match(redis.call('get', KEYS[2]) or '', '^%S*') ~= ARGV[4] then return 0 end
+  end
   if ARGV[3] == 'overdue' and (tonumber(redis.call('zscore', KEYS[3], ARGV[4]) or 0)) > now then return 0 end
   redis.call('set', KEYS[1], ARGV[2], 'EX', ARGV[5])
   if ARGV[3] == 'open' then redis.call('del', KEYS[2]) end
@@ -119,7 +121,8 @@ class Records:
     async def is_open(self, record: Record) -> bool:
         """Return whether it is the one that the session's customer can confirm."""
         with memory_errors():
-            return cast("bytes | None", await self._redis.get(action_key(record.thread))) == record.id.encode()
+            found = cast("bytes | None", await self._redis.get(action_key(record.thread)))
+        return (found or b"").split(b" ")[0] == record.id.encode()
 
     async def settle(self, held: Held, new: Record) -> bool:
         """Begin or decline an action that can be confirmed; return whether that was possible."""

@@ -52,15 +52,12 @@ _Language = Mapping[str, Any]  # lists of phrases, and sentences
 
 
 def spoken_reply(messages: Sequence[AnyMessage]) -> Reply | None:
-    """Return the customer's yes or no, if that is what the last message is, and an action waits for it."""
+    """Return the customer's yes or no, if that is what the last message is, and an action waits for it that it fits."""
     now = standing.get()
-    return reply_in(messages[-1].text) if now and now.action else None
-
-
-def is_any_reply(messages: Sequence[AnyMessage]) -> bool:
-    """Return whether it is a yes or no to whatever kind of action waits for it, so that no model is asked."""
-    reply = spoken_reply(messages)
-    return reply is not None and not reply.only
+    if now is None or now.open_action is None:
+        return None
+    reply = reply_in(messages[-1].text)
+    return reply if reply and reply.fits(now.open_action[1]) else None
 
 
 def reply_in(text: str) -> Reply | None:

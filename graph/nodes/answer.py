@@ -48,9 +48,8 @@ async def answer(
         saying.show(short.text)
         emit(short.handoff, runtime)
         return _Answer(short.text, handoff=short.handoff, marks=marks_of(short)).update(state, most_messages)
-    reply = spoken_reply(messages) if actions else None
-    if actions and reply and (told := await settled(reply, actions, context.owner, language_in(messages))):
-        line, action = told
+    if actions and (reply := spoken_reply(messages)):
+        line, action = await settled(reply, actions, context.owner, language_in(messages))
         saying.show(line)
         if action:
             emit(action, runtime)

@@ -3,7 +3,7 @@
 from langgraph.runtime import Runtime
 
 from graph.actions.handing_over import category_of, is_short
-from graph.actions.replies import is_any_reply
+from graph.actions.replies import spoken_reply
 from graph.events import CategoryFound, emit
 from graph.models import Models, tokens
 from graph.observe.metrics import unknown_categories
@@ -25,7 +25,7 @@ async def classify(
         category = category_of(knowledge.company)
         emit(CategoryFound(category), runtime)
         return {"category": category, "tokens_used": 0}
-    needs_none = is_any_reply(state["messages"]) or friendly_line(state["messages"])
+    needs_none = spoken_reply(state["messages"]) or friendly_line(state["messages"])
     if needs_none or len(prompt.desks) == 1:
         emit(CategoryFound(prompt.first), runtime)
         return {"category": prompt.first, "tokens_used": 0}

@@ -6,7 +6,7 @@ from langchain_core.messages import AnyMessage
 from langgraph.runtime import Runtime
 
 from graph.actions.handing_over import is_short
-from graph.actions.replies import is_any_reply
+from graph.actions.replies import spoken_reply
 from graph.events import SourcesFound, emit, sources_of
 from graph.retrieval.served import Knowledge
 from graph.small_talk import friendly_line, questions
@@ -16,7 +16,7 @@ from graph.state import AgentContext, AgentState, StateUpdate
 async def retrieve(state: AgentState, runtime: Runtime[AgentContext], *, knowledge: Knowledge) -> StateUpdate:
     """Search the articles for the question; for a follow-up, also for the previous question and this one together."""
     messages = state["messages"]
-    needs_none = is_short(messages) or is_any_reply(messages) or friendly_line(messages)
+    needs_none = is_short(messages) or spoken_reply(messages) or friendly_line(messages)
     passages = [] if needs_none else await knowledge.search(*_queries(messages))
     emit(SourcesFound(sources_of(passages)), runtime)
     return {"passages": passages}

@@ -165,6 +165,7 @@ class ToolUse:
         except NoSuchCall:
             return _NO_CALL
         except (NotCalled, OutcomeUnknown):
+            self._silent.add(tool.server)  # it is waited for once
             return _SILENT
         summary = summary_of(tool, arguments, language_in(self._messages), call)
         self.action = await self._proposer.propose(tool, arguments, summary)

@@ -96,6 +96,18 @@ async def test_without_a_proposal_a_yes_is_what_it_was(
     assert len(tools.calls) == (message != "no")
 
 
+async def test_what_names_the_kind_of_action_confirms_it(
+    client: httpx.AsyncClient, redis: Redis, model: ScriptedModel, tools: Effects
+) -> None:
+    """Without a model, too; what names another kind is a message like any other."""
+    action = await proposed(redis)
+    assert (await said(client, "send it"))["answer"] == "Hello, world."
+    assert (tools.calls, len(model.of("answer"))) == ([], 1)
+    model.forget()
+    assert (await said(client, "Book it, please"))["action"]["status"] == "done"
+    assert (tools.done, model.calls) == ([action.id], [])
+
+
 @pytest.mark.parametrize("message", ["Yes, but at eleven", "yes?", "What was the time again?"])
 async def test_anything_else_is_answered_by_the_model(
     client: httpx.AsyncClient, redis: Redis, model: ScriptedModel, tools: Effects, message: str
