@@ -242,7 +242,7 @@ class Actions:
         """Leave an action that this replica can't wait for: to another one, if it may be called again."""
         with suppress(MemoryUnavailable):
             if ours.record.is_idempotent:
-                await self._records.renew(ours, 0.001)
+                await self._records.give_up(ours)
                 return
             ended = replace(ours.record, status="unknown" if call.is_uncertain else "failed")
             if await self._records.end(ours, ended, is_told=False):

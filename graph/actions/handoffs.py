@@ -232,6 +232,8 @@ class Handoffs:
         Raises MemoryUnavailable.
         """
         ids = {event.data["id"] for _, event in await self.events(thread, FIRST) if event.event == "handoff"}
+        if lasting := await self.of_session(thread):  # whose beginning may be too long ago for an event
+            ids.add(lasting.id)
         found = [await self.find(each) for each in ids]
         ended = [_key(each[0].id) for each in found if each and each[0].status != "open"]
         return [*map(outbox_key, ids), *ended]

@@ -146,9 +146,13 @@ class Records:
         """
         return await self._replace(held, new, "", 0 if is_told else LEASE)
 
-    async def renew(self, held: Held, seconds: float = LEASE) -> bool:
+    async def renew(self, held: Held) -> bool:
         """Renew the lease of an action that is being done; return False if somebody else has taken it over."""
-        return await self._replace(held, held.record, "", seconds)
+        return await self._replace(held, held.record, "", LEASE)
+
+    async def give_up(self, held: Held) -> bool:
+        """Leave an action that is being done to another replica, at once."""
+        return await self._replace(held, held.record, "", 0.001)
 
     async def overdue(self) -> list[str]:
         """Return the ids of the actions whose lease has expired by this machine's clock; `adopt` asks Redis' own."""
