@@ -257,7 +257,7 @@ IdempotencyKey = Annotated[
     Header(
         min_length=1,
         max_length=255,
-        description="Requests with the same key and body get the same run, also while it is in progress.",
+        description="A repeated request with the same key and body is answered as the first, also while that runs.",
     ),
 ]
 

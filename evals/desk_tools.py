@@ -19,7 +19,11 @@ class DeskTools:
 
     def __init__(self) -> None:
         found: list[dict[str, Any]] = yaml.safe_load(_FILE.read_text(encoding="utf-8"))
-        self._answers: dict[str, str] = {one["name"]: one.pop("answer") for one in found if "answer" in one}
+        self._answers: dict[str, ToolResult] = {
+            one["name"]: ToolResult(one.pop("answer"), is_error=False, structured=one.pop("structured", None))
+            for one in found
+            if "answer" in one
+        }
         tools = [ListedTool.model_validate(one) for one in found]
         self._tools: dict[str, Listed] = {one.tool.name: one for one in listed("desk", tools)}
 
@@ -42,6 +46,6 @@ class DeskTools:
         """Return the tool's answer; raises NotCalled for one that has an effect."""
         if tool_name not in self._answers:
             raise NotCalled("nothing is done in an evaluation")
-        text = self._answers[tool_name]
-        begin_tool(tool_name, "desk", arguments).end(text, None)
-        return ToolResult(text, is_error=False)
+        result = self._answers[tool_name]
+        begin_tool(tool_name, "desk", arguments).end(result.text, None)
+        return result

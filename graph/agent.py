@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from functools import partial
 
@@ -13,9 +13,8 @@ from graph.actions.confirming import Actions, open_actions
 from graph.actions.handoffs import Handoffs
 from graph.actions.mcp import Tools, open_tools
 from graph.actions.reasons import read_phrases
-from graph.actions.records import Record
 from graph.builder import build_graph
-from graph.errors import RUN_ERRORS, MemoryUnavailable, SessionBusy, ShuttingDown
+from graph.errors import RUN_ERRORS, ShuttingDown
 from graph.events import Done, Event, Failed
 from graph.models import Models, open_models
 from graph.nodes.tools import Toolbox
@@ -174,19 +173,12 @@ async def open_agent(
             engine = Engine(graph, settings.answer_timeout, observe, partial(_versions, knowledge))
             sessions = await stack.enter_async_context(open_sessions(redis, memory, engine, settings))
             colleagues = Colleagues(handoffs, memory, sessions.held, most)
-            actions.when_failed = partial(_hand_over, colleagues, knowledge)
+            actions.telling.tells = partial(colleagues.tell, lambda: knowledge.company.desks[0])
         graph = build_graph(models, knowledge, most_messages=most)
         engine = Engine(graph, settings.answer_timeout, observe, partial(_versions, knowledge))
         agent = SupportAgent(engine, sessions, actions, models, knowledge, servers, settings, colleagues)
         stack.push_async_callback(agent.drain, 0)
         yield agent
-
-
-async def _hand_over(colleagues: Colleagues, knowledge: Knowledge, failed: Record) -> None:
-    """Hand a conversation over whose action has failed, unless the turn that confirmed it does."""
-    desk = knowledge.company.desks[0]
-    with suppress(SessionBusy, MemoryUnavailable):  # the customer was told by the action itself
-        await colleagues.hand_over(failed.session_id, failed.context, failed.run_id, desk, "action", failed.action())
 
 
 def _asked(settings: AgentSettings) -> list[str | None]:

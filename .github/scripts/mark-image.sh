@@ -1,6 +1,9 @@
 #!/usr/bin/env bash
-# Adds the tag that a release looks for to IMAGE, a reference by digest that has passed the smoke test in production.
+# mark-image.sh IMAGE ...: adds the tag that a release looks for to images, references by digest. The service's has passed
+# the smoke test in production.
 set -euo pipefail
 
 "$(dirname "$0")/registry.sh"
-docker buildx imagetools create --tag "${IMAGE%@*}:production-$GITHUB_SHA" "$IMAGE"
+for image in "$@"; do
+    docker buildx imagetools create --tag "${image%@*}:production-$GITHUB_SHA" "$image"
+done

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Tags the image of the tagged commit with the version, and with `stable` if no release has a higher version. Publishes the
-# version's section of CHANGELOG.md. A version that is not only digits and dots is a pre-release, and never `stable`.
+# Tags the images of the tagged commit, the service's and that of its servers, with the version, and with `stable` if no
+# release has a higher version. Publishes the version's section of CHANGELOG.md. A version that is not only digits and dots
+# is a pre-release, and never `stable`.
 set -euo pipefail
 
 scripts=$(dirname "$0")
@@ -24,23 +25,29 @@ if grep -qxF "$GITHUB_REF_NAME" <<<"$released"; then
     echo "::error::$GITHUB_REF_NAME is already released: release a fix as a new version"
     exit 1
 fi
-image=ghcr.io/${GITHUB_REPOSITORY,,}
-names=(--tag "$image:$GITHUB_REF_NAME")
+images=("ghcr.io/${GITHUB_REPOSITORY,,}" "ghcr.io/${GITHUB_REPOSITORY,,}-servers")
+names=("$GITHUB_REF_NAME")
 kind=(--prerelease)
 final='v[0-9]+(\.[0-9]+)*'
 if [[ $GITHUB_REF_NAME =~ ^$final$ ]]; then
     kind=(--latest=false)
     newest=$({ echo "$GITHUB_REF_NAME"; grep -xE "$final" <<<"$released" || true; } | sort --version-sort | tail -n 1)
     if [ "$newest" = "$GITHUB_REF_NAME" ]; then # a fix of an older version does not become `stable`
-        names+=(--tag "$image:stable")
+        names+=(stable)
         kind=(--latest)
     fi
 fi
 "$scripts/registry.sh"
-if ! digest=$(docker buildx imagetools inspect "$image:production-$GITHUB_SHA" --format '{{.Manifest.Digest}}'); then
-    echo "::error::No image of $GITHUB_SHA has reached production: the approval and the smoke tests come first"
-    exit 1
-fi
-IMAGE="$image@$digest" "$scripts/verify-image.sh"
-docker buildx imagetools create "${names[@]}" "$image@$digest"
+found=()
+for image in "${images[@]}"; do
+    if ! digest=$(docker buildx imagetools inspect "$image:production-$GITHUB_SHA" --format '{{.Manifest.Digest}}'); then
+        echo "::error::No image $image of $GITHUB_SHA has reached production: the approval and the smoke tests come first"
+        exit 1
+    fi
+    found+=("$image@$digest")
+done
+"$scripts/verify-image.sh" "${found[@]}"
+for image in "${found[@]}"; do
+    docker buildx imagetools create "${names[@]/#/--tag=${image%@*}:}" "$image"
+done
 gh release create "$GITHUB_REF_NAME" --verify-tag --title "$GITHUB_REF_NAME" --notes-file "$notes" "${kind[@]}"

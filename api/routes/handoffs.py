@@ -4,7 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, HTTPException, Path
 
-from api.deps import OPERATOR, AgentDep, OfTenantDep
+from api.deps import OPERATOR, AgentDep, IdempotencyKey, OfTenantDep
 from api.errors import documented
 from api.schemas import (
     ColleagueMessage,
@@ -49,11 +49,18 @@ async def read_handoff(handoff_id: HandoffId, agent: AgentDep, tenant: OfTenantD
     responses=documented(400, 401, 404, 408, 409, 413, 415, 422, 500, 503),
 )
 async def answer_customer(
-    handoff_id: HandoffId, body: ColleagueRequest, agent: AgentDep, tenant: OfTenantDep
+    handoff_id: HandoffId,
+    body: ColleagueRequest,
+    agent: AgentDep,
+    tenant: OfTenantDep,
+    idempotency_key: IdempotencyKey = "",
 ) -> ColleagueMessage:
-    """Write to the customer; only with the key named `operator`. 409 if the hand-over has ended."""
+    """Write to the customer; only with the key named `operator`. 409 if the hand-over has ended.
+
+    Requests with the same `Idempotency-Key` and body write one message.
+    """
     event = (
-        await agent.colleagues.answer(handoff_id, body.message)
+        await agent.colleagues.answer(handoff_id, body.message, idempotency_key)
         if await agent.colleagues.find(handoff_id, tenant)
         else None
     )

@@ -34,3 +34,8 @@ export function iconButton(name, label, onclick) {
 export function tell(words) {
   document.getElementById("told").textContent = words;
 }
+
+/** Return a random name, such as an idempotency key. */
+export function randomName() {
+  return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
+}

@@ -1,5 +1,7 @@
 // The inbox. Texts are put into the page as text, never as HTML.
 
+import { randomName } from "./dom.js";
+
 const REFRESH = 10_000; // milliseconds
 
 const $ = (id) => document.getElementById(id);
@@ -10,6 +12,7 @@ let chosen = null;
 let filter = "attention";
 let drawn = ""; // what the open conversation showed last
 const drafts = new Map(); // replies that are being written, by hand-over
+const sending = new Map(); // by hand-over, what was last sent, and its idempotency key
 
 function make(name, attributes = {}, ...children) {
   const element = document.createElement(name);
@@ -21,8 +24,8 @@ function make(name, attributes = {}, ...children) {
   return element;
 }
 
-async function call(method, path, body) {
-  const options = { method, headers: {} };
+async function call(method, path, body, headers = {}) {
+  const options = { method, headers };
   if (body !== undefined) {
     options.headers["Content-Type"] = "application/json";
     options.body = JSON.stringify(body);
@@ -154,22 +157,29 @@ function turnOf(turn) {
   );
 }
 
+/** Return the key of a reply: the same until it has arrived, or says something else. */
+function keyOf(handoff, message) {
+  if (sending.get(handoff)?.message !== message) sending.set(handoff, { message, key: randomName() });
+  return sending.get(handoff).key;
+}
+
 function replyOf(one, handoff) {
   const box = make("textarea", { id: "reply", rows: "3", maxlength: "4000", dir: "auto", required: "" });
   box.value = drafts.get(handoff.id) ?? "";
   box.addEventListener("input", () => drafts.set(handoff.id, box.value));
   const failed = make("p", { class: "failed", role: "alert" });
-  const act = async (path, body) => {
+  const act = async (path, body, headers) => {
     failed.textContent = "";
     lock(true); // a second press sends nothing
     try {
-      await call("POST", `handoffs/${encodeURIComponent(handoff.id)}/${path}`, body);
+      await call("POST", `handoffs/${encodeURIComponent(handoff.id)}/${path}`, body, headers);
     } catch (error) {
-      failed.textContent = error.status ? error.message : "The service can't be reached; nothing was sent.";
+      failed.textContent = error.status ? error.message : "The service can't be reached. Please try again: a message is written once.";
       lock(false);
       return;
     }
     drafts.delete(handoff.id);
+    sending.delete(handoff.id);
     await refresh();
   };
   const lock = (isLocked) => {
@@ -181,7 +191,7 @@ function replyOf(one, handoff) {
       class: "turn",
       onsubmit: (event) => {
         event.preventDefault();
-        act("messages", { message: box.value });
+        act("messages", { message: box.value }, { "Idempotency-Key": keyOf(handoff.id, box.value) });
       },
     },
     make("h3", {}, `Handed over: ${handoff.reason}`),

@@ -1,6 +1,7 @@
 // One message and its answer. A turn survives lost connections and restarts of the service: it reads on after the last
 // event that it got, and asks anew where the service has lost the run, of which the conversation then keeps nothing.
 
+import { randomName } from "./dom.js";
 import { pause, serverSentEvents } from "./events.js";
 import { Problem, request } from "./service.js";
 
@@ -117,8 +118,4 @@ export class Turn {
 /** Return the problem of an `error` event; one without an id is of the stream alone. */
 function problemOf({ type, status, request_id: requestId }, id) {
   return new Problem(type, { status, requestId, of: id ? "run" : "stream" });
-}
-
-function randomName() {
-  return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
 }

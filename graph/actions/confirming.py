@@ -9,7 +9,7 @@ import asyncio
 import logging
 import time
 import uuid
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from typing import Any
@@ -19,7 +19,7 @@ from redis.asyncio import Redis
 from graph.actions.calling import CERTAIN, Call, CallsTools, surely
 from graph.actions.records import LEASE, Held, Record, Records, record_key
 from graph.actions.standing import Write, action_key, standing
-from graph.actions.summaries import summary_of
+from graph.actions.telling import Telling, end_tasks
 from graph.actions.tools import Tool
 from graph.errors import ActionExpired, ActionSettled, MemoryUnavailable, ShuttingDown
 from graph.observe.metrics import actions_ended
@@ -32,8 +32,6 @@ _RENEWAL = 3.0  # seconds between two renewals of a lease
 _LEAVING = 1.0  # seconds for what is left when a replica ends
 _LOOK = 3.0  # seconds between two looks for actions whose replica has died
 _POLLS = (0.05, 1.0)  # seconds between two looks at an action that another replica does, the first and the longest
-
-WhenFailed = Callable[[Record], Coroutine[Any, Any, None]]
 
 _log = logging.getLogger(__name__)
 
@@ -48,15 +46,14 @@ class Actions:
         self._keep = max(keep, LIFE)
         self._carrying: dict[str, asyncio.Task[Action | None]] = {}
         self._draining = False
-        self._handing_over: set[asyncio.Task[None]] = set()
-        self.when_failed: WhenFailed | None = None
-        """Called for an action that was not done, or of which nobody can tell."""
+        self._in_turns: set[str] = set()  # whose end a turn waits for and tells
+        self.telling = Telling(self._records)
         self._closed = asyncio.Event()
 
-    async def propose(self, tool: Tool, arguments: Mapping[str, Any]) -> Action:
+    async def propose(self, tool: Tool, arguments: Mapping[str, Any], summary: str) -> Action:
         """Return an action that can be confirmed once the current turn is stored; it replaces the session's last one.
 
-        Raises AssertionError outside a session.
+        The customer confirms its `summary`. Raises AssertionError outside a session.
         """
         now = standing.get()
         if now is None:
@@ -73,11 +70,11 @@ class Actions:
             server=tool.server,
             is_idempotent=tool.is_idempotent,
             arguments=dict(arguments),
-            summary=summary_of(tool.name, arguments),
+            summary=summary,
             expires_at=time.time() + LIFE,
         )
         now.writes[record_key(record.id)] = Write(record.dumps(), self._keep, is_new=True)
-        now.writes[action_key(now.thread)] = Write(record.id, LIFE)
+        now.writes[action_key(now.thread)] = Write(f"{record.id} {record.kind}", LIFE)
         return record.action()
 
     async def find(self, action_id: str, owner: str) -> Action | None:
@@ -91,8 +88,8 @@ class Actions:
         """Do an action, or wait until whoever does it has; None if the owner, in this session, has no such action.
 
         What is returned may still be `begun` if that takes too long. Cancelling the caller does not stop the action.
-        `is_said` if a message confirms it. Raises ActionExpired, ActionSettled if it was declined or replaced, and
-        ShuttingDown.
+        `is_said` if a message confirms it, whose turn tells the end. Raises ActionExpired, ActionSettled if it was
+        declined or replaced, and ShuttingDown.
         """
         if (held := await self._read(action_id, owner, session_id)) is None:
             return None
@@ -103,7 +100,15 @@ class Actions:
             if self._draining:
                 raise ShuttingDown
             self._carry(held, self._records.settle_as_said if is_said else self._records.settle)
-        return await self._outcome(held.record)
+        if not is_said:
+            ended = await self._outcome(held.record)
+            await self.telling.wait(action_id)
+            return ended
+        self._in_turns.add(action_id)
+        try:
+            return await self._outcome(held.record)
+        finally:
+            self._in_turns.discard(action_id)
 
     async def decline(
         self, action_id: str, owner: str, session_id: str | None = None, *, is_said: bool = False
@@ -117,7 +122,8 @@ class Actions:
         declined = replace(held.record, status="declined")
         settle = self._records.settle_as_said if is_said else self._records.settle
         if held.record.status == "proposed" and await settle(held, declined):
-            self._tell(declined)
+            self._ended(declined, is_told=is_said)
+            await self.telling.wait(action_id)
             return declined.action()
         if (held := await self._read(action_id, owner, session_id)) is None:
             return None
@@ -131,12 +137,8 @@ class Actions:
         self._draining = True
         if tasks := list(self._carrying.values()):
             await asyncio.wait(tasks, timeout=max(seconds, 0))
-        while tasks := [task for task in tasks if not task.done()]:
-            for task in tasks:
-                task.cancel()
-            # Repeated, since redis-py can lose a cancellation on Python 3.11 (findings/redis-cancellation.sh).
-            await asyncio.wait(tasks, timeout=_LEAVING)
-        await asyncio.gather(*self._handing_over, return_exceptions=True)
+        await end_tasks(tasks, _LEAVING)
+        await self.telling.drain(_LEAVING)
 
     def close(self) -> None:
         """Look for actions of dead replicas no more."""
@@ -147,7 +149,7 @@ class Actions:
         while not await _is_set(self._closed, _LOOK):
             with suppress(MemoryUnavailable):
                 for action_id in await self._records.overdue():
-                    if action_id not in self._carrying:
+                    if action_id not in self._carrying and action_id not in self.telling:
                         await self._adopt(action_id)
 
     async def _read(self, action_id: str, owner: str, session_id: str | None) -> Held | None:
@@ -227,10 +229,12 @@ class Actions:
             raise
         if ended is None:
             return None
-        self._tell(ended)
+        is_told = ended.id in self._in_turns
         with suppress(MemoryUnavailable):
-            if await surely(lambda: self._records.end(ours, ended), CERTAIN):
+            if await surely(lambda: self._records.end(ours, ended, is_told=is_told), CERTAIN):
+                self._ended(ended, is_told=is_told)
                 return ended.action()
+        self._count(ended)
         _log.error("the action %s (%s) is %s, which could not be recorded", ended.kind, ended.id, ended.status)
         return None  # others were told what is recorded
 
@@ -238,11 +242,11 @@ class Actions:
         """Leave an action that this replica can't wait for: to another one, if it may be called again."""
         with suppress(MemoryUnavailable):
             if ours.record.is_idempotent:
-                await self._records.renew(ours, 0.001)
+                await self._records.give_up(ours)
                 return
             ended = replace(ours.record, status="unknown" if call.is_uncertain else "failed")
-            self._tell(ended)
-            await self._records.end(ours, ended)
+            if await self._records.end(ours, ended, is_told=False):
+                self._ended(ended, is_told=False)
 
     @asynccontextmanager
     async def _renewing(self, ours: Held) -> AsyncGenerator[None]:
@@ -262,23 +266,25 @@ class Actions:
 
     async def _adopt(self, action_id: str) -> None:
         held = await self._records.read(action_id)
-        if held is None or held.record.status != "begun":
+        if held is None or held.record.status == "proposed":
             await self._records.drop(action_id)
+        elif held.record.status != "begun":
+            self.telling.begin(held.record, is_told=False)
         elif not held.record.is_idempotent:
             unknown = replace(held.record, status="unknown")
             if await self._records.adopt(held, unknown):
-                self._tell(unknown)
+                self._ended(unknown, is_told=False)
         elif not self._draining:
             self._carry(Held(replace(held.record, is_uncertain=True), held.value), self._records.adopt)
 
-    def _tell(self, ended: Record) -> None:
+    def _ended(self, ended: Record, *, is_told: bool) -> None:
+        self._count(ended)
+        self.telling.begin(ended, is_told=is_told)
+
+    def _count(self, ended: Record) -> None:
         actions_ended.add(1, {"outcome": ended.status})
         level = logging.WARNING if ended.status in ("failed", "unknown") else logging.INFO
         _log.log(level, "action %s %s (%s)", ended.kind, ended.status, ended.id, extra={"run_id": ended.run_id})
-        if self.when_failed and ended.status in ("failed", "unknown"):
-            task = asyncio.create_task(self.when_failed(ended))
-            self._handing_over.add(task)
-            task.add_done_callback(self._handing_over.discard)
 
 
 async def _is_set(event: asyncio.Event, seconds: float) -> bool:

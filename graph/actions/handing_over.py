@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import cast
 
-from langchain_core.messages import AIMessage, AnyMessage, HumanMessage
+from langchain_core.messages import AIMessage, AnyMessage
 
 from graph.actions.handoffs import Passing, opening, passing_on, read_record
 from graph.actions.reasons import (
@@ -13,7 +13,7 @@ from graph.actions.reasons import (
     Reason,
     asked_in,
     is_second_unanswered,
-    language_of,
+    language_in,
     passed_on,
     topic_of,
     what_happens,
@@ -22,8 +22,6 @@ from graph.actions.replies import Outcome, sentence
 from graph.actions.standing import Standing, standing
 from graph.retrieval.company import Company, Desk
 from graph.state import Action, AgentContext, Handoff
-
-_LATEST = 5  # messages whose language is the customer's
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,8 +108,7 @@ def handed_over(
 
     `said` is what is told before. Where nothing is, the customer is told that an action has failed.
     """
-    latest = (message.text for message in messages[-_LATEST:] if isinstance(message, HumanMessage))
-    language = language or language_of(latest)
+    language = language or language_in(messages)
     passing = opening(now, context, desk, reason, messages, language, failed.summary if failed else None)
     expected = passing.record.expected_reply
     zone = desk.opening.zone if desk.opening else "UTC"

@@ -18,6 +18,7 @@ from langchain_core.messages import AnyMessage, HumanMessage
 from pydantic import TypeAdapter
 from redis.asyncio import Redis
 
+from graph.actions.handoff_scripts import END, FEWEST, REPLY, STORE
 from graph.actions.reasons import AGENT, SUMMARIES, Reason
 from graph.actions.standing import Standing, handoff_key
 from graph.errors import HandoffOver
@@ -31,60 +32,7 @@ OPEN = "handoffs"
 """The Redis key of the ids of those that last."""
 DUE = "handoffs:outbox"
 """The Redis key of what is waiting to be sent, by when."""
-KEPT = 86_400
-"""Seconds that a hand-over is known after its end, and that the team's messages wait for a receiver."""
-
-_MOST_WAITING = (
-    200  # messages of one hand-over that wait for a receiver; the customer's further ones are in the history
-)
-_MOST_EVENTS = 100  # that a reader of a session can catch up with
 _QUOTED = 300  # characters of the customer's message in a summary
-_FEWEST = 10  # seconds that the entry of a session outlives its time-out, so that one replica ends it for all
-
-# The turn, and with it the opening of a hand-over or a message that is passed on.
-_STORE = f"""\
-if redis.call('get', KEYS[1]) == ARGV[1] then return 0 end
-redis.call('set', KEYS[1], ARGV[1], 'EX', ARGV[2])
-local time = redis.call('time')
-local now = time[1] + time[2] / 1000000
-if ARGV[3] ~= '' then
-  redis.call('set', KEYS[2], ARGV[3], 'EX', ARGV[5] + {_FEWEST})
-  redis.call('set', KEYS[3], ARGV[3], 'EX', ARGV[5] + {KEPT})
-  redis.call('zadd', KEYS[4], string.format('%.3f', now + ARGV[5]), ARGV[4])
-  redis.call('xadd', KEYS[7], 'MAXLEN', '~', {_MOST_EVENTS}, '*', 'event', ARGV[7])
-  redis.call('expire', KEYS[7], ARGV[2])
-end
-if ARGV[6] ~= '' and redis.call('xlen', KEYS[5]) < {_MOST_WAITING} then
-  redis.call('xadd', KEYS[5], '*', 'entry', ARGV[6])
-  redis.call('expire', KEYS[5], {KEPT} * 2)
-  redis.call('zadd', KEYS[6], 'NX', string.format('%.3f', now), KEYS[5])
-end
-return 1"""
-
-# A person's message: the conversation with it, unless the hand-over has ended meanwhile.
-_REPLY = f"""\
-if redis.call('get', KEYS[2]) == ARGV[2] then return 1 end
-if redis.call('get', KEYS[1]) ~= ARGV[1] then return 0 end
-local time = redis.call('time')
-redis.call('set', KEYS[2], ARGV[2], 'EX', ARGV[3])
-redis.call('expire', KEYS[1], ARGV[5] + {KEPT})
-redis.call('expire', KEYS[3], ARGV[5] + {_FEWEST})
-redis.call('zadd', KEYS[4], string.format('%.3f', time[1] + ARGV[5]), ARGV[4])
-redis.call('xadd', KEYS[5], 'MAXLEN', '~', {_MOST_EVENTS}, '*', 'event', ARGV[6])
-redis.call('expire', KEYS[5], ARGV[3])
-return 1"""
-
-_END = f"""\
-redis.call('zrem', KEYS[3], ARGV[3])
-local there = redis.call('get', KEYS[1])
-if there == ARGV[2] then return 1 end
-if there ~= ARGV[1] then return 0 end
-redis.call('set', KEYS[1], ARGV[2], 'EX', {KEPT})
-if redis.call('get', KEYS[2]) == ARGV[1] then redis.call('del', KEYS[2]) end
-redis.call('xadd', KEYS[4], 'MAXLEN', '~', {_MOST_EVENTS}, '*', 'event', ARGV[4])
-redis.call('expire', KEYS[4], ARGV[5])
-redis.call('expire', KEYS[5], ARGV[5])
-return 1"""
 
 Status = Literal["open", "released", "timed-out"]
 
@@ -239,14 +187,14 @@ class Handoffs:
         self.waiting = asyncio.Event()
         """Set when this replica has something for the team, or has opened a hand-over."""
         self.session_ttl = session_ttl
-        self.kept = timeout + session_ttl + _FEWEST
+        self.kept = timeout + session_ttl + FEWEST
         """Seconds that a session which is handed over is kept, from each message on."""
         self._redis = redis
         self._timeout = timeout
         self._is_received = is_received  # whether there is a receiver; without one nothing waits
-        self._store = redis.register_script(_STORE)
-        self._reply = redis.register_script(_REPLY)
-        self._end = redis.register_script(_END)
+        self._store = redis.register_script(STORE)
+        self._reply = redis.register_script(REPLY)
+        self._end = redis.register_script(END)
 
     async def store(self, turn_key: str, turn: bytes, passing: Passing) -> None:
         """Store a turn and what it passes on; raises RedisError."""
@@ -262,28 +210,58 @@ class Handoffs:
         if entry or passing.is_opened:
             self.waiting.set()
 
-    async def reply(self, record: Record, stored: bytes, turn_key: str, turn: bytes, event: SessionEvent) -> None:
-        """Store a conversation with a person's message; raises HandoffOver if the hand-over has ended."""
+    async def reply(
+        self, record: Record, stored: bytes, turn_key: str, turn: bytes, event: SessionEvent, *claim: str
+    ) -> None:
+        """Store a conversation with a person's message; raises HandoffOver if the hand-over has ended.
+
+        With it the `claim` of an idempotency key: the Redis key and its value.
+        """
         keys = [_key(record.id), turn_key, handoff_key(record.thread), OPEN, events_key(record.thread)]
         args = [stored, turn, self.kept, record.id, self._timeout, _event_json.dump_json(event)]
+        keys += claim[:1]
+        args += claim[1:]
         with memory_errors():
             is_stored = await self._reply(keys, args)
         if not is_stored:
             raise HandoffOver
 
-    async def end(self, handoff_id: str, turn_key: Callable[[str], str], status: Status) -> Record | None:
-        """End a hand-over, and return it; None if there is none, or it has ended."""
+    async def unsent(self, thread: str) -> list[str]:
+        """Return the Redis keys of what the team has not got yet of a session's hand-overs, and of those that are over.
+
+        Raises MemoryUnavailable.
+        """
+        ids = {event.data["id"] for _, event in await self.events(thread, FIRST) if event.event == "handoff"}
+        if lasting := await self.of_session(thread):  # whose beginning may be too long ago for an event
+            ids.add(lasting.id)
+        found = [await self.find(each) for each in ids]
+        ended = [_key(each[0].id) for each in found if each and each[0].status != "open"]
+        return [*map(outbox_key, ids), *ended]
+
+    async def end(
+        self, handoff_id: str, turn_key: Callable[[str], str], status: Status, *, is_forgotten: bool = False
+    ) -> Record | None:
+        """End a hand-over, and return it; None if there is none, or it has ended.
+
+        `is_forgotten` if its conversation has been deleted: then it quotes nobody any more.
+        """
         found = await self.find(handoff_id)
         if found is None or found[0].status != "open":
             with memory_errors():
                 await self._redis.zrem(OPEN, handoff_id)
             return None
         record, stored = found
-        ended = replace(record, status=status, ended_at=stamp(datetime.now(UTC)))
+        summary = SUMMARIES[record.reason] if is_forgotten else record.summary
+        ended = replace(record, status=status, summary=summary, ended_at=stamp(datetime.now(UTC)))
         keys = [_key(record.id), handoff_key(record.thread), OPEN, events_key(record.thread), turn_key(record.thread)]
         args = [stored, _record_json.dump_json(ended), record.id, _event_json.dump_json(_told(ended)), self.session_ttl]
         with memory_errors():
             return ended if await self._end(keys, args) else None
+
+    async def claimed(self, claim: str) -> bytes | None:
+        """Return the value of a claim; raises MemoryUnavailable."""
+        with memory_errors():
+            return cast("bytes | None", await self._redis.get(claim))
 
     async def find(self, handoff_id: str) -> tuple[Record, bytes] | None:
         """Return a hand-over that lasts or has ended lately, also as stored; raises MemoryUnavailable."""

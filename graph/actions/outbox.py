@@ -17,7 +17,8 @@ from typing import Any, Protocol, cast
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from graph.actions.handoffs import DUE, KEPT, OPEN, Entry, entry_json
+from graph.actions.handoff_scripts import KEPT
+from graph.actions.handoffs import DUE, OPEN, Entry, entry_json
 from graph.errors import MemoryUnavailable, kind_and_place
 from graph.observe.metrics import handoffs_open, outbox_age, outbox_sent, outbox_waiting
 

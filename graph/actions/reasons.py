@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any, Final, Literal
 from zoneinfo import ZoneInfo
 
-from langchain_core.messages import AIMessage, AnyMessage
+from langchain_core.messages import AIMessage, AnyMessage, HumanMessage
 
+from graph.actions.dates import day_in
 from graph.retrieval.company import Desk
 from graph.small_talk import words_of
 
@@ -34,8 +35,12 @@ SUMMARIES: Final[dict[str, str]] = {
 }
 """What a hand-over is about, for the team."""
 
+UNKNOWN: Final = "en"
+"""The language where a customer's words do not tell theirs."""
+
 _FILE = Path(__file__).with_name("handing_over.toml")
 _CLAUSES = re.compile(r"[.!?;,:\n\u2026\u00a1\u00bf]+")
+_LATEST = 5  # messages whose language is the customer's
 _BEFORE = 4  # words before a request in which a "not" counts
 
 
@@ -67,7 +72,12 @@ def language_of(texts: Iterable[str]) -> str:
     words = [word for text in texts for word in words_of(text).split()]
     counts = {name: sum(word in known.common for word in words) for name, known in _languages().items()}
     best = max(counts, key=lambda name: counts[name])  # English comes first
-    return best if counts[best] else "en"
+    return best if counts[best] else UNKNOWN
+
+
+def language_in(messages: Sequence[AnyMessage]) -> str:
+    """Return the language that a conversation's customer has written in of late."""
+    return language_of(message.text for message in messages[-_LATEST:] if isinstance(message, HumanMessage))
 
 
 def is_second_unanswered(messages: Sequence[AnyMessage]) -> bool:
@@ -93,9 +103,8 @@ def what_happens(language: str, expected: datetime | None, zone: str, hours: str
     if expected is None:
         return " ".join(filter(None, (said["taken"], said["soon"], f"({hours.strip()})" if hours.strip() else "")))
     local = expected.astimezone(ZoneInfo(zone))
-    names = {"weekday": said["weekdays"][local.weekday()], "day": local.day, "month": said["months"][local.month - 1]}
-    date = said["date"].format(**names)
-    return f"{said['taken']} {said['by'].format(date=date, time=f'{local:%H:%M}', zone=zone)}"
+    by = said["by"].format(date=day_in(language, expected, zone), time=f"{local:%H:%M}", zone=zone)
+    return f"{said['taken']} {by}"
 
 
 def without_time(answer: str) -> str:

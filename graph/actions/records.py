@@ -1,8 +1,8 @@
 """Records of actions in Redis: what was proposed, who has begun it, and how it ended.
 
-`action:<id>` is the record. `session:<thread>:action` names the one that a session's customer can confirm, for as long
-as that is possible. `actions:begun` has those that are being done, by when their lease expires, in milliseconds of
-Redis' clock.
+`action:<id>` is the record. `session:<thread>:action` names the one that a session's customer can confirm, with its
+kind, for as long as that is possible. `actions:begun` has those that are being done, and those that have ended and of
+which the session's history does not say so yet, by when their lease expires, in milliseconds of Redis' clock.
 
 Whoever changes a record replaces its whole value, if that still is what was read before. A new value that begins an
 action has a random name of its own, so that a command which redis-py sends twice tells the same both times.
@@ -33,7 +33,9 @@ local time = redis.call('time')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 if held ~= ARGV[2] then
   if held ~= ARGV[1] then return 0 end
-  if (ARGV[3] == 'open' or ARGV[3] == 'said') and redis.call('get', KEYS[2]) ~= ARGV[4] then return 0 end
+  if ARGV[3] == 'open' or ARGV[3] == 'said' then
+    if string.match(redis.call('get', KEYS[2]) or '', '^%S*') ~= ARGV[4] then return 0 end
+  end
   if ARGV[3] == 'overdue' and (tonumber(redis.call('zscore', KEYS[3], ARGV[4]) or 0)) > now then return 0 end
   redis.call('set', KEYS[1], ARGV[2], 'EX', ARGV[5])
   if ARGV[3] == 'open' then redis.call('del', KEYS[2]) end
@@ -119,30 +121,38 @@ class Records:
     async def is_open(self, record: Record) -> bool:
         """Return whether it is the one that the session's customer can confirm."""
         with memory_errors():
-            return cast("bytes | None", await self._redis.get(action_key(record.thread))) == record.id.encode()
+            found = cast("bytes | None", await self._redis.get(action_key(record.thread)))
+        return (found or b"").split(b" ")[0] == record.id.encode()
 
     async def settle(self, held: Held, new: Record) -> bool:
         """Begin or decline an action that can be confirmed; return whether that was possible."""
-        return await self._replace(held, new, "open")
+        return await self._replace(held, new, "open", LEASE)
 
     async def settle_as_said(self, held: Held, new: Record) -> bool:
         """Do the same for a message of the session, which names the action until the turn that tells the end is stored.
 
         So a message that is repeated after its turn has failed is told the same.
         """
-        return await self._replace(held, new, "said")
+        return await self._replace(held, new, "said", LEASE if new.status == "begun" else 0)
 
     async def adopt(self, held: Held, new: Record) -> bool:
         """Take over an action whose lease has expired; return whether it still had."""
-        return await self._replace(held, new, "overdue")
+        return await self._replace(held, new, "overdue", LEASE)
 
-    async def end(self, held: Held, new: Record) -> bool:
-        """Record how an action has ended; return False if somebody else has taken it over."""
-        return await self._replace(held, new, "")
+    async def end(self, held: Held, new: Record, *, is_told: bool) -> bool:
+        """Record how an action has ended; return False if somebody else has taken it over.
 
-    async def renew(self, held: Held, seconds: float | None = None) -> bool:
+        `is_told` if the session's history will say so anyway.
+        """
+        return await self._replace(held, new, "", 0 if is_told else LEASE)
+
+    async def renew(self, held: Held) -> bool:
         """Renew the lease of an action that is being done; return False if somebody else has taken it over."""
-        return await self._replace(held, held.record, "", lease=seconds)
+        return await self._replace(held, held.record, "", LEASE)
+
+    async def give_up(self, held: Held) -> bool:
+        """Leave an action that is being done to another replica, at once."""
+        return await self._replace(held, held.record, "", 0.001)
 
     async def overdue(self) -> list[str]:
         """Return the ids of the actions whose lease has expired by this machine's clock; `adopt` asks Redis' own."""
@@ -151,15 +161,14 @@ class Records:
         return [name.decode() for name in cast("list[bytes]", found)]
 
     async def drop(self, action_id: str) -> None:
-        """Forget that an action, whose record is gone or has ended, was being done."""
+        """Look no more for an action whose record is gone, or of whose end the session's history says."""
         with memory_errors():
             await self._redis.zrem(_BEGUN, action_id)
 
-    async def _replace(self, held: Held, new: Record, condition: str, lease: float | None = None) -> bool:
+    async def _replace(self, held: Held, new: Record, condition: str, lease: float) -> bool:
         keys = [record_key(new.id), action_key(new.thread), _BEGUN]
         value = held.value if new is held.record else new.dumps()
-        milliseconds = int((LEASE if lease is None else lease) * 1000) if new.status == "begun" else 0
-        args = [held.value, value, condition, new.id, self._seconds, milliseconds]
+        args = [held.value, value, condition, new.id, self._seconds, int(lease * 1000)]
         with memory_errors():
             return bool(await self._change(keys=keys, args=args))
 

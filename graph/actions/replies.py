@@ -35,6 +35,12 @@ class Reply:
     """ISO 639-1."""
     cancels: bool = False
     """It says to cancel, and nothing else that is a no; `is_yes` if it says yes as well."""
+    only: frozenset[str] = frozenset()
+    """Parts of the names of the tools that it names, as "book" in "book it"."""
+
+    def fits(self, kind: str) -> bool:
+        """Return whether it names no other kind of action than this one."""
+        return all(part in kind.casefold() for part in self.only)
 
     def is_clear(self, kind: str) -> bool:
         """Return whether it is a plain yes or no to an action of this kind."""
@@ -46,9 +52,12 @@ _Language = Mapping[str, Any]  # lists of phrases, and sentences
 
 
 def spoken_reply(messages: Sequence[AnyMessage]) -> Reply | None:
-    """Return the customer's yes or no, if that is what the last message is, and an action waits for it."""
+    """Return the customer's yes or no, if that is what the last message is, and an action waits for it that it fits."""
     now = standing.get()
-    return reply_in(messages[-1].text) if now and now.action else None
+    if now is None or now.open_action is None:
+        return None
+    reply = reply_in(messages[-1].text)
+    return reply if reply and reply.fits(now.open_action[1]) else None
 
 
 def reply_in(text: str) -> Reply | None:
@@ -58,6 +67,7 @@ def reply_in(text: str) -> Reply | None:
         return None
     kinds: set[_Kind] = set()
     cancels: set[bool] = set()
+    only: set[str] = set()
     languages: Counter[str] = Counter()
     while words:
         found = next((n for n in range(len(words), 0, -1) if tuple(words[:n]) in _phrases()), 0)
@@ -67,11 +77,13 @@ def reply_in(text: str) -> Reply | None:
         kinds.add(kind)
         if kind == "no":
             cancels.add(tuple(words[:found]) in _cancelling())
+        only.update(_kinds_named().get(tuple(words[:found]), ()))
         languages.update(known)
         words = words[found:]
     if cancels != {True} and ("yes" in kinds) == ("no" in kinds):
         return None
-    return Reply("yes" in kinds, max(languages, key=lambda each: languages[each]), cancels == {True})
+    language = max(languages, key=lambda each: languages[each])
+    return Reply("yes" in kinds, language, cancels == {True}, frozenset(only))
 
 
 def sentence(outcome: Outcome, language: str, summary: str = "") -> str:
@@ -101,6 +113,17 @@ def _phrases() -> Mapping[tuple[str, ...], tuple[_Kind, tuple[str, ...]]]:
 @cache
 def _cancelling() -> frozenset[tuple[str, ...]]:
     return frozenset(tuple(_words(phrase) or ()) for lists in _file().values() for phrase in lists["cancel"])
+
+
+@cache
+def _kinds_named() -> Mapping[tuple[str, ...], frozenset[str]]:
+    """Return the phrases that name a kind of action, with the parts of tools' names that they name."""
+    named: dict[tuple[str, ...], frozenset[str]] = {}
+    for lists in _file().values():
+        for part, phrases in lists.get("only", {}).items():
+            for words in (tuple(_words(phrase) or ()) for phrase in phrases):
+                named[words] = named.get(words, frozenset()) | {part}
+    return named
 
 
 def _words(text: str) -> list[str] | None:

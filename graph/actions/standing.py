@@ -36,13 +36,21 @@ class Standing:
     context: AgentContext = field(default_factory=AgentContext)
     """Whose turn it is."""
     action: bytes | None = None
-    """The value of `action_key`: the id of the action that waits for the customer's yes."""
+    """The value of `action_key`: the id of the action that waits for the customer's yes, and its kind."""
     handoff: bytes | None = None
     """The value of `handoff_key`."""
     passing: "Passing | None" = None
     """What this turn passes on to a person; set by the answer node."""
     writes: dict[str, Write] = field(default_factory=dict[str, Write])
     """What is stored in one transaction with the turn, by key; nothing of it if the turn fails or is cancelled."""
+
+    @property
+    def open_action(self) -> tuple[str, str] | None:
+        """The id and the kind of the action that waits for the customer's yes."""
+        if self.action is None:
+            return None
+        action_id, _, kind = self.action.decode().partition(" ")
+        return action_id, kind
 
 
 standing: ContextVar[Standing | None] = ContextVar("standing", default=None)

@@ -20,6 +20,10 @@ class Tool:
     is_idempotent: bool
     """Its server says that a call repeated with the same key has no further effect."""
 
+    def is_called(self, name: str) -> bool:
+        """Return whether this is its server's name of the tool, also where another server has one of that name."""
+        return self.name in (name, f"{self.server}_{name}")
+
 
 @dataclass(frozen=True, slots=True)
 class Caller:

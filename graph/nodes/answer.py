@@ -10,7 +10,7 @@ from langgraph.runtime import Runtime
 from graph.actions.answering import settled
 from graph.actions.confirming import Actions
 from graph.actions.handing_over import after, marks_of, short_of
-from graph.actions.reasons import HANDOFF
+from graph.actions.reasons import HANDOFF, language_in
 from graph.actions.replies import spoken_reply
 from graph.errors import ModelError, ModelUnavailable
 from graph.events import Token, emit
@@ -49,7 +49,7 @@ async def answer(
         emit(short.handoff, runtime)
         return _Answer(short.text, handoff=short.handoff, marks=marks_of(short)).update(state, most_messages)
     if actions and (reply := spoken_reply(messages)):
-        line, action = await settled(reply, actions, context.owner)
+        line, action = await settled(reply, actions, context.owner, language_in(messages))
         saying.show(line)
         if action:
             emit(action, runtime)
@@ -59,7 +59,7 @@ async def answer(
         saying.show(line)
         return _Answer(line).update(state, most_messages)
     desk = company.desk(state["category"])
-    use = await ToolUse.begin(tools, actions, runtime)
+    use = await ToolUse.begin(tools, actions, runtime, messages)
     prompt = answer_prompt(
         company.name, desk.contact, state["passages"], messages, hours=desk.hours, has_functions=use is not None
     )

@@ -7,10 +7,13 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-from langchain_core.messages import AIMessage, BaseMessage, ToolMessage
+from langchain_core.messages import AIMessage, AnyMessage, BaseMessage, ToolMessage
 from langgraph.runtime import Runtime
 
+from graph.actions.booked import NoSuchCall, changed_call
+from graph.actions.reasons import language_in
 from graph.actions.standing import standing
+from graph.actions.summaries import summary_of
 from graph.actions.tools import Caller, NotCalled, OutcomeUnknown, Tool, ToolResult
 from graph.models.calls import ToolCall
 from graph.observe.metrics import refused_calls
@@ -27,6 +30,7 @@ _SILENT = "Not run: its server does not answer. Answer without it."
 _UNKNOWN = "Its server did not answer in time. Answer without it, and do not call it again."
 _TOO_MANY = "Not run: too many calls at once."
 _ONE = "Not proposed: one thing can be proposed at a time. Tell the customer."
+_NO_CALL = "Not proposed: the customer has no call of that name. Find out which calls there are, or answer without it."
 _NOBODY = "Not run: nothing can be proposed here. Answer without it."
 _PROPOSED = (
     "Proposed, and not done: {summary}\n"
@@ -55,7 +59,7 @@ class Toolbox(Protocol):
 class Proposer(Protocol):
     """Proposes what has an effect to the customer."""
 
-    async def propose(self, tool: Tool, arguments: Mapping[str, Any]) -> Action:
+    async def propose(self, tool: Tool, arguments: Mapping[str, Any], summary: str) -> Action:
         """Keep what is proposed, and return it."""
         ...
 
@@ -64,7 +68,12 @@ class ToolUse:
     """The use of tools in one answer."""
 
     def __init__(
-        self, toolbox: Toolbox, tools: Sequence[Tool], proposer: Proposer | None, runtime: Runtime[AgentContext]
+        self,
+        toolbox: Toolbox,
+        tools: Sequence[Tool],
+        proposer: Proposer | None,
+        runtime: Runtime[AgentContext],
+        messages: Sequence[AnyMessage],
     ) -> None:
         self.action: Action | None = None
         """What the answer proposes."""
@@ -72,19 +81,24 @@ class ToolUse:
         self._tools = {tool.name: tool for tool in tools}
         self._proposer = proposer
         self._runtime = runtime
+        self._messages = messages
         self._steps = 0
         self._silent: set[str] = set()
         self._functions = [_function(tool) for tool in tools]
 
     @classmethod
     async def begin(
-        cls, toolbox: Toolbox | None, proposer: Proposer | None, runtime: Runtime[AgentContext]
+        cls,
+        toolbox: Toolbox | None,
+        proposer: Proposer | None,
+        runtime: Runtime[AgentContext],
+        messages: Sequence[AnyMessage],
     ) -> "ToolUse | None":
-        """Return the use of tools in an answer; None if there are none, or the question belongs to no conversation."""
+        """Return the use of tools in an answer; None if there are none, or the messages are no conversation."""
         if toolbox is None or standing.get() is None:
             return None
         tools = [tool for tool in await toolbox.listed() if proposer or tool.is_read_only]
-        return cls(toolbox, tools, proposer, runtime) if tools else None
+        return cls(toolbox, tools, proposer, runtime, messages) if tools else None
 
     @property
     def is_over(self) -> bool:
@@ -146,7 +160,15 @@ class ToolUse:
             return _ONE
         if self._proposer is None:
             return _NOBODY
-        self.action = await self._proposer.propose(tool, arguments)
+        try:
+            call = await changed_call(self._toolbox, self._tools.values(), tool, arguments, self._caller())
+        except NoSuchCall:
+            return _NO_CALL
+        except (NotCalled, OutcomeUnknown):
+            self._silent.add(tool.server)  # it is waited for once
+            return _SILENT
+        summary = summary_of(tool, arguments, language_in(self._messages), call)
+        self.action = await self._proposer.propose(tool, arguments, summary)
         return _PROPOSED.format(summary=self.action.summary)
 
     def _caller(self) -> Caller:

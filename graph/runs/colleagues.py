@@ -1,23 +1,27 @@
 """What the team does with conversations that are handed over: it lists, answers and releases them."""
 
 import asyncio
+import json
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime
+from typing import cast
 
 from langchain_core.messages import AIMessage, AnyMessage
 
 from graph.actions.handing_over import handed_over
 from graph.actions.handoffs import FIRST, Handoffs, Record, SessionEvent, stamp
-from graph.actions.reasons import AGENT, HANDOFF, Reason
+from graph.actions.reasons import AGENT, HANDOFF, language_in
+from graph.actions.records import Record as ActionRecord
+from graph.actions.replies import Outcome, sentence
 from graph.actions.standing import Standing
-from graph.errors import HandoffOver
+from graph.errors import HandoffOver, IdempotencyMismatch
+from graph.idempotency import claim_key, digest
 from graph.redis import memory_errors
 from graph.retrieval.company import Desk
 from graph.runs.memory import Memory, thread_id, turn_key
-from graph.state import Action, AgentContext, Handoff
 
 _POLL = 0.5  # seconds between two looks at what a reader is to be told
 _GONE = 15.0  # seconds between two looks whether the session is still there
@@ -55,53 +59,57 @@ class Colleagues:
         history = await self._memory.history(record.thread)
         return history.messages if history else ()
 
-    async def answer(self, handoff_id: str, message: str) -> SessionEvent | None:
-        """Answer the customer; None if there is no such hand-over.
+    async def answer(self, handoff_id: str, message: str, idempotency_key: str = "") -> SessionEvent | None:
+        """Answer the customer, once for an idempotency key; None if there is no such hand-over.
 
-        Raises HandoffOver if it has ended, and SessionBusy if the customer's own turn takes too long.
+        Raises HandoffOver if it has ended, SessionBusy if the customer's own turn takes too long, and
+        IdempotencyMismatch if the key was used with another message.
         """
         found = await self._handoffs.find(handoff_id)
         if found is None:
             return None
         record, stored = found
-        if record.status != "open":
-            raise HandoffOver
+        claim = [claim_key("handoff", handoff_id, idempotency_key)] if idempotency_key else []
         at = stamp(datetime.now(UTC))
         said = AIMessage(message, id=str(uuid.uuid4()), additional_kwargs={AGENT: at})
-        event = SessionEvent("message", {"id": str(said.id), "role": "agent", "content": message, "at": at})
+        event = _message(str(said.id), message, at)
         async with self._held(record.thread):
+            if claim and (earlier := await self._handoffs.claimed(claim[0])):
+                return _repeated(earlier, message)
             turn = await self._memory.with_message(record.thread, said, self._most)
-            if turn is None:  # the customer has deleted the conversation
+            if turn is None or record.status != "open":  # the customer has deleted the conversation
                 raise HandoffOver
-            await self._handoffs.reply(record, stored, turn_key(record.thread), turn, event)
+            if claim:
+                claim.append(json.dumps([said.id, at, digest(message)]))
+            await self._handoffs.reply(record, stored, turn_key(record.thread), turn, event, *claim)
         return event
 
-    async def hand_over(
-        self,
-        session_id: str,
-        context: AgentContext,
-        run_id: str,
-        desk: Desk,
-        reason: Reason,
-        failed: Action | None = None,
-    ) -> Handoff | None:
-        """Hand a session over outside any turn, such as after an action that failed; the history says so.
+    async def tell(self, desk: Callable[[], Desk], ended: ActionRecord, *, is_told: bool) -> None:
+        """Say in its session's history how an action has ended, and hand over if it has failed; once, however often.
 
-        None if there is no such session, or it is handed over already. Raises SessionBusy.
+        `is_told` if a turn says so: then this only hands over, unless that turn has. Raises SessionBusy.
         """
-        now = Standing(session_id, run_id, thread_id(context.owner, session_id))
+        has_failed = ended.status in ("failed", "unknown")
+        if is_told and not has_failed:
+            return
+        now = Standing(ended.session_id, ended.run_id, thread_id(ended.context.owner, ended.session_id))
+        name = f"action-{ended.id}"
         async with self._held(now.thread):
             history = await self._memory.history(now.thread)
-            if history is None or await self._handoffs.of_session(now.thread):
-                return None
-            text, passing = handed_over(now, history.messages, "", desk, context, reason, failed=failed)
-            said = AIMessage(text, id=str(uuid.uuid4()), additional_kwargs={HANDOFF: passing.record.id})
-            turn = await self._memory.with_message(now.thread, said, self._most)
-            if turn is None:
-                return None
-            with memory_errors():
-                await self._handoffs.store(turn_key(now.thread), turn, passing)
-        return passing.record.shown
+            if history is None or name in (message.id for message in history.messages):
+                return
+            if has_failed and not await self._handoffs.of_session(now.thread):
+                text, passing = handed_over(
+                    now, history.messages, "", desk(), ended.context, "action", failed=ended.action()
+                )
+                said = AIMessage(text, id=name, additional_kwargs={HANDOFF: passing.record.id})
+                if turn := await self._memory.with_message(now.thread, said, self._most):
+                    with memory_errors():
+                        await self._handoffs.store(turn_key(now.thread), turn, passing)
+            elif not is_told:
+                text = sentence(cast("Outcome", ended.status), language_in(history.messages), ended.summary)
+                if history.messages[-1].text != text:  # a turn may have waited for the end on another replica
+                    await self._memory.add(now.thread, AIMessage(text, id=name), self._most)
 
     async def release(self, handoff_id: str) -> Record | None:
         """Let the agent answer the customer again; return the hand-over, None if there is none or it has ended."""
@@ -114,7 +122,7 @@ class Colleagues:
     async def release_session(self, session_id: str, owner: str) -> None:
         """End the hand-over of a session that has been deleted."""
         if record := await self.of_session(session_id, owner):
-            await self.release(record.id)
+            await self._handoffs.end(record.id, turn_key, "released", is_forgotten=True)
 
     async def is_there(self, session_id: str, owner: str) -> bool:
         """Return whether an owner has such a session."""
@@ -151,3 +159,15 @@ class Colleagues:
                 looked = time.monotonic()
                 if not await self._memory.is_there(thread):
                     return
+
+
+def _message(name: str, text: str, at: str) -> SessionEvent:
+    return SessionEvent("message", {"id": name, "role": "agent", "content": text, "at": at})
+
+
+def _repeated(claimed: bytes, message: str) -> SessionEvent:
+    """Return the message that was written with an idempotency key; raises IdempotencyMismatch if it was another."""
+    name, at, body = json.loads(claimed)
+    if body != digest(message):
+        raise IdempotencyMismatch
+    return _message(name, message, at)

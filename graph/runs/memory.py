@@ -14,7 +14,7 @@ from langgraph.checkpoint.redis.ashallow import AsyncShallowRedisSaver
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from redis.asyncio import Redis
 
-from graph.actions.handoffs import Handoffs, events_key
+from graph.actions.handoffs import DUE, Handoffs, events_key
 from graph.actions.standing import action_key, handoff_key, standing
 from graph.redis import memory_errors
 
@@ -24,6 +24,10 @@ _FORMAT = "msgpack"  # what LangGraph's serializer calls the form of every check
 _FORGET = """\
 if redis.call('exists', KEYS[2]) == 1 then return -1 end
 redis.call('del', KEYS[4])
+for i = 7, #KEYS do
+  redis.call('del', KEYS[i])
+  redis.call('zrem', KEYS[6], KEYS[i])
+end
 if redis.call('del', KEYS[1]) == 0 then return redis.call('get', KEYS[3]) == ARGV[1] and 1 or 0 end
 redis.call('del', KEYS[5])
 redis.call('set', KEYS[3], ARGV[1], 'EX', ARGV[2])
@@ -66,7 +70,7 @@ class TurnSaver(AsyncShallowRedisSaver):
 
     def __init__(self, redis: Redis, ttl: int, handoffs: Handoffs) -> None:
         super().__init__(redis_client=redis)
-        self._handoffs = handoffs
+        self.handoffs = handoffs
         self.serde = JsonPlusSerializer(allowed_msgpack_modules=None)
         self._seconds = ttl
 
@@ -117,7 +121,7 @@ class TurnSaver(AsyncShallowRedisSaver):
         now = standing.get()
         writes = now.writes if now else {}
         if passing:
-            await self._handoffs.store(turn_key(thread), stored, passing)
+            await self.handoffs.store(turn_key(thread), stored, passing)
         elif not writes:
             await self._redis.set(turn_key(thread), stored, ex=self._seconds)
         if not writes:
@@ -158,6 +162,7 @@ class Memory:
     def __init__(self, redis: Redis, ttl: int, handoffs: Handoffs) -> None:
         self.checkpointer = TurnSaver(redis, ttl, handoffs)
         self._redis = redis
+        self._ttl = ttl
         self._forget = redis.register_script(_FORGET)
 
     async def history(self, thread: str) -> History | None:
@@ -183,13 +188,26 @@ class Memory:
             stored = cast("bytes | None", await self._redis.get(turn_key(thread)))
         return self.checkpointer.appended(thread, stored, message, most)
 
+    async def add(self, thread: str, message: AnyMessage, most: int) -> None:
+        """Store a session, if there is one, with one message more; it lives on as after a turn, or longer."""
+        turn = await self.with_message(thread, message, most)
+        if turn is None:
+            return
+        pipe = self._redis.pipeline(transaction=True)
+        pipe.set(turn_key(thread), turn, xx=True, keepttl=True)
+        pipe.expire(turn_key(thread), self._ttl, gt=True)
+        with memory_errors():
+            await pipe.execute()
+
     async def forget(self, thread: str, token: str) -> bool | None:
         """Delete a session and what can be confirmed in it; return whether there was one, or None while it has a turn.
 
+        What the team has not got yet of its hand-overs goes too, and those that have ended.
         A repeated call with the same `token` returns what the first has returned.
         """
         forgotten = f"session:{thread}:forgotten"
-        keys = [turn_key(thread), lock_name(thread), forgotten, events_key(thread), action_key(thread)]
+        keys = [turn_key(thread), lock_name(thread), forgotten, events_key(thread), action_key(thread), DUE]
+        keys += await self.checkpointer.handoffs.unsent(thread)
         with memory_errors():
             deleted = await self._forget(keys=keys, args=[token, _REPEATED])
         return None if deleted < 0 else deleted > 0

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import hashlib
 import json
 import time
 import uuid
@@ -24,6 +23,7 @@ from graph.errors import (
     ShuttingDown,
 )
 from graph.events import Event
+from graph.idempotency import claim_key, digest
 from graph.redis import memory_errors
 from graph.runs.feed import Followed
 from graph.runs.locks import Locks
@@ -94,7 +94,7 @@ class Sessions:
             message,
             context,
             session_id=session_id or uuid.uuid4().hex,
-            body=_digest(message, session_id, context.customer_id),
+            body=digest(message, session_id, context.customer_id),
             log=self._log,
         )
 
@@ -203,7 +203,7 @@ class Sessions:
 
     async def _claim(self, turn: Turn, idempotency_key: str) -> Followed | None:
         """Claim an idempotency key for this turn; return the turn that already has the key, if any."""
-        turn.claim = f"idempotency:{_digest(turn.owner, idempotency_key)}"
+        turn.claim = claim_key(turn.owner, idempotency_key)
         while (earlier := await self._set_claim(turn)) is not None:
             run_id, body = json.loads(earlier)
             if body != turn.body:
@@ -309,7 +309,3 @@ async def open_sessions(
         await sessions.drain(0)
         sessions.close()
         await asyncio.wait([heartbeats])
-
-
-def _digest(*parts: str | None) -> str:
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()

@@ -3,7 +3,10 @@
 import asyncio
 import json
 import re
-from collections.abc import Mapping
+import subprocess
+import sys
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +30,7 @@ from harness.langsmith import PROJECT, traced
 from harness.measured import measured
 from harness.replica import replica
 from harness.scripted_model import ScriptedModel, tokens
-from local.process import Service
+from local.process import Service, free_port
 
 ASKED = "I want to talk to a human"
 KEYS = {name: f"sa_{name:x<43}" for name in ("operator", "shop", "bank")}
@@ -297,3 +300,108 @@ async def test_what_waits_survives_its_replica(
         own = [text for text, session in zip(said, sessions, strict=True) if session == f"s-{number}"]
         assert own == [ASKED, "First", "Second"]
     assert len({headers["webhook-id"] for headers, _ in receiver.posts}) == 15
+
+
+@contextmanager
+def receiving(port: int, kept: Path) -> Generator[None]:
+    """Run a help desk's webhook until it is killed."""
+    environment = {"PYTHONPATH": str(REPOSITORY / "tests")}
+    process = subprocess.Popen([sys.executable, "-m", "harness.receiver", str(port), str(kept)], env=environment)
+    try:
+        yield
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.mark.soak
+async def test_a_receiver_that_is_down_for_a_minute_gets_each_once(
+    serve: Serve, redis: Redis, model: ScriptedModel, tmp_path: Path
+) -> None:
+    """Its process is killed and started again on its port; what came before, meanwhile and after is there in order."""
+    port, kept = free_port(), tmp_path / "kept"
+    kept.touch()
+
+    async def until(count: int) -> list[list[str]]:
+        async with asyncio.timeout(150):
+            while len(lines := kept.read_text("utf-8").splitlines()) < count or await redis.exists("handoffs:outbox"):
+                await asyncio.sleep(0.1)
+        return [json.loads(line) for line in lines]
+
+    receives = {"SUPPORT_HANDOFF_WEBHOOK": f"http://127.0.0.1:{port}/", "SUPPORT_HANDOFF_SECRET": SECRET}
+    async with several(serve, 2, SUPPORT_RATE_LIMIT="", **receives) as clients:
+        with receiving(port, kept):
+            for number in range(3):
+                await say(clients[number % 2], ASKED, f"s-{number}")
+            assert len(await until(3)) == 3
+        for number in range(6):
+            message = ASKED if number >= 3 else "While you were away"
+            await say(clients[number % 2], message, f"s-{number}")
+        await asyncio.sleep(60)
+        assert len(kept.read_text("utf-8").splitlines()) == 3
+        with receiving(port, kept):
+            await until(9)
+            await say(clients[0], "Back again", "s-0")
+            told = await until(10)
+            await asyncio.sleep(2)
+        assert len(told) == len(kept.read_text("utf-8").splitlines()) == len({name for name, _, _ in told}) == 10
+    assert [kind for _, kind, _ in told].count("handoff.opened") == 6
+    assert told[-1][2] == "Back again"
+    own = [said for name, _, said in told if name.startswith(told[-1][0][:32])]
+    assert own == [ASKED, "While you were away", "Back again"]
+
+
+async def test_a_persons_message_is_written_once_for_its_key(serve: Serve, redis: Redis, model: ScriptedModel) -> None:
+    """A repeated request, also at once, on the other replica or after the end, gets the response of the first."""
+    async with several(serve, 2) as (one, other):
+        path = f"/handoffs/{(await say(one, ASKED))['handoff']['id']}"
+        again = {"Idempotency-Key": "reply-1"}
+        asked = [
+            client.post(f"{path}/messages", json={"message": "Hello"}, headers=again) for client in (one, other) * 4
+        ]
+        responses = await asyncio.gather(*asked)
+        assert {response.status_code for response in responses} == {201}
+        assert len({response.text for response in responses}) == 1
+        misused = await other.post(f"{path}/messages", json={"message": "Other"}, headers=again)
+        assert (misused.status_code, misused.json()["type"]) == (422, "idempotency-mismatch")
+        assert (await one.post(f"{path}/messages", json={"message": "Hello"})).status_code == 201
+        await one.post(f"{path}/release")
+        late = await other.post(f"{path}/messages", json={"message": "Hello"}, headers=again)
+        assert (late.status_code, late.text) == (201, responses[0].text)
+        fresh = await other.post(f"{path}/messages", json={"message": "Hello"}, headers={"Idempotency-Key": "2"})
+        assert (fresh.status_code, fresh.json()["type"]) == (409, "handoff-over")
+        history = (await one.get("/sessions/s-1")).json()["messages"]
+        assert [each["content"] for each in history if each["role"] == "agent"] == ["Hello", "Hello"]
+        empty = await one.post(f"{path}/messages", json={"message": "x"}, headers={"Idempotency-Key": ""})
+        assert empty.status_code == 422
+
+
+async def test_a_deleted_conversation_is_sent_to_nobody(serve: Serve, redis: Redis, model: ScriptedModel) -> None:
+    """Not what still waits of any of its hand-overs; nothing in Redis quotes it any more, another session's stays."""
+    async with team() as receiver:
+        receiver.status = 503
+        receives = {"SUPPORT_HANDOFF_WEBHOOK": receiver.url, "SUPPORT_HANDOFF_SECRET": SECRET}
+        async with several(serve, 1, **receives) as (client,):
+            earlier = (await say(client, "I want to talk to a human about fish"))["handoff"]["id"]
+            await client.post(f"/handoffs/{earlier}/release")
+            lasting = (await say(client, "I want to talk to a human about birds"))["handoff"]["id"]
+            await say(client, "They are fish or birds")
+            await say(client, ASKED, "s-2")
+            assert (await client.delete("/sessions/s-1")).status_code == 204
+            receiver.status = 204
+            (told,) = await receiver.until(1)
+            async with asyncio.timeout(20):
+                while await redis.exists("handoffs:outbox"):
+                    await asyncio.sleep(0.05)
+            assert told["data"]["session_id"] == "s-2"
+            assert len(receiver.posts) == 1
+            assert (await client.get(f"/handoffs/{earlier}")).status_code == 404
+            ended = (await client.get(f"/handoffs/{lasting}")).json()
+            assert (ended["status"], ended["summary"]) == ("released", "The customer asks for a person")
+            keys = [key async for key in redis.scan_iter("*handoff*")]
+            keys += [key async for key in redis.scan_iter("session:*")]
+            for key in keys:
+                if await redis.type(key) in (b"string", b"stream"):
+                    kept = await (redis.get(key) if await redis.type(key) == b"string" else redis.xrange(key))
+                    assert "birds" not in str(kept), key
+            assert (await client.delete("/sessions/s-1")).status_code == 404

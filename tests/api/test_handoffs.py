@@ -19,6 +19,7 @@ from api.auth import ANONYMOUS
 from conftest import Serve
 from graph.actions.handing_over import after
 from graph.actions.handoffs import Handoffs
+from graph.actions.records import Record as ActionRecord
 from graph.actions.standing import Standing, standing
 from graph.retrieval.company import Desk
 from graph.runs.colleagues import Colleagues
@@ -156,16 +157,33 @@ async def test_an_action_that_failed_hands_over(serve: Serve, redis: Redis, mode
         done = await say(client, "Book it", "s-1")
         handoffs = Handoffs(redis, 1800, 60, is_received=False)
         colleagues = Colleagues(handoffs, Memory(redis, 1800, handoffs), lambda _: nullcontext(), 20)
-        desk, context = Desk("billing"), AgentContext(ANONYMOUS)
+        desk = Desk("billing")
         failed = Action("a-1", "book_call", "Book a call", {}, "2026-11-29T10:00:00Z", "failed")
-        handed = await colleagues.hand_over("s-1", context, done["run_id"], desk, "action", failed)
-        assert await colleagues.hand_over("s-1", context, done["run_id"], desk, "action") is None
-        assert await colleagues.hand_over("s-2", context, done["run_id"], desk, "action") is None
+        record = ActionRecord(
+            "a-1",
+            ANONYMOUS,
+            "s-1",
+            "t",
+            done["run_id"],
+            None,
+            None,
+            "book_call",
+            "c",
+            True,
+            {},
+            "Book a call",
+            0,
+            "failed",
+        )
+        for ended in (record, record, replace(record, id="a-2", session_id="s-2")):
+            await colleagues.tell(lambda: desk, ended, is_told=False)
+        await colleagues.tell(lambda: desk, replace(record, id="a-3"), is_told=True)
+        (handed,) = await colleagues.lasting(None)
         async with aconnect_sse(client, "GET", "/sessions/s-1/events") as source:
             event = await anext(source.aiter_sse())
         history = (await client.get("/sessions/s-1")).json()["messages"]
         passed = await say(client, "And?", "s-1")
-    assert handed
+    assert len(history) == 3
     assert (handed.reason, event.json()["id"], passed["handoff"]["id"]) == ("action", handed.id, handed.id)
     assert handed.summary.endswith("\u201cBook a call\u201d")
     assert history[-1]["content"].startswith("This could not be done, and nothing was changed: Book a call")

@@ -52,7 +52,7 @@ async def test_to_cancel_a_cancellation_is_asked_about(client: httpx.AsyncClient
         redis, Tool("cancel_call", "calendar", "", {"type": "object"}, False, True), {"booking": "b"}
     )
     unclear = await said(client, "Cancel it, please")
-    assert unclear["answer"] == "Please answer yes or no. Shall I do this? Cancel the call b."
+    assert unclear["answer"] == "Please answer yes or no. Shall I do this? cancel_call (booking: “b”)."
     assert (unclear["action"]["status"], tools.done) == ("proposed", [])
     assert (await said(client, "Yes, cancel it"))["action"]["status"] == "done"
     assert tools.done == [action.id]
@@ -94,6 +94,18 @@ async def test_without_a_proposal_a_yes_is_what_it_was(
     after = await said(client, message)
     assert (after["answer"], "action" in after) == (plain["answer"], False)
     assert len(tools.calls) == (message != "no")
+
+
+async def test_what_names_the_kind_of_action_confirms_it(
+    client: httpx.AsyncClient, redis: Redis, model: ScriptedModel, tools: Effects
+) -> None:
+    """Without a model, too; what names another kind is a message like any other."""
+    action = await proposed(redis)
+    assert (await said(client, "send it"))["answer"] == "Hello, world."
+    assert (tools.calls, len(model.of("answer"))) == ([], 1)
+    model.forget()
+    assert (await said(client, "Book it, please"))["action"]["status"] == "done"
+    assert (tools.done, model.calls) == ([action.id], [])
 
 
 @pytest.mark.parametrize("message", ["Yes, but at eleven", "yes?", "What was the time again?"])
@@ -181,7 +193,7 @@ async def test_a_websocket_confirms_in_its_own_session(
     """Also while a turn is running; an action of another session does not exist there."""
     ours, theirs = await proposed(redis), await proposed(redis, session_id="s-2")
     address = str(client.base_url.copy_with(scheme="ws")).rstrip("/") + "/chat?session_id=s-1"
-    model.script("answer", tokens(["Slow"] * 5, pause=0.1))
+    model.script("answer", tokens(["Slow"] * 5, pause=0.3))
     async with connect(address, subprotocols=[Subprotocol("support.v1")]) as socket:
 
         async def answer(kind: str, action: str) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from typing import Any
 
 import httpx
 import pytest
-from playwright.async_api import Page
+from playwright.async_api import Page, Route
 from redis.asyncio import Redis
 
 from api.auth import digest, new_key
@@ -63,3 +63,29 @@ async def test_the_team_sees_what_went_wrong(page: Page, serve: Serve, redis: Re
         await page.get_by_role("button", name="Log out").click()
         await page.get_by_label("API key").wait_for()
     assert faults == []
+
+
+async def test_a_reply_whose_answer_is_lost_is_written_once(
+    page: Page, serve: Serve, redis: Redis, model: ScriptedModel
+) -> None:
+    """The page says that it can be sent again, and it is there once."""
+    async with serve() as url, httpx.AsyncClient(base_url=url, timeout=20) as http:
+        done = (await http.post("/chat", json={"message": "I want to talk to a human"})).json()
+        lost: list[str] = []
+
+        async def lose_first(route: Route) -> None:
+            if lost:
+                return await route.continue_()
+            lost.append((await route.fetch()).status_text)
+            return await route.abort()
+
+        await page.route("**/handoffs/*/messages", lose_first)
+        await page.goto(f"{url}/inbox")
+        await page.get_by_role("list").get_by_role("button").first.click()
+        await page.get_by_label("Answer the customer").fill("Hello")
+        await page.get_by_role("button", name="Send").click()
+        await page.get_by_text("Please try again: a message is written once.").wait_for()
+        await page.get_by_role("button", name="Send").click()
+        await page.get_by_text("agent: Hello").wait_for()
+        messages = (await http.get(f"/sessions/{done['session_id']}")).json()["messages"]
+    assert (lost, [each["content"] for each in messages if each["role"] == "agent"]) == (["Created"], ["Hello"])

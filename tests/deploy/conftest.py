@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.built_image import built_image
+from harness.built_image import SERVERS, built_image
 from harness.image import Image
 from harness.runner import Runner
 from harness.vps import Machine
@@ -31,4 +31,11 @@ def machine(tmp_path: Path) -> Machine:
 def image() -> Generator[Image]:
     """The image, built once per test process."""
     with built_image() as built:
+        yield built
+
+
+@pytest.fixture(scope="session")
+def servers_image() -> Generator[Image]:
+    """The image of the e-mail and calendar servers, built once per test process."""
+    with built_image(SERVERS) as built:
         yield built

@@ -6,12 +6,15 @@ import shutil
 import pytest
 
 from conftest import REPOSITORY
-from harness.pipeline import BUILT, CLOUDS, COMMIT, DIGEST, IMAGE, LOGIN, PLACE, TARGETS
+from harness.pipeline import BUILT, CLOUDS, COMMIT, DIGEST, IMAGE, LOGIN, PLACE, SERVERS, TARGETS
 from harness.programs import installed
 from harness.runner import Runner
 
 
-def test_the_image_is_built_once_and_named_by_its_digest(runner: Runner) -> None:
+@pytest.mark.parametrize(
+    ("given", "suffix"), [(["Dockerfile"], ""), (["mcp_servers/Dockerfile", "-servers"], "-servers")]
+)
+def test_an_image_is_built_once_and_named_by_its_digest(runner: Runner, given: list[str], suffix: str) -> None:
     """The image is pushed with an SBOM, provenance and its commit, and the step outputs its digest."""
     runner.recorder(
         "docker",
@@ -21,21 +24,24 @@ def test_the_image_is_built_once_and_named_by_its_digest(runner: Runner) -> None
         f"    Path(given[given.index('--metadata-file') + 1]).write_text(metadata)\n"
         f"if 'imagetools' in given:\n    print('{{}}')\n",
     )
-    done = runner.run("build-image.sh", **COMMIT)
+    done = runner.run("build-image.sh", *given, **COMMIT)
     assert done.returncode == 0, done.stderr
-    assert runner.outputs() == {"image": BUILT}
+    built = f"{IMAGE}{suffix}@{DIGEST}"
+    assert runner.outputs() == {"image": built}
     login, _, build, sbom = runner.calls()
     assert login == LOGIN
-    assert {"--push", "--sbom=true", "--provenance=mode=max", "REVISION=c0ffee", f"{IMAGE}:sha-c0ffee"} <= set(build)
-    assert BUILT in sbom
-    assert json.loads((runner.work / "sbom.spdx.json").read_text()) == {}
+    named = f"{IMAGE}{suffix}:sha-c0ffee"
+    assert {"--push", "--sbom=true", "--provenance=mode=max", "REVISION=c0ffee", named} <= set(build)
+    assert build[build.index("--file") + 1] == given[0]
+    assert built in sbom
+    assert json.loads((runner.work / f"sbom{suffix}.spdx.json").read_text()) == {}
 
 
 def test_only_a_digest_is_signed(runner: Runner) -> None:
     """The script signs and attests a digest, and refuses a tag."""
-    assert runner.run("sign-image.sh", IMAGE=f"{IMAGE}:latest").returncode == 1
+    assert runner.run("sign-image.sh", f"{IMAGE}:latest", "sbom.spdx.json").returncode == 1
     assert runner.calls() == []
-    assert runner.run("sign-image.sh", IMAGE=BUILT).returncode == 0
+    assert runner.run("sign-image.sh", BUILT, "sbom.spdx.json").returncode == 0
     assert runner.calls() == [
         ["cosign", "sign", "--yes", BUILT],
         ["cosign", "attest", "--yes", "--type", "spdxjson", "--predicate", "sbom.spdx.json", BUILT],
@@ -43,15 +49,17 @@ def test_only_a_digest_is_signed(runner: Runner) -> None:
 
 
 def test_only_what_main_signed_is_accepted(runner: Runner) -> None:
-    """Only a signature of deploy.yml on main is accepted, and the step fails when cosign does."""
-    assert runner.run("verify-image.sh", IMAGE=BUILT, **COMMIT).returncode == 0
-    login, verify = runner.calls()
+    """Only a signature of deploy.yml on main is accepted, of each image, and the step fails when cosign does."""
+    assert runner.run("verify-image.sh", BUILT, SERVERS, **COMMIT).returncode == 0
+    login, verify, verify_servers = runner.calls()
     assert login == LOGIN
+    assert verify_servers == [*verify[:-1], SERVERS]
     identity = verify[verify.index("--certificate-identity") + 1]
     assert identity == "https://github.com/Acme/Agent/.github/workflows/deploy.yml@refs/heads/main"
     assert verify[-1] == BUILT
-    runner.recorder("cosign", "sys.exit(1)")
-    assert runner.run("verify-image.sh", IMAGE=BUILT, **COMMIT).returncode == 1
+    for wrong in (BUILT, SERVERS):
+        runner.recorder("cosign", f"sys.exit({wrong!r} in given)")
+        assert runner.run("verify-image.sh", BUILT, SERVERS, **COMMIT).returncode == 1
 
 
 # A program for each target: what it prints, and what it runs when the deployment `fails`.
@@ -98,7 +106,11 @@ elif 'apply' in given:
 elif 'status' in given:
     sys.exit({fails})
 """
-BEFORE = {"cloud-run": "support-agent-00041-abc", "ecs": "support-agent:41", "kubernetes": "41"}
+BEFORE = {
+    "cloud-run": "support-agent-00041-abc",
+    "ecs": "support-agent:41",
+    "kubernetes": "support-agent=41 support-agent-email=41 support-agent-calendar=41",
+}
 COPIES = {
     "cloud-run": "europe-west1-docker.pkg.dev/acme/support-agent/api",
     "ecs": "123456789012.dkr.ecr.eu-central-1.amazonaws.com/support-agent",
@@ -111,7 +123,9 @@ def do(runner: Runner, target: str, *action: str, existing: bool = True, fails: 
     runner.recorder("aws", ECS.format(existing=existing, fails=fails))
     runner.recorder("kubectl", KUBERNETES.format(existing=existing, fails=fails, kubectl=str(installed("kubectl"))))
     shutil.copytree(REPOSITORY / "deploy", runner.work / "deploy", dirs_exist_ok=True)
-    return runner.run(f"targets/{target}.sh", *action, IMAGE=BUILT, STAGE="staging", **PLACE).returncode
+    return runner.run(
+        f"targets/{target}.sh", *action, IMAGE=BUILT, SERVERS=SERVERS, STAGE="staging", **PLACE
+    ).returncode
 
 
 @pytest.mark.parametrize("target", CLOUDS)
@@ -121,6 +135,7 @@ def test_a_deployment_remembers_what_served_before(runner: Runner, target: str) 
     assert runner.outputs() == {"previous": BEFORE[target], "url": "https://support.acme.example"}
     deployed = (runner.work / "deployed").read_text()
     assert f"{COPIES.get(target, IMAGE)}@{DIGEST}" in deployed
+    assert deployed.count(SERVERS) == (2 if target == "kubernetes" else 0)
     assert "${" not in deployed
     copies = [call for call in runner.calls() if call[:4] == ["docker", "buildx", "imagetools", "create"]]
     assert [call[4:] for call in copies] == (
@@ -185,8 +200,14 @@ ROLL_BACKS = {
         ),
     ],
     "kubernetes": [
-        "kubectl --namespace support-agent-staging rollout undo deployment/support-agent --to-revision 41",
-        "kubectl --namespace support-agent-staging rollout status deployment/support-agent --timeout 10m",
+        *(
+            f"kubectl --namespace support-agent-staging rollout undo deployment/{name} --to-revision 41"
+            for name in ("support-agent", "support-agent-email", "support-agent-calendar")
+        ),
+        *(
+            f"kubectl --namespace support-agent-staging rollout status deployment/{name} --timeout 10m"
+            for name in ("support-agent", "support-agent-email", "support-agent-calendar")
+        ),
     ],
 }
 

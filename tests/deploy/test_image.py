@@ -18,7 +18,7 @@ from redis.asyncio import Redis
 
 from api.auth import digest, new_key
 from conftest import REPOSITORY, Report
-from harness.built_image import SERVERS, built_image, distributions, files
+from harness.built_image import distributions, files
 from harness.image import Image
 from harness.mail_server import mail_server
 from harness.mcp_servers import email_settings
@@ -190,9 +190,10 @@ def test_the_image_says_what_it_needs(image: Image, tmp_path: Path) -> None:
 
 
 @pytest.mark.soak
-def test_the_servers_image_is_small_and_ends_as_a_container_does(tmp_path: Path) -> None:
+def test_the_servers_image_is_small_and_ends_as_a_container_does(servers_image: Image, tmp_path: Path) -> None:
     """It has what is locked for the servers and nothing of the service; it answers, and exits with 0 on SIGTERM."""
-    with built_image(SERVERS) as image, mail_server() as inbox:
+    image = servers_image
+    with mail_server() as inbox:
         size = sum(file.stat().st_size for file in files(image))
         assert size < SERVERS_BUDGET
         locked = re.findall(r"^[\w.-]+==[^ ;]+", (REPOSITORY / "requirements.servers.lock").read_text(), re.MULTILINE)

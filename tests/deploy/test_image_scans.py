@@ -35,9 +35,11 @@ def finds_only_what_is_planted(folder: Path, planted: Path) -> None:
 
 
 @pytest.mark.soak
-def test_the_image_holds_no_secret(image: Image) -> None:
-    """The image has no secret, and the scanner would find one."""
-    finds_only_what_is_planted(image.root, image.path("knowledge/planted.md"))
+@pytest.mark.parametrize("built", ["image", "servers_image"])
+def test_the_image_holds_no_secret(request: pytest.FixtureRequest, built: str) -> None:
+    """The images have no secret, and the scanner would find one."""
+    image: Image = request.getfixturevalue(built)
+    finds_only_what_is_planted(image.root, image.path("lib/planted.md"))
 
 
 def test_no_description_holds_a_secret(tmp_path: Path) -> None:
@@ -113,8 +115,12 @@ def test_a_vulnerability_counts_once_it_has_been_mended(tmp_path: Path, monkeypa
 
 
 @pytest.mark.soak
-def test_no_package_has_a_vulnerability_that_has_been_mended(image: Image, tmp_path: Path) -> None:
+@pytest.mark.parametrize("built", ["image", "servers_image"])
+def test_no_package_has_a_vulnerability_that_has_been_mended(
+    request: pytest.FixtureRequest, built: str, tmp_path: Path
+) -> None:
     """No installed package has a fixable vulnerability in PyPI's database, or that of the variable."""
+    image: Image = request.getfixturevalue(built)
     for name, packages in {"planted": {"requests==2.19.0"}, "installed": distributions(image)}.items():
         (tmp_path / name).write_text("\n".join(one for one in packages if not one.startswith("support-agent==")))
     assert "requests" in known_vulnerabilities(tmp_path / "planted")

@@ -220,48 +220,63 @@ def test_the_schedules_pods_are_none_of_the_services(with_sync: list[Json]) -> N
 
 
 @pytest.fixture
-def with_actions(tmp_path: Path) -> list[Json]:
+def with_servers(tmp_path: Path) -> list[Json]:
     """Production with the e-mail and calendar servers, as the docs say."""
     folder = shutil.copytree(DEPLOY / "k8s", tmp_path / "k8s")
-    [said] = [block for _, block in blocks((REPOSITORY / "docs/mcp.md").read_text()) if "components:" in block]
+    [said] = [block for _, block in blocks((REPOSITORY / "docs/mcp.md").read_text()) if "replicas:" in block]
     with (folder / "production/kustomization.yaml").open("a") as file:
         file.write(said)
     return kustomize(folder / "production")
 
 
-@pytest.mark.parametrize("version", KUBERNETES)
-def test_the_servers_are_accepted(with_actions: list[Json], version: str) -> None:
-    """Every field exists; the pods have the replicas' rights, and run what the image has."""
-    for thing in with_actions:
-        kubernetes_validate.validate(thing, version, strict=True)
-    pods = {
-        thing["metadata"]["name"]: thing["spec"]["template"]["spec"]
-        for thing in with_actions
-        if thing["kind"] == "Deployment"
+def deployments(things: list[Json]) -> dict[str, Json]:
+    return {thing["metadata"]["name"]: thing["spec"] for thing in things if thing["kind"] == "Deployment"}
+
+
+@pytest.mark.parametrize("name", OVERLAYS)
+def test_without_their_settings_no_pod_of_the_servers_is_started(name: str) -> None:
+    """A team that has set up no mail and no calendar server has pods of the service alone, and all become ready."""
+    servers = deployments(overlay(name))
+    assert "replicas" not in servers.pop("support-agent")
+    assert {server: spec["replicas"] for server, spec in servers.items()} == {
+        "support-agent-email": 0,
+        "support-agent-calendar": 0,
     }
-    replica = pods.pop("support-agent")
-    assert set(pods) == {"support-agent-email", "support-agent-calendar"}
-    for name, pod in pods.items():
+    assert "SUPPORT_MCP_SERVERS" not in one(name, "ConfigMap")["data"]
+
+
+@pytest.mark.parametrize("version", KUBERNETES)
+def test_the_servers_are_accepted(with_servers: list[Json], version: str) -> None:
+    """One of each runs what the image has, with the replicas' rights; a new one starts after the old one has ended."""
+    for thing in with_servers:
+        kubernetes_validate.validate(thing, version, strict=True)
+    found = deployments(with_servers)
+    replica = found.pop("support-agent")["template"]["spec"]
+    assert set(found) == {"support-agent-email", "support-agent-calendar"}
+    for name, spec in found.items():
+        assert (spec["replicas"], spec["strategy"]) == (1, {"type": "Recreate"})
+        pod = spec["template"]["spec"]
         [own] = pod["containers"]
         assert own["image"] == "ghcr.io/example/support-agent-servers:v0.1.0"
         assert own["args"] == [f"mcp_servers.{name.removeprefix('support-agent-')}"]
+        assert own["envFrom"] == [{"secretRef": {"name": name}}]
         assert own["securityContext"] == replica["containers"][0]["securityContext"]
         for field in ("securityContext", "automountServiceAccountToken", "enableServiceLinks"):
             assert pod[field] == replica[field]
 
 
-def test_the_service_reaches_the_servers_by_their_names(with_actions: list[Json]) -> None:
+def test_the_service_reaches_the_servers_by_their_names(with_servers: list[Json]) -> None:
     """Its addresses are their Services, whose names they allow; its policy lets it out, and theirs lets it alone in."""
-    [said] = [thing["data"] for thing in with_actions if thing["kind"] == "ConfigMap"]
-    policies = {thing["metadata"]["name"]: thing["spec"] for thing in with_actions if thing["kind"] == "NetworkPolicy"}
+    [said] = [thing["data"] for thing in with_servers if thing["kind"] == "ConfigMap"]
+    policies = {thing["metadata"]["name"]: thing["spec"] for thing in with_servers if thing["kind"] == "NetworkPolicy"}
     [out] = [rule for rule in policies["support-agent"]["egress"] if "podSelector" in rule["to"][0]]
     names: list[str] = []
     for pair in said["SUPPORT_MCP_SERVERS"].split(","):
         name, _, url = pair.partition("=")
         port = httpx.URL(url).port
         names.append(httpx.URL(url).host)
-        [service] = [one for one in with_actions if one["kind"] == "Service" and one["metadata"]["name"] == names[-1]]
-        [pod] = [one for one in with_actions if one["kind"] == "Deployment" and one["metadata"]["name"] == names[-1]]
+        [service] = [one for one in with_servers if one["kind"] == "Service" and one["metadata"]["name"] == names[-1]]
+        [pod] = [one for one in with_servers if one["kind"] == "Deployment" and one["metadata"]["name"] == names[-1]]
         labels = pod["spec"]["template"]["metadata"]["labels"]
         assert service["spec"]["selector"] == labels == pod["spec"]["selector"]["matchLabels"]
         [own] = pod["spec"]["template"]["spec"]["containers"]
@@ -269,7 +284,7 @@ def test_the_service_reaches_the_servers_by_their_names(with_actions: list[Json]
         assert {"port": port} in out["ports"]
         assert own["env"] == [{"name": f"MCP_{name.upper()}_ALLOWED_HOSTS", "value": names[-1]}]
         assert labels["app.kubernetes.io/name"] in out["to"][0]["podSelector"]["matchExpressions"][0]["values"]
-    own_policy = policies["support-agent-actions"]
+    own_policy = policies["support-agent-servers"]
     assert own_policy["podSelector"]["matchExpressions"][0]["values"] == names
     [rule] = own_policy["ingress"]
     assert rule["from"] == [{"podSelector": {"matchLabels": {"app.kubernetes.io/name": "support-agent"}}}]

@@ -90,13 +90,16 @@ def test_a_path_around_the_gate_is_found(job: str, change: Job, ways: set[str]) 
 
 
 def test_one_image_goes_all_the_way() -> None:
-    """One job builds the image; the others use its digest and verify it before deploying."""
+    """One job builds it and the servers' image; the others use their digests and verify both before deploying."""
     jobs = workflows()["deploy.yml"]
-    assert jobs["image"]["outputs"] == {"image": "${{ steps.build.outputs.image }}"}
-    for name, last in {"staging": [], "production": ["mark-image.sh"]}.items():
+    assert jobs["image"]["outputs"] == {
+        "image": "${{ steps.build.outputs.image }}",
+        "servers": "${{ steps.build-servers.outputs.image }}",
+    }
+    for name, last in {"staging": [], "production": ['mark-image.sh "$IMAGE" "$SERVERS"']}.items():
         steps = jobs[name]["steps"]
         assert [step["run"].removeprefix(FOLDER) for step in steps if "run" in step] == [
-            "verify-image.sh",
+            'verify-image.sh "$IMAGE" "$SERVERS"',
             'targets/"$TARGET".sh deploy',
             "smoke.sh",
             'targets/"$TARGET".sh roll-back "$PREVIOUS"',
@@ -104,18 +107,22 @@ def test_one_image_goes_all_the_way() -> None:
         ]
         images = {step["env"]["IMAGE"] for step in steps if "IMAGE" in step.get("env", {})}
         assert images == {"${{ needs.image.outputs.image }}"}
+        servers = [step["env"]["SERVERS"] for step in steps if "SERVERS" in step.get("env", {})]
+        assert servers == ["${{ needs.image.outputs.servers }}"] * (2 + len(last))
         assert steps[-1 - len(last)]["if"] == "${{ (failure() || cancelled()) && steps.deploy.outputs.previous != '' }}"
     kinds = [step.get("run", step.get("uses", "")) for step in jobs["image"]["steps"]]
     in_order = ("build-image.sh", "anchore/scan-action@", "/sign-image.sh")
     assert [next(one for one in in_order if one in kind) for kind in kinds if any(one in kind for one in in_order)] == [
-        *in_order
+        each for each in in_order for _ in range(2)
     ]
+    scanned = [step["with"]["image"] for step in jobs["image"]["steps"] if "scan-action@" in step.get("uses", "")]
+    assert scanned == [*jobs["image"]["outputs"].values()]
 
 
 def test_production_does_what_staging_did() -> None:
     """Production repeats staging's steps with its own name, and then marks the image."""
     jobs = workflows()["deploy.yml"]
-    assert jobs["production"]["steps"].pop()["run"] == f"{FOLDER}mark-image.sh"
+    assert jobs["production"]["steps"].pop()["run"].startswith(f"{FOLDER}mark-image.sh ")
     staging, production = (json.dumps(jobs[name]["steps"]) for name in ("staging", "production"))
     assert production == staging.replace('"STAGE": "staging"', '"STAGE": "production"')
 

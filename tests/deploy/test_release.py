@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from harness.pipeline import BUILT, COMMIT, DIGEST, IMAGE, LOGIN
+from harness.pipeline import BUILT, COMMIT, DIGEST, IMAGE, LOGIN, SERVERS
 from harness.runner import Runner
 
 CHANGES = "# Changelog\n\n## Unreleased\n\n- Next.\n\n## 1.2.0 - 2026-11-01\n\n- Now.\n\n## 1.1.0\n\n- Then.\n"
@@ -48,17 +48,21 @@ def release(
 def test_a_release_names_the_image_of_its_commit(
     runner: Runner, version: str, released: list[str], stable: bool, kind: str
 ) -> None:
-    """The commit's image is verified and tagged, `stable` if it is the newest, with notes from the changelog."""
+    """The commit's images are verified and tagged, `stable` if they are the newest, with notes from the changelog."""
     changes = CHANGES.replace("1.2.0", version)
     status, said = release(runner, tag=f"v{version}", version=version, changes=changes, released=released)
     assert status == 0
-    names = ["--tag", f"{IMAGE}:v{version}", *(["--tag", f"{IMAGE}:stable"] if stable else [])]
+    names = [f"--tag={IMAGE}:v{version}", *([f"--tag={IMAGE}:stable"] if stable else [])]
     programs = [call[:4] for call in runner.calls()]
     assert ["docker", "buildx", "build"] not in [program[:3] for program in programs]
-    _, inspect, verify, create, publish = [call for call in runner.calls() if call != LOGIN]
-    assert f"{IMAGE}:production-c0ffee" in inspect
-    assert verify[:2] == ["cosign", "verify"]
+    _, *inspects, verify, verify_servers, create, create_servers, publish = [
+        call for call in runner.calls() if call != LOGIN
+    ]
+    assert [call[4] for call in inspects] == [f"{IMAGE}:production-c0ffee", f"{IMAGE}-servers:production-c0ffee"]
+    assert verify[:2] == verify_servers[:2] == ["cosign", "verify"]
+    assert (verify[-1], verify_servers[-1]) == (BUILT, SERVERS)
     assert create[1:] == ["buildx", "imagetools", "create", *names, BUILT]
+    assert create_servers[4:] == [*(name.replace(IMAGE, f"{IMAGE}-servers") for name in names), SERVERS]
     assert publish[:5] == ["gh", "release", "create", f"v{version}", "--verify-tag"]
     assert publish[-1] == kind
     assert said.strip() == "- Now."
@@ -98,12 +102,14 @@ def test_a_release_of_what_was_not_deployed_is_refused(runner: Runner) -> None:
     status, said = release(runner, deployed=False)
     assert status == 1
     assert not [call for call in runner.calls() if "create" in call]
-    assert said == "::error::No image of c0ffee has reached production: the approval and the smoke tests come first\n"
+    reason = "has reached production: the approval and the smoke tests come first"
+    assert said == f"::error::No image {IMAGE} of c0ffee {reason}\n"
 
 
 def test_what_has_reached_production_is_marked(runner: Runner) -> None:
     """The digest is marked, not whatever the commit's tag points at now."""
     runner.recorder("docker")
-    assert runner.run("mark-image.sh", **COMMIT, IMAGE=BUILT).returncode == 0
-    create = ["docker", "buildx", "imagetools", "create", "--tag", f"{IMAGE}:production-c0ffee", BUILT]
-    assert runner.calls() == [LOGIN, create]
+    assert runner.run("mark-image.sh", BUILT, SERVERS, **COMMIT).returncode == 0
+    create = ["docker", "buildx", "imagetools", "create", "--tag"]
+    marked = [(f"{IMAGE}:production-c0ffee", BUILT), (f"{IMAGE}-servers:production-c0ffee", SERVERS)]
+    assert runner.calls() == [LOGIN, *([*create, *each] for each in marked)]

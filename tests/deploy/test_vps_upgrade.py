@@ -10,7 +10,7 @@ import pytest
 
 from conftest import REPOSITORY
 from harness.planting import plant_in
-from harness.vps import NEW, OLD, TAG, VPS, Machine
+from harness.vps import NEW, NEW_SERVERS, OLD, OLD_SERVERS, SERVERS_TAG, TAG, VPS, Machine
 
 
 @pytest.fixture
@@ -223,3 +223,41 @@ def test_env_may_lie_elsewhere(without_backup: Machine) -> None:
     assert without_backup.run("upgrade.sh", TAG).returncode == 0
     assert env.is_symlink()
     assert without_backup.image() == NEW
+
+
+@pytest.mark.parametrize("named", [OLD_SERVERS, SERVERS_TAG])
+def test_upgrade_takes_the_servers_along(without_backup: Machine, named: str) -> None:
+    """After the replicas, each by its digest; then there is nothing to do, and without their image they stay."""
+    without_backup.servers_run(named)
+    done = without_backup.run("upgrade.sh", TAG, SERVERS_TAG)
+    assert (done.returncode, done.stdout) == (0, f"upgraded from {OLD} {OLD_SERVERS} to {NEW} {NEW_SERVERS}\n"), (
+        done.stderr
+    )
+    assert without_backup.runs() == [NEW, NEW, NEW_SERVERS, NEW_SERVERS]
+    assert replicas_started(without_backup) == ["api-1", "api-2", "mcp-email", "mcp-calendar"]
+    assert f"SERVERS_IMAGE={NEW_SERVERS}\n" in (without_backup.root / ".env").read_text()
+    again = without_backup.run("upgrade.sh", TAG, SERVERS_TAG)
+    assert (again.returncode, again.stdout) == (0, f"{NEW} with {NEW_SERVERS} is already running\n")
+    assert "is already running" in without_backup.run("upgrade.sh", TAG).stdout
+    back = without_backup.run("upgrade.sh", OLD, OLD_SERVERS)
+    assert back.returncode == 0, back.stderr
+    assert without_backup.runs() == [OLD, OLD, OLD_SERVERS, OLD_SERVERS]
+
+
+def test_upgrade_goes_back_where_a_server_is_not_healthy(without_backup: Machine) -> None:
+    """Replicas and servers run what they ran before."""
+    without_backup.servers_run()
+    without_backup.tell(f"{NEW_SERVERS} mcp-calendar")
+    done = without_backup.run("upgrade.sh", TAG, SERVERS_TAG)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert f"{NEW} with {NEW_SERVERS} is not healthy; rolling back to {OLD} with {OLD_SERVERS}" in done.stderr
+    assert without_backup.runs() == [OLD, OLD, OLD_SERVERS, OLD_SERVERS]
+    assert f"SERVERS_IMAGE={OLD_SERVERS}\n" in (without_backup.root / ".env").read_text()
+    assert without_backup.image() == OLD
+
+
+def test_upgrade_finds_no_server_that_does_not_run(without_backup: Machine) -> None:
+    """It says so, and changes nothing."""
+    done = without_backup.run("upgrade.sh", TAG, SERVERS_TAG)
+    assert (done.returncode, done.stderr) == (1, "neither the e-mail nor the calendar server is running\n")
+    assert (without_backup.image(), replicas_started(without_backup)) == (OLD, [])

@@ -62,12 +62,11 @@ ENVIRONMENTS = {
     **{name: name for name in ("staging", "production", "release")},
 }
 MACHINES = {"ubuntu-24.04", "ubuntu-24.04-arm"}
-SCAN = {
-    "image": "${{ steps.build.outputs.image }}",
-    "severity-cutoff": "high",
-    "only-fixed": True,
-    "output-format": "table",
-}
+SCANS = [
+    {"image": f"${{{{ steps.{step}.outputs.image }}}}", "severity-cutoff": "high", "only-fixed": True}
+    | {"output-format": "table"}
+    for step in ("build", "build-servers")
+]
 
 
 def machines(job: dict[str, Any]) -> list[str]:
@@ -115,7 +114,7 @@ def rules(files: Texts) -> dict[str, bool]:
         ]
         == [("comment", "${{ github.event.pull_request.base.sha }}")],
         "the scan stops what it finds": [step["with"] for _, step in each if title(step) == "anchore/scan-action"]
-        == [SCAN],
+        == SCANS,
         "only main is deployed, and only versions are released": pushed
         == {DEPLOY: {"branches": ["main"]}, RELEASE: {"tags": ["v*"]}},
         "what contributors check is checked": {*checks.split(" && ")} <= {*runs["lint"]},
@@ -131,7 +130,11 @@ def rules(files: Texts) -> dict[str, bool]:
             for name, step in each
             if (name, title(step)) == ("image", "actions/upload-artifact")
         ]
-        == [(file, "error") for file in re.findall(r"SBOM.*>(\S+)", build)],
+        == [
+            (file.replace("${2:-}", suffix), "error")
+            for file in re.findall(r'SBOM.*>"(\S+)"', build)
+            for suffix in ("", "-servers")
+        ],
         "only GitHub vouches for who signed": re.findall(
             r"--certificate-oidc-issuer (\S+)", scripts["scripts/verify-image.sh"]
         )
@@ -158,7 +161,7 @@ def test_every_rule_is_kept() -> None:
 
 
 SMOKE = "        run: .github/scripts/smoke.sh\n"
-VERIFY = "      - run: .github/scripts/verify-image.sh\n"
+VERIFY = '      - run: .github/scripts/verify-image.sh "$IMAGE" "$SERVERS"\n'
 GOES_ON = "nothing goes on after a failure"
 STARTS = "only main is deployed, and only versions are released"
 BUILT = "the image is built of what the Dockerfile names"
@@ -198,8 +201,9 @@ MISTAKES = [
     (NIGHTLY, "--strict ", "", "the audit overlooks nothing"),
     (BUILD, "--push --pull ", "--push ", BUILT),
     (BUILD, "    --build-arg", "    --build-arg BASE=python:3.12-alpine --build-arg", BUILT),
-    (BUILD, ">sbom.spdx.json", ">sbom.json", KEPT),
+    (BUILD, '>"sbom', '>"bom', KEPT),
     (DEPLOY, "path: sbom.spdx.json", "path: sbom.json", KEPT),
+    (DEPLOY, "path: sbom-servers.spdx.json", "path: sbom.json", KEPT),
     (DEPLOY, "          if-no-files-found: error\n", "", KEPT),
     (VERIFIED, "token.actions.githubusercontent.com", "gitlab.com", "only GitHub vouches for who signed"),
     (CI, "uv run pyright", "uv run pyright || true", "steps are one command or a script"),

@@ -22,8 +22,12 @@ DATASETS = REPOSITORY / "evals/datasets"
 SUITE = load_dataset(DATASETS, "tool_use").cases
 ARGUMENTS: dict[str, dict[str, Any]] = {
     "book_call": {"slot": "2026-12-01T10:00:00+01:00", "time_zone": "Europe/Berlin", "topic": "Invoice"},
-    "move_call": {"booking": "0" * 24, "slot": "2026-12-03T09:00:00+01:00", "time_zone": "Europe/Berlin"},
-    "cancel_call": {"booking": "0" * 24},
+    "move_call": {
+        "booking": "0123456789abcdef01234567",
+        "slot": "2026-12-03T09:00:00+01:00",
+        "time_zone": "Europe/Berlin",
+    },
+    "cancel_call": {"booking": "0123456789abcdef01234567"},
     "send_email": {"subject": "Export fails", "body": "It has failed three times."},
 }
 

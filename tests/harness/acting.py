@@ -18,6 +18,7 @@ from starlette.routing import Route
 
 from graph.actions.confirming import Actions
 from graph.actions.standing import Standing, standing
+from graph.actions.summaries import summary_of
 from graph.actions.tools import Caller, NotCalled, OutcomeUnknown, Tool, ToolResult
 from graph.agent import open_agent
 from graph.runs.memory import thread_id
@@ -149,7 +150,9 @@ async def proposed(
     context = AgentContext(tenant=tenant, customer_id="c-1", visitor=visitor)
     now = Standing(session_id, "7" * 36, thread_id(context.owner, session_id), context)
     token = standing.set(now)
-    action = await Actions(redis, None, patience=1, keep=1800).propose(tool, arguments)
+    action = await Actions(redis, None, patience=1, keep=1800).propose(
+        tool, arguments, summary_of(tool, arguments, "en")
+    )
     standing.reset(token)
     for key, write in now.writes.items():
         await redis.set(key, write.value, ex=write.seconds, nx=write.is_new)

@@ -24,10 +24,9 @@ class Proposals:
 
     made: list[tuple[str, dict[str, Any]]] = field(default_factory=list[tuple[str, dict[str, Any]]])
 
-    async def propose(self, tool: Tool, arguments: Mapping[str, Any]) -> Action:
+    async def propose(self, tool: Tool, arguments: Mapping[str, Any], summary: str) -> Action:
         """Note it."""
         self.made.append((tool.name, dict(arguments)))
-        summary = f"{tool.name} for you"
         return Action(f"a-{len(self.made)}", tool.name, summary, dict(arguments), "2026-12-01T10:15:00Z")
 
 

@@ -54,13 +54,13 @@ class World:
                 self._pull(image)
             case ["image", "inspect", "--format", "{{index .RepoDigests 0}}", image]:
                 return self._say(self._state["images"].get(image, image.removeprefix("id of ")))
-            case ["inspect", "--format", "{{.Config.Image}}", *replicas]:
-                return self._say(*(self._state["replicas"][replica]["name"] for replica in replicas))
-            case ["inspect", "--format", "{{.Image}}", replica]:
-                return self._say(f"id of {self._state['replicas'][replica]['image']}")
-            case ["compose", "ps", "--quiet", "api-1", "api-2"] | ["compose", "ps", "--all", "--quiet", "api-2"]:
-                return self._say(*(word for word in arguments if word in self._state["replicas"]))
-            case ["compose", "up", *options, "api-1" | "api-2" as replica] if options == _REPLACING:
+            case ["inspect", "--format", form, *services]:
+                return self._inspect(form, services)
+            case ["compose", "ps", *options]:
+                return self._list(options)
+            case ["compose", "up", *options, "api-1" | "api-2" | "mcp-email" | "mcp-calendar" as replica] if (
+                options == _REPLACING
+            ):
                 return self._start(replica)
             case ["compose", "exec", "-T", "api-1" | "api-2" as replica, "python", *_]:
                 return int(self._is("not ready", replica))
@@ -69,6 +69,7 @@ class World:
             case (
                 ["compose", "up", "--detach", "--no-build", "--wait"]
                 | ["compose", "logs", "--tail", _, "api-1", "api-2"]
+                | ["compose", "logs", "--tail", _, "api-1", "api-2", "mcp-email", "mcp-calendar"]
                 | ["image", "prune", "--force"]
                 | [
                     "compose",
@@ -89,6 +90,17 @@ class World:
                 return 125  # the status that docker uses for its own errors
         return 0
 
+    def _inspect(self, form: str, services: list[str]) -> int:
+        found = [self._state["replicas"][service] for service in services]
+        if form == "{{.Config.Image}}":
+            return self._say(*(each["name"] for each in found))
+        assert form == "{{.Image}}"
+        return self._say(*(f"id of {each['image']}" for each in found))
+
+    def _list(self, options: list[str]) -> int:
+        assert options[0] in ("--quiet", "--services") or options[:2] == ["--all", "--quiet"]
+        return self._say(*(word for word in options if word in self._state["replicas"]))
+
     def _say(self, *lines: str) -> int:
         sys.stdout.writelines(f"{line}\n" for line in lines)
         return 0
@@ -101,9 +113,10 @@ class World:
         self._remember()
 
     def _start(self, replica: str) -> int:
-        """Start a replica with the image of the environment, or of `.env`; return whether it is unhealthy."""
+        """Start a replica or server with the image of the environment, or of `.env`; return whether it is unhealthy."""
         env = dict(line.split("=", 1) for line in Path(".env").read_text().splitlines())
-        name = os.environ.get("AGENT_IMAGE", env["AGENT_IMAGE"])
+        variable = "SERVERS_IMAGE" if replica.startswith("mcp-") else "AGENT_IMAGE"
+        name = os.environ.get(variable, env[variable])
         if replica == self._told["killed at"]:
             os.kill(os.getppid(), signal.SIGKILL)
             return 1

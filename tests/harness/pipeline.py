@@ -5,6 +5,7 @@ TARGETS = [*CLOUDS, "pull"]
 IMAGE = "ghcr.io/acme/agent"
 DIGEST = f"sha256:{'ab' * 32}"
 BUILT = f"{IMAGE}@{DIGEST}"
+SERVERS = f"{IMAGE}-servers@{DIGEST}"
 PLACE = {
     "PROJECT": "acme",
     "REGION": "europe-west1",

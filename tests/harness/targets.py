@@ -15,6 +15,8 @@ from harness.programs import kustomize
 DEPLOY = REPOSITORY / "deploy"
 KUBERNETES = ("1.36", "1.37")
 OVERLAYS = ("staging", "production")
+SERVERS = ("support-agent-email", "support-agent-calendar", "support-agent-servers")
+"""The names of the e-mail and calendar servers' objects."""
 PORT = 8000
 
 LONGEST = 2 * cast("float", ServiceSettings.model_fields["answer_timeout"].default)
@@ -54,8 +56,8 @@ def overlay(name: str) -> list[Json]:
 
 
 def one(name: str, kind: str) -> Json:
-    """Return the only object of a kind in an overlay."""
-    [found] = [thing for thing in overlay(name) if thing["kind"] == kind]
+    """Return the service's only object of a kind in an overlay."""
+    [found] = [thing for thing in overlay(name) if thing["kind"] == kind and thing["metadata"]["name"] not in SERVERS]
     return found
 
 

@@ -16,6 +16,7 @@ from local.process import free_port
 VPS = Path("deploy/vps")
 OLD, NEW = "ghcr.io/example/support-agent@sha256:old", "ghcr.io/example/support-agent@sha256:new"
 TAG = "ghcr.io/example/support-agent:stable"
+OLD_SERVERS, NEW_SERVERS, SERVERS_TAG = (name.replace("-agent", "-agent-servers") for name in (OLD, NEW, TAG))
 
 
 class Machine:
@@ -47,6 +48,14 @@ class Machine:
         (self.folder / "state.json").write_text(json.dumps({"images": {name: OLD}, "replicas": replicas}))
         self.set(AGENT_IMAGE=name)
 
+    def servers_run(self, name: str = OLD_SERVERS) -> None:
+        """Let the e-mail and calendar servers run, too, the old image under this name."""
+        state = json.loads((self.folder / "state.json").read_text())
+        state["images"][name] = OLD_SERVERS
+        state["replicas"] |= {server: {"name": name, "image": OLD_SERVERS} for server in ("mcp-email", "mcp-calendar")}
+        (self.folder / "state.json").write_text(json.dumps(state))
+        self.set(SERVERS_IMAGE=name)
+
     def set(self, **settings: str) -> None:
         """Replace settings in `.env`."""
         kept = (line for line in (self.root / ".env").read_text().splitlines() if line.split("=")[0] not in settings)
@@ -56,7 +65,7 @@ class Machine:
     def tell(self, *unhealthy: str, not_ready: Sequence[str] = (), killed_at: str = "") -> None:
         """Set which images, or "IMAGE REPLICA", are broken, and at which replica's start the script is killed."""
         told = {
-            "registry": {TAG: NEW},
+            "registry": {TAG: NEW, SERVERS_TAG: NEW_SERVERS},
             "unhealthy": unhealthy,
             "not ready": not_ready,
             "killed at": killed_at,

@@ -12,7 +12,7 @@ import graph.actions.calling
 import graph.actions.confirming
 from graph.actions.confirming import Actions, open_actions
 from graph.actions.records import Held, Record, Records, record_key
-from graph.errors import RunError
+from graph.errors import RunError, SessionBusy
 from graph.state import Action
 from harness.acting import EMAIL, SEND_EMAIL, Effects, RemoteTools, effects, proposed
 
@@ -140,7 +140,9 @@ async def test_a_booking_is_finished_for_a_replica_that_has_died(
     await begun(redis, action)
     assert await asyncio.gather(*(outcome(pair[n % 2], action, YES) for n in range(10))) == ["done"] * 10
     assert tools.done == [action.id]
-    assert await redis.zcard("actions:begun") == 0
+    async with asyncio.timeout(60):
+        while await redis.zcard("actions:begun"):
+            await asyncio.sleep(0.05)
 
 
 async def test_an_email_of_a_replica_that_has_died_is_unknown(
@@ -152,8 +154,32 @@ async def test_an_email_of_a_replica_that_has_died_is_unknown(
     assert await asyncio.gather(*(outcome(pair[n % 2], action, YES) for n in range(10))) == ["unknown"] * 10
     assert tools.calls == []
     assert not await Records(redis, 1800).renew(dead)
-    assert not await Records(redis, 1800).end(dead, dead.record)
+    assert not await Records(redis, 1800).end(dead, dead.record, is_told=True)
     assert await outcome(pair[0], action) == "unknown"
+
+
+async def test_an_end_that_one_replica_can_not_tell_is_told_by_another(
+    pair: list[Actions], redis: Redis, tools: Effects, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once its lease has expired; then nobody looks for it any more."""
+    monkeypatch.setattr("graph.actions.records.LEASE", 0.2)
+    told: list[tuple[str, str, bool]] = []
+
+    async def busy(ended: Record, *, is_told: bool) -> None:
+        raise SessionBusy
+
+    async def tells(ended: Record, *, is_told: bool) -> None:
+        told.append((ended.id, ended.status, is_told))
+
+    pair[0].telling.tells, pair[1].telling.tells = busy, tells
+    done, declined = await proposed(redis), await proposed(redis, session_id="s-2")
+    assert await outcome(pair[0], done, YES) == "done"
+    assert await outcome(pair[0], declined, NO) == "declined"
+    async with asyncio.timeout(60):
+        while await redis.zcard("actions:begun"):
+            await asyncio.sleep(0.05)
+    assert sorted(told) == sorted([(done.id, "done", False), (declined.id, "declined", False)])
+    assert tools.done == [done.id]
 
 
 async def test_what_has_no_record_is_looked_for_no_more(pair: list[Actions], redis: Redis, tools: Effects) -> None:

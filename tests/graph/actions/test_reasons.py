@@ -103,11 +103,8 @@ def test_the_customer_is_told_what_happens_and_when(language: str, said: str) ->
 
 
 def test_every_language_can_say_everything() -> None:
-    """Each has seven weekdays and twelve months, and its own sentence for what is passed on."""
-    at = datetime(2026, 11, 30, 9, tzinfo=UTC)
+    """Each has its own sentences for what happens next and for what is passed on."""
     for language, known in LANGUAGES.items():
-        assert (len(known["weekdays"]), len(known["months"])) == (7, 12)
-        assert known["weekdays"][0] in what_happens(language, at, "UTC")
         assert language_of([known["by"], passed_on(language), known["taken"]]) == language
     assert language_of(["12345"]) == "en"
 

@@ -101,7 +101,7 @@ NEITHER = [
 @pytest.mark.parametrize(("text", "language"), YES)
 def test_a_yes_of_each_language_confirms(text: str, language: str) -> None:
     """Case, punctuation, thanks and friendly emoji do not matter."""
-    assert reply_in(text) == Reply(True, language)
+    assert reply_in(text) == Reply(True, language, only=frozenset({"book"} if "book" in text else ()))
 
 
 @pytest.mark.parametrize(("text", "language"), NO)
@@ -135,6 +135,28 @@ def test_to_cancel_depends_on_what_is_proposed(text: str, kind: str, is_clear: b
     assert (reply.is_clear(kind), reply.is_yes) == (is_clear, is_yes)
 
 
+@pytest.mark.parametrize(
+    ("text", "kind", "fits"),
+    [
+        ("Book it, please", "book_call", True),
+        ("Yes, book it", "calendar_book_call", True),
+        ("Please book it", "send_email", False),
+        ("Send it!", "send_email", True),
+        ("ok, send it", "cancel_call", False),
+        ("book it, send it", "book_call", False),
+        ("Don't send it", "book_call", False),
+        ("bitte senden", "send_email", True),
+        ("Ja, buchen", "move_call", False),
+        ("yes please", "create_ticket", True),
+    ],
+)
+def test_what_names_a_kind_of_action_is_no_reply_to_another(text: str, kind: str, fits: bool) -> None:
+    """Nobody who says "send it" wants something booked."""
+    reply = reply_in(text)
+    assert reply
+    assert reply.fits(kind) == fits
+
+
 def test_no_phrase_has_two_meanings() -> None:
     """A yes in one language is no "no", and no mere politeness, in another; each phrase is what it is listed as."""
     listed = tomllib.loads(Path(graph.actions.replies.__file__).with_name("replies.toml").read_text("utf-8"))
@@ -146,6 +168,8 @@ def test_no_phrase_has_two_meanings() -> None:
                 found = reply_in(phrase)
                 assert (found and found.is_yes) == (None if kind == "with" else kind == "yes")
         assert set(language["cancel"]) <= set(language["no"])
+        named = {phrase for phrases in language.get("only", {}).values() for phrase in phrases}
+        assert named <= {*language["yes"], *language["no"]}
     assert {phrase: each for phrase, each in kinds.items() if len(each) > 1} == {}
     assert len(listed) >= 8
 

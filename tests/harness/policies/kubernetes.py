@@ -32,6 +32,7 @@ from harness.policies.descriptions import (
     variables,
 )
 from harness.programs import kustomize
+from harness.targets import SERVERS
 
 RESOLVERS = ("169.254.20.10", "169.254.169.254")
 METADATA = RESOLVERS[1]
@@ -41,12 +42,13 @@ LET_IN = {"key": "kubernetes.io/metadata.name", "operator": "In", "values": ["tr
 
 @cache
 def rendered(overlay: str, *texts: tuple[str, str]) -> dict[str, Any]:
-    """Return the objects of an overlay by their kinds."""
+    """Return the service's own objects of an overlay by their kinds."""
     with tempfile.TemporaryDirectory() as folder:
         for name, text in texts:
             Path(folder, name).parent.mkdir(parents=True, exist_ok=True)
             Path(folder, name).write_text(text)
-        return {thing["kind"]: thing for thing in kustomize(Path(folder, KUBERNETES, overlay))}
+        things = kustomize(Path(folder, KUBERNETES, overlay))
+    return {thing["kind"]: thing for thing in things if thing["metadata"]["name"] not in SERVERS}
 
 
 def reaches(policy: Any, address: str, port: int, protocol: str = "TCP") -> bool:
@@ -163,7 +165,12 @@ MISTAKES = [
     (DEPLOYMENT, "maxUnavailable: 0", "maxUnavailable: 100%", "a roll-out leaves pods"),
     (DEPLOYMENT, "          resources:", "          x-resources:", "pods say what they need"),
     (f"{KUBERNETES}base/pdb.yaml", "maxUnavailable: 1", "maxUnavailable: 100%", "a node's end leaves pods"),
-    (f"{KUBERNETES}staging/kustomization.yaml", "v0.1.0", "main", "the image is a release"),
+    (
+        f"{KUBERNETES}staging/kustomization.yaml",
+        "agent\n    newTag: v0.1.0",
+        "agent\n    newTag: main",
+        "the image is a release",
+    ),
     (SERVICE, "spec:\n", "spec:\n  type: LoadBalancer\n", "the ingress alone leads in"),
     (SERVICE, "spec:\n", "spec:\n  sessionAffinity: ClientIP\n", ANY),
     (SERVICE, "targetPort: http", "targetPort: 80", LISTENS),
