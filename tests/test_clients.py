@@ -15,7 +15,7 @@ from api.auth import digest, new_key
 from conftest import REPOSITORY, Serve
 from graph.runs.memory import lock_name
 from harness.fault_proxy import FaultProxy, fault_proxy
-from harness.programs import node, program
+from harness.programs import node, program, tool
 from harness.scripted_model import ScriptedModel, after, status, tokens
 from local.process import Service
 
@@ -40,6 +40,12 @@ CLIENT: dict[str, Callable[[], list[str]]] = {
 }
 each_client = pytest.mark.parametrize("name", CLIENT)
 each_stream = pytest.mark.parametrize("name", ["httpx-sse", "fetch"])
+
+
+def test_shellcheck_finds_nothing() -> None:
+    """It finds no mistake in the shell's client."""
+    found = tool("shellcheck", CLIENTS / "chat.sh")
+    assert found.returncode == 0, found.stdout
 
 
 @asynccontextmanager

@@ -6,6 +6,7 @@ const $ = (id) => document.getElementById(id);
 const dollars = new Intl.NumberFormat(undefined, {
   style: "currency", currency: "USD", currencyDisplay: "narrowSymbol", maximumSignificantDigits: 2,
 });
+const REFUSED = { 401: "Only the key named operator may answer a customer. Log in with that one." };
 const WRITERS = { user: "Customer", assistant: "Agent", agent: "Team" };
 const times = new Intl.DateTimeFormat(undefined, { dateStyle: "short", timeStyle: "short" });
 
@@ -210,7 +211,7 @@ function replyOf(handoff) {
     try {
       await call("POST", `handoffs/${encodeURIComponent(handoff.id)}/${path}`, body);
     } catch (error) {
-      failed.textContent = error.status ? error.message : "The service can't be reached; nothing was sent.";
+      failed.textContent = REFUSED[error.status] ?? (error.status ? error.message : "The service can't be reached; nothing was sent.");
       lock(false);
       return;
     }

@@ -37,8 +37,9 @@ STREAM: Final = "feedback"
 """The stream of ratings."""
 
 # Replaces the run's earlier rating, and deletes some that are too old. redis-py may send it twice, so the rating that a
-# run has is left alone.
+# run has is left alone. A run whose conversation has just been deleted gets none.
 _RATE = """\
+if KEYS[3] and redis.call('exists', KEYS[4]) == 0 then return end
 local rated = redis.call('get', KEYS[2]) or ''
 local entry, earlier = rated:match('^(%S+) ?(%S*)')
 local rating = redis.sha1hex(ARGV[1])
@@ -49,7 +50,10 @@ for _, old in ipairs(redis.call('xrange', KEYS[1], '-', ARGV[4], 'COUNT', 10)) d
 end
 entry = redis.call('xadd', KEYS[1], 'MAXLEN', '~', ARGV[2], '*', 'rating', ARGV[1])
 redis.call('set', KEYS[2], entry .. ' ' .. rating, 'EX', ARGV[3])
-if KEYS[3] then redis.call('hset', KEYS[3], ARGV[5], entry) end"""
+if KEYS[3] then
+  redis.call('hset', KEYS[3], ARGV[5], entry)
+  redis.call('expire', KEYS[3], ARGV[6])
+end"""
 
 _SHARED = 18  # characters, of which 60 bits are random, that the id of a hit has in common with that of its answer
 _RECORDS = "feedback:records"
@@ -176,9 +180,10 @@ class Feedback:
         if record is None or (record.tenant, record.visitor) != (caller.tenant, visitor):
             return False
         rating = _rating_json.dump_json(Rating(run_id, score, comment and self._redactor.text(comment), record))
-        keys = [STREAM, _rated(run_id), *([_runs(record.session)] if record.session else [])]
+        keys = [STREAM, _rated(run_id), *([_runs(record.session), _key(run_id)] if record.session else [])]
+        limits = [_MAX_RATINGS, RATABLE, _id_of(KEPT_DAYS)]
         with memory_errors():
-            await self._rate(keys=keys, args=[rating, _MAX_RATINGS, RATABLE, _id_of(KEPT_DAYS), run_id])
+            await self._rate(keys=keys, args=[rating, *limits, run_id, self._lasting])
             await self._keep([_rated(run_id), _RECORDS], "", RATABLE)
         return True
 

@@ -157,6 +157,7 @@ async def test_a_deleted_conversation_leaves_nothing(serve: Serve, redis: Redis,
             rating = {"run_id": runs[-1], "score": 0, "comment": "I said medlar!"}
             assert (await client.post("/feedback", json=rating)).status_code == 202
         assert await redis.xlen("feedback") == 3
+        assert all([await redis.ttl(key) > 80_000 async for key in redis.scan_iter("feedback:of:*")])
         assert (await client.delete("/sessions/s-1")).status_code == 204
         assert (await client.get(f"/runs/{runs[0]}/stream")).status_code == 404
         assert (await client.post("/feedback", json={"run_id": runs[0], "score": 1})).status_code == 404
