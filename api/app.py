@@ -120,12 +120,22 @@ async def _nowhere(scope: Scope, receive: Receive, send: Send) -> None:  # noqa:
 def _described(app: FastAPI, *, with_keys: bool) -> dict[str, Any]:
     """Return the OpenAPI description with this company's desks, and with API keys if there are any."""
     description = FastAPI.openapi(app)
+    _add_examples(description)
     if desks := getattr(app.state, "desks", ()):
         for schema in ("AskResponse", "ChatResponse"):
             description["components"]["schemas"][schema]["properties"]["category"]["enum"] = list(desks)
     if with_keys:
         _add_keys(description)
     return description
+
+
+def _add_examples(description: dict[str, Any]) -> None:
+    """Give each parameter its schema's example, too: Swagger UI fills in no other."""
+    for operations in description["paths"].values():
+        for operation in operations.values():
+            for parameter in operation.get("parameters", ()):
+                if examples := parameter["schema"].get("examples"):
+                    parameter["example"] = examples[0]
 
 
 def _add_keys(description: dict[str, Any]) -> None:

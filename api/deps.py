@@ -285,7 +285,9 @@ TurnDep = Annotated[Followed, Depends(_turn)]
 """A started turn, on this replica or another."""
 
 RunId = Annotated[RunName, Path()]
-SessionPath = Annotated[SessionId, Path()]
+SessionPath = Annotated[
+    SessionId, Path(description="The example's begins with the example of `POST /chat` (else 404).")
+]
 
 
 async def _found_run(run_id: RunId, agent: AgentDep, caller: PrincipalDep) -> Followed:

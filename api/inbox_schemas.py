@@ -14,7 +14,7 @@ class InboxLogin(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True, hide_input_in_errors=True)
 
-    key: Annotated[str, Field(max_length=200, examples=["sa_…"], description="An API key.")]
+    key: Annotated[str, Field(max_length=200, examples=["sa_…"], description="An API key; the example is none (401).")]
 
 
 class InboxRating(BaseModel):

@@ -24,7 +24,8 @@ from graph.actions.receivers import UNRECEIVED, open_receiver
 from graph.agent import SupportAgent, open_agent
 from graph.environment import old_names
 from graph.models.watch import watching
-from graph.observe.feedback import Feedback, open_feedback
+from graph.observe.feedback import Feedback
+from graph.observe.forwarding import forwarding
 from graph.observe.gaps import Gaps
 from graph.observe.metrics import RunMetrics
 from graph.observe.prices import OPENAI
@@ -73,16 +74,17 @@ def lifespan_for(settings: ServiceSettings) -> Callable[[FastAPI], AbstractAsync
             redactor = Redactor(agent.contacts)
             stack.enter_context(masked_logs(redactor, as_json=settings.env == "production"))
             tracing = stack.enter_context(open_tracing(settings, redactor))
-            feedback = await stack.enter_async_context(
-                open_feedback(
-                    redis,
-                    redactor,
-                    tracing,
-                    cached=settings.cache_ttl,
-                    ratable=settings.ratable_answers,
-                    server=settings.openai_base_url or OPENAI,
-                )
+            feedback = Feedback(
+                redis,
+                redactor,
+                cached=settings.cache_ttl,
+                ratable=settings.ratable_answers,
+                lasting=max(settings.session_ttl, settings.handoff_timeout),
+                server=settings.openai_base_url or OPENAI,
             )
+            stack.push_async_callback(feedback.flush)
+            if tracing:
+                await stack.enter_async_context(forwarding(redis, tracing))
             gaps = Gaps(redis, redactor)
             stack.push_async_callback(gaps.flush)
             metrics = RunMetrics(settings, agent.knowledge.company.names)

@@ -34,7 +34,7 @@ BODY_TIMEOUT = 10.0
 OPEN = frozenset(
     {
         *("/", "/health", "/ready", "/docs", "/openapi.json", "/embed.js", "/embed.json", "/visitors/anonymous"),
-        *("/inbox", "/inbox/session"),
+        *("/inbox", "/inbox/", "/inbox/session"),
     }
 )
 """Paths that need no key: probes and web pages send none, and the OpenAPI description is public."""

@@ -13,7 +13,14 @@ _EXAMPLE = "I was charged twice, can I have my money back?"
 
 CustomerId = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,128}$", examples=["customer-42"])]
 
-RunName = Annotated[str, Field(pattern=r"^[0-9a-f-]{36}$", examples=["7f0c3a4e-3c55-4a53-9f0e-0f6f0e9f6a11"])]
+RunName = Annotated[
+    str,
+    Field(
+        pattern=r"^[0-9a-f-]{36}$",
+        description="The `run_id` of an answer; no run has the example's (404).",
+        examples=["7f0c3a4e-3c55-4a53-9f0e-0f6f0e9f6a11"],
+    ),
+]
 
 SessionId = Annotated[str, Field(pattern=SESSION_ID, examples=["visit-2041"])]
 
@@ -165,7 +172,14 @@ class ActionOut(BaseModel):
         )
 
 
-ActionName = Annotated[str, Field(pattern=r"^[0-9a-f-]{36}$", examples=["5d1a7c9e-6b1f-4f0e-8f55-2f6c8a1e9b44"])]
+ActionName = Annotated[
+    str,
+    Field(
+        pattern=r"^[0-9a-f-]{36}$",
+        description="The `id` of an answer's `action`; no action has the example's (404).",
+        examples=["5d1a7c9e-6b1f-4f0e-8f55-2f6c8a1e9b44"],
+    ),
+]
 
 
 class DecisionRequest(BaseModel):

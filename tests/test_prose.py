@@ -5,7 +5,7 @@ import subprocess
 from pathlib import Path
 
 from conftest import REPOSITORY
-from harness.programs import give_up, program
+from harness.programs import node, program
 
 PLAIN = "The service retries a request twice. It refuses a third, because the circuit breaker is open by then."
 LONG = "A sentence that names one thing after the other, " + ", ".join(["and another thing"] * 8) + ", is too long."
@@ -31,9 +31,7 @@ PLANTED = {
 def test_it_finds_each_planted_sentence_and_no_plain_one(tmp_path: Path) -> None:
     """Long sentences, repeated words, wordy phrases and each kind of turn on our list, across line breaks too."""
     program("npm")
-    node = subprocess.run([program("node", package="nodejs"), "--version"], capture_output=True, text=True, check=True)
-    if tuple(map(int, re.findall(r"\d+", node.stdout)[:2])) < (20, 18):
-        give_up(f"node {node.stdout.strip()} is installed, and textlint needs node 20.18 or later")
+    node((20, 18))
     bad = tmp_path / "bad.md"
     bad.write_text("\n\n".join([PLAIN, *PLANTED]))
     good = tmp_path / "good.md"

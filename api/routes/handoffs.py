@@ -16,7 +16,14 @@ from api.schemas import (
 )
 from graph.actions.handoffs import transcript
 
-HandoffId = Annotated[str, Path(pattern="^[0-9a-f]{32}$", examples=["6f1c0e0f9b1c4a0f8d3c2b1a09f8e7d6"])]
+HandoffId = Annotated[
+    str,
+    Path(
+        pattern="^[0-9a-f]{32}$",
+        description="The `id` of an answer's `handoff`; no hand-over has the example's (404).",
+        examples=["6f1c0e0f9b1c4a0f8d3c2b1a09f8e7d6"],
+    ),
+]
 
 router = APIRouter(prefix="/handoffs", tags=["handing over"])
 

@@ -8,7 +8,8 @@ from importlib.resources import files
 from pathlib import PurePath
 from typing import Annotated
 
-from fastapi import APIRouter, Header, HTTPException, Response
+from fastapi import APIRouter, Header, HTTPException, Request, Response
+from fastapi.responses import RedirectResponse
 
 from api.deps import AgentDep
 from api.etags import is_among, tag_of
@@ -47,6 +48,15 @@ async def inbox(if_none_match: _Tags = "", accept_encoding: _Encodings = "") -> 
     content, tag = _file("inbox.html")
     policy = {"Content-Security-Policy": _POLICY}
     return _response(content, "text/html", tag, if_none_match, accept_encoding, policy)
+
+
+@router.head("/docs/")
+@router.get("/docs/")
+@router.head("/inbox/")
+@router.get("/inbox/")
+async def without_slash(request: Request) -> RedirectResponse:
+    """Lead to the page itself, which its relative addresses start from, by a relative address, without any Host."""
+    return RedirectResponse(f"../{PurePath(request.url.path).name}", 308)
 
 
 @router.head(f"/{FOLDER}/{{name:path}}")

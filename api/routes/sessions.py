@@ -11,7 +11,6 @@ from api.schemas import MessageOut, SessionResponse
 from api.sse import STREAMED, EventStream, session_events
 from graph.actions.handoffs import role_of
 from graph.actions.reasons import AGENT
-from graph.observe.inbox import MOST
 
 LastEventId = Annotated[
     str,
@@ -45,10 +44,10 @@ def _shown(message: AnyMessage) -> MessageOut:
 
 @router.delete("/{session_id}", status_code=204, responses=documented(401, 404, 409, 422, 500, 503))
 async def forget_session(session_id: SessionPath, agent: AgentDep, caller: PrincipalDep, feedback: FeedbackDep) -> None:
-    """Delete a conversation; a hand-over ends with it."""
+    """Delete a conversation with the records, ratings and streams of its answers; a hand-over ends with it."""
     is_forgotten = await agent.sessions.forget(session_id, caller.owner)
     await agent.colleagues.release_session(session_id, caller.owner)  # not while the session is busy
-    await feedback.forget(caller.owner, session_id, MOST)
+    await agent.sessions.forget_runs(await feedback.forget(caller.owner, session_id))
     if not is_forgotten:
         raise HTTPException(404)
 
@@ -70,8 +69,8 @@ async def read_events(
 ) -> EventStream:
     """Stream what a person of the team writes: `message`, and `handoff` when a hand-over begins or ends.
 
-    Without `Last-Event-ID` it begins with the hand-over that lasts, or with what comes next. It ends when the visitor's
-    token expires.
+    Without `Last-Event-ID` it begins with the hand-over that lasts, or with what comes next. It ends when the session
+    is gone or the visitor's token expires; a form shows nothing before.
     """
     if not await agent.colleagues.is_there(session_id, caller.owner):
         raise HTTPException(404)

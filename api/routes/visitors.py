@@ -14,7 +14,7 @@ async def mint_token(body: VisitorRequest, mint: MintDep) -> VisitorResponse:
     """Mint a token for a visitor of your website; your own server asks for it, with its key.
 
     It opens that visitor's own conversations, and nothing else. Another token with the same `customer_id` or
-    `visitor_id` opens them too.
+    `visitor_id` opens them too. 404 `visitors-off` if the service has no `SUPPORT_VISITOR_SECRET`.
     """
     return mint(body)
 

@@ -35,10 +35,6 @@ export function clear() {
   greeting.hidden = false;
 }
 
-export function isEmpty() {
-  return messages.childElementCount === 0;
-}
-
 /** Show a line of the page's own. */
 export function note(words) {
   put(element("p", { className: "note" }, words));

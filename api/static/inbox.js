@@ -5,6 +5,11 @@ import { randomName } from "./dom.js";
 const REFRESH = 10_000; // milliseconds
 
 const $ = (id) => document.getElementById(id);
+const dollars = new Intl.NumberFormat(undefined, {
+  style: "currency", currency: "USD", currencyDisplay: "narrowSymbol", maximumSignificantDigits: 2,
+});
+const REFUSED = { 401: "Only the key named operator may answer a customer. Log in with that one." };
+const WRITERS = { user: "Customer", assistant: "Agent", agent: "Team" };
 const times = new Intl.DateTimeFormat(undefined, { dateStyle: "short", timeStyle: "short" });
 
 let conversations = [];
@@ -89,7 +94,7 @@ function drawList() {
         make(
           "button",
           { type: "button", "data-id": one.id, "aria-current": String(one.id === chosen), onclick: () => choose(one.id) },
-          make("span", { class: "said", dir: "auto" }, last.question),
+          make("span", { class: "last", dir: "auto" }, last.question),
           make("span", { class: "about" }, badge(one), make("span", {}, one.tenant), make("span", {}, times.format(new Date(last.at)))),
         ),
       );
@@ -103,14 +108,28 @@ function drawList() {
 async function choose(id) {
   chosen = id;
   drawn = "";
+  $("inbox").classList.add("reading"); // a phone shows the list or a conversation
   drawList();
   await drawConversation();
   $("conversation").focus();
 }
 
+function close(...instead) {
+  const left = chosen;
+  chosen = null;
+  $("inbox").classList.remove("reading");
+  $("conversation").replaceChildren(...instead);
+  drawList();
+  $("conversations").querySelector(`[data-id="${CSS.escape(left)}"]`)?.focus();
+}
+
 async function drawConversation() {
+  if (chosen === null) return;
   const one = conversations.find((each) => each.id === chosen);
-  if (!one) return;
+  if (!one) {
+    close(make("p", { class: "hint" }, "This conversation is gone: its customer has deleted it, or it is too old."));
+    return;
+  }
   let handoff = null;
   if (one.handoff) {
     handoff = await call("GET", `handoffs/${encodeURIComponent(one.handoff)}`)
@@ -121,12 +140,27 @@ async function drawConversation() {
   if (now === drawn || chosen !== one.id) return; // so that what is being read or written stays as it is
   drawn = now;
   const writing = document.activeElement?.id === "reply";
+  const turns = one.turns.map(turnOf);
+  const open = $("conversation").querySelector("details")?.open ? "" : null;
   $("conversation").replaceChildren(
-    make("h2", {}, badge(one), ` ${one.tenant}`),
-    ...one.turns.map(turnOf),
-    ...(handoff ? [replyOf(one, handoff)] : []),
+    make(
+      "div",
+      { class: "head" },
+      make("button", { type: "button", id: "back", onclick: () => close() }, "Back"),
+      make("h2", {}, one.tenant),
+      badge(one),
+    ),
+    handoff ? make("p", { class: "hint", dir: "auto" }, about(handoff)) : "",
+    ...(handoff ? [make("details", { open }, make("summary", {}, "What the agent answered, and what it cost"), ...turns)] : turns),
+    ...(handoff ? [...handoff.messages.map(messageOf), replyOf(handoff)] : []),
   );
   if (writing) $("reply")?.focus();
+  else if (handoff) $("reply").scrollIntoView({ block: "end" });
+  else $("conversation").scrollTop = 0;
+}
+
+function about({ summary, expected_reply: reply }) {
+  return reply ? `${summary} · reply expected by ${times.format(new Date(reply))}` : summary;
 }
 
 function turnOf(turn) {
@@ -134,19 +168,22 @@ function turnOf(turn) {
   const facts = [
     ["At", times.format(new Date(turn.at))],
     ["Category", turn.category],
-    ["Sources", turn.sources.join(", ")],
     ["Tokens", turn.tokens_used ? turn.tokens_used.toLocaleString() : null],
-    ["Cost", turn.cost === null ? null : `$${turn.cost.toPrecision(2)}`],
+    ["Cost", turn.cost === null ? null : dollars.format(turn.cost)],
     ["Rating", turn.rating ? `${turn.rating.score}${turn.rating.comment ? `: ${turn.rating.comment}` : ""}` : null],
+    ["Sources", turn.sources.join(", ")],
     ["Run", turn.run_id],
   ];
   const list = make("dl");
-  for (const [name, value] of facts) if (value) list.append(make("dt", {}, name), make("dd", { dir: "auto" }, value));
+  for (const [name, value] of facts) {
+    if (value) list.append(make("div", {}, make("dt", {}, name), make("dd", { dir: "auto" }, value)));
+  }
   return make(
     "article",
     { class: isBad ? "turn bad" : "turn" },
-    make("p", { class: "question", dir: "auto" }, turn.question),
-    turn.error ? make("p", { class: "failed" }, turn.error) : make("p", { class: "answer", dir: "auto" }, turn.answer ?? ""),
+    make("p", { class: "said user question", dir: "auto" }, turn.question),
+    turn.error ? make("p", { class: "failed" }, `Failed: ${turn.error}`) : null,
+    turn.answer ? make("p", { class: "said answer", dir: "auto" }, turn.answer) : null,
     list,
     make(
       "div",
@@ -163,7 +200,16 @@ function keyOf(handoff, message) {
   return sending.get(handoff).key;
 }
 
-function replyOf(one, handoff) {
+function messageOf({ role, content }) {
+  return make(
+    "div",
+    { class: `message ${role}` },
+    make("p", { class: "writer" }, WRITERS[role]),
+    make("p", { class: `said ${role}`, dir: "auto" }, content),
+  );
+}
+
+function replyOf(handoff) {
   const box = make("textarea", { id: "reply", rows: "3", maxlength: "4000", dir: "auto", required: "" });
   box.value = drafts.get(handoff.id) ?? "";
   box.addEventListener("input", () => drafts.set(handoff.id, box.value));
@@ -174,7 +220,9 @@ function replyOf(one, handoff) {
     try {
       await call("POST", `handoffs/${encodeURIComponent(handoff.id)}/${path}`, body, headers);
     } catch (error) {
-      failed.textContent = error.status ? error.message : "The service can't be reached. Please try again: a message is written once.";
+      failed.textContent =
+        REFUSED[error.status] ??
+        (error.status ? error.message : "The service can't be reached. Please try again: a message is written once.");
       lock(false);
       return;
     }
@@ -194,8 +242,6 @@ function replyOf(one, handoff) {
         act("messages", { message: box.value }, { "Idempotency-Key": keyOf(handoff.id, box.value) });
       },
     },
-    make("h3", {}, `Handed over: ${handoff.reason}`),
-    ...(handoff.messages ?? []).map((message) => make("p", { class: "person", dir: "auto" }, `${message.role}: ${message.content}`)),
     make("label", { for: "reply" }, "Answer the customer"),
     box,
     failed,
@@ -227,7 +273,12 @@ async function makeCase(runId) {
 
 $("case-close").addEventListener("click", () => $("case").close());
 $("case-copy").addEventListener("click", async () => {
-  await navigator.clipboard.writeText($("case-text").textContent);
+  try {
+    await navigator.clipboard.writeText($("case-text").textContent);
+  } catch {
+    getSelection().selectAllChildren($("case-text")); // without HTTPS a page can't copy: the reader's keys can
+    return;
+  }
   $("case-copy").textContent = "Copied";
   setTimeout(() => ($("case-copy").textContent = "Copy"), 2000);
 });

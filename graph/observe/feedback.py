@@ -1,4 +1,4 @@
-"""Customers' ratings of answers, stored in Redis and forwarded to LangSmith.
+"""Customers' ratings of answers, stored in Redis.
 
 `run:<id>:record` stores a run's question and answer, masked, for 24 hours, so that the run can be rated. Of an answer
 that may be cached it is `run:<beginning>:hits`, for as long as there may be hits, which store nothing: their ids begin
@@ -6,23 +6,19 @@ as that of the run that gave the answer. `feedback:records` has the names of the
 oldest can be deleted when there are too many. `feedback` is a stream of ratings, each with its run's record, for 90
 days.
 `run:<id>:rated` stores the id of a run's entry in the stream, which the run's next rating replaces, and the rating's
-hash. A consumer group reads the stream for LangSmith, so that no rating is lost while LangSmith or the service is down.
+hash. `feedback:of:<conversation>` has a conversation's runs with their entries in the stream, so that it can all be
+deleted.
 """
 
-import asyncio
-import contextlib
 import hashlib
-import threading
 import time
 import uuid
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, cast
+from typing import Annotated, Any, Final, cast
 
 from pydantic import Field, TypeAdapter
 from redis.asyncio import Redis
-from redis.exceptions import RedisError, ResponseError
 
 from graph.events import Done
 from graph.observe import KEPT_DAYS
@@ -30,7 +26,6 @@ from graph.observe.background import Background
 from graph.observe.prices import OPENAI, cost_of
 from graph.observe.redaction import Redactor
 from graph.observe.report import RunReport
-from graph.observe.tracing import Tracing
 from graph.redis import memory_errors
 from graph.state import AgentContext
 
@@ -38,9 +33,13 @@ _DAY = 86_400
 RATABLE = _DAY
 """Seconds in which a run can be rated after its end."""
 
+STREAM: Final = "feedback"
+"""The stream of ratings."""
+
 # Replaces the run's earlier rating, and deletes some that are too old. redis-py may send it twice, so the rating that a
-# run has is left alone.
+# run has is left alone. A run whose conversation has just been deleted gets none.
 _RATE = """\
+if KEYS[3] and redis.call('exists', KEYS[4]) == 0 then return end
 local rated = redis.call('get', KEYS[2]) or ''
 local entry, earlier = rated:match('^(%S+) ?(%S*)')
 local rating = redis.sha1hex(ARGV[1])
@@ -50,16 +49,15 @@ for _, old in ipairs(redis.call('xrange', KEYS[1], '-', ARGV[4], 'COUNT', 10)) d
   redis.call('xdel', KEYS[1], old[1])
 end
 entry = redis.call('xadd', KEYS[1], 'MAXLEN', '~', ARGV[2], '*', 'rating', ARGV[1])
-redis.call('set', KEYS[2], entry .. ' ' .. rating, 'EX', ARGV[3])"""
+redis.call('set', KEYS[2], entry .. ' ' .. rating, 'EX', ARGV[3])
+if KEYS[3] then
+  redis.call('hset', KEYS[3], ARGV[5], entry)
+  redis.call('expire', KEYS[3], ARGV[6])
+end"""
 
 _SHARED = 18  # characters, of which 60 bits are random, that the id of a hit has in common with that of its answer
-_STREAM = "feedback"
 _RECORDS = "feedback:records"
-_GROUP = "langsmith"
 _MAX_RATINGS = 10_000  # in the stream; the oldest are trimmed
-_BATCH = 10  # ratings that are forwarded at once
-_PAUSE = 1.0  # seconds between two polls for ratings to forward
-_ORPHANED = 30_000  # milliseconds after which another replica takes over a pending rating
 
 BOUNDED = """\
 local time = redis.call('time')
@@ -78,8 +76,14 @@ That expires after ARGV[3] seconds. Keys over the limit ARGV[4] that would expir
 case the limit has been lowered.
 """
 
-# Stores a value, or only counts a key that is there.
-_KEEP = f"if ARGV[1] ~= '' then redis.call('set', KEYS[1], ARGV[1], 'EX', ARGV[2]) end\n{BOUNDED}"
+# Stores a value, and notes its run in a conversation, or only counts a key that is there.
+_KEEP = f"""\
+if ARGV[1] ~= '' then redis.call('set', KEYS[1], ARGV[1], 'EX', ARGV[2]) end
+if KEYS[3] then
+  redis.call('hsetnx', KEYS[3], ARGV[5], '')
+  redis.call('expire', KEYS[3], ARGV[6])
+end
+{BOUNDED}"""
 
 # Names in the index are whole, with SUPPORT_REDIS_PREFIX, so they are not sent here and back.
 _LATEST = """\
@@ -136,13 +140,20 @@ class Feedback:
     """The ratings; methods raise MemoryUnavailable if Redis can't be reached."""
 
     def __init__(
-        self, redis: Redis, redactor: Redactor, cached: int = 0, ratable: int = 1, server: str = OPENAI
+        self,
+        redis: Redis,
+        redactor: Redactor,
+        cached: int = 0,
+        ratable: int = 1,
+        lasting: int = 0,
+        server: str = OPENAI,
     ) -> None:
         self._redis = redis
         self._server = server  # the model's, for its prices
         self._redactor = redactor
         self._cached = cached  # seconds that an answer is cached; 0 for not at all
         self._ratable = ratable  # the most answers that can be rated
+        self._lasting = max(lasting, RATABLE)  # seconds that a conversation may last after a turn
         self._rate = redis.register_script(_RATE)
         self._keep_script = redis.register_script(_KEEP)
         self._latest = redis.register_script(_LATEST)
@@ -169,9 +180,11 @@ class Feedback:
         if record is None or (record.tenant, record.visitor) != (caller.tenant, visitor):
             return False
         rating = _rating_json.dump_json(Rating(run_id, score, comment and self._redactor.text(comment), record))
+        keys = [STREAM, _rated(run_id), *([_runs(record.session), _key(run_id)] if record.session else [])]
+        limits = [_MAX_RATINGS, RATABLE, _id_of(KEPT_DAYS)]
         with memory_errors():
-            await self._rate(keys=[_STREAM, _rated(run_id)], args=[rating, _MAX_RATINGS, RATABLE, _id_of(KEPT_DAYS)])
-            await self._keep(_rated(run_id), "", RATABLE)
+            await self._rate(keys=keys, args=[rating, *limits, run_id, self._lasting])
+            await self._keep([_rated(run_id), _RECORDS], "", RATABLE)
         return True
 
     def masked(self, text: str) -> str:
@@ -193,12 +206,19 @@ class Feedback:
             found = cast("list[bytes]", await self._latest(keys=[_RECORDS], args=[most]))
         return [_record_json.validate_json(each) for each in found]
 
-    async def forget(self, owner: str, session_id: str, most: int) -> None:
-        """Delete a conversation's records, of the last `most`; raises MemoryUnavailable."""
-        for record in await self.records(most):
-            if record.session == _conversation(owner, session_id):
-                with memory_errors():
-                    await self._redis.delete(_key(record.run_id))
+    async def forget(self, owner: str, session_id: str) -> list[str]:
+        """Delete a conversation's records and ratings, and return its runs; raises MemoryUnavailable."""
+        await self.flush()
+        index = _runs(_conversation(owner, session_id))
+        with memory_errors():
+            found = cast("dict[bytes, bytes]", await self._redis.hgetall(index))
+            runs = [run.decode() for run in found]
+            pipe = self._redis.pipeline(transaction=True)
+            if entries := [entry for entry in found.values() if entry]:
+                pipe.xdel(STREAM, *entries)
+            pipe.delete(index, *map(_key, runs), *map(_rated, runs))
+            await pipe.execute()
+        return runs
 
     async def below(self, score: float) -> list[Rating]:
         """Return the ratings below `score`, oldest first."""
@@ -207,15 +227,17 @@ class Feedback:
     async def latest(self, days: int) -> list[Rating]:
         """Return the ratings of the last `days` days, oldest first; raises MemoryUnavailable."""
         with memory_errors():
-            entries = cast("list[Any]", await self._redis.xrange(_STREAM, min=_id_of(days)))
-        return [rating for _, rating in map(_entry, entries)]
+            entries = cast("list[Any]", await self._redis.xrange(STREAM, min=_id_of(days)))
+        return [rating for _, rating in map(entry_of, entries)]
 
     async def _store(self, run_id: str, record: Record, *, is_cached: bool) -> None:
         key, ttl = (_hits(run_id), self._cached + RATABLE) if is_cached else (_key(run_id), RATABLE)
-        await self._keep(key, _record_json.dump_json(record), ttl)
+        keys = [key, _RECORDS, *([_runs(record.session)] if record.session else [])]
+        await self._keep(keys, _record_json.dump_json(record), ttl, run_id)
 
-    async def _keep(self, key: str, value: bytes | str, ttl: int) -> None:
-        await self._keep_script([key, _RECORDS], [value, ttl, self._cached + RATABLE, self._ratable])
+    async def _keep(self, keys: Sequence[str], value: bytes | str, ttl: int, run_id: str = "") -> None:
+        limits = [self._cached + RATABLE, self._ratable]
+        await self._keep_script(keys, [value, ttl, *limits, run_id, self._lasting])
 
     def _record(self, report: RunReport, visitor: str | None) -> Record:
         context, ending = report.context, report.ending
@@ -224,7 +246,7 @@ class Feedback:
             self._redactor.text(report.question),
             run_id=report.run_id,
             at=report.ended or time.time(),
-            session=_conversation(context.owner, report.session_id),
+            session=_conversation(context.owner, report.session_id) if report.session_id else None,
             tokens=sum(call.input_tokens + call.output_tokens for call in report.calls),
             cost=cost_of(self._server, report.calls),
             visitor=visitor,
@@ -241,81 +263,8 @@ class Feedback:
         )
 
 
-class _Forwarding:
-    """Forwards ratings to LangSmith."""
-
-    def __init__(self, redis: Redis, tracing: Tracing) -> None:
-        self.closed = asyncio.Event()
-        self._redis = redis
-        self._tracing = tracing
-        self._name = uuid.uuid4().hex
-
-    async def run(self) -> None:
-        """Forward ratings until closed."""
-        while not self.closed.is_set():
-            with contextlib.suppress(RedisError):
-                for name, rating in await self._pending():
-                    if not await self._send(name, rating):
-                        break
-                    await self._redis.xack(_STREAM, _GROUP, name)
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_PAUSE):
-                    await self.closed.wait()
-
-    async def _pending(self) -> list[tuple[str, Rating]]:
-        """Return the ratings to forward: our own pending ones, those of replicas that are gone, then new ones."""
-        with contextlib.suppress(ResponseError):  # the group already exists
-            await self._redis.xgroup_create(_STREAM, _GROUP, id="0", mkstream=True)
-        await self._redis.xautoclaim(_STREAM, _GROUP, self._name, _ORPHANED, count=_BATCH)
-        for since in ("0", ">"):
-            found = cast("Any", await self._redis.xreadgroup(_GROUP, self._name, {_STREAM: since}, count=_BATCH))
-            entries = [entry for _, entries in found for entry in entries]
-            if gone := [name for name, fields in entries if not fields]:  # replaced by a later rating
-                await self._redis.xack(_STREAM, _GROUP, *gone)
-            if there := [_entry(entry) for entry in entries if entry[1]]:
-                return there
-        return []
-
-    async def _send(self, name: str, rating: Rating) -> bool:
-        """Return whether the rating was sent; False if the service stops first or LangSmith is down."""
-        name = str(uuid.uuid5(uuid.UUID(rating.run_id), name))  # so that a retry adds no second rating
-        loop = asyncio.get_running_loop()
-        sent: asyncio.Future[bool] = loop.create_future()
-
-        def send() -> None:
-            is_sent = self._tracing.rate(rating.run_id, rating.score, rating.comment, name)
-            with contextlib.suppress(RuntimeError):  # the event loop is closed
-                loop.call_soon_threadsafe(sent.set_result, is_sent)
-
-        # A thread of its own: at shutdown the loop waits for its executor, and a call to LangSmith may hang.
-        threading.Thread(target=send, name="langsmith-rating", daemon=True).start()
-        closed = asyncio.create_task(self.closed.wait())
-        await asyncio.wait((sent, closed), return_when=asyncio.FIRST_COMPLETED)
-        closed.cancel()
-        return sent.done() and sent.result()
-
-
-@asynccontextmanager
-async def open_feedback(
-    redis: Redis, redactor: Redactor, tracing: Tracing | None, *, cached: int, ratable: int, server: str = OPENAI
-) -> AsyncGenerator[Feedback]:
-    """Store ratings, and forward them to LangSmith if tracing is on.
-
-    Answers are cached for `cached` seconds, and the latest `ratable` ones can be rated. `server` is the model's.
-    """
-    feedback = Feedback(redis, redactor, cached, ratable, server)
-    forwarding = _Forwarding(redis, tracing) if tracing else None
-    task = asyncio.create_task(forwarding.run()) if forwarding else None
-    try:
-        yield feedback
-    finally:
-        if forwarding and task:
-            forwarding.closed.set()
-            await asyncio.wait([task])
-        await feedback.flush()
-
-
-def _entry(entry: tuple[bytes, dict[bytes, bytes]]) -> tuple[str, Rating]:
+def entry_of(entry: tuple[bytes, dict[bytes, bytes]]) -> tuple[str, Rating]:
+    """Return an entry of the stream of ratings, with its id."""
     return entry[0].decode(), _rating_json.validate_json(entry[1][b"rating"])
 
 
@@ -324,8 +273,12 @@ def _id_of(days: int) -> int:
     return int((time.time() - days * _DAY) * 1000)
 
 
-def _conversation(owner: str, session_id: str | None) -> str | None:
-    return hashlib.sha256(f"{owner}\0{session_id}".encode()).hexdigest()[:24] if session_id else None
+def _conversation(owner: str, session_id: str) -> str:
+    return hashlib.sha256(f"{owner}\0{session_id}".encode()).hexdigest()[:24]
+
+
+def _runs(conversation: str) -> str:
+    return f"feedback:of:{conversation}"
 
 
 def _rated(run_id: str) -> str:

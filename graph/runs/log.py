@@ -56,6 +56,12 @@ class RunLog:
         with memory_errors():
             await self._batches.append(_stream(run_id), after, events, self.ttl, heartbeat=beat)
 
+    async def forget(self, run_ids: Sequence[str]) -> None:
+        """Delete the logs of runs that have ended."""
+        if run_ids:
+            with memory_errors():
+                await self._redis.delete(*map(_stream, run_ids))
+
     async def owner(self, run_id: str) -> str | None:
         """Return the owner, who may read and cancel the run; None if there is no such run."""
         with memory_errors():

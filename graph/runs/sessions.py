@@ -5,7 +5,7 @@ import contextlib
 import json
 import time
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TypeVar
@@ -176,6 +176,10 @@ class Sessions:
         """Delete the owner's session; return whether there was one. Raises SessionBusy while it has a turn."""
         thread, token = thread_id(owner, session_id), uuid.uuid4().hex
         return await self._when_free(thread, lambda: self._memory.forget(thread, token))
+
+    async def forget_runs(self, run_ids: Sequence[str]) -> None:
+        """Delete what clients can read again of these runs, which have ended."""
+        await self._log.forget(run_ids)
 
     @asynccontextmanager
     async def held(self, thread: str) -> AsyncGenerator[None]:

@@ -1,6 +1,7 @@
 """Ratings of answers, and how they reach LangSmith."""
 
 import asyncio
+import re
 import time
 import uuid
 from pathlib import Path
@@ -16,7 +17,7 @@ from graph.observe.feedback import Feedback
 from graph.observe.redaction import Redactor
 from harness.langsmith import PROJECT, LangSmith, traced
 from harness.own_redis import own_redis
-from harness.scripted_model import ScriptedModel
+from harness.scripted_model import ScriptedModel, status, tokens
 
 QUESTION = {"question": "Why was I charged twice?"}
 
@@ -124,6 +125,48 @@ async def test_a_later_rating_replaces_an_earlier_one(serve: Serve, redis: Redis
                 await client.post("/feedback", json={"run_id": run_id, "score": score})
     feedback = Feedback(redis, Redactor())
     assert [(rating.run_id, rating.score) for rating in await feedback.below(2)] == [(run_id, 1) for run_id in runs]
+
+
+async def everything(redis: Redis) -> str:
+    """All that is in Redis, by key."""
+    found: list[Any] = []
+    async for key in redis.scan_iter():
+        match await redis.type(key):
+            case b"string":
+                found.append((key, await redis.get(key)))
+            case b"stream":
+                found.append((key, await redis.xrange(key)))
+            case b"hash":
+                found.append((key, await redis.hgetall(key)))
+            case b"zset":
+                found.append((key, await redis.zrange(key, 0, -1)))
+            case kind:
+                raise AssertionError(kind)
+    return repr(found)
+
+
+async def test_a_deleted_conversation_leaves_nothing(serve: Serve, redis: Redis, model: ScriptedModel) -> None:
+    """Its answers' streams, records, ratings and comments go with it, those of a failed turn too; others' stay."""
+    model.script("answer", tokens(["The plum ", "is ripe."]), status(400), tokens(["The plum is ripe."]))
+    async with serve() as url, httpx.AsyncClient(base_url=url, timeout=20) as client:
+        runs: list[str] = []
+        for session in ("s-1", "s-1", "s-2"):
+            body = {"message": "Where is my quince?", "session_id": session}
+            streamed = await client.post("/chat/stream", json=body, headers={"Idempotency-Key": f"key-{len(runs)}"})
+            runs.append(re.findall(r'"run_id":"([^"]*)"', streamed.text)[0])
+            rating = {"run_id": runs[-1], "score": 0, "comment": "I said medlar!"}
+            assert (await client.post("/feedback", json=rating)).status_code == 202
+        assert await redis.xlen("feedback") == 3
+        assert all([await redis.ttl(key) > 80_000 async for key in redis.scan_iter("feedback:of:*")])
+        assert (await client.delete("/sessions/s-1")).status_code == 204
+        assert (await client.get(f"/runs/{runs[0]}/stream")).status_code == 404
+        assert (await client.post("/feedback", json={"run_id": runs[0], "score": 1})).status_code == 404
+        (rating,) = await Feedback(redis, Redactor()).latest(1)
+        assert rating.run_id == runs[2]
+        assert (await client.get(f"/runs/{runs[2]}/stream")).status_code == 200
+        assert (await client.delete("/sessions/s-2")).status_code == 204
+        left = await everything(redis)
+    assert [word for word in ("plum", "quince", "medlar") if word in left] == []
 
 
 async def test_ratings_are_deleted_after_90_days(serve: Serve, redis: Redis, model: ScriptedModel) -> None:

@@ -118,3 +118,16 @@ def test_the_libraries_are_those_that_were_vendored() -> None:
     for name, told in kept.items():
         assert hashlib.sha256((VENDOR / name).read_bytes()).hexdigest() == told, name
         assert f"{name.partition('.')[0]}.LICENSE" in kept
+
+
+async def test_a_slash_too_many_leads_to_the_page(serve: Serve) -> None:
+    """By an address that no Host header gets into, and without a key."""
+    variables = {"SUPPORT_API_KEYS": f"shop:{digest(new_key()).hex()}", "SUPPORT_TRUSTED_PROXIES": "127.0.0.1"}
+    async with serve(**variables) as url, httpx.AsyncClient() as client:
+        for path in ("/inbox", "/docs"):
+            for prefix in ("", "/support"):
+                headers = {"Host": "elsewhere.example", "X-Forwarded-Prefix": prefix}
+                found = await client.get(f"{url}{path}/", headers=headers)
+                assert (found.status_code, found.headers["location"]) == (308, f"..{path}"), prefix
+            assert (await client.get(f"{url}{path}/", follow_redirects=True)).url.path == path
+        assert (await client.get(f"{url}/inbox/x")).status_code == 401

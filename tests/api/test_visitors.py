@@ -208,6 +208,7 @@ async def test_a_websocket_ends_with_its_token(site: httpx.AsyncClient) -> None:
 OPEN = {
     *("/health", "/ready", "/docs", "/docs/{name}", "/openapi.json"),
     *("/", "/static/{name:path}", "/embed.js", "/embed.json", "/visitors/anonymous", "/inbox", "/inbox/session"),
+    *("/docs/", "/inbox/"),
 }
 """What anybody may ask for."""
 OWN = {

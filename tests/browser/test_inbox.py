@@ -4,7 +4,8 @@ from typing import Any
 
 import httpx
 import pytest
-from playwright.async_api import Page, Route
+from axe_playwright_python.async_playwright import Axe
+from playwright.async_api import Page, Route, expect
 from redis.asyncio import Redis
 
 from api.auth import digest, new_key
@@ -81,11 +82,47 @@ async def test_a_reply_whose_answer_is_lost_is_written_once(
 
         await page.route("**/handoffs/*/messages", lose_first)
         await page.goto(f"{url}/inbox")
-        await page.get_by_role("list").get_by_role("button").first.click()
+        await page.locator("#conversations button").first.click()
         await page.get_by_label("Answer the customer").fill("Hello")
         await page.get_by_role("button", name="Send").click()
         await page.get_by_text("Please try again: a message is written once.").wait_for()
         await page.get_by_role("button", name="Send").click()
-        await page.get_by_text("agent: Hello").wait_for()
+        await expect(page.locator("#conversation .message").last).to_contain_text("Hello")
         messages = (await http.get(f"/sessions/{done['session_id']}")).json()["messages"]
     assert (lost, [each["content"] for each in messages if each["role"] == "agent"]) == (["Created"], ["Hello"])
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+async def test_a_person_answers_a_customer(
+    scheme: Any, page: Page, serve: Serve, redis: Redis, model: ScriptedModel
+) -> None:
+    """A handed-over conversation shows what was said, takes an answer, and is given back; axe finds no barrier."""
+    await page.emulate_media(color_scheme=scheme)
+    async with (
+        serve(SUPPORT_API_KEYS=f"operator:{digest(KEY).hex()}") as url,
+        httpx.AsyncClient(base_url=url, headers={"X-API-Key": KEY}) as client,
+    ):
+        for message in ("Is it open?", f"I want to talk to a person! {HOSTILE}"):
+            answer = await client.post("/chat", json={"message": message, "session_id": "s-1"})
+            assert answer.status_code == 200, answer.text
+        await page.goto(f"{url}/inbox")
+        await page.get_by_label("API key").fill(KEY)
+        await page.keyboard.press("Enter")
+        await page.locator("#conversations button").click()
+        said = page.locator("#conversation .message")
+        await expect(said).to_have_count(4)
+        assert HOSTILE in await said.nth(2).inner_text()
+        await page.get_by_label("Answer the customer").fill("I am here.")
+        assert (report := await Axe().run(page)).violations_count == 0, report.generate_report()
+        await page.get_by_role("button", name="Send").click()
+        await expect(said.nth(4)).to_contain_text("I am here.")
+        await expect(page.get_by_label("Answer the customer")).to_have_value("")
+        await page.get_by_text("What the agent answered").click()
+        await expect(page.get_by_role("article")).to_have_count(2)
+        assert (report := await Axe().run(page)).violations_count == 0, report.generate_report()
+        history = (await client.get("/sessions/s-1")).json()["messages"]
+        assert (history[-1]["role"], history[-1]["content"]) == ("agent", "I am here.")
+        await page.get_by_role("button", name="Give back").click()
+        await expect(page.get_by_label("Answer the customer")).to_have_count(0)
+        await client.delete("/sessions/s-1")
+        await expect(page.locator("#conversation")).to_contain_text("This conversation is gone", timeout=20_000)

@@ -1,24 +1,17 @@
 """The chat page in each of its states: what it says, and that everybody can use it."""
 
-import os
-from io import BytesIO
-from pathlib import Path
 from typing import Any
 
 import pytest
 from axe_playwright_python.async_playwright import Axe
-from PIL import Image
-from playwright.async_api import Browser, expect
+from playwright.async_api import expect
 from redis.asyncio import Redis
 
-from conftest import REPOSITORY, Serve
+from conftest import Serve
 from harness.chat_page import ChatPage, answer_with, chat_page, chromium, opened, sse, turn
 from harness.scripted_model import ScriptedModel, tokens
 
 pytestmark = pytest.mark.soak
-
-PICTURES = "PAGE_PICTURES"
-"""The variable that names the folder to keep pictures of the page in; docs/page.md says how they are made."""
 
 NAMED = """(({activeElement: at}) => at.tagName === "BUTTON" ? at.ariaLabel || at.textContent : "")(document)"""
 """The name of the button that has the focus."""
@@ -245,41 +238,3 @@ async def fill(chat: ChatPage) -> None:
 async def assert_no_barrier(chat: ChatPage) -> None:
     found = await Axe().run(chat.page)
     assert found.violations_count == 0, found.generate_report()
-
-
-@pytest.mark.skipif(not os.environ.get(PICTURES), reason=f"{PICTURES} names no folder")
-async def test_pictures_are_taken(serve: Serve, redis: Redis, offline_model: Any) -> None:
-    """Phone and desktop, light and dark: an answer with its sources, and a failure."""
-    folder = Path(os.environ[PICTURES])
-    variables = {
-        "OPENAI_BASE_URL": offline_model.url,
-        "OPENAI_API_KEY": offline_model.secret,
-        "SUPPORT_KNOWLEDGE": REPOSITORY / "knowledge",
-    }
-    async with serve(**variables) as url, chromium() as browser:
-        for scheme in ("light", "dark"):
-            for name, width, height in (("phone", 390, 780), ("desktop", 1200, 760)):
-                await take(browser, url, folder / f"page-{name}-{scheme}.png", scheme, width, height)
-
-
-async def take(browser: Browser, url: str, file: Path, scheme: Any, width: int, height: int) -> None:
-    chat = await opened(browser, url, color_scheme=scheme, viewport={"width": width, "height": height})
-    await chat.ask("I was charged twice, can I have my money back?")
-    if width > 1000:
-        await chat.page.locator(".source").nth(1).click()
-        await chat.page.locator("#panel .article p:not(.muted)").first.wait_for()
-    else:
-        await chat.page.locator("#log").evaluate("(log) => log.scrollTo(0, 0)")
-    await keep_picture(chat, file)
-    await chat.page.keyboard.press("Escape")
-    await answer_with(chat, "/chat/stream", problem("model-unavailable", 503), status=503)
-    await chat.send("And when does it arrive?")
-    await chat.answers.last.locator(".trouble").wait_for()
-    await keep_picture(chat, file.with_stem(f"{file.stem}-failure"))
-    await chat.page.context.close()
-
-
-async def keep_picture(chat: ChatPage, file: Path) -> None:
-    """Keep what is seen, with few colours: a third of the size."""
-    whole = Image.open(BytesIO(await chat.page.screenshot()))
-    whole.convert("RGB").quantize(64).save(file, optimize=True)

@@ -1,6 +1,7 @@
 """Programs that tests need; without one a test is skipped on a laptop and fails in CI."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -23,6 +24,15 @@ def program(name: str, *, package: str | None = None) -> str:
     found = shutil.which(name)
     if found is None:
         give_up(f"{name} is not installed: apt-get install {package or name}")
+    return found
+
+
+def node(least: tuple[int, int]) -> str:
+    """Return the path of a Node of this version or a later one."""
+    found = program("node", package="nodejs")
+    version = subprocess.run([found, "--version"], capture_output=True, text=True, check=True).stdout
+    if tuple(map(int, re.findall(r"\d+", version)[:2])) < least:
+        give_up(f"node {version.strip()} is installed, and this needs {least[0]}.{least[1]} or later")
     return found
 
 
