@@ -34,15 +34,15 @@ evaluation's tune split 82 % of the questions get the right category, and 78 % w
 CONTENT = 0.3
 """Weight of the words that mean something, beside the whole text: a follow-up with its question has many others."""
 
-WHOLE, OWN, COVERED = 0.7, 0.1, 0.15
+WHOLE, OWN, COVERED = 0.55, 0.1, 0.3
 """Weights of a part's similarity to the question together with the headings above it, of its own similarity, and of the
 share of the question's words that it covers. Like the next ones they were tuned on the evaluation's cases and on 52
 questions each about the help centres of Plausible and Arduino in tests/data, and checked on 36 about OnceHub's."""
 
-AMOUNT = 0.06
+AMOUNT = 0.1
 """Bonus of a part with a number or a time for a question that asks for one, in English."""
 
-RANK_STEP = 0.03
+RANK_STEP = 0.025
 """Penalty per rank of a passage: the prompt lists the best first."""
 
 TOGETHER = 0.05
@@ -54,7 +54,7 @@ PIECE = 0.05
 LONG, MOST_SENTENCES = 4, 8
 """Words that a sentence of the question must have to be looked up alone, and how many sentences are."""
 
-SURE = 0.325
+SURE = 0.355
 """Score that the best part needs, or else the question is not answered."""
 
 CLOSE = 0.2

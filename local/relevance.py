@@ -19,6 +19,9 @@ _WORD = re.compile(r"\w+(?:[.'\u2019-]\w+)*")
 FLOOR = 0.35
 """Cosine of two words below which they have nothing in common; any two have some."""
 
+ENOUGH = 4
+"""Words of a question, the rarest, that a text has to cover at most: a long question mostly tells a story."""
+
 STEM = 4
 """Letters that a word keeps at least without its ending; `refund` and `refunded` are forms of one."""
 
@@ -63,7 +66,7 @@ class Relevance:
         nearness = np.pad(nearness, ((0, 0), (0, 1)))
         best = np.maximum.reduceat(nearness[:, self._flat], self._starts, axis=1)
         weights = np.array([self._weight(word) for word in words], np.float32)
-        return weights @ best / weights.sum()
+        return np.minimum(weights @ best / np.sort(weights)[-ENOUGH:].sum(), 1)
 
     def _weight(self, word: str) -> float:
         return float(np.log(1 + self._many / (1 + self._count[_stem(word)])))

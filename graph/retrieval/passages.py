@@ -52,6 +52,11 @@ class ArticlePassage:
         return f"{heading}\n\n{self.text}"
 
     @property
+    def counted(self) -> str:
+        """The text whose words are counted: the title twice, since it says what the article is about."""
+        return f"{self.article.title}\n{self.embedded}"
+
+    @property
     def hash(self) -> str:
         """A name of the text that is embedded: 32 hexadecimal digits."""
         return hash_of(self.embedded)

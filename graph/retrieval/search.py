@@ -26,7 +26,7 @@ BUDGET = 8_000
 DEPTH = 50
 """Passages of a ranking that count."""
 _FURTHER = 10  # best passages among which are those that an article gets beside its best one
-_K = 20  # how slowly a rank loses weight; measured, see decision 11
+_K = 5  # how slowly a rank loses weight; measured, see decision 11
 _BRIEF = 100_000  # passages whose words are compared in less than 5 ms, on the event loop
 
 Numbers = npt.NDArray[np.int64]
@@ -73,7 +73,7 @@ class Search:
         self._default = default_language((passage.article.language for passage in passages), default)
         spoken = [passage.article.language or self._default for passage in passages]
         self._spoken = np.array(spoken)
-        texts = [passage.embedded for passage in passages]
+        texts = [passage.counted for passage in passages]
         kept = _kept(passages, before.passages if before and before._default == self._default else ())  # noqa: SLF001 - its own class
         known = int(kept.sum())
         self._words = Words(texts[known:], spoken[known:], (before._words, kept) if before and known else None)  # noqa: SLF001 - its own class

@@ -202,7 +202,7 @@ class Sets:
             for key, known, title, text, language in rows:
                 spoken = language or written.language
                 for passage in passages_of([Article(known, title, text)]):
-                    terms = reader.read(passage.embedded, spoken).tobytes()
+                    terms = reader.read(passage.counted, spoken).tobytes()
                     put.append((key, f"{CUT_NOW}.{spoken}", passage.number, passage.hash, size_of(passage.text), terms))
             for start in range(0, len(put), _ROWS):
                 columns = [list(column) for column in zip(*put[start : start + _ROWS], strict=True)]

@@ -18,7 +18,7 @@ from py_rust_stemmers import SnowballStemmer  # pyright: ignore - untyped
 
 from graph.retrieval.postings import Postings
 
-WORDS: Final = 1
+WORDS: Final = 2
 """Increase it when a text has other terms than before, so that those in Postgres are made anew."""
 
 _LONGEST = 40  # characters of a word; what is longer is data

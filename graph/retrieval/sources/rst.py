@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping
+from itertools import islice
 from typing import Any, ClassVar, cast
 
 from docutils import core, nodes
@@ -39,6 +40,7 @@ _SETTINGS: dict[str, Any] = {
 _INCLUDE = re.compile(r"^([ \t]*)\.\.[ \t]+include::[ \t]+(\S+)[ \t]*(?:\n\1[ \t]+:[^\n]*)*$", re.MULTILINE)
 _DIRECTIVE = re.compile(r"^[ \t]*\.\.[ \t]+(?:\|[^|\n]+\|[ \t]+)?([\w:.+-]+?)::(?:[ \t]|$)", re.MULTILINE)
 _ROLE = re.compile(r":([\w:.+-]+):`|`:([\w:.+-]+):")
+_SUBSTITUTION = re.compile(r"\|[^|\s](?:[^|\n]*[^|\s])?\|_{0,2}")
 _UNSEEN = frozenset({
     "toctree", "contents", "index", "highlight", "currentmodule", "meta", "sectnum", "youtube", "video",
 })  # fmt: skip
@@ -109,12 +111,20 @@ def from_rst(content: bytes, find: Find | None = None) -> list[Page]:
         docutils = cast("Any", core)  # its stubs leave out what these return
         tree: nodes.document = docutils.publish_doctree(source, settings_overrides=_SETTINGS)
         fields = _fields(tree)
+        _drop_undefined(tree)
         page: bytes = docutils.publish_from_doctree(tree, writer="html5", settings_overrides=_SETTINGS)
     except RecursionError as error:
         raise UnreadableError("is nested too deep: move inner lists or quotations out") from error
     [read] = from_html(page)
     title = str(fields.get("title") or read.title or "")
     return [Page(read.text, title or None, fields)]
+
+
+def _drop_undefined(tree: nodes.document) -> None:
+    """Drop `|names|` that the text does not define: those of a site's settings mostly are icons."""
+    for each in list(tree.findall(nodes.problematic)):
+        if _SUBSTITUTION.fullmatch(each.astext()):
+            each.parent.remove(each)
 
 
 def _with_included(source: str, find: Find) -> str:
@@ -144,9 +154,9 @@ def _learn(source: str) -> None:
 def _fields(tree: nodes.document) -> dict[str, object]:
     """Take the fields above or below the title from the document, and return them."""
     fields: dict[str, object] = {}
-    section = next(iter(tree.findall(nodes.section)), tree)
+    holders = (tree, *islice(tree.findall(nodes.section), 1))
     for info in [
-        each for each in (*tree.children, *section.children) if isinstance(each, nodes.docinfo | nodes.field_list)
+        each for holder in holders for each in holder.children if isinstance(each, nodes.docinfo | nodes.field_list)
     ]:
         for each in info.children:
             if isinstance(each, nodes.field):

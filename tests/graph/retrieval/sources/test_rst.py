@@ -22,6 +22,8 @@ from graph.retrieval.sources.rst import from_rst
         ),
         ("`Plans <plans.html>`_ and `bills`_\n\n.. _bills: /bills", "[Plans](plans.html) and [bills](/bills)"),
         ("=== ===\nA   B\n=== ===\n1   2\n=== ===", "| A | B |\n| --- | --- |\n| 1 | 2 |"),
+        ("Select |gear| now.\n\n|plan| Only there.", "Select now.\n\nOnly there."),
+        (".. |os| replace:: Linux\n\nOn |os| or ``a|b|c``.", "On Linux or `a|b|c`."),
         (".. raw:: html\n\n   <script>x</script>\n\nText", "Text"),
         (".. include:: /etc/passwd\n\nText", "Text"),
     ],
@@ -38,6 +40,7 @@ def test_fields_are_read() -> None:
     for source in (
         ":status: draft\n:slug: a\n\nTitle\n=====\n\nText",
         "Title\n=====\n\n:status: draft\n:slug: a\n\nText",
+        ":status: draft\n:slug: a\n\nText",
     ):
         [page] = from_rst(source.encode())
         assert page.fields == {"status": "draft", "slug": "a"}
