@@ -1,13 +1,15 @@
 """The service as an ASGI application."""
 
+from collections.abc import Iterable
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 from starlette.exceptions import HTTPException
 from starlette.routing import Route, WebSocketRoute
 from starlette.types import Receive, Scope, Send
 
 from api import errors
+from api.langgraph.routers import ROUTERS as LANGGRAPH
 from api.lifespan import lifespan_for
 from api.middleware import (
     OPEN,
@@ -99,17 +101,18 @@ def create_app(settings: ServiceSettings | None = None) -> FastAPI:
     )
     app.add_middleware(RequestMiddleware, framing=settings.framing_origins)
     errors.install(app)
-    for module in _ROUTES:
-        app.include_router(module.router)
-    app.add_middleware(PrefixMiddleware, trusted=settings.trusted_proxies, routes=_first_segments())
+    routers = [module.router for module in _ROUTES] + ([*LANGGRAPH] if settings.serves_langgraph else [])
+    for router in routers:
+        app.include_router(router)
+    app.add_middleware(PrefixMiddleware, trusted=settings.trusted_proxies, routes=_first_segments(routers))
     app.add_middleware(StartMiddleware)  # the last added is the outermost
     app.router.default = _nowhere
     app.openapi = lambda: _described(app, with_keys=bool(settings.api_keys))
     return app
 
 
-def _first_segments() -> set[str]:
-    routes = (route for module in _ROUTES for route in module.router.routes)
+def _first_segments(routers: Iterable[APIRouter]) -> set[str]:
+    routes = (route for router in routers for route in router.routes)
     return {route.path.split("/")[1] for route in routes if isinstance(route, Route | WebSocketRoute)}
 
 

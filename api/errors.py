@@ -107,6 +107,10 @@ class VisitorsOff(Exception):
     """The service has no secret to sign visitors' tokens with."""
 
 
+class NotServed(Exception):
+    """A route or a parameter of the LangGraph API that is not served; its text says why, and what to do instead."""
+
+
 class NothingMore(Exception):
     """The client has received all events of a run: 204, so that an EventSource does not reconnect."""
 
@@ -137,6 +141,10 @@ def _install_ours(app: FastAPI) -> None:
     async def _(request: Request, error: VisitorsOff) -> Response:  # noqa: ARG001 - a handler's signature
         detail = "This service mints no visitors' tokens: its operator has not set SUPPORT_VISITOR_SECRET."
         return _response(_problem(404, "visitors-off", "No visitors' tokens", detail, request.url.path))
+
+    @app.exception_handler(NotServed)
+    async def _(request: Request, error: NotServed) -> Response:
+        return _response(_problem(501, "not-served", "Not served", str(error), request.url.path))
 
     @app.exception_handler(NothingMore)
     async def _(request: Request, error: NothingMore) -> Response:  # noqa: ARG001 - a handler's signature

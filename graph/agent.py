@@ -26,6 +26,7 @@ from graph.runs.colleagues import Colleagues
 from graph.runs.memory import Memory
 from graph.runs.run import Engine, Run, end_runs
 from graph.runs.sessions import Sessions, open_sessions
+from graph.runs.threads import Threads
 from graph.settings import AgentSettings
 from graph.state import AgentContext
 
@@ -138,11 +139,13 @@ async def open_agent(
     redis: Redis | None = None,
     observe: Observe = lambda _: None,
     tools: Toolbox | None = None,
+    threads: Threads | None = None,
 ) -> AsyncGenerator[SupportAgent]:
     """Connect to the model and the articles, whose index is built if there is none; raises StartError.
 
     The model need not be up: see `open_knowledge`. Sessions are kept in `redis`; without it there are none. `observe`
-    gets the report of each run that has ended. `tools` are used in place of those of SUPPORT_MCP_SERVERS.
+    gets the report of each run that has ended. `tools` are used in place of those of SUPPORT_MCP_SERVERS. `threads` is
+    told of each turn.
     """
     settings.require()
     most = settings.session_messages
@@ -172,7 +175,7 @@ async def open_agent(
                 actions=actions,
             )
             engine = Engine(graph, settings.answer_timeout, observe, partial(_versions, knowledge))
-            sessions = await stack.enter_async_context(open_sessions(redis, memory, engine, settings))
+            sessions = await stack.enter_async_context(open_sessions(redis, memory, engine, settings, threads))
             colleagues = Colleagues(handoffs, memory, sessions.held, most)
             actions.when_failed = partial(_hand_over, colleagues, knowledge)
         graph = build_graph(models, knowledge, most_messages=most)

@@ -30,6 +30,7 @@ from graph.runs.locks import Locks
 from graph.runs.log import ALIVE, RunLog
 from graph.runs.memory import History, Memory, lock_name, thread_id
 from graph.runs.run import Engine, end_runs
+from graph.runs.threads import Threads
 from graph.runs.turn import Turn
 from graph.settings import AgentSettings
 from graph.state import AgentContext
@@ -72,7 +73,10 @@ class LoggedRun:
 class Sessions:
     """The sessions; every method raises MemoryUnavailable if Redis can't be reached."""
 
-    def __init__(self, redis: Redis, memory: Memory, engine: Engine, settings: AgentSettings) -> None:
+    def __init__(
+        self, redis: Redis, memory: Memory, engine: Engine, settings: AgentSettings, threads: Threads | None = None
+    ) -> None:
+        self._threads = threads
         self._redis = redis
         self._memory = memory
         self._engine = engine
@@ -298,10 +302,10 @@ class Sessions:
 
 @asynccontextmanager
 async def open_sessions(
-    redis: Redis, memory: Memory, engine: Engine, settings: AgentSettings
+    redis: Redis, memory: Memory, engine: Engine, settings: AgentSettings, threads: Threads | None = None
 ) -> AsyncGenerator[Sessions]:
     """Open the sessions; on exit, turns that are still running end with ShuttingDown."""
-    sessions = Sessions(redis, memory, engine, settings)
+    sessions = Sessions(redis, memory, engine, settings, threads)
     heartbeats = asyncio.create_task(sessions.keep_alive())
     try:
         yield sessions

@@ -41,8 +41,9 @@ class Turn(Run):
         session_id: str,
         body: str,
         log: RunLog,
+        message_id: str | None = None,
     ) -> None:
-        super().__init__(engine, question, context, session_id)
+        super().__init__(engine, question, context, session_id, message_id)
         self.owner = context.owner
         self.session_id = session_id
         self.thread = thread_id(context.owner, session_id)
@@ -124,7 +125,7 @@ class Turn(Run):
         return await super()._drive()
 
     def _config(self) -> RunnableConfig:
-        return {"configurable": {"thread_id": self.thread}}
+        return {**super()._config(), "configurable": {"thread_id": self.thread}}
 
     def _emit(self, event: Event) -> None:
         super()._emit(event)

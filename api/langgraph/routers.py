@@ -1,0 +1,5 @@
+"""The routers of the LangGraph API."""
+
+from api.langgraph import system
+
+ROUTERS = (system.router,)
