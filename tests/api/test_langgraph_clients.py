@@ -110,7 +110,7 @@ async def remote_graph(cluster: Cluster, packages: Path, question: str) -> Async
     """RemoteGraph as a node of another graph, as that one streams it."""
     config: Any = {"configurable": {"thread_id": str(uuid.uuid4()), "customer_id": "c-1"}}
     modes: list[Any] = ["values", "updates", "messages", "custom"]
-    async with composed(cluster) as graph:
+    async with composed(cluster) as (graph, _):
         async for place, mode, data in graph.astream(asked(question), config, stream_mode=modes, subgraphs=True):
             if place:  # otherwise it is an event of the other graph itself
                 yield mode, json.loads(json.dumps(data))
@@ -145,14 +145,15 @@ class _Conversation(TypedDict):
 
 
 @asynccontextmanager
-async def composed(cluster: Cluster) -> AsyncGenerator[CompiledStateGraph[Any, Any, Any, Any]]:
-    """Compile a graph of another application, with ours as one of its nodes."""
+async def composed(cluster: Cluster) -> AsyncGenerator[tuple[CompiledStateGraph[Any, Any, Any, Any], RemoteGraph]]:
+    """Compile a graph of another application, with ours as its node; yield both."""
     async with get_client(url=cluster.url, api_key=KEY) as client:
+        remote = RemoteGraph("agent", client=client)
         builder = StateGraph(_Conversation)
-        builder.add_node("support", RemoteGraph("agent", client=client))
+        builder.add_node("support", remote)
         builder.add_edge(START, "support")
         builder.add_edge("support", END)
-        yield builder.compile(checkpointer=InMemorySaver())
+        yield builder.compile(checkpointer=InMemorySaver()), remote
 
 
 async def uncut(cluster: Cluster) -> tuple[dict[str, Any], list[Seen]]:
@@ -212,7 +213,7 @@ async def test_a_run_whose_replica_is_killed_ends_with_one_error(
 async def test_a_remote_graph_speaks_for_its_tenant_and_its_customer(cluster: Cluster, model: ScriptedModel) -> None:
     """The key says which tenant it is and `configurable` which customer, and each turn sends the whole conversation."""
     config: Any = {"configurable": {"thread_id": str(uuid.uuid4()), "customer_id": "c-1"}}
-    async with composed(cluster) as graph, httpx.AsyncClient(headers={"x-api-key": KEY}) as http:
+    async with composed(cluster) as (graph, remote), httpx.AsyncClient(headers={"x-api-key": KEY}) as http:
         await graph.ainvoke(asked("Refund?"), config)
         state = await graph.ainvoke(asked("How long does that take?"), config)
         ids = [message.id for message in state["messages"]]
@@ -224,19 +225,13 @@ async def test_a_remote_graph_speaks_for_its_tenant_and_its_customer(cluster: Cl
         ]
         told = [text for _, text in model.of("answer")[-1].prompt[1:]]
         assert told == ["Refund?", "Hello, world.", "How long does that take?"]
-        remote = RemoteGraph("agent", url=cluster.url, api_key=KEY)
         assert [message["id"] for message in (await remote.aget_state(config)).values["messages"]] == ids
         await graph.ainvoke(asked("I want to talk to a human"), config)
         (handoff,) = (await http.get(f"{cluster.url.removesuffix('/langgraph')}/handoffs")).json()["handoffs"]
         assert handoff["customer_id"] == "c-1"
-    without_thread = RemoteGraph("agent", url=cluster.url, api_key=KEY)
-    answer = await without_thread.ainvoke({"messages": [*state["messages"][:2], {"role": "user", "content": "Why?"}]})
-    assert [message["content"] for message in answer["messages"]] == [
-        "Refund?",
-        "Hello, world.",
-        "Why?",
-        "Hello, world.",
-    ]
+        answer = await remote.ainvoke({"messages": [*state["messages"][:2], {"role": "user", "content": "Why?"}]})
+        told = [message["content"] for message in answer["messages"]]
+        assert told == ["Refund?", "Hello, world.", "Why?", "Hello, world."]
 
 
 async def test_the_javascript_sdk_gets_along(cluster: Cluster, packages: Path, model: ScriptedModel) -> None:
