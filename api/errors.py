@@ -111,6 +111,10 @@ class NotServed(Exception):
     """A route or a parameter of the LangGraph API that is not served; its text says why, and what to do instead."""
 
 
+class OthersThread(Exception):
+    """The operator may read the thread, but not speak in it."""
+
+
 class NothingMore(Exception):
     """The client has received all events of a run: 204, so that an EventSource does not reconnect."""
 
@@ -145,6 +149,11 @@ def _install_ours(app: FastAPI) -> None:
     @app.exception_handler(NotServed)
     async def _(request: Request, error: NotServed) -> Response:
         return _response(_problem(501, "not-served", "Not served", str(error), request.url.path))
+
+    @app.exception_handler(OthersThread)
+    async def _(request: Request, error: OthersThread) -> Response:  # noqa: ARG001 - a handler's signature
+        detail = "The operator's key reads this thread; only a key of its tenant runs the agent in it."
+        return _response(_problem(403, "others-thread", "Another tenant's thread", detail, request.url.path))
 
     @app.exception_handler(NothingMore)
     async def _(request: Request, error: NothingMore) -> Response:  # noqa: ARG001 - a handler's signature

@@ -6,7 +6,7 @@ from fastapi import Depends, HTTPException, Path
 
 from api.deps import OfTenantDep, SettingsDep
 from api.langgraph.state import ThreadsDep
-from graph.runs.threads import Thread, as_uuid
+from graph.runs.thread import Thread, as_uuid
 
 
 async def _tenant(tenant: OfTenantDep, settings: SettingsDep) -> str | None:

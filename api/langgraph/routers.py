@@ -1,5 +1,5 @@
 """The routers of the LangGraph API."""
 
-from api.langgraph import system
+from api.langgraph import runs, system
 
-ROUTERS = (system.router,)
+ROUTERS = (system.router, runs.router, runs.starting)
