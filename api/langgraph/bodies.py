@@ -3,7 +3,7 @@
 from typing import Annotated, Any, Literal, Self, cast, get_args
 
 from langchain_core.messages import AnyMessage
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, model_validator
 
 from api.langgraph.assistant import ASSISTANT_ID, GRAPH_ID
 from api.langgraph.inputs import read_input
@@ -14,6 +14,7 @@ Json = dict[str, Any]
 
 _STRICT = ConfigDict(extra="forbid", strict=True, hide_input_in_errors=True)
 _MODES: tuple[object, ...] = get_args(Mode)
+_CUSTOMER = TypeAdapter[str | None](CustomerId | None)
 _WHOLE = "Changes nothing: a turn is stored when it is whole."
 _OURS = ("tenant", "visitor")
 """What the caller's key decides, and nobody may say."""
@@ -46,6 +47,20 @@ Modes = Annotated[list[Mode], BeforeValidator(_modes)]
 AssistantName = Annotated[str, BeforeValidator(_assistant)]
 
 
+def _without_ours(value: object) -> object:
+    if isinstance(value, dict):
+        for name in _OURS:
+            if value.get(name) is not None:  # pyright: ignore[reportUnknownMemberType] - of any dict
+                raise ValueError(f"{name} is decided by the API key; leave it out")
+    return value  # pyright: ignore[reportUnknownVariableType]
+
+
+def _configurable(value: Json) -> Json:
+    _without_ours(value)
+    _CUSTOMER.validate_python(value.get("customer_id"))
+    return value
+
+
 class Context(BaseModel):
     """What a run knows of its caller."""
 
@@ -68,23 +83,15 @@ class RunConfig(BaseModel):
     recursion_limit: int | None = Field(
         default=None, ge=3, description="The graph has three steps, so it never ends early."
     )
-    configurable: Annotated[Json, BeforeValidator(lambda value: _without_ours(value))] = Field(
+    configurable: Annotated[Json, AfterValidator(_configurable)] = Field(
         default={}, description="`customer_id` is read; the graph has nothing else to configure."
     )
     metadata: Json = Field(default={}, description="Added to the run's metadata.")
 
     @property
-    def customer_id(self) -> object:
-        """The customer's id, not checked yet."""
+    def customer_id(self) -> str | None:
+        """The customer's id."""
         return self.configurable.get("customer_id")
-
-
-def _without_ours(value: object) -> object:
-    if isinstance(value, dict):
-        for name in _OURS:
-            if value.get(name) is not None:  # pyright: ignore[reportUnknownMemberType] - of any dict
-                raise ValueError(f"{name} is decided by the API key; leave it out")
-    return value  # pyright: ignore[reportUnknownVariableType]
 
 
 class Checkpoint(BaseModel):
@@ -135,8 +142,7 @@ class StatelessRun(BaseModel):
 
     @model_validator(mode="after")
     def _one_customer(self) -> Self:
-        if self.customer_id is not None:
-            Context.model_validate({"customer_id": self.customer_id})
+        self.customer_id  # noqa: B018 - raises ValueError if there are two
         return self
 
     @property
@@ -161,10 +167,11 @@ class StatelessRun(BaseModel):
     @property
     def customer_id(self) -> str | None:
         """The customer's id, by the context or the config."""
-        said = {self.context and self.context.customer_id, self.config and self.config.customer_id} - {None}
-        if len(said) > 1:
+        by_context = self.context.customer_id if self.context else None
+        by_config = self.config.customer_id if self.config else None
+        if by_context and by_config and by_context != by_config:
             raise ValueError("context and config name two different customers")
-        return said.pop() if said else None  # pyright: ignore[reportReturnType] - Context has checked it
+        return by_context or by_config
 
 
 class ThreadRun(StatelessRun):

@@ -35,8 +35,6 @@ def read_input(value: object) -> list[AnyMessage]:
 
 def _message(item: object, place: int) -> AnyMessage:
     where = f"messages.{place}"
-    if not isinstance(item, str | dict):
-        raise ValueError(f"{where}: must be a text, or an object with a role and a content")  # noqa: TRY004 - pydantic's
     try:
         (message,) = convert_to_messages([cast("Any", item)])
     except (ValueError, KeyError, TypeError, NotImplementedError, AttributeError):

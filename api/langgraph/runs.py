@@ -178,7 +178,9 @@ async def join_run(record: FoundRecordDep, runs: RunsDep) -> Result:
 
 
 def _listed(value: object) -> object:
-    """Read a list as JavaScript's client sends it: as JSON, in one parameter."""
+    """Read a list as the SDKs send it: JavaScript's as JSON in one parameter, Python's as an empty text for none."""
+    if value == [""]:
+        return None
     if isinstance(value, list) and len(value) == 1 and str(value[0]).startswith("["):  # pyright: ignore[reportUnknownArgumentType, reportUnknownMemberType, reportUnknownVariableType] - a query's
         with suppress(ValueError):
             return json.loads(cast("str", value[0]))

@@ -54,7 +54,8 @@ class Reading:
         """
         async for one in self._rendered():
             is_wanted = one.mode in modes if one.mode else with_run or one.name == "error"
-            if is_wanted and (one.id > after or not one.id[0]):
+            is_new = one.id != after if one.name == "error" else one.id > after  # a dead replica's reader may know more
+            if is_wanted and is_new:
                 name = f"{one.id[0]}-{one.id[1]}" if one.id[0] else None
                 yield format_sse_event(id=name, event=one.name, data_str=to_json(one.data).decode())
 
