@@ -2,6 +2,7 @@
 
 import json
 from contextlib import suppress
+from functools import partial
 from typing import Annotated, Any, Literal, cast
 
 from fastapi import APIRouter, Depends, Header, HTTPException, Path, Query, Response
@@ -44,6 +45,17 @@ class Runs:
     def reading(self, record: RunRecord, run: Followed | None = None) -> Reading:
         """Return a reading of a run."""
         return Reading(record, run or self._sessions.known(record.run_id), self._threads, self._drain)
+
+    def stream(self, turn: Turn, body: StatelessRun) -> EventStream:
+        """Return the stream of a run that has just been started."""
+        events = self.reading(turn.record, turn).stream(body.stream_mode, BEFORE_THE_FIRST)
+        leaves = body.on_disconnect == "cancel"
+        return EventStream(cancelling(events, turn, self._sessions) if leaves else events)
+
+    def result(self, turn: Turn, body: StatelessRun) -> Result:
+        """Return the result of a run that has just been started."""
+        left = partial(self._sessions.stop, turn) if body.on_disconnect == "cancel" else None
+        return Result(self.reading(turn.record, turn), _places(turn.record, "join"), left)
 
     async def described(self, records: list[RunRecord]) -> list[RunOut]:
         """Return runs as they are now."""
@@ -99,13 +111,13 @@ async def stream_run(
     """Start a run in a thread and stream it."""
     turn = await starter.in_thread(thread_id, body)
     connection.tell(_places(turn.record, "stream"))
-    return EventStream(runs.reading(turn.record, turn).stream(body.stream_mode, BEFORE_THE_FIRST))
+    return runs.stream(turn, body)
 
 
 @starting.post("/threads/{thread_id}/runs/wait", response_class=Response, responses=_RESULT | _REFUSALS)
 async def wait_for_run(thread_id: ThreadId, body: ThreadRun, starter: StarterDep, runs: RunsDep) -> Result:
     """Start a run in a thread and return the state after it; `__error__` says how it has failed."""
-    return _result(runs, await starter.in_thread(thread_id, body))
+    return runs.result(await starter.in_thread(thread_id, body), body)
 
 
 @starting.post("/runs", responses=_REFUSALS)
@@ -123,17 +135,13 @@ async def stream_stateless_run(
     """Start a run without a thread and stream it."""
     turn = await starter.alone(body)
     connection.tell(_places(turn.record, "stream"))
-    return EventStream(runs.reading(turn.record, turn).stream(body.stream_mode, BEFORE_THE_FIRST))
+    return runs.stream(turn, body)
 
 
 @starting.post("/runs/wait", response_class=Response, responses=_RESULT | _REFUSALS)
 async def wait_for_stateless_run(body: StatelessRun, starter: StarterDep, runs: RunsDep) -> Result:
     """Start a run without a thread and return the state after it; `__error__` says how it has failed."""
-    return _result(runs, await starter.alone(body))
-
-
-def _result(runs: Runs, turn: Turn) -> Result:
-    return Result(runs.reading(turn.record, turn), _places(turn.record, "join"))
+    return runs.result(await starter.alone(body), body)
 
 
 @router.head("/threads/{thread_id}/runs", include_in_schema=False)

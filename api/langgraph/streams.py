@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Mapping
 from typing import Any, get_args
 
 from fastapi.sse import format_sse_event
@@ -50,8 +50,9 @@ class Reading:
     async def stream(self, modes: Collection[Mode], after: EventId, *, with_run: bool = True) -> AsyncIterator[bytes]:
         """Yield the events of these modes after the one with the id `after`, as server-sent events.
 
-        `with_run` says whether the event with the run's id is wanted.
+        `with_run` says whether the event with the run's id is wanted. Who wants both forms of messages gets the tuples.
         """
+        modes = set(modes) - ({"messages"} if "messages-tuple" in modes else set())
         async for one in self._rendered():
             is_wanted = one.mode in modes if one.mode else with_run or one.name == "error"
             is_new = one.id != after if one.name == "error" else one.id > after  # a dead replica's reader may know more
@@ -98,10 +99,14 @@ class Result(Response):
     can't be told the connection is cut, and the client asks again.
     """
 
-    def __init__(self, reading: Reading, headers: Mapping[str, str]) -> None:
+    def __init__(
+        self, reading: Reading, headers: Mapping[str, str], left: Callable[[], Awaitable[None]] | None = None
+    ) -> None:
         super().__init__(headers=headers, media_type="application/json")
         del self.headers["content-length"]
         self._reading = reading
+        self._left = left
+        """Called if the client leaves before the end."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the result; to HEAD its headers alone, at once."""
@@ -117,6 +122,8 @@ class Result(Response):
                 await send({"type": "http.response.body", "body": b"" if result.done() else b"\n", "more_body": True})
             if result.done() and (found := result.result()) is not None:
                 await send({"type": "http.response.body", "body": to_json(found)})
+            elif gone.done() and self._left:
+                await self._left()
         finally:
             result.cancel()
             gone.cancel()

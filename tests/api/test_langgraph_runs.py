@@ -29,8 +29,16 @@ from harness.scripted_model import ScriptedModel, stall, status, tokens, until
 
 
 @pytest.fixture
+async def neighbours(redis: Redis, serve: Serve, model: ScriptedModel) -> AsyncGenerator[list[httpx.AsyncClient]]:
+    """Clients of two replicas, on which a slow machine is no outage."""
+    async with several(serve, 2, SUPPORT_REDIS_TIMEOUT=5) as replicas:
+        model.forget()
+        yield replicas
+
+
+@pytest.fixture
 async def clients(neighbours: list[httpx.AsyncClient]) -> AsyncGenerator[list[LangGraphClient]]:
-    """SDK clients of two replicas."""
+    """SDK clients of them."""
     async with sdk_clients(neighbours) as made:
         yield made
 
@@ -39,6 +47,11 @@ async def begun(client: LangGraphClient, thread: str, message: str = "Hello?", *
     """Start a run in the background, and return its id."""
     run = await client.runs.create(thread, "agent", input=asked(message), if_not_exists="create", **options)
     return run["run_id"]
+
+
+def said(values: Any) -> list[str]:
+    """Return the texts of a state's messages."""
+    return [message["content"] for message in values["messages"]]
 
 
 async def keys(redis: Redis) -> list[str]:
@@ -76,16 +89,19 @@ async def test_a_run_streams_in_every_mode_with_one_id_a_message(
     assert {node for data in by_name["updates"][:2] for node in data} == {"classify", "retrieve"}
     assert [data["event"] for data in by_name["custom"]][2:] == ["token", "token"]
     assert [chunk["content"] for chunk, _ in by_name["messages"]] == ["In ", "30 days."]
+    stream = clients[1].runs.join_stream(thread, run, stream_mode="messages")
+    parts = [part async for part in stream]
+    by_name |= {name: [part.data for part in parts if part.event == name] for name in named(parts)}
     assert [data[0]["content"] for data in by_name["messages/partial"]] == ["In ", "In 30 days."]
     assert len(by_name["messages/metadata"]) == 1
     answer = by_name["values"][-1]["messages"][-1]
     ids = {chunk["id"] for chunk, _ in by_name["messages"]} | {data[0]["id"] for data in by_name["messages/partial"]}
     assert ids == {answer["id"]} == {answer_id(run)}
     assert set(by_name["messages/metadata"][0]) == ids
-    joined = await clients[1].runs.join(thread, run)
+    joined: Any = await clients[1].runs.join(thread, run)
     assert joined == by_name["values"][-1]
     assert [message["id"] for message in joined["messages"]] == [question_id(run), answer_id(run)]
-    again = await clients[1].runs.wait(thread, "agent", input=asked("And then?"))
+    again: Any = await clients[1].runs.wait(thread, "agent", input=asked("And then?"))
     assert again["messages"][:2] == joined["messages"]
 
 
@@ -147,15 +163,14 @@ async def test_runs_of_one_thread_wait_for_each_other_are_rejected_or_interrupt(
         await clients[1].runs.create(thread, "agent", input=asked("Me?"), multitask_strategy="reject")
     waiting = asyncio.create_task(clients[1].runs.join(thread, third))
     go_on.set()
-    said = [message["content"] for message in (await waiting)["messages"]]
-    assert said[::2] == ["First?", "Second?", "Third?"]
+    assert said(await waiting)[::2] == ["First?", "Second?", "Third?"]
     model.script("answer", tokens(["Two"], then=stall))
     fourth = await begun(clients[0], thread, "Fourth?")
     fifth = await begun(clients[0], thread, "Fifth?")
     assert await status_of(clients[1], thread, fourth, but="pending") == "running"
     model.script("answer", tokens(["Three"]))
     values = await clients[1].runs.wait(thread, "agent", input=asked("Sixth?"), multitask_strategy="interrupt")
-    assert [message["content"] for message in values["messages"]][6:] == ["Sixth?", "Three"]
+    assert said(values)[6:] == ["Sixth?", "Three"]
     assert [await status_of(clients[1], thread, run) for run in (fourth, fifth)] == ["interrupted"] * 2
     listed = await clients[0].runs.list(thread, status="interrupted", select=["run_id", "status"])
     assert listed == [{"run_id": run, "status": "interrupted"} for run in (fifth, fourth)]
@@ -227,7 +242,7 @@ async def test_a_failed_run_says_so_once(clients: list[LangGraphClient], model: 
 async def test_a_run_goes_on_without_readers_unless_it_is_to_be_cancelled(
     clients: list[LangGraphClient], model: ScriptedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """`continue`, the default, outlives its readers; `cancel` ends soon after the last has left."""
+    """`continue`, the default, outlives its readers; `cancel` ends the run when its client leaves."""
     monkeypatch.setattr(sessions, "UNREAD", 0.3)
     model.script("answer", tokens([f"{number} " for number in range(20)], pause=0.1))
     ends: list[tuple[str, str]] = []
@@ -242,6 +257,17 @@ async def test_a_run_goes_on_without_readers_unless_it_is_to_be_cancelled(
         ends.append((name, run))
     found = [await clients[1].runs.join(name, run) and await status_of(clients[1], name, run) for name, run in ends]
     assert found == ["success", "interrupted", "success"]
+
+
+async def test_a_result_that_nobody_waits_for_can_end_its_run(
+    clients: list[LangGraphClient], model: ScriptedModel, thread: str
+) -> None:
+    """A client that leaves while it waits cancels the run, if it has asked for that."""
+    model.script("answer", tokens(["Hello"], then=stall))
+    body = {"assistant_id": "agent", "input": asked(TEXT), "if_not_exists": "create", "on_disconnect": "cancel"}
+    async with clients[0].http.client.stream("POST", f"/threads/{thread}/runs/wait", json=body) as response:
+        run = response.headers["Content-Location"].rpartition("/")[2]
+    assert await status_of(clients[1], thread, run, but="running") == "interrupted"
 
 
 async def test_a_join_can_cancel_the_run_that_it_leaves(
@@ -388,7 +414,7 @@ async def test_a_client_may_send_the_whole_conversation_each_time(
     """Messages that a thread has are known by their ids; without a thread all of them are what the model gets."""
     values: Any = await clients[0].runs.wait(thread, "agent", input=asked("First?"), if_not_exists="create")
     second: Any = await clients[1].runs.wait(thread, "agent", input=asked(*values["messages"], "Second?"))
-    assert [message["content"] for message in second["messages"]][::2] == ["First?", "Second?"]
+    assert said(second)[::2] == ["First?", "Second?"]
     assert second["messages"][:2] == values["messages"]
     with pytest.raises(Exception, match="422"):
         await clients[0].runs.wait(thread, "agent", input=asked(*second["messages"][:3]))
@@ -416,11 +442,11 @@ async def test_a_turn_of_another_route_can_be_read_as_a_run(
     (name,) = {key.split(":")[1] for key in await keys(redis) if key.startswith("thread:")}
     assert [run["run_id"] for run in await clients[1].runs.list(name)] == [done["run_id"]]
     parts = [part async for part in clients[1].runs.join_stream(name, done["run_id"])]
-    assert {"metadata", "values", "updates", "messages", "messages/partial", "custom"} <= set(named(parts))
+    assert set(named(parts)) == {"metadata", "values", "updates", "messages", "custom"}
     values: Any = await clients[1].runs.wait(name, "agent", input=asked("And?"))
     assert len(values["messages"]) == 4
     session = (await neighbours[0].get("/sessions/visit-1")).json()
-    assert [message["content"] for message in session["messages"]] == [one["content"] for one in values["messages"]]
+    assert [message["content"] for message in session["messages"]] == said(values)
 
 
 async def test_the_oldest_messages_leave_the_state_as_they_leave_the_memory(serve: Serve, redis: Redis) -> None:
