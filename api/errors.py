@@ -80,10 +80,14 @@ _UNREAD: Mapping[int, str] = {400: "This is not HTTP/1.1.", 408: "The headers di
 
 # Messages for invalid fields, by the pydantic error types that our schemas can raise.
 _FAULTS: Mapping[str, str] = {
+    "bool_type": "must be true or false",
+    "dict_type": "must be a JSON object",
     "extra_forbidden": "is an unknown field; remove it",
     "float_type": "must be a number",
     "greater_than_equal": "must be at least {ge:g}",
+    "int_type": "must be an integer",
     "less_than_equal": "must be at most {le:g}",
+    "list_type": "must be a JSON array",
     "literal_error": "must be {expected}",
     "missing": "is missing",
     "model_attributes_type": "must be a JSON object",
@@ -92,6 +96,7 @@ _FAULTS: Mapping[str, str] = {
     "string_too_short": "must not be blank",
     "string_type": "must be a string",
     "string_unicode": "must be valid Unicode",
+    "too_long": "must have at most {max_length} items",
 }
 
 
@@ -109,6 +114,10 @@ class VisitorsOff(Exception):
 
 class NotServed(Exception):
     """A route or a parameter of the LangGraph API that is not served; its text says why, and what to do instead."""
+
+
+class ThreadExists(Exception):
+    """A thread of the LangGraph API exists already."""
 
 
 class NothingMore(Exception):
@@ -145,6 +154,11 @@ def _install_ours(app: FastAPI) -> None:
     @app.exception_handler(NotServed)
     async def _(request: Request, error: NotServed) -> Response:
         return _response(_problem(501, "not-served", "Not served", str(error), request.url.path))
+
+    @app.exception_handler(ThreadExists)
+    async def _(request: Request, error: ThreadExists) -> Response:  # noqa: ARG001 - a handler's signature
+        detail = "thread_id: there is such a thread; send `if_exists: do_nothing` to get it."
+        return _response(_problem(409, "thread-exists", "The thread exists", detail, request.url.path))
 
     @app.exception_handler(NothingMore)
     async def _(request: Request, error: NothingMore) -> Response:  # noqa: ARG001 - a handler's signature

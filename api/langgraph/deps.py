@@ -6,6 +6,7 @@ from fastapi import Depends, HTTPException, Path
 
 from api.deps import OfTenantDep, SettingsDep
 from api.langgraph.state import ThreadsDep
+from api.langgraph.thread_schemas import UUID
 from graph.runs.threads import Thread, as_uuid
 
 
@@ -16,7 +17,7 @@ async def _tenant(tenant: OfTenantDep, settings: SettingsDep) -> str | None:
 TenantDep = Annotated[str | None, Depends(_tenant)]
 """Whose threads the caller may see; None for everybody's: the operator may, and anyone where there are no keys."""
 
-ThreadId = Annotated[str, Path(description="A UUID.")]
+ThreadId = Annotated[str, Path(pattern=UUID, examples=["7f0c3a4e-3c55-4a53-9f0e-0f6f0e9f6a11"])]
 
 
 async def _found_thread(thread_id: ThreadId, threads: ThreadsDep, tenant: TenantDep) -> Thread:
