@@ -9,7 +9,7 @@ from typing_extensions import TypedDict  # before Python 3.12 Pydantic needs it
 from api.deps import AgentDep, ConnectionDep
 from api.errors import documented
 from api.langgraph.assistant import ASSISTANT_ID, DESCRIPTION, GRAPH_ID, drawing, is_assistant, schemas
-from api.langgraph.fields import JsonObject, Request, contains
+from api.langgraph.fields import JsonObject, Request, Whole, contains
 
 router = APIRouter(prefix="/langgraph/assistants", tags=["LangGraph API"])
 
@@ -52,8 +52,8 @@ class AssistantSearch(Request):
     metadata: JsonObject = Field(default_factory=dict[str, Any])
     graph_id: str | None = None
     name: Annotated[str | None, Field(description="A part of the name, in any case.")] = None
-    limit: Annotated[int, Field(ge=1, le=1000)] = 10
-    offset: Annotated[int, Field(ge=0)] = 0
+    limit: Annotated[Whole, Field(ge=1, le=1000)] = 10
+    offset: Annotated[Whole, Field(ge=0)] = 0
     sort_by: Literal["assistant_id", "created_at", "updated_at", "name", "graph_id"] | None = None
     sort_order: Literal["asc", "desc"] | None = None
     select: list[_Field] | None = None
@@ -124,10 +124,15 @@ async def get_schemas(agent: AgentDep) -> dict[str, Any]:
     return dict(schemas(agent.graph, tuple(agent.knowledge.company.names)))
 
 
-@router.head("/{assistant_id}/subgraphs", include_in_schema=False, dependencies=[KNOWN])
 @router.head("/{assistant_id}/subgraphs/{namespace}", include_in_schema=False, dependencies=[KNOWN])
-@router.get("/{assistant_id}/subgraphs", responses=_REFUSALS, dependencies=[KNOWN])
 @router.get("/{assistant_id}/subgraphs/{namespace}", responses=_REFUSALS, dependencies=[KNOWN])
+async def get_subgraph(namespace: str, recurse: bool = False) -> dict[str, Any]:  # noqa: ARG001 - it makes no difference
+    """Return the graph's subgraphs in a namespace: none."""
+    return {}
+
+
+@router.head("/{assistant_id}/subgraphs", include_in_schema=False, dependencies=[KNOWN])
+@router.get("/{assistant_id}/subgraphs", responses=_REFUSALS, dependencies=[KNOWN])
 async def get_subgraphs(recurse: bool = False) -> dict[str, Any]:  # noqa: ARG001 - it makes no difference
     """Return the graph's subgraphs: none."""
     return {}

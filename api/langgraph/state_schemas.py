@@ -1,13 +1,13 @@
 """The schemas of the states of the LangGraph API's threads."""
 
 import uuid
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, cast
 
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, RemoveMessage
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Discriminator, Field, Tag
 from typing_extensions import TypedDict  # before Python 3.12 Pydantic needs it
 
-from api.langgraph.fields import JsonObject, Request, Unserved
+from api.langgraph.fields import JsonObject, Request, Unserved, Whole
 from api.langgraph.thread_schemas import ThreadName
 
 _STATE_FIELD = "|".join(
@@ -48,7 +48,7 @@ class StateCheckpoint(Request):
 class HistorySearch(Request):
     """Which states of a thread to list."""
 
-    limit: Annotated[int, Field(ge=1, le=1000)] = 1
+    limit: Annotated[Whole, Field(ge=1, le=1000)] = 1
     before: Annotated[Checkpoint | None, Field(description="No state before this one is kept.")] = None
     metadata: Annotated[JsonObject, Field(description="What a state's metadata must have.")] = Field(
         default_factory=dict[str, Any]
@@ -73,42 +73,69 @@ class StateOut(TypedDict, total=False):
     parent_checkpoint_id: None
 
 
-class StateMessage(Request):
-    """A message to add; with the id of one that there is, it takes its place, or removes it."""
-
-    type: Literal["human", "user", "ai", "assistant", "remove"] | None = None
-    role: Literal["human", "user", "ai", "assistant", "remove"] | None = None
-    content: str = ""
-    id: str | None = None
+class _Message(Request):
+    id: Annotated[str | None, Field(min_length=1, max_length=128)] = None
     name: Annotated[None, Unserved("messages have no names here")] = None
     additional_kwargs: Annotated[dict[str, Any], Field(max_length=0)] = Field(default_factory=dict[str, Any])
     response_metadata: Annotated[dict[str, Any], Field(max_length=0)] = Field(default_factory=dict[str, Any])
     tool_calls: Annotated[list[Any], Field(max_length=0)] = Field(default_factory=list[Any])
     invalid_tool_calls: Annotated[list[Any], Field(max_length=0)] = Field(default_factory=list[Any])
-    usage_metadata: Annotated[None, Unserved("GET /runs has what a run has used")] = None
+    usage_metadata: Annotated[None, Unserved("it belongs to a run")] = None
 
-    @model_validator(mode="after")
-    def _whole(self) -> Self:
-        if (self.type is None) == (self.role is None):
-            raise ValueError("must have a type or a role")
-        if self.kind == "remove" and self.id is None:
-            raise ValueError("must have the id of the message to remove")
-        if self.kind != "remove" and not self.content.strip():
-            raise ValueError("content must not be blank")
-        return self
 
-    @property
-    def kind(self) -> str:
-        """Who has said it, or `remove`."""
-        return str(self.type or self.role)
+_Content = Annotated[str, Field(pattern=r"\S")]
 
-    def as_message(self) -> AnyMessage | RemoveMessage:
+
+class TypedMessage(_Message):
+    """A message to add; with the id of one that there is, it takes its place."""
+
+    type: Literal["human", "user", "ai", "assistant"]
+    content: _Content
+
+    def as_message(self) -> AnyMessage:
         """Return it as LangChain has it."""
-        name = self.id or str(uuid.uuid4())
-        if self.kind == "remove":
-            return RemoveMessage(id=name)
-        kind = HumanMessage if self.kind in ("human", "user") else AIMessage
-        return kind(self.content, id=name)
+        return _said(self.type, self.content, self.id)
+
+
+class RoleMessage(_Message):
+    """As TypedMessage, in the form of OpenAI's API."""
+
+    role: Literal["human", "user", "ai", "assistant"]
+    content: _Content
+
+    def as_message(self) -> AnyMessage:
+        """Return it as LangChain has it."""
+        return _said(self.role, self.content, self.id)
+
+
+class Removal(Request):
+    """Removes a message."""
+
+    type: Literal["remove"]
+    id: Annotated[str, Field(min_length=1, max_length=128)]
+    content: Literal[""] = ""
+
+    def as_message(self) -> RemoveMessage:
+        """Return it as LangChain has it."""
+        return RemoveMessage(id=self.id)
+
+
+def _said(kind: str, content: str, name: str | None) -> AnyMessage:
+    message = HumanMessage if kind in ("human", "user") else AIMessage
+    return message(content, id=name or str(uuid.uuid4()))
+
+
+def _kind(value: object) -> str:
+    fields = cast("dict[str, object]", value) if isinstance(value, dict) else {}
+    if fields.get("type") == "remove":
+        return "removal"
+    return "type" if "type" in fields else "role"
+
+
+StateMessage = Annotated[
+    Annotated[TypedMessage, Tag("type")] | Annotated[RoleMessage, Tag("role")] | Annotated[Removal, Tag("removal")],
+    Discriminator(_kind),
+]
 
 
 class StateValues(Request):

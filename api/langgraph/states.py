@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from typing import Annotated, Any, cast
 
 from fastapi import APIRouter, HTTPException, Path, Query
-from fastapi.exceptions import RequestValidationError
 
 from api.deps import OPERATOR, AgentDep
 from api.errors import documented
@@ -13,9 +12,8 @@ from api.langgraph.fields import contains
 from api.langgraph.state_schemas import Checkpoint, HistorySearch, Selected, StateCheckpoint, StateOut, StateUpdate
 from api.langgraph.values import checkpoint_of, state_of
 from graph.agent import SupportAgent
-from graph.errors import StateRefused
 from graph.runs.memory import State
-from graph.runs.threads import Thread, as_uuid
+from graph.runs.thread import Thread, as_uuid
 
 router = APIRouter(prefix="/langgraph/threads/{thread_id}", tags=["LangGraph API"])
 
@@ -69,12 +67,7 @@ async def update_state(thread: FoundThreadDep, body: StateUpdate, agent: AgentDe
     newest = state.id if state else None
     if not _is_of(at, thread) or not {at.checkpoint_id, body.checkpoint_id} <= {None, newest}:
         raise HTTPException(404)
-    try:
-        changed = await agent.states.update(thread, body.values.as_messages())
-    except StateRefused as error:
-        raise RequestValidationError(
-            [{"type": "value_error", "loc": ("body", "values", "messages"), "msg": str(error)}]
-        ) from None
+    changed = await agent.states.update(thread, body.values.as_messages())
     checkpoint = checkpoint_of(thread, changed)
     return {"checkpoint": checkpoint, "configurable": checkpoint, "checkpoint_id": changed.id}
 

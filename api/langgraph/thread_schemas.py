@@ -5,8 +5,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 from typing_extensions import TypedDict  # before Python 3.12 Pydantic needs it
 
-from api.langgraph.fields import JsonObject, Request, Unserved
-from graph.runs.threads import ThreadStatus
+from api.langgraph.fields import JsonObject, Request, Unserved, Whole
+from graph.runs.thread import ThreadStatus
 
 UUID = r"^[0-9a-fA-F]{8}-?([0-9a-fA-F]{4}-?){3}[0-9a-fA-F]{12}$"
 """The pattern of a thread's id: a UUID, with or without hyphens."""
@@ -40,7 +40,8 @@ class ThreadOut(TypedDict, total=False):
     status: ThreadStatus
     config: dict[str, Any]
     values: dict[str, Any] | None
-    error: None
+    error: dict[str, str] | None
+    """How the last run has failed, if it has."""
     interrupts: dict[str, Any]
 
 
@@ -71,9 +72,12 @@ class ThreadSearch(Request):
         default_factory=dict[str, Any]
     )
     ids: Annotated[list[ThreadName] | None, Field(max_length=1000)] = None
-    status: ThreadStatus | None = None
-    limit: Annotated[int, Field(ge=1, le=1000)] = 10
-    offset: Annotated[int, Field(ge=0, le=1_000_000)] = 0
+    status: Annotated[
+        ThreadStatus | Literal["interrupted"] | None,
+        Field(description="None is `interrupted`: a turn runs as a whole."),
+    ] = None
+    limit: Annotated[Whole, Field(ge=1, le=1000)] = 10
+    offset: Annotated[Whole, Field(ge=0, le=1_000_000)] = 0
     sort_by: Literal["thread_id", "status", "created_at", "updated_at", "state_updated_at"] = "updated_at"
     sort_order: Literal["asc", "desc"] = "desc"
     select: Annotated[list[_Field] | None, Field(description="The fields to return; all if absent.")] = None

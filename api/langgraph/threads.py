@@ -12,20 +12,23 @@ from pydantic import AfterValidator
 from api.deps import AgentDep, ConnectionDep, FeedbackDep, PrincipalDep
 from api.errors import ThreadExists, documented
 from api.langgraph.assistant import ASSISTANT_ID, GRAPH_ID
-from api.langgraph.deps import FoundThreadDep, TenantDep
+from api.langgraph.deps import FoundThreadDep, OwnThreadDep, TenantDep
 from api.langgraph.fields import contains
+from api.langgraph.rendering import error_of
 from api.langgraph.state import ThreadsDep
 from api.langgraph.thread_schemas import MOST_METADATA, ThreadCreate, ThreadOut, ThreadPatch, ThreadSearch
 from api.langgraph.values import SET_BY_US, metadata_of, values_of
 from api.routes.sessions import forget
 from graph.agent import SupportAgent
+from graph.events import Failed
 from graph.runs.memory import State
-from graph.runs.threads import Thread, Threads, as_uuid
+from graph.runs.thread import Thread, as_uuid
+from graph.runs.threads import Threads
 
 router = APIRouter(prefix="/langgraph/threads", tags=["LangGraph API"])
 
 _READING = documented(401, 404, 422, 500, 503)
-_WRITING = documented(400, 401, 404, 409, 413, 415, 422, 500, 503)
+_WRITING = documented(400, 401, 403, 404, 409, 413, 415, 422, 500, 503)
 
 
 def _nothing(included: str) -> str:
@@ -83,7 +86,7 @@ async def get(
 
 @router.patch("/{thread_id}", responses=_WRITING | {204: {"description": "As `Prefer: return=minimal` asks for."}})
 async def patch(
-    thread: FoundThreadDep,
+    thread: OwnThreadDep,
     body: ThreadPatch,
     agent: AgentDep,
     threads: ThreadsDep,
@@ -100,10 +103,9 @@ async def patch(
 
 
 @router.delete("/{thread_id}", status_code=204, responses=_WRITING)
-async def delete(thread: FoundThreadDep, agent: AgentDep, threads: ThreadsDep, feedback: FeedbackDep) -> None:
+async def delete(thread: OwnThreadDep, agent: AgentDep, feedback: FeedbackDep) -> None:
     """Delete a thread with its session; 409 while it has a run."""
     await forget(thread.session_id, thread.owner, agent, feedback)
-    await threads.forget(thread)
 
 
 async def _found(body: ThreadSearch, threads: Threads, tenant: str | None) -> list[Thread]:
@@ -113,7 +115,7 @@ async def _found(body: ThreadSearch, threads: Threads, tenant: str | None) -> li
         candidates = threads.all(tenant)
     else:
         candidates = _each(threads, dict.fromkeys(str(as_uuid(name)) for name in body.ids), tenant)
-    is_sorted = body.ids is None and body.sort_by.endswith("updated_at") and body.sort_order == "desc"
+    is_sorted = body.ids is None and body.sort_by == "updated_at" and body.sort_order == "desc"
     found: list[Thread] = []
     async for thread in candidates:
         if body.status in (None, thread.status) and contains(metadata_of(thread), body.metadata):
@@ -136,6 +138,8 @@ def _sorted_by(thread: Thread, name: str) -> str:
         return thread.id
     if name == "status":
         return thread.status
+    if name == "state_updated_at":
+        return thread.state_updated_at
     return thread.created_at if name == "created_at" else thread.updated_at
 
 
@@ -149,12 +153,12 @@ def _shown(thread: Thread, state: State | None) -> ThreadOut:
         thread_id=thread.id,
         created_at=thread.created_at,
         updated_at=thread.updated_at,
-        state_updated_at=thread.updated_at,
+        state_updated_at=thread.state_updated_at,
         metadata=metadata_of(thread),
         status=thread.status,
-        config={},
+        config={"configurable": {}} if thread.run_id else {},
         values=values_of(thread, state.messages) if state else None,
-        error=None,
+        error=error_of(Failed(thread.error)) if thread.error else None,
         interrupts={},
     )
 

@@ -6,10 +6,11 @@ from typing import Any
 from langchain_core.messages import AnyMessage
 
 from api.langgraph.assistant import ASSISTANT_ID, GRAPH_ID
+from api.langgraph.rendering import answered_with, passages_of
 from api.schemas import SourceOut
 from graph.runs.memory import State
 from graph.runs.records import as_json
-from graph.runs.threads import Thread
+from graph.runs.thread import Thread
 
 SET_BY_US = frozenset({"graph_id", "assistant_id", "tenant", "session_id", "category", "sources"})
 """The keys of a thread's metadata that no client can set."""
@@ -23,17 +24,17 @@ def metadata_of(thread: Thread) -> dict[str, Any]:
         "tenant": thread.tenant,
         "session_id": thread.session_id,
     }
-    if thread.category is not None:
-        ours["category"] = thread.category
-        ours["sources"] = [SourceOut.of(source).model_dump() for source in thread.sources]
+    if thread.answer:
+        ours["category"] = thread.answer.category
+        ours["sources"] = [SourceOut.of(source).model_dump() for source in thread.answer.sources]
     return {**thread.metadata, **ours}
 
 
 def values_of(thread: Thread, messages: Sequence[AnyMessage]) -> dict[str, Any]:
-    """Return the values of a thread's state."""
+    """Return the values of a thread's state, as a stream of its last run ends with them."""
     values: dict[str, Any] = {"messages": [as_json(message) for message in messages]}
-    if thread.category is not None:
-        values["category"] = thread.category
+    if done := thread.answer:
+        values |= {"category": done.category, "passages": passages_of(done.sources), **answered_with(done)}
     return values
 
 

@@ -45,6 +45,8 @@ class History:
     messages: tuple[AnyMessage, ...]
     expires_in: int
     """Seconds until the session expires; another turn starts the time again."""
+    checkpoint_id: str = ""
+    """LangGraph's id of the state that is remembered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +185,13 @@ class Memory:
         found = self.checkpointer.loaded(thread, stored)
         if found is None or expires_in < 0:
             return None
-        return History(tuple(found.checkpoint["channel_values"]["messages"]), expires_in)
+        messages = tuple(found.checkpoint["channel_values"]["messages"])
+        return History(messages, expires_in, found.checkpoint["id"])
+
+    async def messages(self, thread: str) -> Sequence[AnyMessage]:
+        """Return the session's messages; none where there is no such session."""
+        history = await self.history(thread)
+        return history.messages if history else ()
 
     async def states(self, threads: Sequence[str]) -> list[State | None]:
         """Return the newest state of each thread; None where there is no such session."""

@@ -13,7 +13,8 @@ from graph.nodes.answer import removals
 from graph.redis import memory_errors
 from graph.runs.colleagues import HeldSession
 from graph.runs.memory import Memory, State, thread_id
-from graph.runs.threads import Thread, Threads
+from graph.runs.thread import Thread
+from graph.runs.threads import Threads
 
 
 class States:
@@ -59,7 +60,9 @@ def _changed(known: Sequence[AnyMessage], messages: Sequence[AnyMessage | Remove
     try:
         whole = cast("list[AnyMessage]", add_messages([*known], [*messages]))
     except ValueError:
-        raise StateRefused("the message to remove is not there") from None
+        raise StateRefused("values.messages: the message to remove is not there.") from None
     if not whole or not isinstance(whole[0], HumanMessage) or not isinstance(whole[-1], AIMessage):
-        raise StateRefused("must leave a conversation that begins with a customer's message and ends with an answer")
+        raise StateRefused(
+            "values.messages: must leave a conversation that begins with a customer's message and ends with an answer."
+        )
     return whole

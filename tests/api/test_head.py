@@ -7,7 +7,7 @@ import pytest
 from redis.asyncio import Redis
 
 from conftest import Serve
-from graph.runs.threads import thread_of
+from graph.runs.thread import thread_of
 from graph.state import AgentContext
 from harness.acting import proposed
 from harness.scripted_model import ScriptedModel, stall, tokens

@@ -12,7 +12,7 @@ from redis.asyncio import Redis
 
 from api.langgraph.assistant import ASSISTANT_ID
 from conftest import Serve
-from harness.scripted_model import ScriptedModel
+from harness.scripted_model import ScriptedModel, status, tokens
 
 STRANGE = "7f0c3a4e-3c55-4a53-9f0e-0f6f0e9f6a11"
 
@@ -40,7 +40,12 @@ async def test_there_is_one_assistant(sdk: LangGraphClient) -> None:
         assert list(schemas["context_schema"]["properties"]) == ["customer_id"]
         assert schemas["state_schema"]["properties"]["category"]["enum"] == ["general", "billing", "technical"]
         assert await sdk.assistants.get_subgraphs(name) == {}
-    for call in (sdk.assistants.get, sdk.assistants.get_graph, sdk.assistants.get_schemas, sdk.assistants.get_subgraphs):
+    for call in (
+        sdk.assistants.get,
+        sdk.assistants.get_graph,
+        sdk.assistants.get_schemas,
+        sdk.assistants.get_subgraphs,
+    ):
         with pytest.raises(NotFoundError):
             await call(STRANGE)
     with pytest.raises(NotFoundError):
@@ -49,7 +54,7 @@ async def test_there_is_one_assistant(sdk: LangGraphClient) -> None:
 
 async def test_a_thread_is_made_found_and_deleted(sdk: LangGraphClient) -> None:
     """With an id of the client's or of the service's; a second one of the same id is refused, or the first returned."""
-    made = await sdk.threads.create(metadata={"a": {"b": 1}})
+    made: Any = await sdk.threads.create(metadata={"a": {"b": 1}})
     assert (made["status"], made["values"]) == ("idle", None)
     assert made["metadata"].items() >= {"a": {"b": 1}, "graph_id": "agent"}.items()
     assert await sdk.threads.get(made["thread_id"]) == made
@@ -76,7 +81,12 @@ async def test_metadata_is_added_to(sdk: LangGraphClient) -> None:
     with pytest.raises(UnprocessableEntityError, match="16,384 bytes"):
         await sdk.threads.update(thread, metadata={"d": "x" * 16_384})
     assert await sdk.threads.update(thread, metadata={"e": 1}, return_minimal=True) is None
-    assert (await sdk.threads.get(thread))["metadata"]["e"] == 1
+    found: Any = await sdk.threads.get(thread)
+    assert found["metadata"]["e"] == 1
+    await sdk.threads.create()
+    moved: Any = await sdk.threads.update(thread, metadata={"f": 1})
+    assert moved["updated_at"] > moved["state_updated_at"] == changed["state_updated_at"]
+    assert (await sdk.threads.search(limit=1))[0]["thread_id"] == thread
 
 
 async def test_threads_are_searched(sdk: LangGraphClient) -> None:
@@ -114,7 +124,7 @@ async def test_a_conversation_of_another_route_is_a_thread(sdk: LangGraphClient,
     """What was said at /chat is its state, with the category and the sources in its metadata, until it is deleted."""
     said = {"message": "Why was I charged twice?", "session_id": "s-1"}
     answer = (await sdk.http.client.post("/../chat", json=said)).json()
-    (found,) = await sdk.threads.search(metadata={"session_id": "s-1"})
+    found: Any = (await sdk.threads.search(metadata={"session_id": "s-1"}))[0]
     thread, metadata = found["thread_id"], found["metadata"]
     assert (metadata["category"], metadata["sources"]) == (answer["category"], answer["sources"])
     state: Any = await sdk.threads.get_state(thread)
@@ -126,10 +136,10 @@ async def test_a_conversation_of_another_route_is_a_thread(sdk: LangGraphClient,
     assert await sdk.threads.get_history(thread) == [state]
     assert await sdk.threads.get_history(thread, before=state["checkpoint"]) == []
     assert await sdk.threads.get_history(thread, metadata={"source": "update"}) == []
-    assert await sdk.threads.get_state(thread, state["checkpoint_id"]) == state
+    assert await sdk.threads.get_state(thread, checkpoint_id=state["checkpoint_id"]) == state
     assert await sdk.threads.get_state(thread, checkpoint=state["checkpoint"]) == state
     with pytest.raises(NotFoundError):
-        await sdk.threads.get_state(thread, STRANGE)
+        await sdk.threads.get_state(thread, checkpoint_id=STRANGE)
     part: Any = await sdk.threads.get_state(thread, select=["values.category", "next"])
     assert part == {"values": {"category": answer["category"]}, "next": []}
     assert (await sdk.http.client.delete("/../sessions/s-1")).status_code == 204
@@ -137,10 +147,38 @@ async def test_a_conversation_of_another_route_is_a_thread(sdk: LangGraphClient,
         await sdk.threads.get(thread)
 
 
+async def test_a_state_is_what_its_run_has_streamed(sdk: LangGraphClient) -> None:
+    """The last values of the stream, those that the thread has, and those of the state are the same."""
+    thread = (await sdk.threads.create())["thread_id"]
+    asked: Any = {"messages": [{"role": "user", "content": "Why was I charged twice?", "id": "mine"}]}
+    streamed = [part.data async for part in sdk.runs.stream(thread, "agent", input=asked, stream_mode="values")]
+    state: Any = await sdk.threads.get_state(thread)
+    assert streamed[-1] == state["values"] == (await sdk.threads.get(thread))["values"]
+    assert state["values"]["messages"][0]["id"] == "mine"
+
+
+async def test_a_thread_says_how_its_last_run_failed(sdk: LangGraphClient, model: ScriptedModel) -> None:
+    """Until the next one; what was said before is still its state."""
+    thread = (await sdk.threads.create())["thread_id"]
+    asked: Any = {"messages": [{"role": "user", "content": "Hello there, is anybody in?"}]}
+    await sdk.runs.wait(thread, "agent", input=asked)
+    model.script("answer", status(400))
+    await sdk.runs.wait(thread, "agent", input=asked, raise_error=False)
+    (failed,) = await sdk.threads.search(status="error")
+    assert (failed["error"]["error"], len(failed["values"]["messages"])) == ("model-refused", 2)
+    model.script("answer", tokens(["Hi!"]))
+    await sdk.runs.wait(thread, "agent", input=asked)
+    found: Any = await sdk.threads.get(thread)
+    assert (found["status"], found["error"], len(found["values"]["messages"])) == ("idle", None, 4)
+
+
 async def test_an_operator_changes_a_state(sdk: LangGraphClient, redis: Redis) -> None:
     """Messages are added, replaced and removed; the conversation must still end with an answer, and stays short."""
     thread = (await sdk.threads.create())["thread_id"]
-    first: Any = [{"role": "user", "content": "Hello?", "id": "m-1"}, {"role": "assistant", "content": "Hi!", "id": "m-2"}]
+    first: Any = [
+        {"role": "user", "content": "Hello?", "id": "m-1"},
+        {"role": "assistant", "content": "Hi!", "id": "m-2"},
+    ]
     changed: Any = await sdk.threads.update_state(thread, {"messages": first}, as_node="answer")
     state: Any = await sdk.threads.get_state(thread)
     assert changed["checkpoint"] == state["checkpoint"]
@@ -159,19 +197,24 @@ async def test_an_operator_changes_a_state(sdk: LangGraphClient, redis: Redis) -
         ("m-4", "Bye!"),
     ]
     wrong: list[tuple[Any, str]] = [
-        ({"messages": [{"role": "user", "content": "And?"}]}, "ends with an answer"),
-        ({"messages": [{"type": "remove", "id": "m-4"}]}, "ends with an answer"),
-        ({"messages": [{"type": "remove", "id": "m-3"}]}, "begins with a customer's message"),
-        ({"messages": [{"type": "remove", "id": "m-9"}, *first]}, "not there"),
-        ({"messages": [{"type": "remove"}]}, "the id of the message"),
-        ({"messages": [{"role": "ai", "content": " "}]}, "must not be blank"),
-        ({"messages": [{"content": "Who?"}]}, "a type or a role"),
+        ({"messages": [{"type": "remove"}]}, "id: is missing"),
+        ({"messages": [{"role": "ai", "content": " "}]}, "content: must match"),
+        ({"messages": [{"content": "Who?"}]}, "role: is missing"),
         ({"messages": first, "category": "billing"}, "values.category: is not served"),
         (None, "values: must be a JSON object"),
     ]
     for values, why in wrong:
         with pytest.raises(UnprocessableEntityError, match=why):
             await sdk.threads.update_state(thread, values)
+    refused: list[tuple[Any, str]] = [
+        ([{"role": "user", "content": "And?"}], "ends with an answer"),
+        ([{"type": "remove", "id": "m-4"}], "ends with an answer"),
+        ([{"type": "remove", "id": "m-3"}], "begins with a customer's message"),
+        ([{"type": "remove", "id": "m-9"}, *first], "not there"),
+    ]
+    for messages, why in refused:
+        with pytest.raises(ConflictError, match=why):
+            await sdk.threads.update_state(thread, {"messages": messages})
     with pytest.raises(UnprocessableEntityError, match="as_node: must be 'answer'"):
         await sdk.threads.update_state(thread, {"messages": first}, as_node="classify")
     with pytest.raises(NotFoundError):
@@ -235,7 +278,12 @@ async def test_what_a_request_may_not_ask_for_is_refused_by_name(sdk: LangGraphC
         ("POST", "/threads/search", {"select": ["secret"]}, "select.0"),
         ("GET", f"/threads/{thread}?include=ttl", None, "include"),
         ("GET", f"/threads/{thread}/state?select=secret", None, "select.0"),
-        ("POST", f"/threads/{thread}/state/checkpoint", {"checkpoint": {"checkpoint_ns": "a"}}, "checkpoint.checkpoint_ns"),
+        (
+            "POST",
+            f"/threads/{thread}/state/checkpoint",
+            {"checkpoint": {"checkpoint_ns": "a"}},
+            "checkpoint.checkpoint_ns",
+        ),
         ("POST", f"/threads/{thread}/history", {"limit": 1001}, "limit"),
         ("GET", "/threads/s-1", None, "thread_id"),
     ]

@@ -225,7 +225,7 @@ CLOSED = {
 
 
 async def test_each_route_is_open_to_visitors_or_closed(site: httpx.AsyncClient) -> None:
-    """Every route is in one of three lists, or the LangGraph API's; those that need a key refuse a visitor's token before anything else."""
+    """Every route is in one of three lists, or the LangGraph API's; those with keys refuse a token before all else."""
     found = (route for module in _ROUTES for route in module.router.routes)
     routes = {"/openapi.json", *(route.path for route in found if isinstance(route, Route | WebSocketRoute))}
     assert routes == OPEN | OWN | CLOSED
