@@ -119,16 +119,22 @@ class Rendering:
         messages = [*self._messages, *said]
         kept = messages[-done.messages_in_history :]
         dropped = [as_json(RemoveMessage(id=message["id"])) for message in messages[: -len(kept)]]
-        update = {"tokens_used": done.tokens_used, "complete": done.complete, "answered": done.answered}
-        update |= {
-            name: to_jsonable_python(found)
-            for name, found in (("action", done.action), ("handoff", done.handoff))
-            if found
-        }
+        update = answered_with(done)
         self._messages = kept
         self._found |= update
         yield "updates", "updates", {"answer": {"messages": [*dropped, *said], **update}}
         yield "values", "values", self.values
+
+
+def answered_with(done: Done) -> dict[str, Any]:
+    """Return what the node `answer` has set beside the messages."""
+    found = {"action": done.action, "handoff": done.handoff}
+    return {
+        "tokens_used": done.tokens_used,
+        "complete": done.complete,
+        "answered": done.answered,
+        **{name: to_jsonable_python(value) for name, value in found.items() if value},
+    }
 
 
 def run_metadata(record: RunRecord) -> dict[str, Any]:

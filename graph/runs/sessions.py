@@ -197,7 +197,10 @@ class Sessions:
         async def attempt(is_first: bool) -> bool | None:
             return await self._memory.forget(thread, token) if is_first else None
 
-        return await self._when_free(thread, attempt)
+        is_forgotten = await self._when_free(thread, attempt)
+        if self._threads:
+            await self._threads.forget_session(session_id, owner)
+        return is_forgotten
 
     @asynccontextmanager
     async def held(self, thread: str) -> AsyncGenerator[None]:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from pydantic import TypeAdapter
 
 from graph.errors import Cancelled
-from graph.events import Done, Ending, Failed, Source
+from graph.events import Done, Ending, Failed
 from graph.state import AgentContext
 
 _NAMESPACE = uuid.UUID("b0d0bd6f-60d3-4e62-8b3a-8f6d63b0b2b7")
@@ -37,14 +37,8 @@ class LastTurn:
     expires_at: float
     status: ThreadStatus = "idle"
     run_id: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class LastAnswer:
-    """What a thread's last whole turn was about."""
-
-    category: str | None = None
-    sources: tuple[Source, ...] = ()
+    error: str | None = None
+    """The `code` of the RunError that it has failed with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,13 +53,15 @@ class Thread:
     """The visitor whose session it is; None if it is the tenant's own."""
     created_at: str
     """ISO 8601 in UTC."""
+    state_updated_at: str
+    """When its last turn began or ended, or its state was changed: ISO 8601 in UTC."""
     updated_at: str
-    """When its last turn began or ended: ISO 8601 in UTC."""
+    """As `state_updated_at`, or when its metadata was changed."""
     status: ThreadStatus = "idle"
-    category: str | None = None
-    """That of its last whole turn."""
-    sources: tuple[Source, ...] = ()
-    """Those of its last whole turn."""
+    error: str | None = None
+    """The `code` of the RunError that its last turn has failed with."""
+    answer: Done | None = None
+    """How its last whole turn ended, without the text."""
     run_id: str | None = None
     """Its last run."""
     metadata: Mapping[str, Any] = field(default_factory=dict[str, Any])
@@ -83,7 +79,7 @@ class Thread:
 
 session_json = TypeAdapter(ThreadSession)
 turn_json = TypeAdapter(LastTurn)
-answer_json = TypeAdapter(LastAnswer)
+answer_json = TypeAdapter(Done)
 any_json = TypeAdapter[Any](Any)
 
 
@@ -108,9 +104,9 @@ def now() -> str:
     return datetime.now(UTC).isoformat()
 
 
-def status_after(ending: Ending) -> ThreadStatus:
-    """Return a thread's status after a turn; one that was cancelled has left no trace."""
-    return "idle" if isinstance(ending, Done) or ending == Failed(Cancelled.code) else "error"
+def error_after(ending: Ending) -> str | None:
+    """Return the code of a turn's error; None if it is whole, or was cancelled and has left no trace."""
+    return ending.error if isinstance(ending, Failed) and ending.error != Cancelled.code else None
 
 
 def threads_in(thread_id: str, stored: Mapping[bytes, bytes], tenant: str | None) -> list[Thread]:
@@ -127,7 +123,7 @@ def _thread(thread_id: str, stored: Mapping[bytes, bytes], tenant: str) -> Threa
     made, last = session_json.validate_json(session), turn_json.validate_json(turn)
     if last.expires_at < time.time():
         return None
-    about = answer_json.validate_json(answer) if answer else LastAnswer()
+    changed = stored.get(f"{tenant}/changed".encode(), b"").decode()
     begin = f"{tenant}/metadata:"
     metadata = {
         name.decode().removeprefix(begin): any_json.validate_json(value)
@@ -141,9 +137,10 @@ def _thread(thread_id: str, stored: Mapping[bytes, bytes], tenant: str) -> Threa
         made.visitor,
         made.created_at,
         last.updated_at,
+        max(last.updated_at, changed),
         last.status,
-        about.category,
-        about.sources,
+        last.error,
+        answer_json.validate_json(answer) if answer else None,
         last.run_id,
         metadata,
     )

@@ -2,10 +2,10 @@
 
 `thread:<id>` is a hash whose fields begin with the tenant, so that no tenant meets another's thread of the same id:
 `<tenant>/session` says which session it is, `<tenant>/turn` how its last turn went, `<tenant>/answer` what its last
-whole turn was about, and `<tenant>/metadata:<key>` has what clients have added. `thread:<id>:runs:<tenant>` has the ids
-of its last runs. `threads:of:<tenant>` lists a tenant's threads by the time of their last turn, and `threads:all`
-everybody's, for the operator. All keys expire with the sessions. Nothing of this is written where the LangGraph API is
-off.
+whole turn was about, `<tenant>/metadata:<key>` has what clients have added, and `<tenant>/changed` when.
+`thread:<id>:runs:<tenant>` has the ids of its last runs. `threads:of:<tenant>` lists a tenant's threads by the time of
+their last change, and `threads:all` everybody's, for the operator. All keys expire with the sessions. Nothing of this
+is written where the LangGraph API is off.
 """
 
 import time
@@ -17,21 +17,22 @@ from typing import Any, cast
 from redis.asyncio import Redis
 from redis.asyncio.client import Pipeline
 
+from graph.errors import Interrupted
 from graph.events import Done, Ending
 from graph.redis import memory_errors
 from graph.runs.log import alive_key
 from graph.runs.records import RunRecord, record_json, record_key
 from graph.runs.thread import (
-    LastAnswer,
     LastTurn,
     Thread,
     ThreadSession,
     ThreadStatus,
     answer_json,
     any_json,
+    error_after,
     now,
     session_json,
-    status_after,
+    thread_of,
     threads_in,
     turn_json,
 )
@@ -110,10 +111,12 @@ class Threads:
             begin += _PAGE - len(gone)
 
     async def add_metadata(self, thread: Thread, metadata: Mapping[str, Any]) -> None:
-        """Add to a thread's metadata; keys that it has are replaced."""
+        """Add to a thread's metadata; keys that it has are replaced. It lives no longer for that."""
         pipe = self._redis.pipeline(transaction=True)
         _add_metadata(pipe, thread.id, thread.tenant, metadata)
-        pipe.expire(_key(thread.id), self._kept)
+        pipe.hset(_key(thread.id), f"{thread.tenant}/changed", now())
+        for index in (_ALL, _index(thread.tenant)):
+            pipe.zadd(index, {_name(thread.id, thread.tenant): time.time()}, xx=True)
         with memory_errors():
             await pipe.execute()
 
@@ -130,6 +133,13 @@ class Threads:
             pipe.zrem(index, _name(thread.id, thread.tenant))
         with memory_errors():
             await pipe.execute()
+
+    async def forget_session(self, session_id: str, owner: str) -> None:
+        """Delete the thread of a session that has been deleted."""
+        tenant, _, visitor = owner.partition("/")
+        name = thread_of(session_id, AgentContext(tenant, visitor=visitor or None))
+        if thread := await self.find(name, tenant):
+            await self.forget(thread)
 
     async def forget_run(self, record: RunRecord) -> None:
         """Delete what is known of a run that has ended."""
@@ -182,15 +192,25 @@ class Threads:
 
     def _end(self, pipe: Pipeline, record: RunRecord, ending: Ending) -> None:
         thread, tenant = record.thread_id, record.tenant
-        pipe.hset(_key(thread), f"{tenant}/turn", self._turn(status_after(ending), record.run_id))
+        error = error_after(ending)
+        turn = self._turn("error" if error else "idle", record.run_id, error)
+        pipe.hset(_key(thread), f"{tenant}/turn", turn)
         if isinstance(ending, Done):
-            answer = answer_json.dump_json(LastAnswer(ending.category, ending.sources)).decode()
+            answer = answer_json.dump_json(replace(ending, answer="")).decode()
             pipe.hset(_key(thread), f"{tenant}/answer", answer)
         self._list(pipe, thread, tenant)
 
-    def _turn(self, status: ThreadStatus, run_id: str) -> str:
+    async def touch(self, thread: Thread) -> None:
+        """Record that a session was changed outside any turn."""
+        pipe = self._redis.pipeline(transaction=True)
+        pipe.hset(_key(thread.id), f"{thread.tenant}/turn", self._turn("idle", thread.run_id))
+        self._list(pipe, thread.id, thread.tenant)
+        with memory_errors():
+            await pipe.execute()
+
+    def _turn(self, status: ThreadStatus, run_id: str | None, error: str | None = None) -> str:
         expires = time.time() + (self._kept if status == "busy" else self._ttl)
-        return turn_json.dump_json(LastTurn(now(), expires, status, run_id)).decode()
+        return turn_json.dump_json(LastTurn(now(), expires, status, run_id, error)).decode()
 
     async def records(self, run_ids: Sequence[str]) -> list[RunRecord]:
         """Return the records of those of these runs that are still known."""
@@ -216,7 +236,10 @@ class Threads:
         with memory_errors():
             alive = cast("list[bytes | None]", await self._redis.mget([alive_key(run_id) for run_id in busy]))
         gone = {run_id for run_id, beat in zip(busy, alive, strict=True) if beat is None}
-        return [replace(thread, status="error") if thread.run_id in gone else thread for thread in threads]
+        return [
+            replace(thread, status="error", error=Interrupted.code) if thread.run_id in gone else thread
+            for thread in threads
+        ]
 
 
 def _add_metadata(pipe: Pipeline, thread_id: str, tenant: str, metadata: Mapping[str, Any]) -> None:
