@@ -1,5 +1,6 @@
 """The service as an ASGI application."""
 
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -68,6 +69,28 @@ _OUR_HEADERS = [
 ]
 _TOOLS_HEADERS = ["Baggage", "Sentry-Trace", "Traceparent", "Tracestate", "X-Requested-With"]  # added to every request
 _TOLD_HEADERS = ["ETag", "RateLimit", "RateLimit-Policy", "Retry-After", "X-Cache", "X-Request-ID"]
+_METHODS = ["GET", "HEAD", "POST", "DELETE"]
+_CROSS_ORIGIN: tuple[tuple[re.Pattern[str], dict[str, list[str]]], ...] = (
+    (
+        re.compile("(?!/langgraph/)"),
+        {"allow_methods": _METHODS, "allow_headers": _OUR_HEADERS + _TOOLS_HEADERS, "expose_headers": _TOLD_HEADERS},
+    ),
+    (
+        re.compile("/langgraph/"),
+        {
+            "allow_methods": [*_METHODS, "PATCH"],
+            "allow_headers": ["*"],  # Studio lets its users add headers, and adds some of its own
+            "expose_headers": [
+                *_TOLD_HEADERS,
+                "Content-Location",
+                "Location",
+                "X-Pagination-Next",
+                "X-Pagination-Total",
+            ],
+        },
+    ),
+)
+"""What pages of allowed origins may do, by the beginning of the path."""
 
 
 def create_app(settings: ServiceSettings | None = None) -> FastAPI:
@@ -91,14 +114,14 @@ def create_app(settings: ServiceSettings | None = None) -> FastAPI:
     app.add_middleware(BodyLimitMiddleware, limit=settings.max_body)
     app.add_middleware(KeyMiddleware, keys=settings.api_keys, tokens=settings.tokens, trusted=settings.trusted_proxies)
     app.add_middleware(DefectMiddleware)
-    app.add_middleware(
-        CrossOriginMiddleware,
-        allow_origins=settings.allowed_origins,
-        allow_methods=["GET", "HEAD", "POST", "DELETE"],
-        allow_headers=_OUR_HEADERS + _TOOLS_HEADERS,
-        expose_headers=_TOLD_HEADERS,
-        allow_private_network=True,  # an origin that is allowed is so from any network
-    )
+    for paths, options in _CROSS_ORIGIN:
+        app.add_middleware(
+            CrossOriginMiddleware,
+            paths=paths,
+            allow_origins=settings.allowed_origins,
+            allow_private_network=True,  # an origin that is allowed is so from any network
+            **options,
+        )
     app.add_middleware(RequestMiddleware, framing=settings.framing_origins)
     errors.install(app)
     routers = [module.router for module in _ROUTES] + ([*LANGGRAPH] if settings.serves_langgraph else [])

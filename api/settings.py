@@ -167,6 +167,8 @@ class ServiceSettings(AgentSettings):
             raise SettingsError(
                 "SUPPORT_API_KEYS: set it in production, or SUPPORT_ALLOW_ANONYMOUS=true to run without keys"
             )
+        if self.env == "production" and self.serves_langgraph and not self.api_keys:
+            raise SettingsError("SUPPORT_API_KEYS: missing; in production SUPPORT_LANGGRAPH_API=on requires it")
         if self.public_origins and not self.visitor_secret:
             raise SettingsError("SUPPORT_VISITOR_SECRET: missing; SUPPORT_PUBLIC_ORIGINS requires it")
         return self

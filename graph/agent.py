@@ -14,7 +14,7 @@ from graph.actions.handoffs import Handoffs
 from graph.actions.mcp import Tools, open_tools
 from graph.actions.reasons import read_phrases
 from graph.actions.records import Record
-from graph.builder import build_graph
+from graph.builder import AgentGraph, build_graph
 from graph.errors import RUN_ERRORS, MemoryUnavailable, SessionBusy, ShuttingDown
 from graph.events import Done, Event, Failed
 from graph.models import Models, open_models
@@ -26,6 +26,7 @@ from graph.runs.colleagues import Colleagues
 from graph.runs.memory import Memory
 from graph.runs.run import Engine, Run, end_runs
 from graph.runs.sessions import Sessions, open_sessions
+from graph.runs.states import States
 from graph.runs.threads import Threads
 from graph.settings import AgentSettings
 from graph.state import AgentContext
@@ -46,6 +47,7 @@ class SupportAgent:
         tools: Tools,
         settings: AgentSettings,
         colleagues: Colleagues | None = None,
+        states: States | None = None,
     ) -> None:
         self.contacts = knowledge.company.contacts
         """The company's own addresses."""
@@ -59,6 +61,7 @@ class SupportAgent:
         self._asked = _asked(settings)
         self._sessions = sessions
         self._colleagues = colleagues
+        self._states = states
         self._actions = actions
         self._running: set[Run] = set()
         self._draining = False
@@ -74,6 +77,11 @@ class SupportAgent:
         return _versions(self.knowledge)
 
     @property
+    def graph(self) -> AgentGraph:
+        """The graph, as it runs outside any session."""
+        return self._engine.graph
+
+    @property
     def sessions(self) -> Sessions:
         """The conversations; raises AssertionError where the agent was opened without a Redis."""
         if self._sessions is None:
@@ -86,6 +94,13 @@ class SupportAgent:
         if self._colleagues is None:
             raise AssertionError("the agent was opened without a Redis")
         return self._colleagues
+
+    @property
+    def states(self) -> States:
+        """The sessions' states, to read and to change; raises AssertionError where the agent has no Redis."""
+        if self._states is None:
+            raise AssertionError("the agent was opened without a Redis")
+        return self._states
 
     @property
     def actions(self) -> Actions:
@@ -155,7 +170,7 @@ async def open_agent(
         servers = Tools() if tools else await stack.enter_async_context(open_tools(settings))
         toolbox = tools or servers
         acting = toolbox if tools or settings.mcp_servers else None
-        sessions = actions = colleagues = None
+        sessions = actions = colleagues = states = None
         if redis is not None:
             read_phrases()
             handoffs = Handoffs(
@@ -177,10 +192,11 @@ async def open_agent(
             engine = Engine(graph, settings.answer_timeout, observe, partial(_versions, knowledge))
             sessions = await stack.enter_async_context(open_sessions(redis, memory, engine, settings, threads))
             colleagues = Colleagues(handoffs, memory, sessions.held, most)
+            states = States(graph, memory, sessions.held, most, threads)
             actions.when_failed = partial(_hand_over, colleagues, knowledge)
         graph = build_graph(models, knowledge, most_messages=most)
         engine = Engine(graph, settings.answer_timeout, observe, partial(_versions, knowledge))
-        agent = SupportAgent(engine, sessions, actions, models, knowledge, servers, settings, colleagues)
+        agent = SupportAgent(engine, sessions, actions, models, knowledge, servers, settings, colleagues, states)
         stack.push_async_callback(agent.drain, 0)
         yield agent
 

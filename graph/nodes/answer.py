@@ -95,7 +95,7 @@ class _Answer:
         marks = self.marks if self.is_answered else {"answered": False, **self.marks}
         reply = AIMessage(self.text, id=name, additional_kwargs=dict(marks))
         changes: StateUpdate = {
-            "messages": [*_removals(state["messages"], most_messages - 1), *([reply] if self.text else [])],
+            "messages": [*removals(state["messages"], most_messages - 1), *([reply] if self.text else [])],
             "tokens_used": state["tokens_used"] + self.used,
             "complete": self.is_complete,
             "answered": self.is_answered,
@@ -139,7 +139,7 @@ async def _say(saying: Saying, models: Models, prompt: Sequence[BaseMessage], us
         prompt = [*prompt, *await use.take(said.text, said.calls)]
 
 
-def _removals(messages: Sequence[AnyMessage], most: int) -> list[RemoveMessage]:
+def removals(messages: Sequence[AnyMessage], most: int) -> list[RemoveMessage]:
     """Return the removal of all but the last `most` messages, and of the rest of a turn that this would cut in two."""
     drop = max(0, len(messages) - most)
     while drop < len(messages) and not isinstance(messages[drop], HumanMessage):

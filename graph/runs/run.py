@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Self, cast
 
-from langchain_core.messages import AIMessage, HumanMessage
+from langchain_core.messages import AIMessage, AnyMessage, HumanMessage
 from langchain_core.runnables import RunnableConfig
 from langgraph.types import Durability
 from langsmith import tracing_context  # pyright: ignore[reportUnknownVariableType] - its mappings have no types
@@ -63,11 +63,14 @@ class Run(Feed):
         context: AgentContext,
         session_id: str | None = None,
         message_id: str | None = None,
+        earlier: Sequence[AnyMessage] = (),
     ) -> None:
         super().__init__()
         self.id = str(uuid.uuid4())
         self.question = HumanMessage(question, id=message_id or question_id(self.id))
         """The customer's message."""
+        self.earlier = earlier
+        """Messages before it that the session does not have."""
         self._session_id = session_id
         self._engine = engine
         self._report = RunReport(self.id, question, context, session_id, versions=engine.versions())
@@ -163,7 +166,10 @@ class Run(Feed):
         listening.set(self._listen)
         with tracing_context(enabled=False):  # LangChain would send unmasked text
             output = await self._engine.graph.ainvoke(
-                {"messages": [self.question]}, self._config(), context=self._report.context, durability=self._durability
+                {"messages": [*self.earlier, self.question]},
+                self._config(),
+                context=self._report.context,
+                durability=self._durability,
             )
         state = cast("AgentState", output)
         last = state["messages"][-1]

@@ -1,111 +1,49 @@
 """Threads: an index of the sessions, by which the LangGraph API finds, lists and describes them.
 
 `thread:<id>` is a hash whose fields begin with the tenant, so that no tenant meets another's thread of the same id:
-`<tenant>/session` says which session it is, `<tenant>/turn` how its last turn went, and `<tenant>/metadata:<key>` has
-what clients have added. `thread:<id>:runs` has the ids of its last runs. `threads:of:<tenant>` lists a tenant's
-threads by the time of their last turn, and `threads:all` everybody's, for the operator. All keys expire with the
-sessions. Nothing of this is written where the LangGraph API is off.
+`<tenant>/session` says which session it is, `<tenant>/turn` how its last turn went, `<tenant>/answer` what its last
+whole turn was about, `<tenant>/metadata:<key>` has what clients have added, and `<tenant>/changed` when.
+`thread:<id>:runs:<tenant>` has the ids of its last runs. `threads:of:<tenant>` lists a tenant's threads by the time of
+their last change, and `threads:all` everybody's, for the operator. All keys expire with the sessions. Nothing of this
+is written where the LangGraph API is off.
 """
 
 import time
 import uuid
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from typing import Any, Literal, cast
+from dataclasses import replace
+from typing import Any, cast
 
-from pydantic import TypeAdapter
 from redis.asyncio import Redis
 from redis.asyncio.client import Pipeline
 
-from graph.events import Event, Source
+from graph.errors import Interrupted
+from graph.events import Done, Ending
 from graph.redis import memory_errors
+from graph.runs.log import alive_key
+from graph.runs.records import RunRecord, record_json, record_key
+from graph.runs.thread import (
+    LastTurn,
+    Thread,
+    ThreadSession,
+    ThreadStatus,
+    answer_json,
+    any_json,
+    error_after,
+    now,
+    session_json,
+    thread_of,
+    threads_in,
+    turn_json,
+)
 from graph.state import AgentContext
 
 RUNS_KEPT = 20
 """How many of a thread's runs can be listed."""
 
-_NAMESPACE = uuid.UUID("b0d0bd6f-60d3-4e62-8b3a-8f6d63b0b2b7")
 _PAGE = 100  # threads that are read at a time
+_READ_AGAIN = 60  # seconds in which the client of a run without a thread can still read it
 _ALL = "threads:all"
-
-ThreadStatus = Literal["idle", "busy", "interrupted", "error"]
-
-
-@dataclass(frozen=True, slots=True)
-class _Session:
-    """Which session a thread is; it never changes."""
-
-    session_id: str
-    visitor: str | None
-    created_at: str
-    token: str
-    """Tells a repeated command from another thread of the same id."""
-
-
-@dataclass(frozen=True, slots=True)
-class _LastTurn:
-    """How a thread's last turn went, or goes."""
-
-    updated_at: str
-    expires_at: float
-    status: ThreadStatus = "idle"
-    run_id: str | None = None
-    category: str | None = None
-    sources: tuple[Source, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Thread:
-    """A session as the LangGraph API sees it."""
-
-    id: str
-    """A UUID."""
-    tenant: str
-    session_id: str
-    visitor: str | None
-    """The visitor whose session it is; None if it is the tenant's own."""
-    created_at: str
-    """ISO 8601 in UTC."""
-    updated_at: str
-    """When its last turn began or ended: ISO 8601 in UTC."""
-    status: ThreadStatus = "idle"
-    category: str | None = None
-    """That of its last whole turn."""
-    sources: tuple[Source, ...] = ()
-    """Those of its last whole turn."""
-    metadata: Mapping[str, Any] = field(default_factory=dict[str, Any])
-    """What clients have added."""
-
-    @property
-    def owner(self) -> str:
-        """Whose session it is."""
-        return self.context().owner
-
-    def context(self, customer_id: str | None = None) -> AgentContext:
-        """Return the context of a run in it."""
-        return AgentContext(self.tenant, customer_id, self.visitor)
-
-
-_session_json = TypeAdapter(_Session)
-_turn_json = TypeAdapter(_LastTurn)
-_any_json = TypeAdapter[Any](Any)
-
-
-def thread_of(session_id: str, context: AgentContext) -> str:
-    """Return the id of a session's thread: the session's own if that is a UUID which the tenant has chosen."""
-    if context.visitor is None and (own := as_uuid(session_id)):
-        return own
-    return str(uuid.uuid5(_NAMESPACE, f"{context.owner}\0{session_id}"))
-
-
-def as_uuid(text: str) -> str | None:
-    """Return a UUID in its usual form; None if `text` is none, with or without hyphens."""
-    try:
-        found = uuid.UUID(text)
-    except ValueError:
-        return None
-    return str(found) if text.lower() in (str(found), found.hex) else None
 
 
 class Threads:
@@ -121,17 +59,17 @@ class Threads:
 
     async def create(self, thread_id: str, tenant: str, metadata: Mapping[str, Any]) -> Thread | None:
         """Create a tenant's thread without a turn, for the session of the same id; None if there is such a thread."""
-        made = _Session(thread_id, None, now(), uuid.uuid4().hex)
-        turn = _LastTurn(made.created_at, time.time() + self._ttl)
+        made = ThreadSession(thread_id, None, now(), uuid.uuid4().hex)
+        turn = LastTurn(made.created_at, time.time() + self._ttl)
         pipe = self._redis.pipeline(transaction=True)
-        pipe.hsetnx(_key(thread_id), f"{tenant}/session", _session_json.dump_json(made))
+        pipe.hsetnx(_key(thread_id), f"{tenant}/session", session_json.dump_json(made))
         pipe.hget(_key(thread_id), f"{tenant}/session")
         with memory_errors():
             stored = cast("bytes", (await pipe.execute())[1])
-        if _session_json.validate_json(stored).token != made.token:
+        if session_json.validate_json(stored).token != made.token:
             return None
         pipe = self._redis.pipeline(transaction=True)
-        pipe.hset(_key(thread_id), f"{tenant}/turn", _turn_json.dump_json(turn).decode())
+        pipe.hset(_key(thread_id), f"{tenant}/turn", turn_json.dump_json(turn).decode())
         _add_metadata(pipe, thread_id, tenant, metadata)
         self._list(pipe, thread_id, tenant)
         with memory_errors():
@@ -142,7 +80,7 @@ class Threads:
         """Return a thread; None if the tenant has none of this id. Of several tenants' the operator gets the latest."""
         with memory_errors():
             stored = cast("dict[bytes, bytes]", await self._redis.hgetall(_key(thread_id)))  # pyright: ignore[reportGeneralTypeIssues]
-        found = _threads(thread_id, stored, tenant)
+        found = threads_in(thread_id, stored, tenant)
         return (await self._checked(found))[0] if found else None
 
     async def all(self, tenant: str | None) -> AsyncIterator[Thread]:
@@ -161,7 +99,7 @@ class Threads:
                 pipe.hgetall(_key(thread_id))
             with memory_errors():
                 stored = await pipe.execute()
-            found = [_threads(name, kept, of)[:1] for (name, of), kept in zip(names, stored, strict=True)]
+            found = [threads_in(name, kept, of)[:1] for (name, of), kept in zip(names, stored, strict=True)]
             gone = [name for name, threads in zip(page, found, strict=True) if not threads]
             if gone:
                 with memory_errors():
@@ -173,24 +111,41 @@ class Threads:
             begin += _PAGE - len(gone)
 
     async def add_metadata(self, thread: Thread, metadata: Mapping[str, Any]) -> None:
-        """Add to a thread's metadata; keys that it has are replaced."""
+        """Add to a thread's metadata; keys that it has are replaced. It lives no longer for that."""
         pipe = self._redis.pipeline(transaction=True)
         _add_metadata(pipe, thread.id, thread.tenant, metadata)
-        pipe.expire(_key(thread.id), self._kept)
+        pipe.hset(_key(thread.id), f"{thread.tenant}/changed", now())
+        for index in (_ALL, _index(thread.tenant)):
+            pipe.zadd(index, {_name(thread.id, thread.tenant): time.time()}, xx=True)
         with memory_errors():
             await pipe.execute()
 
     async def forget(self, thread: Thread) -> None:
         """Delete a thread from the index; its session is deleted elsewhere."""
         with memory_errors():
-            fields = cast("list[bytes]", await self._redis.hkeys(_key(thread.id)))  # pyright: ignore[reportGeneralTypeIssues]
-        own = [name for name in fields if name.startswith(f"{thread.tenant}/".encode())]
+            stored = cast("dict[bytes, bytes]", await self._redis.hgetall(_key(thread.id)))  # pyright: ignore[reportGeneralTypeIssues]
+        own = [name for name in stored if name.startswith(f"{thread.tenant}/".encode())]
         pipe = self._redis.pipeline(transaction=True)
         if own:
             pipe.hdel(_key(thread.id), *own)
-        pipe.delete(_runs(thread.id, thread.tenant))
+        pipe.delete(_runs(thread.id, thread.tenant), *(record_key(run_id) for run_id in await self.runs(thread)))
         for index in (_ALL, _index(thread.tenant)):
             pipe.zrem(index, _name(thread.id, thread.tenant))
+        with memory_errors():
+            await pipe.execute()
+
+    async def forget_session(self, session_id: str, owner: str) -> None:
+        """Delete the thread of a session that has been deleted."""
+        tenant, _, visitor = owner.partition("/")
+        name = thread_of(session_id, AgentContext(tenant, visitor=visitor or None))
+        if thread := await self.find(name, tenant):
+            await self.forget(thread)
+
+    async def forget_run(self, record: RunRecord) -> None:
+        """Delete what is known of a run that has ended."""
+        pipe = self._redis.pipeline(transaction=True)
+        pipe.delete(record_key(record.run_id))
+        pipe.zrem(_runs(record.thread_id, record.tenant), record.run_id)
         with memory_errors():
             await pipe.execute()
 
@@ -200,13 +155,70 @@ class Threads:
             found = cast("list[bytes]", await self._redis.zrange(_runs(thread.id, thread.tenant), 0, -1, desc=True))
         return [run_id.decode() for run_id in found]
 
-    async def begun(self, run_id: str, session_id: str, context: AgentContext) -> None:
-        """Record that a turn has begun, or waits for its session."""
-        raise NotImplementedError
+    async def begin(self, record: RunRecord, session_id: str | None, context: AgentContext) -> None:
+        """Record that a turn begins, or waits for its session if its record has no history yet.
 
-    async def ended(self, run_id: str, session_id: str, context: AgentContext, events: Sequence[Event]) -> None:
-        """Record how a turn has ended, by its events."""
-        raise NotImplementedError
+        One that belongs to no session is described, but not listed.
+        """
+        pipe = self._redis.pipeline(transaction=True)
+        pipe.set(record_key(record.run_id), record_json.dump_json(record).decode(), ex=self._kept)
+        if session_id is not None:
+            self._begin(pipe, record, session_id, context)
+        with memory_errors():
+            await pipe.execute()
+
+    def _begin(self, pipe: Pipeline, record: RunRecord, session_id: str, context: AgentContext) -> None:
+        thread, tenant = record.thread_id, record.tenant
+        made = ThreadSession(session_id, context.visitor, record.created_at, record.run_id)
+        pipe.hsetnx(_key(thread), f"{tenant}/session", session_json.dump_json(made).decode())
+        pipe.zadd(_runs(thread, tenant), {record.run_id: time.time()}, nx=True)
+        pipe.zremrangebyrank(_runs(thread, tenant), 0, -RUNS_KEPT - 1)
+        pipe.expire(_runs(thread, tenant), self._kept)
+        if record.history is None:
+            pipe.hsetnx(_key(thread), f"{tenant}/turn", self._turn("busy", record.run_id))
+        else:
+            pipe.hset(_key(thread), f"{tenant}/turn", self._turn("busy", record.run_id))
+        self._list(pipe, thread, tenant)
+
+    async def end(self, record: RunRecord, ending: Ending, *, is_kept: bool) -> None:
+        """Record how a turn has ended."""
+        ended = record_json.dump_json(replace(record, ended_at=now())).decode()
+        pipe = self._redis.pipeline(transaction=True)
+        pipe.set(record_key(record.run_id), ended, ex=self._ttl if is_kept else min(self._ttl, _READ_AGAIN))
+        if is_kept:
+            self._end(pipe, record, ending)
+        with memory_errors():
+            await pipe.execute()
+
+    def _end(self, pipe: Pipeline, record: RunRecord, ending: Ending) -> None:
+        thread, tenant = record.thread_id, record.tenant
+        error = error_after(ending)
+        turn = self._turn("error" if error else "idle", record.run_id, error)
+        pipe.hset(_key(thread), f"{tenant}/turn", turn)
+        if isinstance(ending, Done):
+            answer = answer_json.dump_json(replace(ending, answer="")).decode()
+            pipe.hset(_key(thread), f"{tenant}/answer", answer)
+        self._list(pipe, thread, tenant)
+
+    async def touch(self, thread: Thread) -> None:
+        """Record that a session was changed outside any turn."""
+        pipe = self._redis.pipeline(transaction=True)
+        pipe.hset(_key(thread.id), f"{thread.tenant}/turn", self._turn("idle", thread.run_id))
+        self._list(pipe, thread.id, thread.tenant)
+        with memory_errors():
+            await pipe.execute()
+
+    def _turn(self, status: ThreadStatus, run_id: str | None, error: str | None = None) -> str:
+        expires = time.time() + (self._kept if status == "busy" else self._ttl)
+        return turn_json.dump_json(LastTurn(now(), expires, status, run_id, error)).decode()
+
+    async def records(self, run_ids: Sequence[str]) -> list[RunRecord]:
+        """Return the records of those of these runs that are still known."""
+        if not run_ids:
+            return []
+        with memory_errors():
+            stored = cast("list[bytes | None]", await self._redis.mget([record_key(run_id) for run_id in run_ids]))
+        return [record_json.validate_json(value) for value in stored if value is not None]
 
     def _list(self, pipe: Pipeline, thread_id: str, tenant: str) -> None:
         """Put a thread at the top of the indexes, and leave out what has expired."""
@@ -217,51 +229,22 @@ class Threads:
             pipe.expire(index, self._kept)
 
     async def _checked(self, threads: Sequence[Thread]) -> list[Thread]:
-        return list(threads)
-
-
-def now() -> str:
-    """Return the time: ISO 8601 in UTC."""
-    return datetime.now(UTC).isoformat()
-
-
-def _threads(thread_id: str, stored: Mapping[bytes, bytes], tenant: str | None) -> list[Thread]:
-    """Return the tenants' threads of this id, the latest first."""
-    tenants = {name.decode().partition("/")[0] for name in stored} if tenant is None else {tenant}
-    found = [thread for one in tenants if (thread := _thread(thread_id, stored, one))]
-    return sorted(found, key=lambda thread: thread.updated_at, reverse=True)
-
-
-def _thread(thread_id: str, stored: Mapping[bytes, bytes], tenant: str) -> Thread | None:
-    session, turn = (stored.get(f"{tenant}/{name}".encode()) for name in ("session", "turn"))
-    if session is None or turn is None:
-        return None
-    made, last = _session_json.validate_json(session), _turn_json.validate_json(turn)
-    if last.expires_at < time.time():
-        return None
-    begin = f"{tenant}/metadata:"
-    metadata = {
-        name.decode().removeprefix(begin): _any_json.validate_json(value)
-        for name, value in stored.items()
-        if name.startswith(begin.encode())
-    }
-    return Thread(
-        thread_id,
-        tenant,
-        made.session_id,
-        made.visitor,
-        made.created_at,
-        last.updated_at,
-        last.status,
-        last.category,
-        last.sources,
-        metadata,
-    )
+        """Return the threads; one whose replica is gone is not busy any more."""
+        busy = [str(thread.run_id) for thread in threads if thread.status == "busy"]
+        if not busy:
+            return list(threads)
+        with memory_errors():
+            alive = cast("list[bytes | None]", await self._redis.mget([alive_key(run_id) for run_id in busy]))
+        gone = {run_id for run_id, beat in zip(busy, alive, strict=True) if beat is None}
+        return [
+            replace(thread, status="error", error=Interrupted.code) if thread.run_id in gone else thread
+            for thread in threads
+        ]
 
 
 def _add_metadata(pipe: Pipeline, thread_id: str, tenant: str, metadata: Mapping[str, Any]) -> None:
     for key, value in metadata.items():
-        pipe.hset(_key(thread_id), f"{tenant}/metadata:{key}", _any_json.dump_json(value).decode())
+        pipe.hset(_key(thread_id), f"{tenant}/metadata:{key}", any_json.dump_json(value).decode())
 
 
 def _key(thread_id: str) -> str:

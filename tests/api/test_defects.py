@@ -104,7 +104,7 @@ async def test_the_documentation_describes_every_route_with_examples(
     """/docs is served, and OpenAPI has examples and problems for each operation."""
     assert (await client.get("/docs")).status_code == 200
     document = (await client.get("/openapi.json")).json()
-    assert set(document["paths"]) == {
+    assert {path for path in document["paths"] if not path.startswith("/langgraph/")} == {
         "/ask",
         "/stream",
         "/chat",

@@ -1,0 +1,69 @@
+"""Fields of the LangGraph API's requests: JSON objects that clients choose, and what is refused by name."""
+
+import json
+from dataclasses import dataclass
+from typing import Annotated, Any, cast
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, core_schema
+
+
+class Request(BaseModel):
+    """The body of a request; fields that it does not know are refused."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, hide_input_in_errors=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Unserved:
+    """Marks a field that the reference has and this service does not: a value but null is refused, with the reason."""
+
+    why: str
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:  # noqa: ANN401 - Pydantic's own name and signature
+        """Refuse any value but null."""
+        return core_schema.no_info_before_validator_function(self._refuse, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """Describe the field."""
+        return {**handler(schema), "description": f"Not served: {self.why}"}
+
+    def _refuse(self, value: object) -> None:
+        if value is not None:
+            raise ValueError(f"is not served: {self.why}")
+
+
+def _plain(value: dict[str, Any]) -> dict[str, Any]:
+    try:
+        json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
+    except (RecursionError, ValueError):
+        raise ValueError("must be JSON with valid Unicode, without NaN and Infinity, and not nested deeply") from None
+    return value
+
+
+JsonObject = Annotated[dict[str, Any], AfterValidator(_plain)]
+"""An object that can be stored, and sent again as it is."""
+
+
+def _whole(value: object) -> object:
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+Whole = Annotated[int, BeforeValidator(_whole)]
+"""An integer, which JSON may write as 10.0."""
+
+
+def contains(value: object, part: object) -> bool:
+    """Return whether `value` has all of `part`, as Postgres' operator `@>` compares JSON documents."""
+    if isinstance(part, dict):
+        fields, wanted = cast("dict[str, object]", value), cast("dict[str, object]", part)
+        return isinstance(value, dict) and all(
+            name in fields and contains(fields[name], each) for name, each in wanted.items()
+        )
+    if isinstance(part, list):
+        items, needed = cast("list[object]", value), cast("list[object]", part)
+        return isinstance(value, list) and all(any(contains(item, each) for item in items) for each in needed)
+    if isinstance(value, bool) or isinstance(part, bool):
+        return value is part
+    return value == part
