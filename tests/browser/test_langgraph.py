@@ -20,6 +20,7 @@ from starlette.routing import Route
 
 from conftest import REPOSITORY, Serve
 from harness.chat_page import PATIENCE, chromium
+from harness.fault_proxy import FaultProxy, fault_proxy
 from harness.langgraph_script import Script
 from harness.npm import bundled, install
 from harness.scripted_model import ScriptedModel
@@ -60,6 +61,8 @@ class Chat:
     """The page, as a customer uses it."""
 
     page: Page
+    proxy: FaultProxy
+    """Between the page and the service."""
     asked: list[tuple[str, Any]] = field(default_factory=list[tuple[str, Any]])
     """The requests to the service: method and path, and JSON."""
 
@@ -120,13 +123,14 @@ async def chatting(program: Path, serve: Serve, query: str = "", **variables: st
     routes = [Route("/", page), Route("/page.js", source)]
     async with (
         serving(Starlette(routes=routes), lifespan=False) as origin,
-        serve(SUPPORT_ALLOWED_ORIGINS=origin, **variables) as url,
+        serve(SUPPORT_ALLOWED_ORIGINS=origin, SUPPORT_LANGGRAPH_API="on", **variables) as url,
+        fault_proxy("127.0.0.1", urlsplit(url).port or 0) as proxy,
         chromium() as browser,
     ):
-        chat = Chat(await browser.new_page())
+        chat = Chat(await browser.new_page(), proxy)
         chat.page.set_default_timeout(PATIENCE)
         chat.page.on("request", chat.note)
-        await chat.page.goto(f"{origin}/?apiUrl={url}/langgraph{query}")
+        await chat.page.goto(f"{origin}/?apiUrl=http://127.0.0.1:{proxy.port}/langgraph{query}")
         await expect(chat.page.locator("#status")).to_have_text("connected", timeout=PATIENCE)
         yield chat
 
@@ -183,6 +187,21 @@ async def test_a_page_of_use_stream_holds_a_conversation(
             "And then?",
         ]
         await expect(chat.threads).to_have_count(1)
+        await expect(chat.error).to_have_count(0)
+
+
+async def test_a_page_whose_connection_is_cut_reads_on(
+    program: Path, serve: Serve, redis: Redis, model: ScriptedModel
+) -> None:
+    """The hook finds the run by the headers that it may read from another origin, and shows the rest of the answer."""
+    script = Script(model)
+    async with chatting(program, serve) as chat:
+        await chat.send("Is it SLOW?")
+        await chat.ends_with("One moment ")
+        await chat.proxy.cut()
+        await until(lambda: any(re.search(r"^GET .*/runs/.*/stream", path) for path, _ in chat.asked))
+        script.release.set()
+        await chat.shows("Is it SLOW?", "One moment please.")
         await expect(chat.error).to_have_count(0)
 
 
