@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from subprocess import Popen
 from typing import Annotated, Any, Protocol
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -23,9 +24,10 @@ from langgraph_sdk import get_client
 from redis.asyncio import Redis
 from typing_extensions import TypedDict
 
-from conftest import REPOSITORY
+from conftest import REPOSITORY, Serve
 from harness.fault_proxy import FaultProxy, fault_proxy
 from harness.langgraph_script import Script, asked
+from harness.nginx import nginx
 from harness.npm import install
 from harness.programs import program
 from harness.replica import replica
@@ -252,3 +254,24 @@ async def test_the_javascript_sdk_gets_along(cluster: Cluster, packages: Path, m
     assert len(got["threads.getState"]["values"]["messages"]) == 4
     assert got["threads.getHistory"][0]["values"] == got["threads.getState"]["values"]
     assert [thread["metadata"]["colour"] for thread in got["threads.search"]] == ["red"]
+
+
+async def test_a_run_is_found_again_behind_a_path_prefix(serve: Serve, redis: Redis, model: ScriptedModel) -> None:
+    """Clients are told where a run is, from the API's address on, so a cut stream continues under a prefix too."""
+    model.script("answer", tokens([f"{number} " for number in range(20)], pause=0.1))
+    seen: list[Seen] = []
+    async with serve(SUPPORT_LANGGRAPH_API="on", SUPPORT_TRUSTED_PROXIES="127.0.0.1") as url:
+        prefixed = f"location /support/ {{ proxy_pass {url}/; proxy_set_header X-Forwarded-Prefix /support; }}"
+        async with (
+            nginx(prefixed) as front,
+            fault_proxy("127.0.0.1", urlsplit(front).port or 0) as proxy,
+            get_client(url=f"http://127.0.0.1:{proxy.port}/support/langgraph", api_key=None) as client,
+        ):
+            thread = (await client.threads.create())["thread_id"]
+            async for event in client.runs.stream(thread, "agent", input=asked("Refund?"), stream_mode=MODES):
+                seen.append((event.event, event.data))
+                if len(seen) == 10:
+                    await proxy.cut()
+            (run,) = await client.runs.list(thread)
+            whole = client.runs.join_stream(thread, run["run_id"], last_event_id="-1")
+            assert seen == [(event.event, event.data) async for event in whole]

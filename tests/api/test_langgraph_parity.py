@@ -96,6 +96,10 @@ ACCEPTED = {
         "The request is refused, and no run begins that can only fail.",
         r"^(input (with a role that is none|with a number|as a text only)|threads.update_state unknown node): answer: ",
     ),
+    "what is not served": Accepted(
+        "The service refuses it by name; docs/langgraph-api.md says why.",
+        r"^more: ",
+    ),
     "text alone": Accepted(
         "The models read text, so a message is stored as its text.",
         r"^input as blocks: answer: (lacks|adds) \.messages\[0\]\.content",

@@ -144,6 +144,7 @@ async def play(client: LangGraphClient, http: httpx.AsyncClient, model: Scripted
         _leaving,
         _state,
         _inputs,
+        _more,
         _ends,
     ]
     for act in acts:
@@ -429,6 +430,24 @@ async def _inputs(recording: Recording, client: LangGraphClient, http: httpx.Asy
     await call("context", runs.wait(None, "agent", input=asked("Hello?"), context=context))
     configured: Any = {"configurable": {"customer_id": "c-1"}}
     await call("configurable", runs.wait(None, "agent", input=asked("Hello?"), config=configured))
+
+
+async def _more(recording: Recording, client: LangGraphClient, http: httpx.AsyncClient, _: Script) -> None:
+    """What only LangGraph's server does."""
+    call, runs = recording.call, client.runs
+    thread = await _thread(recording, client, "thread of more")
+    await call("more: threads.count", client.threads.count())
+    await call("more: threads.copy", client.threads.copy(thread))
+    await call("more: assistants.count", client.assistants.count())
+    await call("more: assistants.get_versions", client.assistants.get_versions("agent"))
+    await call("more: crons.search", client.crons.search())
+    await call("more: store.search_items", client.store.search_items(("nothing",)))
+    await call("more: runs.create_batch", runs.create_batch([]))
+    stops = runs.wait(thread, "agent", input=asked("Hello?"), interrupt_before=["answer"])
+    await call("more: runs.wait interrupt_before", stops)
+    rolls_back = runs.wait(thread, "agent", input=asked("Hello?"), multitask_strategy="rollback")
+    await call("more: runs.wait rollback", rolls_back)
+    await call("more: runs.wait without input", runs.wait(thread, "agent"))
 
 
 async def _ends(recording: Recording, client: LangGraphClient, http: httpx.AsyncClient, _: Script) -> None:
