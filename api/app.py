@@ -1,13 +1,16 @@
 """The service as an ASGI application."""
 
+import re
+from collections.abc import Iterable
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 from starlette.exceptions import HTTPException
 from starlette.routing import Route, WebSocketRoute
 from starlette.types import Receive, Scope, Send
 
 from api import errors
+from api.langgraph.routers import ROUTERS as LANGGRAPH
 from api.lifespan import lifespan_for
 from api.middleware import (
     OPEN,
@@ -66,6 +69,28 @@ _OUR_HEADERS = [
 ]
 _TOOLS_HEADERS = ["Baggage", "Sentry-Trace", "Traceparent", "Tracestate", "X-Requested-With"]  # added to every request
 _TOLD_HEADERS = ["ETag", "RateLimit", "RateLimit-Policy", "Retry-After", "X-Cache", "X-Request-ID"]
+_METHODS = ["GET", "HEAD", "POST", "DELETE"]
+_CROSS_ORIGIN: tuple[tuple[re.Pattern[str], dict[str, list[str]]], ...] = (
+    (
+        re.compile("(?!/langgraph/)"),
+        {"allow_methods": _METHODS, "allow_headers": _OUR_HEADERS + _TOOLS_HEADERS, "expose_headers": _TOLD_HEADERS},
+    ),
+    (
+        re.compile("/langgraph/"),
+        {
+            "allow_methods": [*_METHODS, "PATCH"],
+            "allow_headers": ["*"],  # Studio lets its users add headers, and adds some of its own
+            "expose_headers": [
+                *_TOLD_HEADERS,
+                "Content-Location",
+                "Location",
+                "X-Pagination-Next",
+                "X-Pagination-Total",
+            ],
+        },
+    ),
+)
+"""What pages of allowed origins may do, by the beginning of the path."""
 
 
 def create_app(settings: ServiceSettings | None = None) -> FastAPI:
@@ -89,27 +114,28 @@ def create_app(settings: ServiceSettings | None = None) -> FastAPI:
     app.add_middleware(BodyLimitMiddleware, limit=settings.max_body)
     app.add_middleware(KeyMiddleware, keys=settings.api_keys, tokens=settings.tokens, trusted=settings.trusted_proxies)
     app.add_middleware(DefectMiddleware)
-    app.add_middleware(
-        CrossOriginMiddleware,
-        allow_origins=settings.allowed_origins,
-        allow_methods=["GET", "HEAD", "POST", "DELETE"],
-        allow_headers=_OUR_HEADERS + _TOOLS_HEADERS,
-        expose_headers=_TOLD_HEADERS,
-        allow_private_network=True,  # an origin that is allowed is so from any network
-    )
+    for paths, options in _CROSS_ORIGIN:
+        app.add_middleware(
+            CrossOriginMiddleware,
+            paths=paths,
+            allow_origins=settings.allowed_origins,
+            allow_private_network=True,  # an origin that is allowed is so from any network
+            **options,
+        )
     app.add_middleware(RequestMiddleware, framing=settings.framing_origins)
     errors.install(app)
-    for module in _ROUTES:
-        app.include_router(module.router)
-    app.add_middleware(PrefixMiddleware, trusted=settings.trusted_proxies, routes=_first_segments())
+    routers = [module.router for module in _ROUTES] + ([*LANGGRAPH] if settings.serves_langgraph else [])
+    for router in routers:
+        app.include_router(router)
+    app.add_middleware(PrefixMiddleware, trusted=settings.trusted_proxies, routes=_first_segments(routers))
     app.add_middleware(StartMiddleware)  # the last added is the outermost
     app.router.default = _nowhere
     app.openapi = lambda: _described(app, with_keys=bool(settings.api_keys))
     return app
 
 
-def _first_segments() -> set[str]:
-    routes = (route for module in _ROUTES for route in module.router.routes)
+def _first_segments(routers: Iterable[APIRouter]) -> set[str]:
+    routes = (route for router in routers for route in router.routes)
     return {route.path.split("/")[1] for route in routes if isinstance(route, Route | WebSocketRoute)}
 
 

@@ -19,7 +19,7 @@ from api.rate_limit import RateLimited
 from api.request_id import request_id
 from api.schemas import FieldError, Problem
 from graph import errors
-from graph.errors import RUN_ERRORS, InternalError, RunError
+from graph.errors import RUN_ERRORS, InternalError, RunError, StateRefused
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -80,10 +80,14 @@ _UNREAD: Mapping[int, str] = {400: "This is not HTTP/1.1.", 408: "The headers di
 
 # Messages for invalid fields, by the pydantic error types that our schemas can raise.
 _FAULTS: Mapping[str, str] = {
+    "bool_type": "must be true or false",
+    "dict_type": "must be a JSON object",
     "extra_forbidden": "is an unknown field; remove it",
     "float_type": "must be a number",
     "greater_than_equal": "must be at least {ge:g}",
+    "int_type": "must be an integer",
     "less_than_equal": "must be at most {le:g}",
+    "list_type": "must be a JSON array",
     "literal_error": "must be {expected}",
     "missing": "is missing",
     "model_attributes_type": "must be a JSON object",
@@ -92,6 +96,7 @@ _FAULTS: Mapping[str, str] = {
     "string_too_short": "must not be blank",
     "string_type": "must be a string",
     "string_unicode": "must be valid Unicode",
+    "too_long": "must have at most {max_length} items",
 }
 
 
@@ -107,6 +112,18 @@ class VisitorsOff(Exception):
     """The service has no secret to sign visitors' tokens with."""
 
 
+class NotServed(Exception):
+    """A route or a parameter of the LangGraph API that is not served; its text says why, and what to do instead."""
+
+
+class ThreadExists(Exception):
+    """A thread of the LangGraph API exists already."""
+
+
+class OthersThread(Exception):
+    """The operator may read the thread and change its state, and nothing else."""
+
+
 class NothingMore(Exception):
     """The client has received all events of a run: 204, so that an EventSource does not reconnect."""
 
@@ -114,6 +131,7 @@ class NothingMore(Exception):
 def install(app: FastAPI) -> None:
     """Make `app` render its errors as problems; DefectMiddleware renders unexpected exceptions."""
     _install_ours(app)
+    _install_langgraph(app)
     _install_frameworks(app)
 
 
@@ -145,6 +163,26 @@ def _install_ours(app: FastAPI) -> None:
     @app.exception_handler(ClientGone)
     async def _(request: Request, error: ClientGone) -> Response:  # noqa: ARG001 - a handler's signature
         return Response(status_code=_CLIENT_GONE)
+
+
+def _install_langgraph(app: FastAPI) -> None:
+    @app.exception_handler(NotServed)
+    async def _(request: Request, error: NotServed) -> Response:
+        return _response(_problem(501, "not-served", "Not served", str(error), request.url.path))
+
+    @app.exception_handler(StateRefused)
+    async def _(request: Request, error: StateRefused) -> Response:
+        return _response(_problem(409, "state-refused", "The state can't be changed so", str(error), request.url.path))
+
+    @app.exception_handler(ThreadExists)
+    async def _(request: Request, error: ThreadExists) -> Response:  # noqa: ARG001 - a handler's signature
+        detail = "thread_id: there is such a thread; send `if_exists: do_nothing` to get it."
+        return _response(_problem(409, "thread-exists", "The thread exists", detail, request.url.path))
+
+    @app.exception_handler(OthersThread)
+    async def _(request: Request, error: OthersThread) -> Response:  # noqa: ARG001 - a handler's signature
+        detail = "The operator's key reads this thread and changes its state; all else takes a key of its tenant."
+        return _response(_problem(403, "others-thread", "Another tenant's thread", detail, request.url.path))
 
 
 def _install_frameworks(app: FastAPI) -> None:
@@ -222,11 +260,12 @@ def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 def _methods(app: FastAPI, path: str) -> list[str]:
     """Return the methods of a path, as OpenAPI lists them."""
-    for template, operations in app.openapi()["paths"].items():
-        if re.fullmatch(re.sub(r"\{\w+\}", "[^/]+", template), path):
-            methods = [method.upper() for method in operations]
-            return sorted([*methods, "HEAD"] if "GET" in methods else methods)
-    return ["GET", "HEAD"]  # /openapi.json and /docs
+    paths = app.openapi()["paths"]
+    meant = [template for template in paths if re.fullmatch(re.sub(r"\{\w+\}", "[^/]+", template), path)]
+    if not meant:
+        return ["GET", "HEAD"]  # /openapi.json and /docs
+    methods = [method.upper() for method in paths[min(meant, key=lambda template: template.count("{"))]]
+    return sorted([*methods, "HEAD"] if "GET" in methods else methods)
 
 
 def _refusal(request: Request, error: RequestValidationError) -> Problem:

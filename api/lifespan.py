@@ -35,6 +35,7 @@ from graph.observe.spans import trace_run
 from graph.observe.tracing import open_tracing
 from graph.redis import open_redis
 from graph.redis_memory import watching_memory
+from graph.runs.threads import Threads
 
 _log = logging.getLogger(__name__)
 _TURN = 0.001  # seconds
@@ -53,6 +54,7 @@ class State(TypedDict):
     limiter: RateLimiter
     readiness: Readiness
     settings: ServiceSettings
+    threads: Threads
     trace_link: Callable[[str], str | None] | None
     """Returns the address of a run's trace; None where there are none."""
 
@@ -69,7 +71,12 @@ def lifespan_for(settings: ServiceSettings) -> Callable[[FastAPI], AbstractAsync
             stack.callback(flush_spans)
             observers: list[Observe] = []
             stack.callback(observers.clear)
-            agent = await stack.enter_async_context(open_agent(settings, redis, partial(_tell, observers)))
+            threads = Threads(redis, settings.session_ttl, settings.answer_timeout)
+            agent = await stack.enter_async_context(
+                open_agent(
+                    settings, redis, partial(_tell, observers), threads=threads if settings.serves_langgraph else None
+                )
+            )
             app.state.desks = agent.knowledge.company.names  # FastAPI describes the API outside any request
             redactor = Redactor(agent.contacts)
             stack.enter_context(masked_logs(redactor, as_json=settings.env == "production"))
@@ -115,6 +122,7 @@ def lifespan_for(settings: ServiceSettings) -> Callable[[FastAPI], AbstractAsync
                 limiter=RateLimiter(redis),
                 readiness=Readiness(agent, redis, watch),
                 settings=settings,
+                threads=threads,
                 trace_link=link,
             )
 

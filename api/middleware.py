@@ -6,6 +6,7 @@ import re
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import anyio
 from starlette._utils import get_route_path  # what routes see of a path
@@ -181,10 +182,20 @@ class DefectMiddleware:
 
 
 class CrossOriginMiddleware(CORSMiddleware):
-    """Refuses a CORS preflight with a problem that says what was refused; Starlette would use plain text."""
+    """Adds CORS to the paths that match `paths`.
+
+    It refuses a preflight with a problem that says what was refused; Starlette would use plain text.
+    """
+
+    def __init__(self, app: ASGIApp, paths: re.Pattern[str], **options: Any) -> None:  # noqa: ANN401 - CORSMiddleware's
+        super().__init__(app, **options)
+        self._paths = paths
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
+        if scope["type"] != "http" or not self._paths.match(get_route_path(scope)):
+            await self.app(scope, receive, send)
+            return
         headers = _tidied(Headers(scope=scope)) if scope.get("method") == "OPTIONS" else Headers()
         if "origin" in headers and "access-control-request-method" in headers:
             answer = self.preflight_response(headers)

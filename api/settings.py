@@ -3,7 +3,7 @@
 import ipaddress
 import re
 from collections.abc import Callable
-from typing import Annotated, Any, ClassVar, Self, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
 
 from limits import RateLimitItem, parse_many
 from pydantic import BeforeValidator, ConfigDict, Field, SecretStr
@@ -137,6 +137,13 @@ class ServiceSettings(AgentSettings):
     """The port to listen on, unless the command line names another."""
     max_body: int = Field(default=65_536, ge=1024, alias="SUPPORT_MAX_BODY")
     """Maximum bytes of a request's body, and of a WebSocket message."""
+    langgraph_api: Literal["on", "off"] | None = Field(default=None, alias="SUPPORT_LANGGRAPH_API")
+    """Whether to serve the LangGraph API under /langgraph; unset means on in development, off in production."""
+
+    @property
+    def serves_langgraph(self) -> bool:
+        """Whether the LangGraph API is on."""
+        return (self.langgraph_api or ("off" if self.env == "production" else "on")) == "on"
 
     @property
     def tokens(self) -> VisitorTokens | None:
@@ -160,6 +167,8 @@ class ServiceSettings(AgentSettings):
             raise SettingsError(
                 "SUPPORT_API_KEYS: set it in production, or SUPPORT_ALLOW_ANONYMOUS=true to run without keys"
             )
+        if self.env == "production" and self.serves_langgraph and not self.api_keys:
+            raise SettingsError("SUPPORT_API_KEYS: missing; in production SUPPORT_LANGGRAPH_API=on requires it")
         if self.public_origins and not self.visitor_secret:
             raise SettingsError("SUPPORT_VISITOR_SECRET: missing; SUPPORT_PUBLIC_ORIGINS requires it")
         return self

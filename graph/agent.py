@@ -13,7 +13,7 @@ from graph.actions.confirming import Actions, open_actions
 from graph.actions.handoffs import Handoffs
 from graph.actions.mcp import Tools, open_tools
 from graph.actions.reasons import read_phrases
-from graph.builder import build_graph
+from graph.builder import AgentGraph, build_graph
 from graph.errors import RUN_ERRORS, ShuttingDown
 from graph.events import Done, Event, Failed
 from graph.models import Models, open_models
@@ -25,6 +25,8 @@ from graph.runs.colleagues import Colleagues
 from graph.runs.memory import Memory
 from graph.runs.run import Engine, Run, end_runs
 from graph.runs.sessions import Sessions, open_sessions
+from graph.runs.states import States
+from graph.runs.threads import Threads
 from graph.settings import AgentSettings
 from graph.state import AgentContext
 
@@ -44,6 +46,7 @@ class SupportAgent:
         tools: Tools,
         settings: AgentSettings,
         colleagues: Colleagues | None = None,
+        states: States | None = None,
     ) -> None:
         self.contacts = knowledge.company.contacts
         """The company's own addresses."""
@@ -57,6 +60,7 @@ class SupportAgent:
         self._asked = _asked(settings)
         self._sessions = sessions
         self._colleagues = colleagues
+        self._states = states
         self._actions = actions
         self._running: set[Run] = set()
         self._draining = False
@@ -72,6 +76,11 @@ class SupportAgent:
         return _versions(self.knowledge)
 
     @property
+    def graph(self) -> AgentGraph:
+        """The graph, as it runs outside any session."""
+        return self._engine.graph
+
+    @property
     def sessions(self) -> Sessions:
         """The conversations; raises AssertionError where the agent was opened without a Redis."""
         if self._sessions is None:
@@ -84,6 +93,13 @@ class SupportAgent:
         if self._colleagues is None:
             raise AssertionError("the agent was opened without a Redis")
         return self._colleagues
+
+    @property
+    def states(self) -> States:
+        """The sessions' states, to read and to change; raises AssertionError where the agent has no Redis."""
+        if self._states is None:
+            raise AssertionError("the agent was opened without a Redis")
+        return self._states
 
     @property
     def actions(self) -> Actions:
@@ -137,11 +153,13 @@ async def open_agent(
     redis: Redis | None = None,
     observe: Observe = lambda _: None,
     tools: Toolbox | None = None,
+    threads: Threads | None = None,
 ) -> AsyncGenerator[SupportAgent]:
     """Connect to the model and the articles, whose index is built if there is none; raises StartError.
 
     The model need not be up: see `open_knowledge`. Sessions are kept in `redis`; without it there are none. `observe`
-    gets the report of each run that has ended. `tools` are used in place of those of SUPPORT_MCP_SERVERS.
+    gets the report of each run that has ended. `tools` are used in place of those of SUPPORT_MCP_SERVERS. `threads` is
+    told of each turn.
     """
     settings.require()
     most = settings.session_messages
@@ -151,7 +169,7 @@ async def open_agent(
         servers = Tools() if tools else await stack.enter_async_context(open_tools(settings))
         toolbox = tools or servers
         acting = toolbox if tools or settings.mcp_servers else None
-        sessions = actions = colleagues = None
+        sessions = actions = colleagues = states = None
         if redis is not None:
             read_phrases()
             handoffs = Handoffs(
@@ -171,12 +189,13 @@ async def open_agent(
                 actions=actions,
             )
             engine = Engine(graph, settings.answer_timeout, observe, partial(_versions, knowledge))
-            sessions = await stack.enter_async_context(open_sessions(redis, memory, engine, settings))
+            sessions = await stack.enter_async_context(open_sessions(redis, memory, engine, settings, threads))
             colleagues = Colleagues(handoffs, memory, sessions.held, most)
+            states = States(graph, memory, sessions.held, most, threads)
             actions.telling.tells = partial(colleagues.tell, lambda: knowledge.company.desks[0])
         graph = build_graph(models, knowledge, most_messages=most)
         engine = Engine(graph, settings.answer_timeout, observe, partial(_versions, knowledge))
-        agent = SupportAgent(engine, sessions, actions, models, knowledge, servers, settings, colleagues)
+        agent = SupportAgent(engine, sessions, actions, models, knowledge, servers, settings, colleagues, states)
         stack.push_async_callback(agent.drain, 0)
         yield agent
 

@@ -4,6 +4,7 @@
     ├── StartError               the service can't start with this configuration
     │   ├── SettingsError        an environment variable is missing, unknown or invalid
     │   └── KnowledgeError       the articles can't be read or indexed
+    ├── StateRefused             a session's messages can't be changed like this
     └── RunError                 a run ended without an answer
         ├── ModelError           the model gave no answer
         │   ├── ModelUnavailable it failed or sent an invalid response
@@ -46,6 +47,10 @@ class SettingsError(StartError):
 
 class KnowledgeError(StartError):
     """The articles can't be read or indexed; the message names the file and, if known, the line."""
+
+
+class StateRefused(SupportAgentError):
+    """A session's messages can't be changed like this; the message says why."""
 
 
 class RunError(SupportAgentError):

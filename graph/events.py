@@ -9,6 +9,8 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
+from langchain_core.messages import AIMessageChunk
+from langgraph.graph.message import push_message
 from langgraph.runtime import Runtime
 from pydantic import Field, TypeAdapter
 
@@ -110,6 +112,16 @@ listening: ContextVar[Callable[[NodeEvent], None] | None] = ContextVar("listenin
 def emit(event: NodeEvent, runtime: Runtime[AgentContext]) -> None:
     """Pass an event on to the current run, or to the stream `custom` if the graph runs by itself, as in Studio."""
     (listening.get() or runtime.stream_writer)(event)
+
+
+def emit_token(text: str, answer: str, runtime: Runtime[AgentContext]) -> None:
+    """Emit a piece of the answer with this id; where the graph runs by itself, to the stream `messages` too.
+
+    There it has the id of the stored answer, so that a page that joins messages by id shows the answer once.
+    """
+    emit(Token(text), runtime)
+    if listening.get() is None:
+        push_message(AIMessageChunk(content=text, id=answer), state_key=None)
 
 
 Ending = Done | Failed

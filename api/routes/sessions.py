@@ -11,6 +11,8 @@ from api.schemas import MessageOut, SessionResponse
 from api.sse import STREAMED, EventStream, session_events
 from graph.actions.handoffs import role_of
 from graph.actions.reasons import AGENT
+from graph.agent import SupportAgent
+from graph.observe.feedback import Feedback
 
 LastEventId = Annotated[
     str,
@@ -45,11 +47,16 @@ def _shown(message: AnyMessage) -> MessageOut:
 @router.delete("/{session_id}", status_code=204, responses=documented(401, 404, 409, 422, 500, 503))
 async def forget_session(session_id: SessionPath, agent: AgentDep, caller: PrincipalDep, feedback: FeedbackDep) -> None:
     """Delete a conversation with the records, ratings and streams of its answers; a hand-over ends with it."""
-    is_forgotten = await agent.sessions.forget(session_id, caller.owner)
-    await agent.colleagues.release_session(session_id, caller.owner)  # not while the session is busy
-    await agent.sessions.forget_runs(await feedback.forget(caller.owner, session_id))
-    if not is_forgotten:
+    if not await forget(session_id, caller.owner, agent, feedback):
         raise HTTPException(404)
+
+
+async def forget(session_id: str, owner: str, agent: SupportAgent, feedback: Feedback) -> bool:
+    """Delete all that is kept of an owner's session; return whether there was one. Raises SessionBusy."""
+    is_forgotten = await agent.sessions.forget(session_id, owner)
+    await agent.colleagues.release_session(session_id, owner)  # not while the session is busy
+    await agent.sessions.forget_runs(await feedback.forget(owner, session_id))
+    return is_forgotten
 
 
 @router.head("/{session_id}/events", include_in_schema=False)

@@ -311,7 +311,7 @@ async def open_models(settings: AgentSettings) -> AsyncGenerator[Models]:
                 max_completion_tokens=most_tokens,
                 streaming=streams,
                 stream_usage=True,
-                tags=None if streams else ["nostream"],
+                tags=["nostream"],  # nodes stream what customers may see
             )
 
         classifier = chat(settings.classify_model, _LABEL_TOKENS, streams=False)

@@ -1,6 +1,5 @@
 """Write the answer from the passages, and from what tools say."""
 
-import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -13,7 +12,8 @@ from graph.actions.handing_over import after, marks_of, short_of
 from graph.actions.reasons import HANDOFF, language_in
 from graph.actions.replies import spoken_reply
 from graph.errors import ModelError, ModelUnavailable
-from graph.events import Token, emit
+from graph.events import emit, emit_token
+from graph.message_ids import answer_id
 from graph.models import Models
 from graph.nodes.saying import Said, Saying
 from graph.nodes.tools import Toolbox, ToolUse
@@ -43,21 +43,22 @@ async def answer(
     where an action is confirmed, and for small talk.
     """
     messages, company, context = state["messages"], knowledge.company, runtime.context
-    saying = Saying(lambda text: emit(Token(text), runtime))
+    name = answer_id(runtime.execution_info.run_id if runtime.execution_info else None)
+    saying = Saying(lambda text: emit_token(text, name, runtime))
     if short := short_of(messages, company, context):
         saying.show(short.text)
         emit(short.handoff, runtime)
-        return _Answer(short.text, handoff=short.handoff, marks=marks_of(short)).update(state, most_messages)
+        return _Answer(short.text, handoff=short.handoff, marks=marks_of(short)).update(state, most_messages, name)
     if actions and (reply := spoken_reply(messages)):
         line, action = await settled(reply, actions, context.owner, language_in(messages))
         saying.show(line)
         if action:
             emit(action, runtime)
         said_so, desk = _Answer(line, action=action), company.desk(state["category"])
-        return _with_person(said_so, saying, desk, messages, runtime).update(state, most_messages)
+        return _with_person(said_so, saying, desk, messages, runtime).update(state, most_messages, name)
     if line := friendly_line(messages):
         saying.show(line)
-        return _Answer(line).update(state, most_messages)
+        return _Answer(line).update(state, most_messages, name)
     desk = company.desk(state["category"])
     use = await ToolUse.begin(tools, actions, runtime, messages)
     prompt = answer_prompt(
@@ -72,7 +73,7 @@ async def answer(
     if action:
         emit(action, runtime)
     answered = _Answer(saying.text, used, said.is_complete, said.is_answered, action)
-    return _with_person(answered, saying, desk, messages, runtime).update(state, most_messages)
+    return _with_person(answered, saying, desk, messages, runtime).update(state, most_messages, name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,12 +90,12 @@ class _Answer:
     marks: Mapping[str, object] = field(default_factory=dict[str, object])
     """The fields of the stored message."""
 
-    def update(self, state: AgentState, most_messages: int) -> StateUpdate:
-        """Return what the node changes."""
+    def update(self, state: AgentState, most_messages: int, name: str) -> StateUpdate:
+        """Return what the node changes; the answer gets the id `name`."""
         marks = self.marks if self.is_answered else {"answered": False, **self.marks}
-        reply = AIMessage(self.text, id=str(uuid.uuid4()), additional_kwargs=dict(marks))
+        reply = AIMessage(self.text, id=name, additional_kwargs=dict(marks))
         changes: StateUpdate = {
-            "messages": [*_removals(state["messages"], most_messages - 1), *([reply] if self.text else [])],
+            "messages": [*removals(state["messages"], most_messages - 1), *([reply] if self.text else [])],
             "tokens_used": state["tokens_used"] + self.used,
             "complete": self.is_complete,
             "answered": self.is_answered,
@@ -138,7 +139,7 @@ async def _say(saying: Saying, models: Models, prompt: Sequence[BaseMessage], us
         prompt = [*prompt, *await use.take(said.text, said.calls)]
 
 
-def _removals(messages: Sequence[AnyMessage], most: int) -> list[RemoveMessage]:
+def removals(messages: Sequence[AnyMessage], most: int) -> list[RemoveMessage]:
     """Return the removal of all but the last `most` messages, and of the rest of a turn that this would cut in two."""
     drop = max(0, len(messages) - most)
     while drop < len(messages) and not isinstance(messages[drop], HumanMessage):

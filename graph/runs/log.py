@@ -8,6 +8,7 @@ it exists while a replica executes the run, and its value is `cancel` once the c
 import asyncio
 import time
 from collections.abc import AsyncIterator, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any, cast
 
 from redis.asyncio import Redis
@@ -37,22 +38,27 @@ class RunLog:
 
     async def begin(self, run_id: str, owner: str, first: Event) -> None:
         """Write the first event, the owner, who may read the run, and the run's heartbeat."""
-        beat = _alive(run_id), ALIVE
+        beat = alive_key(run_id), ALIVE
         with memory_errors():
             await self._batches.append(_stream(run_id), 0, [first], self.ttl, owner=owner, heartbeat=beat)
 
     def keep_alive(self, pipe: Pipeline, run_id: str) -> None:
         """Add the heartbeat of a run that this replica executes, or is about to, to `pipe`."""
-        pipe.set(_alive(run_id), "run", ex=ALIVE)
+        pipe.set(alive_key(run_id), "run", ex=ALIVE)
+
+    async def announce(self, run_id: str) -> None:
+        """Write the heartbeat of a run that waits, so that other replicas can follow and cancel it."""
+        with memory_errors():
+            await self._redis.set(alive_key(run_id), "run", ex=ALIVE)
 
     async def give_up(self, run_id: str) -> None:
         """Record that a run will not begin."""
         with memory_errors():
-            await self._redis.delete(_alive(run_id))
+            await self._redis.delete(alive_key(run_id))
 
     async def append(self, run_id: str, after: int, events: Sequence[Event]) -> None:
         """Write the events that follow the `after`-th; an event that ends the run also ends its heartbeat."""
-        beat = (_alive(run_id), 0) if isinstance(events[-1], Ending) else None
+        beat = (alive_key(run_id), 0) if isinstance(events[-1], Ending) else None
         with memory_errors():
             await self._batches.append(_stream(run_id), after, events, self.ttl, heartbeat=beat)
 
@@ -72,12 +78,25 @@ class RunLog:
         """Return whether the run has yet to begin; None if it never will, or ended before its second event."""
         pipe = self._redis.pipeline(transaction=True)
         pipe.xlen(_stream(run_id))
-        pipe.exists(_alive(run_id))
+        pipe.exists(alive_key(run_id))
         with memory_errors():
             events, alive = await pipe.execute()
         if events > 1:
             return False
         return events == 0 if alive else None
+
+    async def states(self, run_ids: Sequence[str]) -> list[tuple[Event | None, bool]]:
+        """Return the last logged event of each run, if any, and whether it has a heartbeat."""
+        pipe = self._redis.pipeline(transaction=True)
+        for run_id in run_ids:
+            pipe.xrevrange(_stream(run_id), count=1)
+            pipe.exists(alive_key(run_id))
+        with memory_errors():
+            found = await pipe.execute() if run_ids else []
+        return [
+            (numbered(entries, 0)[-1][1] if entries else None, bool(alive))
+            for entries, alive in zip(found[::2], found[1::2], strict=True)
+        ]
 
     async def is_read(self, run_id: str, after: int) -> bool:
         """Return whether the `after`-th event was the run's last."""
@@ -132,7 +151,7 @@ class RunLog:
     async def cancel(self, run_id: str) -> None:
         """Ask the replica that executes the run to cancel it."""
         with memory_errors():
-            await self._redis.set(_alive(run_id), _CANCEL, xx=True, keepttl=True)
+            await self._redis.set(alive_key(run_id), _CANCEL, xx=True, keepttl=True)
 
     async def heartbeat(
         self, run_ids: Sequence[str], claims: Iterable[str], *, refresh: bool
@@ -141,12 +160,12 @@ class RunLog:
 
         `refresh` also renews the expiry of the runs and of the idempotency claims.
         """
-        keys = [key for run_id in run_ids for key in (_alive(run_id), _read(run_id))]
+        keys = [key for run_id in run_ids for key in (alive_key(run_id), _read(run_id))]
         pipe = self._redis.pipeline(transaction=False)
         pipe.mget(keys)
         if refresh:
             for run_id in run_ids:
-                pipe.expire(_alive(run_id), ALIVE)
+                pipe.expire(alive_key(run_id), ALIVE)
                 pipe.expire(_stream(run_id), self.ttl)
             for claim in claims:
                 pipe.expire(claim, self.ttl)
@@ -160,7 +179,7 @@ class RunLog:
     async def _poll_heartbeat(self, run_id: str) -> bool:
         """Return whether the run has a heartbeat, and mark the run as being read."""
         pipe = self._redis.pipeline(transaction=False)
-        pipe.exists(_alive(run_id))
+        pipe.exists(alive_key(run_id))
         pipe.set(_read(run_id), 1, ex=_READING)
         with memory_errors():
             return bool((await pipe.execute())[0])
@@ -180,11 +199,32 @@ class RunLog:
         await self.append(run_id, after, [Failed(Interrupted.code)])
 
 
+@dataclass(frozen=True, slots=True)
+class LoggedRun:
+    """A turn that another replica executes, or that has ended; its events are read from the run log."""
+
+    id: str
+    log: RunLog
+
+    def follow(self, after: int = 0) -> AsyncIterator[tuple[int, Event]]:
+        """Yield the events after the `after`-th as they happen, with their numbers, until Done or Failed."""
+        return self.log.follow(self.id, after)
+
+    async def lacks(self, after: int) -> bool:
+        """Return whether the run never had an `after`-th event."""
+        return await self.log.lacks(self.id, after)
+
+    async def is_read(self, after: int) -> bool:
+        """Return whether the `after`-th event was the run's last."""
+        return await self.log.is_read(self.id, after)
+
+
 def _stream(run_id: str) -> str:
     return f"run:{run_id}"
 
 
-def _alive(run_id: str) -> str:
+def alive_key(run_id: str) -> str:
+    """Return the Redis key of a run's heartbeat."""
     return f"run:{run_id}:alive"
 
 

@@ -49,6 +49,21 @@ class History:
     messages: tuple[AnyMessage, ...]
     expires_in: int
     """Seconds until the session expires; another turn starts the time again."""
+    checkpoint_id: str = ""
+    """LangGraph's id of the state that is remembered."""
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What a session's newest checkpoint holds."""
+
+    id: str
+    created_at: str
+    """ISO 8601 in UTC."""
+    source: str
+    """What has written it: `loop` for a turn, `update` for a client."""
+    step: int
+    messages: tuple[AnyMessage, ...]
 
 
 def _always() -> bool:
@@ -175,7 +190,21 @@ class Memory:
         found = self.checkpointer.loaded(thread, stored)
         if found is None or expires_in < 0:
             return None
-        return History(tuple(found.checkpoint["channel_values"]["messages"]), expires_in)
+        messages = tuple(found.checkpoint["channel_values"]["messages"])
+        return History(messages, expires_in, found.checkpoint["id"])
+
+    async def messages(self, thread: str) -> Sequence[AnyMessage]:
+        """Return the session's messages; none where there is no such session."""
+        history = await self.history(thread)
+        return history.messages if history else ()
+
+    async def states(self, threads: Sequence[str]) -> list[State | None]:
+        """Return the newest state of each thread; None where there is no such session."""
+        if not threads:
+            return []
+        with memory_errors():
+            stored = cast("list[bytes | None]", await self._redis.mget([turn_key(thread) for thread in threads]))
+        return [_state(self.checkpointer.loaded(thread, one)) for thread, one in zip(threads, stored, strict=True)]
 
     async def is_there(self, thread: str) -> bool:
         """Return whether there is such a session."""
@@ -211,6 +240,14 @@ class Memory:
         with memory_errors():
             deleted = await self._forget(keys=keys, args=[token, _REPEATED])
         return None if deleted < 0 else deleted > 0
+
+
+def _state(found: CheckpointTuple | None) -> State | None:
+    if found is None:
+        return None
+    checkpoint, metadata = found.checkpoint, found.metadata
+    messages = tuple(checkpoint["channel_values"]["messages"])
+    return State(checkpoint["id"], checkpoint["ts"], metadata.get("source", "loop"), metadata.get("step", 0), messages)
 
 
 def turn_key(thread: str) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Self, cast
 
-from langchain_core.messages import AIMessage, HumanMessage
+from langchain_core.messages import AIMessage, AnyMessage, HumanMessage
 from langchain_core.runnables import RunnableConfig
 from langgraph.types import Durability
 from langsmith import tracing_context  # pyright: ignore[reportUnknownVariableType] - its mappings have no types
@@ -26,6 +26,7 @@ from graph.errors import (
     kind_and_place,
 )
 from graph.events import Done, Ending, Event, Failed, NodeEvent, RunStarted, Token, listening, sources_of
+from graph.message_ids import question_id
 from graph.observe.metrics import active_runs
 from graph.observe.report import Observe, RunReport, recording
 from graph.redis_faults import kind_of
@@ -55,9 +56,21 @@ class Run(Feed):
 
     _durability: Durability | None = None
 
-    def __init__(self, engine: Engine, question: str, context: AgentContext, session_id: str | None = None) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        question: str,
+        context: AgentContext,
+        session_id: str | None = None,
+        message_id: str | None = None,
+        earlier: Sequence[AnyMessage] = (),
+    ) -> None:
         super().__init__()
         self.id = str(uuid.uuid4())
+        self.question = HumanMessage(question, id=message_id or question_id(self.id))
+        """The customer's message."""
+        self.earlier = earlier
+        """Messages before it that the session does not have."""
         self._session_id = session_id
         self._engine = engine
         self._report = RunReport(self.id, question, context, session_id, versions=engine.versions())
@@ -151,10 +164,12 @@ class Run(Feed):
     async def _drive(self) -> Done:
         recording.set(self._report)
         listening.set(self._listen)
-        question = HumanMessage(self._report.question, id=str(uuid.uuid4()))
         with tracing_context(enabled=False):  # LangChain would send unmasked text
             output = await self._engine.graph.ainvoke(
-                {"messages": [question]}, self._config(), context=self._report.context, durability=self._durability
+                {"messages": [*self.earlier, self.question]},
+                self._config(),
+                context=self._report.context,
+                durability=self._durability,
             )
         state = cast("AgentState", output)
         last = state["messages"][-1]
@@ -177,7 +192,7 @@ class Run(Feed):
             self._emit(event)
 
     def _config(self) -> RunnableConfig:
-        return {}
+        return {"run_id": uuid.UUID(self.id)}
 
     async def _finish(self, ending: Ending) -> None:
         self._emit(ending)

@@ -5,11 +5,9 @@ import contextlib
 import json
 import time
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from typing import TypeVar
-from weakref import WeakValueDictionary
 
 from redis.asyncio import Redis
 from redis.asyncio.lock import Lock
@@ -27,10 +25,12 @@ from graph.idempotency import claim_key, digest
 from graph.redis import memory_errors
 from graph.runs.feed import Followed
 from graph.runs.locks import Locks
-from graph.runs.log import ALIVE, RunLog
+from graph.runs.log import ALIVE, LoggedRun, RunLog
 from graph.runs.memory import History, Memory, lock_name, thread_id
+from graph.runs.queues import Queues
 from graph.runs.run import Engine, end_runs
-from graph.runs.turn import Turn
+from graph.runs.threads import Threads
+from graph.runs.turn import Asking, Turn
 from graph.settings import AgentSettings
 from graph.state import AgentContext
 
@@ -49,30 +49,13 @@ return 1"""
 _T = TypeVar("_T")
 
 
-@dataclass(frozen=True, slots=True)
-class LoggedRun:
-    """A turn that another replica executes, or that has ended; its events are read from the run log."""
-
-    id: str
-    log: RunLog
-
-    def follow(self, after: int = 0) -> AsyncIterator[tuple[int, Event]]:
-        """Yield the events after the `after`-th as they happen, with their numbers, until Done or Failed."""
-        return self.log.follow(self.id, after)
-
-    async def lacks(self, after: int) -> bool:
-        """Return whether the run never had an `after`-th event."""
-        return await self.log.lacks(self.id, after)
-
-    async def is_read(self, after: int) -> bool:
-        """Return whether the `after`-th event was the run's last."""
-        return await self.log.is_read(self.id, after)
-
-
 class Sessions:
     """The sessions; every method raises MemoryUnavailable if Redis can't be reached."""
 
-    def __init__(self, redis: Redis, memory: Memory, engine: Engine, settings: AgentSettings) -> None:
+    def __init__(
+        self, redis: Redis, memory: Memory, engine: Engine, settings: AgentSettings, threads: Threads | None = None
+    ) -> None:
+        self._threads = threads
         self._redis = redis
         self._memory = memory
         self._engine = engine
@@ -83,11 +66,11 @@ class Sessions:
         self._not_begun: list[Turn] = []
         self._beginning: set[asyncio.Task[Followed]] = set()
         self._turns: dict[str, Turn] = {}
-        self._queues: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._queues = Queues(settings.answer_timeout)
         self._draining = False
         self._closed = asyncio.Event()
 
-    def turn(self, message: str, session_id: str | None, context: AgentContext) -> Turn:
+    def turn(self, message: str, session_id: str | None, context: AgentContext, asking: Asking | None = None) -> Turn:
         """Create a turn, which has yet to begin; without a session id it gets a new session."""
         return Turn(
             self._engine,
@@ -96,6 +79,8 @@ class Sessions:
             session_id=session_id or uuid.uuid4().hex,
             body=digest(message, session_id, context.customer_id),
             log=self._log,
+            threads=self._threads,
+            asking=asking or Asking(),
         )
 
     async def begin(self, turn: Turn, idempotency_key: str | None = None) -> Followed:
@@ -105,10 +90,24 @@ class Sessions:
         SUPPORT_ANSWER_TIMEOUT. Raises IdempotencyMismatch if the key was used with another message, and ShuttingDown
         while the service drains. Cancelling the caller does not stop it: cancel the turn instead.
         """
+        return await asyncio.shield(self._start(turn, idempotency_key))
+
+    async def begin_or_wait(self, turn: Turn) -> None:
+        """Begin a turn; return once it can be followed, which it can be too while it waits for its session."""
+        beginning = self._start(turn, None)
+        waiting = asyncio.create_task(turn.waiting.wait())
+        try:
+            await asyncio.wait((beginning, waiting), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            waiting.cancel()
+        if beginning.done():
+            beginning.result()
+
+    def _start(self, turn: Turn, idempotency_key: str | None) -> asyncio.Task[Followed]:
         beginning = asyncio.create_task(self._begin(turn, idempotency_key))
         self._beginning.add(beginning)
         beginning.add_done_callback(self._has_begun)
-        return await asyncio.shield(beginning)
+        return beginning
 
     def _has_begun(self, beginning: asyncio.Task[Followed]) -> None:
         self._beginning.discard(beginning)
@@ -121,18 +120,23 @@ class Sessions:
             if self._draining:
                 raise ShuttingDown
             if idempotency_key is not None and (earlier := await self._claim(turn, idempotency_key)):
-                turn.refuse(Cancelled)
+                await turn.refuse(Cancelled)
                 self._not_begun.append(turn)
                 return earlier
-            lock = await self._take(turn.thread, turn)
-            await turn.begin(lock, self._locks.release, lambda: self._turns.pop(turn.id, None))
+            lock = await self._take(turn)
+            await turn.begin(
+                lock,
+                self._locks.release,
+                lambda: self._turns.pop(turn.id, None),
+                lambda: self._memory.messages(turn.thread),
+            )
             if self._draining:
                 turn.cancel(ShuttingDown)
         except BaseException as error:
             self._not_begun.append(turn)
             if not isinstance(error, MemoryUnavailable):
                 await self._release_claims()
-            turn.refuse(type(error) if isinstance(error, RunError) else Cancelled)
+            await turn.refuse(type(error) if isinstance(error, RunError) else Cancelled)
             raise
         finally:
             if not turn.began:
@@ -159,14 +163,28 @@ class Sessions:
             return turn if turn.owner == owner else None
         return LoggedRun(run_id, self._log) if await self._log.owner(run_id) == owner else None
 
+    def known(self, run_id: str) -> Followed:
+        """Return a turn that is known to exist, although it may not have begun."""
+        turn = self._turns.get(run_id)
+        return turn if turn is not None and (turn.began or turn.is_queued) else LoggedRun(run_id, self._log)
+
+    async def states(self, run_ids: Sequence[str]) -> list[tuple[Event | None, bool]]:
+        """Return the last event of each run, if any, and whether a replica executes it or lets it wait."""
+        return await self._log.states(run_ids)
+
     async def cancel(self, run_id: str, owner: str) -> bool:
         """Cancel the owner's turn with this run id, on any replica; return whether there is one."""
         found = await self.find(run_id, owner)
-        if isinstance(found, Turn):
-            found.cancel()
-        elif found is not None:
-            await self._log.cancel(run_id)
+        if found is not None:
+            await self.stop(found)
         return found is not None
+
+    async def stop(self, run: Followed) -> None:
+        """Cancel a turn, on any replica."""
+        if isinstance(run, Turn):
+            run.cancel()
+        else:
+            await self._log.cancel(run.id)
 
     async def history(self, session_id: str, owner: str) -> History | None:
         """Return the history of the owner's session; None if there is no such session."""
@@ -175,7 +193,14 @@ class Sessions:
     async def forget(self, session_id: str, owner: str) -> bool:
         """Delete the owner's session; return whether there was one. Raises SessionBusy while it has a turn."""
         thread, token = thread_id(owner, session_id), uuid.uuid4().hex
-        return await self._when_free(thread, lambda: self._memory.forget(thread, token))
+
+        async def attempt(is_first: bool) -> bool | None:
+            return await self._memory.forget(thread, token) if is_first else None
+
+        is_forgotten = await self._when_free(thread, attempt)
+        if self._threads:
+            await self._threads.forget_session(session_id, owner)
+        return is_forgotten
 
     async def forget_runs(self, run_ids: Sequence[str]) -> None:
         """Delete what clients can read again of these runs, which have ended."""
@@ -237,32 +262,35 @@ class Sessions:
         with memory_errors():
             return bool(await self._compare_and_set_script(keys=[claim], args=[old, new, self._log.ttl]))
 
-    async def _take(self, thread: str, turn: Turn) -> Lock:
-        """Take the session's lock, in order of arrival on this replica."""
+    async def _take(self, turn: Turn) -> Lock:
+        """Take the session's lock."""
+        waits = turn.asking.waits
 
-        async def attempt() -> Lock | None:
+        async def attempt(is_first: bool) -> Lock | None:
             if turn.requested_end:
                 raise turn.requested_end
             with memory_errors():
-                return await self._locks.take(lock_name(thread))
+                lock = await self._locks.take(lock_name(turn.thread)) if is_first else None
+            if lock is None and waits:
+                await turn.queue()
+            return lock
 
-        return await self._when_free(thread, attempt)
+        return await self._when_free(turn.thread, attempt, waits=waits)
 
-    async def _when_free(self, thread: str, attempt: Callable[[], Awaitable[_T | None]]) -> _T:
+    async def _when_free(
+        self, thread: str, attempt: Callable[[bool], Awaitable[_T | None]], *, waits: bool | None = None
+    ) -> _T:
         """Return what `attempt` returns once it is not None, which means that the session has a turn."""
-        if self._settings.busy_session == "reject":
-            if (result := await attempt()) is not None:
-                return result
-            raise SessionBusy
-        queue = self._queues.setdefault(thread, asyncio.Lock())
-        give_up = time.monotonic() + self._settings.answer_timeout
-        async with queue:
-            while time.monotonic() < give_up:
-                if self._draining:
-                    raise ShuttingDown
-                if (result := await attempt()) is not None:
-                    return result
-                await asyncio.sleep(_RETRY)
+
+        async def unless_draining(is_first: bool) -> _T | None:
+            if self._draining:
+                raise ShuttingDown
+            return await attempt(is_first)
+
+        if self._settings.busy_session == "wait" if waits is None else waits:
+            return await self._queues.wait(thread, unless_draining)
+        if (result := await attempt(True)) is not None:
+            return result
         raise SessionBusy
 
     def close(self) -> None:
@@ -296,16 +324,17 @@ class Sessions:
                 if read_elsewhere:
                     turn.unread_since = now
                 unread = turn.began and turn.readers == 0 and now - turn.unread_since > UNREAD
+                unread = unread and not turn.asking.outlives_readers
                 if cancelled or unread:
                     turn.cancel()
 
 
 @asynccontextmanager
 async def open_sessions(
-    redis: Redis, memory: Memory, engine: Engine, settings: AgentSettings
+    redis: Redis, memory: Memory, engine: Engine, settings: AgentSettings, threads: Threads | None = None
 ) -> AsyncGenerator[Sessions]:
     """Open the sessions; on exit, turns that are still running end with ShuttingDown."""
-    sessions = Sessions(redis, memory, engine, settings)
+    sessions = Sessions(redis, memory, engine, settings, threads)
     heartbeats = asyncio.create_task(sessions.keep_alive())
     try:
         yield sessions

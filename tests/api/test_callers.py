@@ -175,6 +175,26 @@ async def test_a_named_origin_may_not_ask_all_things(serve: Serve, method: str, 
     assert asked.headers["access-control-allow-methods"] == "GET, HEAD, POST, DELETE"
 
 
+async def test_a_page_may_use_the_langgraph_api(serve: Serve) -> None:
+    """From a named origin with PATCH and any header, and it can read where a run is; from another not at all."""
+    origin = "https://smith.langchain.com"
+    wish = {"Access-Control-Request-Method": "PATCH", "Access-Control-Request-Headers": "x-api-key,x-auth-scheme"}
+    private = {"Access-Control-Request-Private-Network": "true"}
+    async with serve(SUPPORT_ALLOWED_ORIGINS=origin) as url, httpx.AsyncClient(base_url=url) as client:
+        asked = await client.options("/langgraph/threads/x", headers={"Origin": origin, **wish, **private})
+        assert asked.status_code == 200
+        assert asked.headers["access-control-allow-headers"] == "x-api-key,x-auth-scheme"
+        assert asked.headers["access-control-allow-private-network"] == "true"
+        answer = await client.post("/langgraph/threads/search", json={}, headers={"Origin": origin})
+        assert answer.headers.get_list("access-control-allow-origin") == [origin]
+        shown = set(answer.headers["access-control-expose-headers"].split(", "))
+        assert {"Content-Location", "Location", "X-Pagination-Next", "X-Pagination-Total"} <= shown
+        foreign = {"Origin": "https://evil.example"}
+        assert (await client.options("/langgraph/threads/x", headers={**foreign, **wish})).status_code == 403
+        refused = await client.post("/langgraph/threads/search", json={}, headers=foreign)
+        assert "access-control-allow-origin" not in refused.headers
+
+
 @pytest.mark.parametrize(
     ("method", "asked"),
     [

@@ -85,7 +85,7 @@ async def test_a_failed_start_says_why_in_one_line(
     assert "SUPPORT_KNOWLEDGE: there is no file or folder 'nowhere'" in caplog.text
 
     @asynccontextmanager
-    async def raises(*_: object) -> AsyncGenerator[SupportAgent]:
+    async def raises(*_: object, **__: object) -> AsyncGenerator[SupportAgent]:
         raise RuntimeError(CANARY)
         yield
 
@@ -104,7 +104,7 @@ async def test_the_documentation_describes_every_route_with_examples(
     """/docs is served, and OpenAPI has examples and problems for each operation."""
     assert (await client.get("/docs")).status_code == 200
     document = (await client.get("/openapi.json")).json()
-    assert set(document["paths"]) == {
+    assert {path for path in document["paths"] if not path.startswith("/langgraph/")} == {
         "/ask",
         "/stream",
         "/chat",

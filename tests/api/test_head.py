@@ -7,6 +7,8 @@ import pytest
 from redis.asyncio import Redis
 
 from conftest import Serve
+from graph.runs.thread import thread_of
+from graph.state import AgentContext
 from harness.acting import proposed
 from harness.scripted_model import ScriptedModel, stall, tokens
 
@@ -24,9 +26,18 @@ async def test_head_tells_what_get_would(serve: Serve, redis: Redis) -> None:
     async with serve(SUPPORT_RATE_LIMIT="50/minute") as url, httpx.AsyncClient(base_url=url, timeout=20) as client:
         run = (await client.post("/chat", json={"message": "Hello?", "session_id": "s-1"})).json()["run_id"]
         action = await proposed(redis)
+        names = {
+            "session_id": "s-1",
+            "article_id": "careers",
+            "handoff_id": "0" * 32,
+            "assistant_id": "agent",
+            "namespace": "none",
+            "thread_id": thread_of("s-1", AgentContext()),
+            "checkpoint_id": "none",
+        }
         described = (await client.get("/openapi.json")).json()["paths"]
         paths = [
-            path.format(run_id=run, session_id="s-1", article_id="careers", handoff_id="0" * 32, action_id=action.id)
+            path.format_map({**names, "run_id": run, "action_id": action.id})
             for path, methods in described.items()
             if "get" in methods
         ]

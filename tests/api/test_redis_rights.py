@@ -64,6 +64,8 @@ async def use_everything(one: httpx.AsyncClient, other: httpx.AsyncClient, model
     assert len((await one.get("/sessions/s-1")).json()["messages"]) == 2
     assert (await other.delete("/sessions/s-1")).status_code == 204
     await use_actions(one, other, own)
+    thread = (await one.post("/langgraph/threads", json={"metadata": {"from": "test"}})).json()["thread_id"]
+    assert (await other.delete(f"/langgraph/threads/{thread}")).status_code == 204
     assert (await one.get("/ready")).status_code == (await other.get("/ready")).status_code == 200
 
 

@@ -20,6 +20,7 @@ from websockets.typing import Subprotocol
 
 from api.app import _ROUTES
 from api.auth import Principal, VisitorTokens
+from api.langgraph.routers import ROUTERS
 from api.logs import OURS
 from conftest import Serve
 from harness.langsmith import traced
@@ -225,10 +226,11 @@ CLOSED = {
 
 
 async def test_each_route_is_open_to_visitors_or_closed(site: httpx.AsyncClient) -> None:
-    """Every route is in one of three lists; those that need a key refuse a visitor's token before anything else."""
+    """Every route is in one of three lists, or the LangGraph API's; those with keys refuse a token before all else."""
     found = (route for module in _ROUTES for route in module.router.routes)
     routes = {"/openapi.json", *(route.path for route in found if isinstance(route, Route | WebSocketRoute))}
     assert routes == OPEN | OWN | CLOSED
+    routes |= {route.path for router in ROUTERS for route in router.routes if isinstance(route, Route)}
     headers = await visitor(site)
     for path in sorted(routes | {"/nowhere", "/sessions", "/gaps"}):
         asked = re.sub(r"\{(\w+).*?\}", lambda name: {"run_id": RUN, "article_id": "careers"}.get(name[1], "x"), path)

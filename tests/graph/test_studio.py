@@ -1,6 +1,8 @@
 import asyncio
 import json
+import uuid
 from pathlib import Path
+from typing import Any, cast
 
 import psutil
 import pytest
@@ -10,10 +12,11 @@ from langgraph.checkpoint.memory import InMemorySaver
 
 from conftest import REPOSITORY
 from graph.errors import KnowledgeError
+from graph.message_ids import answer_id
 from graph.small_talk import NO_TEXT
 from graph.state import AgentContext, AgentState
 from graph.studio import graph
-from harness.scripted_model import ScriptedModel
+from harness.scripted_model import ScriptedModel, tokens
 
 
 @pytest.fixture(autouse=True)
@@ -59,6 +62,12 @@ async def test_a_failure_to_open_is_told_and_not_kept(monkeypatch: pytest.Monkey
     assert await graph()
 
 
+async def test_settings_of_the_service_are_no_hindrance(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A `.env` that also configures the service serves Studio."""
+    monkeypatch.setenv("SUPPORT_RATE_LIMIT", "5/minute")
+    assert await graph()
+
+
 async def test_a_run_can_be_stopped_changed_and_gone_on_with(model: ScriptedModel) -> None:
     """Checkpoints have all shared state, so a run can be interrupted before any node."""
     stepped = (await graph()).copy(update={"checkpointer": InMemorySaver()})
@@ -74,6 +83,25 @@ async def test_a_run_can_be_stopped_changed_and_gone_on_with(model: ScriptedMode
     assert "support@company.example" in model.of("answer")[-1].system
     in_sessions_alone = {"action", "handoff"}
     assert set((await stepped.aget_state(config)).values) == set(AgentState.__annotations__) - in_sessions_alone
+
+
+@pytest.mark.parametrize("question", ["Why was I charged twice?", "hi"])
+async def test_the_answer_streams_with_the_id_that_it_is_stored_with(model: ScriptedModel, question: str) -> None:
+    """LangGraph's stream `messages` has the answer once, piece by piece, also where no model writes it."""
+    model.script("answer", tokens(["In ", "30 days."]))
+    run = uuid.uuid4()
+    pieces: list[Any] = []
+    stored: list[Any] = []
+    config: RunnableConfig = {"run_id": run}
+    given: Any = {"messages": [HumanMessage(question)]}
+    stream = (await graph()).astream(given, config, context=AgentContext(), stream_mode=["messages", "values"])
+    async for mode, data in stream:
+        if mode == "messages":
+            pieces.append(cast("Any", data)[0])
+        else:
+            stored = cast("Any", data)["messages"]
+    assert "".join(piece.text for piece in pieces) == stored[-1].text
+    assert {piece.id for piece in pieces} == {stored[-1].id} == {answer_id(str(run))}
 
 
 async def test_studio_is_told_what_goes_in() -> None:

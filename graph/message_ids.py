@@ -1,0 +1,13 @@
+"""The ids of a run's messages, derived from the run's, so that every replica knows them while the run goes on."""
+
+import uuid
+
+
+def question_id(run_id: str) -> str:
+    """Return the id of the customer's message, where the client has given it none."""
+    return str(uuid.uuid5(uuid.UUID(run_id), "question"))
+
+
+def answer_id(run_id: str | None) -> str:
+    """Return the id of the answer, and of each piece of it; a new one where the graph runs without a run's id."""
+    return str(uuid.uuid5(uuid.UUID(run_id), "answer") if run_id else uuid.uuid4())
