@@ -6,6 +6,7 @@ from langchain_core.messages import AnyMessage
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, model_validator
 
 from api.langgraph.assistant import ASSISTANT_ID, GRAPH_ID
+from api.langgraph.fields import JsonObject
 from api.langgraph.inputs import read_input
 from api.langgraph.rendering import Mode
 from api.schemas import CustomerId
@@ -83,10 +84,10 @@ class RunConfig(BaseModel):
     recursion_limit: int | None = Field(
         default=None, ge=3, description="The graph has three steps, so it never ends early."
     )
-    configurable: Annotated[Json, AfterValidator(_configurable)] = Field(
+    configurable: Annotated[JsonObject, AfterValidator(_configurable)] = Field(
         default={}, description="`customer_id` is read; the graph has nothing else to configure."
     )
-    metadata: Json = Field(default={}, description="Added to the run's metadata.")
+    metadata: JsonObject = Field(default={}, description="Added to the run's metadata.")
 
     @property
     def customer_id(self) -> str | None:
@@ -102,7 +103,7 @@ class Checkpoint(BaseModel):
     thread_id: str | None = None
     checkpoint_ns: Literal[""] | None = None
     checkpoint_id: str | None = None
-    checkpoint_map: Json | None = None
+    checkpoint_map: JsonObject | None = None
 
 
 class StatelessRun(BaseModel):
@@ -115,7 +116,7 @@ class StatelessRun(BaseModel):
         description='`{"messages": [...]}`; the last message is the customer\'s.',
         examples=[{"messages": [{"role": "user", "content": "I was charged twice, can I have my money back?"}]}],
     )
-    metadata: Json | None = Field(default=None, description="The run's own; returned with it.")
+    metadata: JsonObject | None = Field(default=None, description="The run's own; returned with it.")
     config: RunConfig | None = None
     context: Context | None = None
     stream_mode: Modes = Field(default=["values"], min_length=1)
