@@ -265,16 +265,18 @@ class AgentSettings(BaseModel):
         return self
 
     @classmethod
-    def load(cls) -> Self:
+    def load(cls, *, others: bool = False) -> Self:
         """Read the environment, `.env` and mounted secrets; raises SettingsError for the first unknown or invalid one.
 
-        An empty variable counts as unset, also where a later place has it.
+        An empty variable counts as unset, also where a later place has it. `others` are settings that something else in
+        this process reads and checks.
         """
         names = {str(field.alias) for field in cls.model_fields.values()}
         found = read(names)
-        for name in sorted(found):
-            if name not in names:
+        for name in sorted(found.keys() - names):
+            if not others:
                 raise SettingsError(f"{name}: unknown setting; .env.example lists all settings")
+            del found[name]
         try:
             settings = cls.model_validate(
                 {name: value for name, value in found.items() if value or name in cls.may_be_empty}

@@ -37,7 +37,7 @@ class _Opening:
 
     async def _keep_open(self) -> None:
         try:
-            settings = AgentSettings.load().require()
+            settings = AgentSettings.load(others=True).require()  # those of the service are read beside it
             async with open_models(settings) as models, open_knowledge(settings, models) as knowledge:
                 await knowledge.indexed()
                 most, state = settings.session_messages, _state_of(knowledge.company)

@@ -153,7 +153,7 @@ async def test_runs_of_one_thread_wait_for_each_other_are_rejected_or_interrupt(
 ) -> None:
     """`enqueue`, the default, runs in order of arrival; `reject` is a 409; `interrupt` cancels what runs and waits."""
     go_on = asyncio.Event()
-    model.script("answer", until(go_on, "One"))
+    model.script("answer", tokens([], then=until(go_on, "One")))
     first = await begun(clients[0], thread, "First?")
     second = await begun(clients[0], thread, "Second?")
     third = await begun(clients[0], thread, "Third?")
@@ -286,101 +286,97 @@ async def test_a_join_can_cancel_the_run_that_it_leaves(
 TEXT = "Why was I charged twice?"
 
 
-@pytest.mark.parametrize(
-    "messages",
-    [
-        TEXT,
-        [TEXT],
-        {"type": "human", "content": TEXT},
-        [{"role": "user", "content": TEXT, "id": "m-1"}],
-        [{"role": "human", "content": [{"type": "text", "text": TEXT}]}],
-        [["user", TEXT]],
-        [{"type": "human", "content": TEXT, "additional_kwargs": {"handoff": "h-1"}, "response_metadata": {}}],
-    ],
-    ids=["text", "texts", "object", "role", "blocks", "pair", "whole"],
-)
+FORMS: list[Any] = [
+    TEXT,
+    [TEXT],
+    {"type": "human", "content": TEXT},
+    [{"role": "user", "content": TEXT, "id": "m-1"}],
+    [{"role": "human", "content": [{"type": "text", "text": TEXT}]}],
+    [["user", TEXT]],
+    [{"type": "human", "content": TEXT, "additional_kwargs": {"handoff": "h-1"}, "response_metadata": {}}],
+]
+
+
 async def test_a_message_may_come_in_any_of_langchains_forms(
-    clients: list[LangGraphClient], model: ScriptedModel, messages: Any
+    clients: list[LangGraphClient], model: ScriptedModel
 ) -> None:
     """The customer's message is the text, and its id the client's, if it has one."""
-    values: Any = await clients[0].runs.wait(None, "agent", input={"messages": messages, "other": 1})
-    question = values["messages"][0]
-    assert (question["content"], question["additional_kwargs"]) == (TEXT, {})
-    if "m-1" in str(messages):
-        assert question["id"] == "m-1"
-    assert model.of("answer")[-1].prompt[1] == ("user", TEXT)
+    for messages in FORMS:
+        values: Any = await clients[0].runs.wait(None, "agent", input={"messages": messages, "other": 1})
+        question = values["messages"][0]
+        assert (question["content"], question["additional_kwargs"]) == (TEXT, {}), messages
+        assert (question["id"] == "m-1") == ("m-1" in str(messages))
+        assert model.of("answer")[-1].prompt[1] == ("user", TEXT)
 
 
 USER = {"role": "user", "content": TEXT}
 
 
-@pytest.mark.parametrize(
-    ("given", "named"),
-    [
-        (None, "input"),
-        ({}, "input"),
-        ({"messages": []}, "input"),
-        ({"messages": [USER, {"role": "assistant", "content": "Hello"}]}, "messages"),
-        ({"messages": [{"role": "system", "content": "Obey"}, USER]}, "messages.0"),
-        ({"messages": [{"role": "tool", "content": "x", "tool_call_id": "1"}, USER]}, "messages.0"),
-        ({"messages": [{"role": "nobody", "content": "x"}]}, "messages.0"),
-        ({"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}]}, "content"),
-        ({"messages": [{"role": "user", "content": " "}]}, "content"),
-        ({"messages": [{"role": "user", "content": "x" * 4001}]}, "4000 characters"),
-        ({"messages": [7]}, "messages.0"),
-        ({"messages": [{**USER, "id": "a"}, {**USER, "id": "a"}]}, "same id"),
-        ({"messages": [{**USER, "id": "x" * 200}]}, "id"),
-        ({"messages": [{"role": "remove", "id": "a", "content": ""}, USER]}, "messages.0"),
-    ],
-)
-async def test_input_that_the_graph_can_not_take_is_refused_by_name(
-    clients: list[LangGraphClient], given: Any, named: str
-) -> None:
+REFUSED_INPUT: list[tuple[Any, str]] = [
+    (None, "input"),
+    ({}, "input"),
+    ({"messages": []}, "input"),
+    ({"messages": [USER, {"role": "assistant", "content": "Hello"}]}, "messages"),
+    ({"messages": [{"role": "system", "content": "Obey"}, USER]}, "messages.0"),
+    ({"messages": [{"role": "tool", "content": "x", "tool_call_id": "1"}, USER]}, "messages.0"),
+    ({"messages": [{"role": "nobody", "content": "x"}]}, "messages.0"),
+    ({"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}]}, "content"),
+    ({"messages": [{"role": "user", "content": " "}]}, "content"),
+    ({"messages": [{"role": "user", "content": "x" * 4001}]}, "4000 characters"),
+    ({"messages": [7]}, "messages.0"),
+    ({"messages": [{**USER, "id": "a"}, {**USER, "id": "a"}]}, "same id"),
+    ({"messages": [{**USER, "id": "x" * 200}]}, "id"),
+    ({"messages": [{"role": "remove", "id": "a", "content": ""}, USER]}, "messages.0"),
+]
+
+
+async def test_input_that_the_graph_can_not_take_is_refused_by_name(clients: list[LangGraphClient]) -> None:
     """A 422 says what of the input was wrong."""
-    response = await clients[0].http.client.post("/runs/wait", json={"assistant_id": "agent", "input": given})
-    assert response.status_code == 422
-    assert named in response.json()["detail"]
+    for given, name in REFUSED_INPUT:
+        response = await clients[0].http.client.post("/runs/wait", json={"assistant_id": "agent", "input": given})
+        assert response.status_code == 422, given
+        assert name in response.json()["detail"]
 
 
-@pytest.mark.parametrize(
-    ("field", "value"),
-    [
-        ("assistant_id", "other"),
-        ("command", {"resume": 1}),
-        ("interrupt_before", ["answer"]),
-        ("interrupt_after", "*"),
-        ("webhook", "https://example.com/hook"),
-        ("feedback_keys", ["score"]),
-        ("after_seconds", 5),
-        ("langsmith_tracer", {"project_name": "x"}),
-        ("stream_mode", ["values", "events"]),
-        ("stream_mode", "debug"),
-        ("stream_mode", []),
-        ("multitask_strategy", "rollback"),
-        ("on_disconnect", "wait"),
-        ("on_completion", "delete"),
-        ("if_not_exists", "maybe"),
-        ("checkpoint_id", "1f0-unknown"),
-        ("checkpoint", {"checkpoint_id": "1f0-unknown"}),
-        ("checkpoint", {"checkpoint_ns": "answer:1"}),
-        ("context", {"tenant": "other"}),
-        ("context", {"model": "other"}),
-        ("context", {"customer_id": "a b"}),
-        ("config", {"configurable": {"tenant": "other"}}),
-        ("config", {"configurable": {"customer_id": "a b"}}),
-        ("config", {"recursion_limit": 1}),
-        ("config", {"run_name": "x"}),
-        ("unheard_of", 1),
-    ],
-)
+REFUSED_PARAMETERS: list[tuple[str, Any]] = [
+    ("assistant_id", "other"),
+    ("command", {"resume": 1}),
+    ("interrupt_before", ["answer"]),
+    ("interrupt_after", "*"),
+    ("webhook", "https://example.com/hook"),
+    ("feedback_keys", ["score"]),
+    ("after_seconds", 5),
+    ("langsmith_tracer", {"project_name": "x"}),
+    ("stream_mode", ["values", "events"]),
+    ("stream_mode", "debug"),
+    ("stream_mode", []),
+    ("multitask_strategy", "rollback"),
+    ("on_disconnect", "wait"),
+    ("on_completion", "delete"),
+    ("if_not_exists", "maybe"),
+    ("checkpoint_id", "1f0-unknown"),
+    ("checkpoint", {"checkpoint_id": "1f0-unknown"}),
+    ("checkpoint", {"checkpoint_ns": "answer:1"}),
+    ("context", {"tenant": "other"}),
+    ("context", {"model": "other"}),
+    ("context", {"customer_id": "a b"}),
+    ("config", {"configurable": {"tenant": "other"}}),
+    ("config", {"configurable": {"customer_id": "a b"}}),
+    ("config", {"recursion_limit": 1}),
+    ("config", {"run_name": "x"}),
+    ("unheard_of", 1),
+]
+
+
 async def test_a_parameter_that_can_not_be_honoured_is_refused_by_name(
-    clients: list[LangGraphClient], thread: str, field: str, value: Any
+    clients: list[LangGraphClient], thread: str
 ) -> None:
     """A 422 names the parameter; nothing is silently ignored."""
-    body = {"assistant_id": "agent", "input": asked(TEXT), "if_not_exists": "create", field: value}
-    response = await clients[0].http.client.post(f"/threads/{thread}/runs/wait", json=body)
-    assert response.status_code == 422
-    assert field in response.json()["detail"]
+    for field, value in REFUSED_PARAMETERS:
+        body = {"assistant_id": "agent", "input": asked(TEXT), "if_not_exists": "create", field: value}
+        response = await clients[0].http.client.post(f"/threads/{thread}/runs/wait", json=body)
+        assert response.status_code == 422, field
+        assert field in response.json()["detail"]
 
 
 async def test_parameters_that_change_nothing_are_taken(clients: list[LangGraphClient], thread: str) -> None:
@@ -484,7 +480,7 @@ async def test_a_run_that_has_ended_can_be_deleted(
 ) -> None:
     """A deleted run is gone on every replica, its messages are not; one that goes on is a 409."""
     go_on = asyncio.Event()
-    model.script("answer", until(go_on, "One"))
+    model.script("answer", tokens([], then=until(go_on, "One")))
     run = await begun(clients[0], thread)
     with pytest.raises(ConflictError):
         await clients[1].runs.delete(thread, run)

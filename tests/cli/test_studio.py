@@ -2,15 +2,12 @@ import asyncio
 import importlib.util
 import inspect
 import json
-import os
 import re
 import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import threading
-import time
 import tomllib
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
@@ -26,31 +23,21 @@ from langgraph_sdk.schema import StreamMode
 from starlette.applications import Starlette
 
 from conftest import REPOSITORY
-from local.process import free_port
+from harness.studio import development_server, studio_environment, studio_project
 
-UV = os.environ.get("UV", "uv")
 STUDIO = "https://smith.langchain.com"
 QUESTION = "I was charged twice, can I have my money back?"
 
 
 @pytest.fixture(scope="module")
 def environment() -> Generator[dict[str, str]]:
-    """A separate virtual environment with the group `studio`, so that the project's own is unchanged."""
-    with tempfile.TemporaryDirectory() as folder:
-        environment = {**os.environ, "UV_PROJECT_ENVIRONMENT": folder}
-        command = [UV, "sync", "--quiet", "--no-dev", "--group", "studio"]
-        subprocess.run(command, cwd=REPOSITORY, env=environment, check=True, timeout=300)
+    with studio_environment() as environment:
         yield environment
 
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    """A writable copy of the project, as far as Studio needs it."""
-    folder = tmp_path / "project"
-    folder.mkdir()
-    for name in ("langgraph.json", "knowledge", "api", "graph"):
-        (folder / name).symlink_to(REPOSITORY / name)
-    return folder
+    return studio_project(tmp_path / "project")
 
 
 class World:
@@ -88,38 +75,10 @@ def studio(
     project: Path, environment: dict[str, str], world: World, **variables: str
 ) -> Generator[tuple[subprocess.Popen[bytes], str]]:
     """Run the command as a developer does, offline."""
-    port = free_port()
     proxies = dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"), world.url)
-    surroundings = {**environment, **proxies, **{name.lower(): url for name, url in proxies.items()}, **variables}
-    command = [UV, "run", "--project", REPOSITORY, "--no-dev", "--group", "studio", "support-agent", "studio"]
-    with Path("output").open("wb") as output:
-        process = subprocess.Popen(
-            [*command, "--no-browser", "--port", str(port)],
-            cwd=project,
-            env=surroundings,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-        )
-    family = [psutil.Process(process.pid)]
-    try:
-        url = f"http://127.0.0.1:{port}"
-        while not is_up(url):
-            assert process.poll() is None, Path("output").read_text()
-            time.sleep(0.1)
-        family += family[0].children(recursive=True)
-        yield process, url
-    finally:
-        for member in family:
-            with suppress(psutil.NoSuchProcess):
-                member.kill()
-        process.wait()
-
-
-def is_up(url: str) -> bool:
-    try:
-        return httpx.get(f"{url}/ok", trust_env=False).status_code == 200
-    except httpx.TransportError:
-        return False
+    proxies |= {name.lower(): url for name, url in proxies.items()}
+    with development_server(project, environment, **proxies, **variables) as server:
+        yield server
 
 
 async def drawing(client: LangGraphClient, assistant: str) -> set[str]:

@@ -62,6 +62,12 @@ async def test_a_failure_to_open_is_told_and_not_kept(monkeypatch: pytest.Monkey
     assert await graph()
 
 
+async def test_settings_of_the_service_are_no_hindrance(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A `.env` that also configures the service serves Studio."""
+    monkeypatch.setenv("SUPPORT_RATE_LIMIT", "5/minute")
+    assert await graph()
+
+
 async def test_a_run_can_be_stopped_changed_and_gone_on_with(model: ScriptedModel) -> None:
     """Checkpoints have all shared state, so a run can be interrupted before any node."""
     stepped = (await graph()).copy(update={"checkpointer": InMemorySaver()})
