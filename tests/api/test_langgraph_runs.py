@@ -344,9 +344,7 @@ async def test_input_that_the_graph_can_not_take_is_refused_by_name(clients: lis
         assert name in response.json()["detail"]
 
 
-DEEP: Any = {}
-for _ in range(260):
-    DEEP = {"a": DEEP}
+DEEP = json.loads('{"a":' * 260 + "1" + "}" * 260)
 
 REFUSED_PARAMETERS: list[tuple[str, Any]] = [
     ("metadata", DEEP),
