@@ -6,7 +6,7 @@ from typing import Annotated, Any, cast
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import CoreSchema, core_schema
+from pydantic_core import CoreSchema, core_schema, to_json
 
 
 class Request(BaseModel):
@@ -40,6 +40,7 @@ class Unserved:
 def _plain(value: Any) -> Any:  # noqa: ANN401 - any JSON
     try:
         json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
+        to_json([[[[[[[[value]]]]]]]])  # Pydantic writes about 250 levels, and what stores it adds some
     except (RecursionError, ValueError):
         raise ValueError("must be JSON with valid Unicode, without NaN and Infinity, and not nested deeply") from None
     return value
