@@ -16,7 +16,7 @@ from conftest import REPOSITORY, Serve
 from graph.runs.memory import lock_name
 from harness.fault_proxy import FaultProxy, fault_proxy
 from harness.programs import node, program, tool
-from harness.scripted_model import ScriptedModel, after, status, tokens
+from harness.scripted_model import ScriptedModel, status, tokens, until
 from local.process import Service
 
 CLIENTS = REPOSITORY / "docs/clients"
@@ -159,12 +159,14 @@ async def test_a_stream_that_is_cut_is_read_on(name: str, serve: Serve, redis: R
 
 async def test_curl_gets_the_answer_that_was_lost(serve: Serve, redis: Redis, model: ScriptedModel) -> None:
     """A repeated request gets the answer of the first one, which is not made twice."""
-    model.script("answer", after(0.5, tokens(PIECES)))
+    is_lost = asyncio.Event()
+    model.script("answer", tokens([], then=until(is_lost, *PIECES)))
     async with serve() as direct, breakable(direct) as (url, proxy), running("curl", url) as client:
         saying = asyncio.create_task(say(client, "Can I have a refund?"))
         while not model.of("answer"):
             await asyncio.sleep(0.01)
         await proxy.reset()
+        is_lost.set()
         printed, errors = await saying
     assert printed == f"{ANSWER}\n"
     assert "reset" in errors.lower()
@@ -173,17 +175,18 @@ async def test_curl_gets_the_answer_that_was_lost(serve: Serve, redis: Redis, mo
 
 async def test_a_websocket_that_is_cut_is_asked_again(serve: Serve, redis: Redis, model: ScriptedModel) -> None:
     """After a lost connection the message is sent again in the same conversation, which keeps it once."""
-    model.script("answer", tokens(PIECES, pause=0.3), tokens(PIECES))
+    model.script("answer", tokens(PIECES[:1], then=until(asyncio.Event())), tokens(PIECES))
     async with serve() as direct, breakable(direct) as (url, proxy), running("websockets", url) as client:
-        saying = asyncio.create_task(say(client, "Can I have a refund?", "When?"))
+        assert client.stdin
         assert client.stdout
-        while not model.of("answer"):
-            await asyncio.sleep(0.01)
-        await asyncio.sleep(0.4)
+        client.stdin.write(b"Can I have a refund?\n")
+        async with asyncio.timeout(PATIENCE):
+            begun = await client.stdout.readexactly(len(PIECES[0]))
         await proxy.reset()
-        printed, errors = await saying
-    first, again, second = printed.splitlines()
-    assert first.endswith("(The connection was lost.)")
+        printed, errors = await say(client, "When?")
+    assert begun.decode() == PIECES[0]
+    lost, again, second = printed.splitlines()
+    assert lost.strip() == "(The connection was lost.)"
     assert again == second == ANSWER
     assert errors == ""
     asked = [text for role, text in model.of("answer")[-1].prompt if role == "user"]
