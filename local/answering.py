@@ -37,7 +37,8 @@ CONTENT = 0.3
 WHOLE, OWN, COVERED = 0.55, 0.1, 0.3
 """Weights of a part's similarity to the question together with the headings above it, of its own similarity, and of the
 share of the question's words that it covers. Like the next ones they were tuned on the evaluation's cases and on 52
-questions each about the help centres of Plausible and Arduino in tests/data, and checked on 36 about OnceHub's."""
+questions each about the help centres of Plausible and Arduino in tests/data, and checked on those about Bitwarden's and
+OnceHub's."""
 
 AMOUNT = 0.1
 """Bonus of a part with a number or a time for a question that asks for one, in English."""

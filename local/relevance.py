@@ -20,7 +20,7 @@ FLOOR = 0.35
 """Cosine of two words below which they have nothing in common; any two have some."""
 
 ENOUGH = 4
-"""Words of a question, the rarest, that a text has to cover at most: a long question mostly tells a story."""
+"""Words of a question after which it counts as covered, as rare as its rarest: a long question mostly tells a story."""
 
 STEM = 4
 """Letters that a word keeps at least without its ending; `refund` and `refunded` are forms of one."""

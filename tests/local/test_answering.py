@@ -6,6 +6,7 @@ from graph.prompts import answer_prompt
 from graph.state import Passage
 from local.answering import NO_ANSWER, NO_ARTICLES, answer
 from local.protocol import Turn
+from local.relevance import Relevance
 from local.vectors import Vectors
 
 CHARGED_TWICE = """\
@@ -218,6 +219,16 @@ def test_a_question_for_an_amount_is_answered_with_one(vectors: Vectors, questio
     other = passage("b", "Blocking", "You can block 30 addresses in the settings.")
     said = answer([Turn("system", one + other), Turn("user", question)], vectors)
     assert said.startswith(begins)
+
+
+def test_a_long_story_around_a_question_counts_little(vectors: Vectors) -> None:
+    """Of its words the rarest few are enough: one of eleven covers more than a seventh."""
+    texts = ["Ransomware: stop the sync and ask support to restore the whole folder.", "Invoices are sent monthly."]
+    told = "Our apprentice, who came to us in spring, opened a strange letter before lunch, and now it is ransomware"
+    relevance = Relevance(texts, vectors)
+    covered, elsewhere = relevance.covered(told)
+    assert covered > 1 / 7
+    assert elsewhere == 0
 
 
 def test_a_question_in_an_article_is_quoted_with_its_answer(vectors: Vectors) -> None:

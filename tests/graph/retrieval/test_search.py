@@ -53,6 +53,13 @@ async def test_a_name_is_found_that_vectors_do_not_know() -> None:
     assert "codes" in [passage["id"] for passage in found]
 
 
+async def test_a_words_place_in_a_title_counts_more_than_one_in_a_text() -> None:
+    """Of two passages with the same words, the one whose title has them is first."""
+    articles = [article("a", "Printers and zebra boats."), article("zebra", "Printers and a boats.")]
+    ranked = await Search(passages_of(articles), None).by_words("zebra")
+    assert ranked == [1, 0]
+
+
 async def test_a_passage_names_its_section_and_address(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its text is the section's alone; a short article is given whole, and names no section."""
     monkeypatch.setattr(searching, "_FURTHER", 1)
