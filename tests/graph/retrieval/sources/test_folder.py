@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from graph.errors import KnowledgeError
-from graph.retrieval.sources import Deleted, Document, LeftOut, Unchanged, html_tree, tree
+from graph.retrieval.sources import Deleted, Document, LeftOut, Page, Unchanged, html_tree, plain_text, tree
 from graph.retrieval.sources.code import MAX_SPAN
 from graph.retrieval.sources.folder import Folder
 from graph.retrieval.sources.front_matter import MAX_CHARACTERS
@@ -318,3 +318,17 @@ def test_rows_that_are_left_out_are_named(tmp_path: Path) -> None:
     assert {document.title for document in documents.values()} == {"A", "D"}
     assert left_out["faq.csv: row 3"].reason == "a draft"
     assert "faq.csv: row 5" in left_out
+
+
+def test_a_defect_of_a_parser_costs_its_file_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file on which a parser raises something unexpected is named, and the files after it are read."""
+    from_text = plain_text.from_text
+
+    def fail(content: bytes) -> list[Page]:
+        return [][1] if content.startswith(b"b") else from_text(content)
+
+    monkeypatch.setattr(plain_text, "from_text", fail)
+    documents, left_out = read(write(tmp_path, {"a.txt": "apples", "b.txt": "bananas", "c.txt": "cherries"}))
+    assert set(documents) == {"a", "c"}
+    assert left_out["b.txt"].is_fault
+    assert "a defect of ours" in left_out["b.txt"].reason
