@@ -4,7 +4,6 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
 
-from graph.actions.handoffs import Record
 from graph.events import Done, Source
 from graph.retrieval.articles import Article
 from graph.state import SESSION_ID, Action, Handoff, Question
@@ -42,7 +41,8 @@ class StreamQuery(BaseModel):
     question: Annotated[Question, Field(description="1 to 4,000 characters after trimming.", examples=[_EXAMPLE])]
 
 
-def _is_absent(value: object) -> bool:
+def is_absent(value: object) -> bool:
+    """Whether a field is left out of a response."""
     return value is None
 
 
@@ -55,13 +55,13 @@ class SourceOut(BaseModel):
         default=None,
         description="The article's public address; absent if unknown.",
         examples=["https://help.example.com/duplicate-charge"],
-        exclude_if=_is_absent,
+        exclude_if=is_absent,
     )
     section: str | None = Field(
         default=None,
         description="The headings above what was found, joined by ` > `; absent for a whole article.",
         examples=["Refunds > By bank transfer"],
-        exclude_if=_is_absent,
+        exclude_if=is_absent,
     )
 
     @classmethod
@@ -122,10 +122,10 @@ class ArticleResponse(BaseModel):
         default=None,
         description="The article's public address; absent if unknown.",
         examples=["https://help.example.com/duplicate-charge"],
-        exclude_if=_is_absent,
+        exclude_if=is_absent,
     )
     language: str | None = Field(
-        default=None, description="ISO 639-1; absent if unknown.", examples=["en"], exclude_if=_is_absent
+        default=None, description="ISO 639-1; absent if unknown.", examples=["en"], exclude_if=is_absent
     )
 
     @classmethod
@@ -200,7 +200,7 @@ class HandoffOut(BaseModel):
     expected_reply: str | None = Field(
         default=None,
         description="When a person will have replied: ISO 8601, UTC; absent if the desk names no hours.",
-        exclude_if=_is_absent,
+        exclude_if=is_absent,
     )
 
     @classmethod
@@ -221,10 +221,10 @@ class ChatResponse(AskResponse):
     session_id: str = Field(description="Send it with the next message.")
     messages_in_history: int = Field(description="Messages in the session's history, this turn's included.")
     action: ActionOut | None = Field(
-        default=None, description="What the answer proposes to do; absent if nothing.", exclude_if=_is_absent
+        default=None, description="What the answer proposes to do; absent if nothing.", exclude_if=is_absent
     )
     handoff: HandoffOut | None = Field(
-        default=None, description="The person who takes over; absent if nobody does.", exclude_if=_is_absent
+        default=None, description="The person who takes over; absent if nobody does.", exclude_if=is_absent
     )
 
     @classmethod
@@ -246,8 +246,8 @@ class MessageOut(BaseModel):
         description="`agent`: a person of the team, while the conversation was handed over."
     )
     content: str
-    id: str | None = Field(default=None, description="As in the event; of `agent` alone.", exclude_if=_is_absent)
-    at: str | None = Field(default=None, description="ISO 8601, UTC; of `agent` alone.", exclude_if=_is_absent)
+    id: str | None = Field(default=None, description="As in the event; of `agent` alone.", exclude_if=is_absent)
+    at: str | None = Field(default=None, description="ISO 8601, UTC; of `agent` alone.", exclude_if=is_absent)
 
 
 class SessionResponse(BaseModel):
@@ -256,59 +256,6 @@ class SessionResponse(BaseModel):
     session_id: str
     messages: list[MessageOut]
     expires_in: int = Field(description="Seconds until the session expires; each turn restarts the time.")
-
-
-class ColleagueRequest(BaseModel):
-    """A message of a person of the team to a customer."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, hide_input_in_errors=True)
-
-    message: Annotated[
-        Question,
-        Field(description="1 to 4,000 characters after trimming.", examples=["I have refunded the second charge."]),
-    ]
-
-
-class ColleagueMessage(BaseModel):
-    """A message of a person of the team, as the readers of the session get it."""
-
-    id: str
-    role: Literal["agent"]
-    content: str
-    at: str = Field(description="ISO 8601, UTC.")
-
-
-class HandoffDetails(HandoffOut):
-    """A hand-over, as the team sees it."""
-
-    status: Literal["open", "released", "timed-out"]
-    ended_at: str | None = Field(
-        default=None, description="ISO 8601, UTC; absent while it lasts.", exclude_if=_is_absent
-    )
-    tenant: str
-    session_id: str
-    customer_id: str | None = Field(default=None, description="Absent if unknown.", exclude_if=_is_absent)
-    category: str = Field(description="The name of the desk.")
-    run_id: str = Field(description="The run that opened it.")
-
-    @classmethod
-    def of_record(cls, record: Record) -> Self:
-        """Convert a stored hand-over."""
-        return cls.model_validate({name: getattr(record, name) for name in cls.model_fields if hasattr(record, name)})
-
-
-class HandoffWithMessages(HandoffDetails):
-    """A hand-over and its conversation."""
-
-    messages: list[MessageOut] = Field(
-        default=[], description="Oldest first; cards, IBANs and keys are masked. None once the session has expired."
-    )
-
-
-class HandoffsResponse(BaseModel):
-    """The conversations that a person has taken over."""
-
-    handoffs: list[HandoffDetails]
 
 
 class CheckOut(BaseModel):

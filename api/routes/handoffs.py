@@ -6,14 +6,14 @@ from fastapi import APIRouter, HTTPException, Path
 
 from api.deps import OPERATOR, AgentDep, IdempotencyKey, OfTenantDep
 from api.errors import documented
-from api.schemas import (
+from api.handoff_schemas import (
     ColleagueMessage,
     ColleagueRequest,
     HandoffDetails,
     HandoffsResponse,
     HandoffWithMessages,
-    MessageOut,
 )
+from api.schemas import MessageOut
 from graph.actions.handoffs import transcript
 
 HandoffId = Annotated[
