@@ -55,11 +55,11 @@ class Starter:
             raise HTTPException(404)
         tenant = self._caller.tenant
         thread = await self._threads.find(name, tenant)
+        if thread is None and self._caller.is_operator and await self._threads.find(name, None):
+            raise OthersThread  # one of its own with the same id would hide that one from the operator
         if thread is None and creates:
             thread = await self._threads.create(name, tenant, {}) or await self._threads.find(name, tenant)
         if thread is None:
-            if self._caller.is_operator and await self._threads.find(name, None):
-                raise OthersThread
             raise HTTPException(404)
         return thread
 

@@ -20,7 +20,7 @@ from redis.asyncio.client import Pipeline
 from graph.errors import Interrupted
 from graph.events import Done, Ending
 from graph.redis import memory_errors
-from graph.runs.log import alive_key
+from graph.runs.log import alive_key, log_key
 from graph.runs.records import RunRecord, record_json, record_key
 from graph.runs.thread import (
     LastTurn,
@@ -41,8 +41,10 @@ from graph.state import AgentContext
 RUNS_LISTED = 20
 """How many of a thread's runs can be listed; the others are known until their records expire."""
 
+READ_AGAIN = 60
+"""Seconds in which the client of a run without a thread can still read it."""
+
 _PAGE = 100  # threads that are read at a time
-_READ_AGAIN = 60  # seconds in which the client of a run without a thread can still read it
 _ALL = "threads:all"
 _DROP = """\
 if redis.call('hget', KEYS[1], ARGV[1]) == ARGV[2] then redis.call('hdel', KEYS[1], unpack(ARGV, 3)) end"""
@@ -141,7 +143,7 @@ class Threads:
             await pipe.execute()
 
     async def forget(self, thread: Thread) -> None:
-        """Delete a thread from the index; its session is deleted elsewhere."""
+        """Delete a thread from the index, and its runs with their logs; its session is deleted elsewhere."""
         with memory_errors():
             stored = cast("dict[bytes, bytes]", await self._redis.hgetall(_key(thread.id)))  # pyright: ignore[reportGeneralTypeIssues]
         own = [name for name in stored if name.startswith(f"{thread.tenant}/".encode())]
@@ -149,7 +151,8 @@ class Threads:
         if own:
             pipe.hdel(_key(thread.id), *own)
         runs = await self.runs(thread, most=None)
-        pipe.delete(_runs(thread.id, thread.tenant), *(record_key(run_id) for run_id in runs))
+        kept = [key for run_id in runs for key in (record_key(run_id), log_key(run_id))]
+        pipe.delete(_runs(thread.id, thread.tenant), *kept)
         for index in (_ALL, _index(thread.tenant)):
             pipe.zrem(index, _name(thread.id, thread.tenant))
         with memory_errors():
@@ -165,7 +168,7 @@ class Threads:
     async def forget_run(self, record: RunRecord) -> None:
         """Delete what is known of a run that has ended."""
         pipe = self._redis.pipeline(transaction=True)
-        pipe.delete(record_key(record.run_id))
+        pipe.delete(record_key(record.run_id), log_key(record.run_id))
         pipe.zrem(_runs(record.thread_id, record.tenant), record.run_id)
         with memory_errors():
             await pipe.execute()
@@ -206,7 +209,7 @@ class Threads:
         """Record how a turn has ended."""
         ended = record_json.dump_json(replace(record, ended_at=now())).decode()
         pipe = self._redis.pipeline(transaction=True)
-        pipe.set(record_key(record.run_id), ended, ex=self._ttl if is_kept else min(self._ttl, _READ_AGAIN))
+        pipe.set(record_key(record.run_id), ended, ex=self._ttl if is_kept else min(self._ttl, READ_AGAIN))
         if is_kept:
             self._end(pipe, record, ending)
         with memory_errors():

@@ -23,7 +23,7 @@ from graph.runs.memory import may_store, thread_id
 from graph.runs.records import RunRecord, as_json
 from graph.runs.run import Engine, Run
 from graph.runs.thread import now, thread_of
-from graph.runs.threads import Threads
+from graph.runs.threads import READ_AGAIN, Threads
 from graph.state import AgentContext
 
 
@@ -245,7 +245,7 @@ class Turn(Run):
     async def _write_log(self, *last: Event) -> None:
         events = [*self._events[self._logged :], *last]
         if events:
-            await self._log.append(self.id, self._logged, events)
+            await self._log.append(self.id, self._logged, events, None if self.asking.is_kept else READ_AGAIN)
             self._logged += len(events)
 
     async def _finish(self, ending: Ending) -> None:

@@ -3,20 +3,23 @@
 import asyncio
 import uuid
 from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack
 from typing import Any
 
 import httpx
 import pytest
 from langgraph_sdk.client import LangGraphClient
+from langgraph_sdk.errors import PermissionDeniedError
 from redis.asyncio import Redis
 
 from conftest import Serve
 from graph.events import RunStarted
 from graph.runs.log import RunLog
-from graph.runs.threads import RUNS_LISTED
+from graph.runs.threads import READ_AGAIN, RUNS_LISTED
 from harness.conversations import several
 from harness.langgraph_clients import asked, sdk_clients
 from harness.scripted_model import ScriptedModel, stall, tokens
+from harness.visitors import KEYS, SETTINGS
 
 
 @pytest.fixture
@@ -59,9 +62,19 @@ async def test_a_deleted_thread_leaves_none_of_its_runs(
     assert len(await clients[0].runs.list(thread, limit=100)) == RUNS_LISTED
     assert (await clients[0].runs.get(thread, runs[0]))["status"] == "success"
     await clients[0].threads.delete(thread)
-    assert await redis.keys("run:*:about") == []
+    assert not await redis.exists(*(f"run:{run}{kind}" for run in runs for kind in ("", ":about")))
     assert await redis.keys("thread*") == []
     assert (await clients[0].http.client.get(f"/threads/{thread}/runs/{runs[0]}/join")).status_code == 404
+
+
+async def test_what_a_run_without_a_thread_said_is_kept_for_a_minute(
+    clients: list[LangGraphClient], redis: Redis
+) -> None:
+    """Its client can read it again for so long."""
+    run = await clients[0].runs.create(None, "agent", input=asked("Hello?"))
+    await clients[1].runs.join(run["thread_id"], run["run_id"])
+    for kind in ("", ":about"):
+        assert 0 < await redis.ttl(f"run:{run['run_id']}{kind}") <= READ_AGAIN
 
 
 async def test_a_thread_that_has_expired_can_be_made_again(redis: Redis, serve: Serve, thread: str) -> None:
@@ -94,7 +107,7 @@ async def test_a_waiting_message_with_the_id_of_another_replaces_nothing(
     model.script("answer", tokens(["Yes", "."], pause=0.3))
     first = {"id": "m1", "role": "user", "content": "First question?"}
     await begun(clients[0], thread, first)
-    again = await begun(clients[1], thread, {**first, "content": "Second question?"})
+    again = await begun(clients[0], thread, {**first, "content": "Second question?"})
     whole = [first, {"id": "a1", "role": "assistant", "content": "Yes."}, "Third question?"]
     run = await clients[0].runs.create(thread, "agent", input=asked(*whole))
     await clients[0].runs.join(thread, again)
@@ -154,3 +167,15 @@ async def test_of_runs_that_interrupt_each_other_the_last_is_answered(
     assert sorted(found[run] for run in runs) == ["interrupted"] * 5 + ["success"]
     state: Any = await clients[0].threads.get_state(thread)
     assert len(state["values"]["messages"]) == 2
+
+
+async def test_an_operators_run_hides_no_tenants_thread(serve: Serve, redis: Redis, thread: str) -> None:
+    """A client that creates the thread if there is none gets no second one of the same id."""
+    async with several(serve, 1, **SETTINGS) as replicas, AsyncExitStack() as stack:
+        web, operator = [
+            (await stack.enter_async_context(sdk_clients(replicas, KEYS[name])))[0] for name in ("web", "operator")
+        ]
+        await web.threads.create(thread_id=thread)
+        with pytest.raises(PermissionDeniedError):
+            await begun(operator, thread, "Hello?")
+        assert (await operator.threads.get(thread))["metadata"] == (await web.threads.get(thread))["metadata"]
