@@ -261,11 +261,11 @@ def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
 def _methods(app: FastAPI, path: str) -> list[str]:
     """Return the methods of a path, as OpenAPI lists them."""
     paths = app.openapi()["paths"]
-    for template, operations in [(path, paths[path])] if path in paths else paths.items():
-        if re.fullmatch(re.sub(r"\{\w+\}", "[^/]+", template), path):
-            methods = [method.upper() for method in operations]
-            return sorted([*methods, "HEAD"] if "GET" in methods else methods)
-    return ["GET", "HEAD"]  # /openapi.json and /docs
+    meant = [template for template in paths if re.fullmatch(re.sub(r"\{\w+\}", "[^/]+", template), path)]
+    if not meant:
+        return ["GET", "HEAD"]  # /openapi.json and /docs
+    methods = [method.upper() for method in paths[min(meant, key=lambda template: template.count("{"))]]
+    return sorted([*methods, "HEAD"] if "GET" in methods else methods)
 
 
 def _refusal(request: Request, error: RequestValidationError) -> Problem:

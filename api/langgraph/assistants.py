@@ -9,7 +9,7 @@ from typing_extensions import TypedDict  # before Python 3.12 Pydantic needs it
 from api.deps import AgentDep, ConnectionDep
 from api.errors import documented
 from api.langgraph.assistant import ASSISTANT_ID, DESCRIPTION, GRAPH_ID, drawing, is_assistant, schemas
-from api.langgraph.fields import JsonObject, Request, Whole, contains
+from api.langgraph.fields import WHOLE, JsonObject, Request, contains
 
 router = APIRouter(prefix="/langgraph/assistants", tags=["LangGraph API"])
 
@@ -52,8 +52,8 @@ class AssistantSearch(Request):
     metadata: JsonObject = Field(default_factory=dict[str, Any])
     graph_id: str | None = None
     name: Annotated[str | None, Field(description="A part of the name, in any case.")] = None
-    limit: Annotated[Whole, Field(ge=1, le=1000)] = 10
-    offset: Annotated[Whole, Field(ge=0)] = 0
+    limit: Annotated[int, Field(ge=1, le=1000), WHOLE] = 10
+    offset: Annotated[int, Field(ge=0), WHOLE] = 0
     sort_by: Literal["assistant_id", "created_at", "updated_at", "name", "graph_id"] | None = None
     sort_order: Literal["asc", "desc"] | None = None
     select: list[_Field] | None = None

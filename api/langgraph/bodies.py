@@ -6,11 +6,10 @@ from langchain_core.messages import AnyMessage
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, model_validator
 
 from api.langgraph.assistant import ASSISTANT_ID, GRAPH_ID
+from api.langgraph.fields import WHOLE, JsonObject, Unserved
 from api.langgraph.inputs import read_input
 from api.langgraph.rendering import Mode
 from api.schemas import CustomerId
-
-Json = dict[str, Any]
 
 _STRICT = ConfigDict(extra="forbid", strict=True, hide_input_in_errors=True)
 _MODES: tuple[object, ...] = get_args(Mode)
@@ -33,16 +32,6 @@ def _modes(value: object) -> object:
     return modes
 
 
-def _none(reason: str) -> BeforeValidator:
-    """Return a validator that refuses whatever would change something."""
-
-    def check(value: object) -> None:
-        if value not in (None, False, 0, [], {}, ""):
-            raise ValueError(f"is not served: {reason}")
-
-    return BeforeValidator(check)
-
-
 Modes = Annotated[list[Mode], BeforeValidator(_modes)]
 AssistantName = Annotated[str, BeforeValidator(_assistant)]
 
@@ -55,7 +44,7 @@ def _without_ours(value: object) -> object:
     return value  # pyright: ignore[reportUnknownVariableType]
 
 
-def _configurable(value: Json) -> Json:
+def _configurable(value: JsonObject) -> JsonObject:
     _without_ours(value)
     _CUSTOMER.validate_python(value.get("customer_id"))
     return value
@@ -80,13 +69,13 @@ class RunConfig(BaseModel):
     model_config = _STRICT
 
     tags: list[str] = Field(default=[], max_length=100, description="Kept with the run.")
-    recursion_limit: int | None = Field(
+    recursion_limit: Annotated[int | None, WHOLE] = Field(
         default=None, ge=3, description="The graph has three steps, so it never ends early."
     )
-    configurable: Annotated[Json, AfterValidator(_configurable)] = Field(
+    configurable: Annotated[JsonObject, AfterValidator(_configurable)] = Field(
         default={}, description="`customer_id` is read; the graph has nothing else to configure."
     )
-    metadata: Json = Field(default={}, description="Added to the run's metadata.")
+    metadata: JsonObject = Field(default={}, description="Added to the run's metadata.")
 
     @property
     def customer_id(self) -> str | None:
@@ -102,7 +91,7 @@ class Checkpoint(BaseModel):
     thread_id: str | None = None
     checkpoint_ns: Literal[""] | None = None
     checkpoint_id: str | None = None
-    checkpoint_map: Json | None = None
+    checkpoint_map: JsonObject | None = None
 
 
 class StatelessRun(BaseModel):
@@ -115,7 +104,7 @@ class StatelessRun(BaseModel):
         description='`{"messages": [...]}`; the last message is the customer\'s.',
         examples=[{"messages": [{"role": "user", "content": "I was charged twice, can I have my money back?"}]}],
     )
-    metadata: Json | None = Field(default=None, description="The run's own; returned with it.")
+    metadata: JsonObject | None = Field(default=None, description="The run's own; returned with it.")
     config: RunConfig | None = None
     context: Context | None = None
     stream_mode: Modes = Field(default=["values"], min_length=1)
@@ -132,13 +121,13 @@ class StatelessRun(BaseModel):
         default=None, description="Changes nothing: a turn is stored when it is whole."
     )
     strict_resume: bool | None = Field(default=None, description="Changes nothing: there is nothing to resume.")
-    command: Annotated[None, _none("the graph is never interrupted, so there is nothing to resume")] = None
-    webhook: Annotated[None, _none("join the run, or stream it")] = None
-    interrupt_before: Annotated[None, _none("a turn runs as a whole; use `langgraph dev` to step through it")] = None
-    interrupt_after: Annotated[None, _none("a turn runs as a whole; use `langgraph dev` to step through it")] = None
-    feedback_keys: Annotated[None, _none("send ratings to POST /feedback")] = None
-    after_seconds: Annotated[None, _none("a run starts at once")] = None
-    langsmith_tracer: Annotated[None, _none("the service's own settings say where traces go")] = None
+    command: Annotated[None, Unserved("the graph is never interrupted, so there is nothing to resume")] = None
+    webhook: Annotated[None, Unserved("join the run, or stream it")] = None
+    interrupt_before: Annotated[None, Unserved("a turn runs as a whole; use `langgraph dev` to step through it")] = None
+    interrupt_after: Annotated[None, Unserved("a turn runs as a whole; use `langgraph dev` to step through it")] = None
+    feedback_keys: Annotated[None, Unserved("send ratings to POST /feedback")] = None
+    after_seconds: Annotated[None, Unserved("a run starts at once")] = None
+    langsmith_tracer: Annotated[None, Unserved("the service's own settings say where traces go")] = None
 
     @model_validator(mode="after")
     def _one_customer(self) -> Self:
@@ -155,7 +144,7 @@ class StatelessRun(BaseModel):
         """Whether there is a conversation that the run belongs to."""
         return self.on_completion == "keep"
 
-    def described(self, question: AnyMessage) -> Json:
+    def described(self, question: AnyMessage) -> JsonObject:
         """Return what is kept of the request with the run, without the messages before the customer's."""
         asked = self.model_dump(include={"config", "context", "stream_mode", "on_disconnect"}, exclude_none=True)
         return {
@@ -177,7 +166,7 @@ class StatelessRun(BaseModel):
 class ThreadRun(StatelessRun):
     """A run in a thread."""
 
-    on_completion: Annotated[None, _none("only runs without a thread can delete theirs")] = None  # pyright: ignore[reportIncompatibleVariableOverride]
+    on_completion: Annotated[None, Unserved("only runs without a thread can delete theirs")] = None  # pyright: ignore[reportIncompatibleVariableOverride]
     checkpoint: Checkpoint | None = Field(default=None, description="The thread's latest; no other is kept.")
     checkpoint_id: str | None = None
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any, cast
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import CoreSchema, core_schema
+from pydantic_core import CoreSchema, core_schema, to_json
 
 
 class Request(BaseModel):
@@ -15,43 +15,50 @@ class Request(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, hide_input_in_errors=True)
 
 
+_NOTHING: tuple[object, ...] = (None, False, 0, "", [], {})
+
+
 @dataclass(frozen=True, slots=True)
 class Unserved:
-    """Marks a field that the reference has and this service does not: a value but null is refused, with the reason."""
+    """Marks a field that the reference has and this service does not; one that would change something is refused."""
 
     why: str
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:  # noqa: ANN401 - Pydantic's own name and signature
-        """Refuse any value but null."""
+        """Refuse whatever would change something."""
         return core_schema.no_info_before_validator_function(self._refuse, handler(source))
 
-    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+    def __get_pydantic_json_schema__(self, _: CoreSchema, __: GetJsonSchemaHandler) -> JsonSchemaValue:
         """Describe the field."""
-        return {**handler(schema), "description": f"Not served: {self.why}"}
+        return {"enum": [*_NOTHING], "description": f"Not served: {self.why}"}
 
     def _refuse(self, value: object) -> None:
-        if value is not None:
+        if value not in _NOTHING:
             raise ValueError(f"is not served: {self.why}")
 
 
-def _plain(value: dict[str, Any]) -> dict[str, Any]:
+def _plain(value: Any) -> Any:  # noqa: ANN401 - any JSON
     try:
         json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
+        to_json([[[[[[[[value]]]]]]]])  # Pydantic writes about 250 levels, and what stores it adds some
     except (RecursionError, ValueError):
         raise ValueError("must be JSON with valid Unicode, without NaN and Infinity, and not nested deeply") from None
     return value
 
 
-JsonObject = Annotated[dict[str, Any], AfterValidator(_plain)]
-"""An object that can be stored, and sent again as it is."""
+PLAIN = AfterValidator(_plain)
+"""Marks JSON that can be stored, and sent again as it is."""
+
+JsonObject = Annotated[dict[str, Any], PLAIN]
+"""An object that clients choose."""
 
 
 def _whole(value: object) -> object:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-Whole = Annotated[int, BeforeValidator(_whole)]
-"""An integer, which JSON may write as 10.0."""
+WHOLE = BeforeValidator(_whole)
+"""Marks an integer, which JSON may write as 10.0."""
 
 
 def contains(value: object, part: object) -> bool:

@@ -9,8 +9,7 @@ from graph.state import Question
 
 _QUESTION = TypeAdapter[str](Question)
 _NAME = TypeAdapter[str](Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f]{1,128}$")])
-_LONGEST = 32_768
-"""Characters of a message before the customer's; an answer is longer than a question."""
+_ANSWER = TypeAdapter[str](Annotated[str, StringConstraints(max_length=32_768)])  # longer than a question
 
 
 def read_input(value: object) -> list[AnyMessage]:
@@ -65,11 +64,9 @@ def _clean(message: BaseMessage, where: str) -> AnyMessage:
             _NAME.validate_python(name)
     except ValidationError:
         raise ValueError(f"{where}.id: must have 1 to 128 characters") from None
-    if isinstance(message, AIMessage):
-        if len(message.text) > _LONGEST:
-            raise ValueError(f"{where}.content: must have at most {_LONGEST} characters")
-        return AIMessage(message.text.replace("\0", ""), id=name)
     try:
+        if isinstance(message, AIMessage):
+            return AIMessage(_ANSWER.validate_python(message.text), id=name)
         return HumanMessage(_QUESTION.validate_python(message.text), id=name)
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]

@@ -7,7 +7,7 @@ from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, RemoveM
 from pydantic import AfterValidator, Discriminator, Field, Tag
 from typing_extensions import TypedDict  # before Python 3.12 Pydantic needs it
 
-from api.langgraph.fields import JsonObject, Request, Unserved, Whole
+from api.langgraph.fields import WHOLE, JsonObject, Request, Unserved
 from api.langgraph.thread_schemas import ThreadName
 
 _STATE_FIELD = "|".join(
@@ -48,7 +48,7 @@ class StateCheckpoint(Request):
 class HistorySearch(Request):
     """Which states of a thread to list."""
 
-    limit: Annotated[Whole, Field(ge=1, le=1000)] = 1
+    limit: Annotated[int, Field(ge=1, le=1000), WHOLE] = 1
     before: Annotated[Checkpoint | None, Field(description="No state before this one is kept.")] = None
     metadata: Annotated[JsonObject, Field(description="What a state's metadata must have.")] = Field(
         default_factory=dict[str, Any]

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 from typing_extensions import TypedDict  # before Python 3.12 Pydantic needs it
 
-from api.langgraph.fields import JsonObject, Request, Unserved, Whole
+from api.langgraph.fields import WHOLE, JsonObject, Request, Unserved
 from graph.runs.thread import ThreadStatus
 
 UUID = r"^[0-9a-fA-F]{8}-?([0-9a-fA-F]{4}-?){3}[0-9a-fA-F]{12}$"
@@ -76,8 +76,8 @@ class ThreadSearch(Request):
         ThreadStatus | Literal["interrupted"] | None,
         Field(description="None is `interrupted`: a turn runs as a whole."),
     ] = None
-    limit: Annotated[Whole, Field(ge=1, le=1000)] = 10
-    offset: Annotated[Whole, Field(ge=0, le=1_000_000)] = 0
+    limit: Annotated[int, Field(ge=1, le=1000), WHOLE] = 10
+    offset: Annotated[int, Field(ge=0, le=1_000_000), WHOLE] = 0
     sort_by: Literal["thread_id", "status", "created_at", "updated_at", "state_updated_at"] = "updated_at"
     sort_order: Literal["asc", "desc"] = "desc"
     select: Annotated[list[_Field] | None, Field(description="The fields to return; all if absent.")] = None

@@ -85,7 +85,7 @@ async def test_a_failed_start_says_why_in_one_line(
     assert "SUPPORT_KNOWLEDGE: there is no file or folder 'nowhere'" in caplog.text
 
     @asynccontextmanager
-    async def raises(*_: object) -> AsyncGenerator[SupportAgent]:
+    async def raises(*_: object, **__: object) -> AsyncGenerator[SupportAgent]:
         raise RuntimeError(CANARY)
         yield
 

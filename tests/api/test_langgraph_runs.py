@@ -1,6 +1,7 @@
 """Runs of the LangGraph API, through LangGraph's own SDK: how they stream, resume, wait, are cancelled and fail."""
 
 import asyncio
+import json
 import random
 import uuid
 from collections.abc import AsyncGenerator
@@ -283,6 +284,7 @@ async def test_a_join_can_cancel_the_run_that_it_leaves(
         assert await status_of(clients[0], thread, run, but="running") == "interrupted"
 
 
+JSON = {"Content-Type": "application/json"}
 TEXT = "Why was I charged twice?"
 
 
@@ -313,6 +315,9 @@ USER = {"role": "user", "content": TEXT}
 
 
 REFUSED_INPUT: list[tuple[Any, str]] = [
+    ({"messages": [{"role": "assistant", "content": "\ud800"}, {"role": "user", "content": "Hello?"}]}, "content"),
+    ({"messages": [{"role": "user", "content": "\ud800"}]}, "content"),
+    ({"messages": [{"role": "user", "content": "Hello?", "id": "\ud800"}]}, "id"),
     (None, "input"),
     ({}, "input"),
     ({"messages": []}, "input"),
@@ -333,12 +338,19 @@ REFUSED_INPUT: list[tuple[Any, str]] = [
 async def test_input_that_the_graph_can_not_take_is_refused_by_name(clients: list[LangGraphClient]) -> None:
     """A 422 says what of the input was wrong."""
     for given, name in REFUSED_INPUT:
-        response = await clients[0].http.client.post("/runs/wait", json={"assistant_id": "agent", "input": given})
+        body = json.dumps({"assistant_id": "agent", "input": given})
+        response = await clients[0].http.client.post("/runs/wait", content=body, headers=JSON)
         assert response.status_code == 422, given
         assert name in response.json()["detail"]
 
 
+DEEP = json.loads('{"a":' * 260 + "1" + "}" * 260)
+
 REFUSED_PARAMETERS: list[tuple[str, Any]] = [
+    ("metadata", DEEP),
+    ("metadata", {"a": "\ud800"}),
+    ("config", {"configurable": {"a": "\ud800"}}),
+    ("config", {"metadata": DEEP}),
     ("assistant_id", "other"),
     ("command", {"resume": 1}),
     ("interrupt_before", ["answer"]),
@@ -374,7 +386,8 @@ async def test_a_parameter_that_can_not_be_honoured_is_refused_by_name(
     """A 422 names the parameter; nothing is silently ignored."""
     for field, value in REFUSED_PARAMETERS:
         body = {"assistant_id": "agent", "input": asked(TEXT), "if_not_exists": "create", field: value}
-        response = await clients[0].http.client.post(f"/threads/{thread}/runs/wait", json=body)
+        path = f"/threads/{thread}/runs/wait"
+        response = await clients[0].http.client.post(path, content=json.dumps(body), headers=JSON)
         assert response.status_code == 422, field
         assert field in response.json()["detail"]
 

@@ -164,7 +164,7 @@ async def test_a_thread_says_how_its_last_run_failed(sdk: LangGraphClient, model
     await sdk.runs.wait(thread, "agent", input=asked)
     model.script("answer", status(400))
     await sdk.runs.wait(thread, "agent", input=asked, raise_error=False)
-    (failed,) = await sdk.threads.search(status="error")
+    failed: Any = (await sdk.threads.search(status="error"))[0]
     assert (failed["error"]["error"], len(failed["values"]["messages"])) == ("model-refused", 2)
     model.script("answer", tokens(["Hi!"]))
     await sdk.runs.wait(thread, "agent", input=asked)
@@ -267,13 +267,13 @@ async def test_what_a_request_may_not_ask_for_is_refused_by_name(sdk: LangGraphC
     thread = (await sdk.threads.create())["thread_id"]
     wrong: list[tuple[str, str, Any, str]] = [
         ("POST", "/threads", {"ttl": {"ttl": 5}}, "ttl"),
-        ("POST", "/threads", {"supersteps": []}, "supersteps"),
+        ("POST", "/threads", {"supersteps": [{"updates": []}]}, "supersteps"),
         ("POST", "/threads", {"thread_id": "s-1"}, "thread_id"),
         ("POST", "/threads", {"metadata": None}, "metadata"),
         ("POST", "/threads", {"other": 1}, "other"),
         ("PATCH", f"/threads/{thread}", {"ttl": 5}, "ttl"),
-        ("POST", "/threads/search", {"values": {}}, "values"),
-        ("POST", "/threads/search", {"extract": {}}, "extract"),
+        ("POST", "/threads/search", {"values": {"category": "billing"}}, "values"),
+        ("POST", "/threads/search", {"extract": {"a": "values.b"}}, "extract"),
         ("POST", "/threads/search", {"limit": 0}, "limit"),
         ("POST", "/threads/search", {"select": ["secret"]}, "select.0"),
         ("GET", f"/threads/{thread}?include=ttl", None, "include"),

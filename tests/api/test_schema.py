@@ -21,6 +21,7 @@ async def schemathesis(url: str, *arguments: str) -> None:
     """Run all checks of schemathesis."""
     process = await asyncio.create_subprocess_exec(
         SCHEMATHESIS,
+        f"--config-file={REPOSITORY / 'tests/data/schemathesis.toml'}",
         "run",
         f"{url}/openapi.json",
         "--checks=all",

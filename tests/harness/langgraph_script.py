@@ -439,10 +439,11 @@ async def _more(recording: Recording, client: LangGraphClient, http: httpx.Async
     await call("more: threads.count", client.threads.count())
     await call("more: threads.copy", client.threads.copy(thread))
     await call("more: assistants.count", client.assistants.count())
-    await call("more: assistants.get_versions", client.assistants.get_versions("agent"))
+    await call("more: assistants.get_versions", client.assistants.get_versions(NOBODY))
     await call("more: crons.search", client.crons.search())
     await call("more: store.search_items", client.store.search_items(("nothing",)))
-    await call("more: runs.create_batch", runs.create_batch([]))
+    batch: Any = [{"assistant_id": "agent", "input": asked("Hello?")}]
+    await call("more: runs.create_batch", runs.create_batch(batch))
     stops = runs.wait(thread, "agent", input=asked("Hello?"), interrupt_before=["answer"])
     await call("more: runs.wait interrupt_before", stops)
     rolls_back = runs.wait(thread, "agent", input=asked("Hello?"), multitask_strategy="rollback")
