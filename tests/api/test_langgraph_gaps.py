@@ -179,3 +179,13 @@ async def test_an_operators_run_hides_no_tenants_thread(serve: Serve, redis: Red
         with pytest.raises(PermissionDeniedError):
             await begun(operator, thread, "Hello?")
         assert (await operator.threads.get(thread))["metadata"] == (await web.threads.get(thread))["metadata"]
+
+
+async def test_a_tag_that_can_not_be_stored_is_refused(clients: list[LangGraphClient], thread: str) -> None:
+    """It is no valid Unicode, and the refusal names the field."""
+    body = r'{"assistant_id": "agent", "input": {"messages": "Hello?"}, "config": {"tags": ["\ud800"]}}'
+    refused = await clients[0].http.client.post(
+        f"/threads/{thread}/runs", content=body, headers={"Content-Type": "application/json"}
+    )
+    assert refused.status_code == 422
+    assert "config.tags" in refused.text
