@@ -6,7 +6,7 @@ from langchain_core.messages import AnyMessage
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, model_validator
 
 from api.langgraph.assistant import ASSISTANT_ID, GRAPH_ID
-from api.langgraph.fields import WHOLE, JsonObject, Unserved
+from api.langgraph.fields import PLAIN, WHOLE, JsonObject, Unserved
 from api.langgraph.inputs import read_input
 from api.langgraph.rendering import Mode
 from api.schemas import CustomerId
@@ -68,7 +68,7 @@ class RunConfig(BaseModel):
 
     model_config = _STRICT
 
-    tags: list[str] = Field(default=[], max_length=100, description="Kept with the run.")
+    tags: Annotated[list[str], PLAIN] = Field(default=[], max_length=100, description="Kept with the run.")
     recursion_limit: Annotated[int | None, WHOLE] = Field(
         default=None, ge=3, description="The graph has three steps, so it never ends early."
     )

@@ -1,6 +1,5 @@
 """The input of a run: the customer's message, and what of the messages before it is new."""
 
-from collections.abc import Sequence
 from typing import Annotated, Any, cast
 
 from langchain_core.messages import AIMessage, AnyMessage, BaseMessage, HumanMessage, convert_to_messages
@@ -72,13 +71,3 @@ def _clean(message: BaseMessage, where: str) -> AnyMessage:
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
         raise ValueError(f"{where}.content: {first['msg'].removeprefix('Value error, ')}") from None
-
-
-def new_messages(given: Sequence[AnyMessage], known: Sequence[AnyMessage]) -> list[AnyMessage]:
-    """Return those of the given messages that a thread does not have.
-
-    Clients may send the whole conversation. What stands before a message that the thread knows was in the thread once.
-    """
-    names = {message.id for message in known}
-    latest = max((n for n, message in enumerate(given) if message.id in names), default=-1)
-    return list(given[latest + 1 :])

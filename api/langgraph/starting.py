@@ -12,9 +12,9 @@ from api.auth import Principal
 from api.deps import AgentDep, Connection, ConnectionDep, PrincipalDep
 from api.errors import OthersThread
 from api.langgraph.bodies import StatelessRun, ThreadRun
-from api.langgraph.inputs import new_messages
 from api.langgraph.state import ThreadsDep
 from graph.agent import SupportAgent
+from graph.message_ids import new_messages
 from graph.runs.thread import Thread, as_uuid
 from graph.runs.threads import Threads
 from graph.runs.turn import Asking, Turn
@@ -40,9 +40,10 @@ class Starter:
         if body.checkpoint_name not in (None, history.checkpoint_id if history else None):
             raise invalid("checkpoint_id", "must be the thread's latest state; no other is kept")
         new = _new(body, history.messages if history else ())
+        turn = await self._start(body, thread.session_id, thread.context(body.customer_id), new)
         if body.multitask_strategy == "interrupt":
-            await self._interrupt(thread)
-        return await self._start(body, thread.session_id, thread.context(body.customer_id), new)
+            await self._interrupt_before(turn, thread)
+        return turn
 
     async def alone(self, body: StatelessRun) -> Turn:
         """Start a run in a new thread, which is kept only if the client asks for that."""
@@ -54,18 +55,22 @@ class Starter:
             raise HTTPException(404)
         tenant = self._caller.tenant
         thread = await self._threads.find(name, tenant)
+        if thread is None and self._caller.is_operator and await self._threads.find(name, None):
+            raise OthersThread  # one of its own with the same id would hide that one from the operator
         if thread is None and creates:
             thread = await self._threads.create(name, tenant, {}) or await self._threads.find(name, tenant)
         if thread is None:
-            if self._caller.is_operator and await self._threads.find(name, None):
-                raise OthersThread
             raise HTTPException(404)
         return thread
 
-    async def _interrupt(self, thread: Thread) -> None:
-        """Cancel the thread's runs, whether they go on or wait."""
-        runs = await self._threads.runs(thread)
-        for run_id, (_, is_alive) in zip(runs, await self._sessions.states(runs), strict=True):
+    async def _interrupt_before(self, turn: Turn, thread: Thread) -> None:
+        """Cancel the thread's runs that came before one, whether they go on or wait.
+
+        That one is known by now, so of several that are started at once the last cancels all others.
+        """
+        runs = await self._threads.runs(thread, most=None)
+        earlier = runs[runs.index(turn.id) + 1 :] if turn.id in runs else []
+        for run_id, (_, is_alive) in zip(earlier, await self._sessions.states(earlier), strict=True):
             if is_alive:
                 await self._sessions.stop(self._sessions.known(run_id))
 

@@ -11,7 +11,7 @@ local added = redis.pcall('xadd', KEYS[1], ARGV[1], 'event', ARGV[2], unpack(ARG
 if type(added) == 'table' and added.err and not added.err:find('equal or smaller', 1, true) then return added end
 redis.call('expire', KEYS[1], ARGV[3])
 if ARGV[4] == '0' then redis.call('del', KEYS[2]) end
-if ARGV[4] > '0' then redis.call('set', KEYS[2], 'run', 'EX', ARGV[4]) end"""
+if ARGV[4] > '0' and redis.call('get', KEYS[2]) ~= 'cancel' then redis.call('set', KEYS[2], 'run', 'EX', ARGV[4]) end"""
 
 
 class Batches:

@@ -40,7 +40,7 @@ class RunLog:
         """Write the first event, the owner, who may read the run, and the run's heartbeat."""
         beat = alive_key(run_id), ALIVE
         with memory_errors():
-            await self._batches.append(_stream(run_id), 0, [first], self.ttl, owner=owner, heartbeat=beat)
+            await self._batches.append(log_key(run_id), 0, [first], self.ttl, owner=owner, heartbeat=beat)
 
     def keep_alive(self, pipe: Pipeline, run_id: str) -> None:
         """Add the heartbeat of a run that this replica executes, or is about to, to `pipe`."""
@@ -56,28 +56,32 @@ class RunLog:
         with memory_errors():
             await self._redis.delete(alive_key(run_id))
 
-    async def append(self, run_id: str, after: int, events: Sequence[Event]) -> None:
-        """Write the events that follow the `after`-th; an event that ends the run also ends its heartbeat."""
+    async def append(self, run_id: str, after: int, events: Sequence[Event], ttl: int | None = None) -> None:
+        """Write the events that follow the `after`-th; an event that ends the run also ends its heartbeat.
+
+        The log expires `ttl` seconds later, if that is sooner than usual.
+        """
         beat = (alive_key(run_id), 0) if isinstance(events[-1], Ending) else None
+        seconds = self.ttl if ttl is None else min(ttl, self.ttl)
         with memory_errors():
-            await self._batches.append(_stream(run_id), after, events, self.ttl, heartbeat=beat)
+            await self._batches.append(log_key(run_id), after, events, seconds, heartbeat=beat)
 
     async def forget(self, run_ids: Sequence[str]) -> None:
         """Delete the logs of runs that have ended."""
         if run_ids:
             with memory_errors():
-                await self._redis.delete(*map(_stream, run_ids))
+                await self._redis.delete(*map(log_key, run_ids))
 
     async def owner(self, run_id: str) -> str | None:
         """Return the owner, who may read and cancel the run; None if there is no such run."""
         with memory_errors():
-            entries = cast("list[Any]", await self._redis.xrange(_stream(run_id), count=1))
+            entries = cast("list[Any]", await self._redis.xrange(log_key(run_id), count=1))
         return entries[0][1].get(b"owner", b"").decode() or None if entries else None
 
     async def is_starting(self, run_id: str) -> bool | None:
         """Return whether the run has yet to begin; None if it never will, or ended before its second event."""
         pipe = self._redis.pipeline(transaction=True)
-        pipe.xlen(_stream(run_id))
+        pipe.xlen(log_key(run_id))
         pipe.exists(alive_key(run_id))
         with memory_errors():
             events, alive = await pipe.execute()
@@ -89,7 +93,7 @@ class RunLog:
         """Return the last logged event of each run, if any, and whether it has a heartbeat."""
         pipe = self._redis.pipeline(transaction=True)
         for run_id in run_ids:
-            pipe.xrevrange(_stream(run_id), count=1)
+            pipe.xrevrange(log_key(run_id), count=1)
             pipe.exists(alive_key(run_id))
         with memory_errors():
             found = await pipe.execute() if run_ids else []
@@ -166,7 +170,7 @@ class RunLog:
         if refresh:
             for run_id in run_ids:
                 pipe.expire(alive_key(run_id), ALIVE)
-                pipe.expire(_stream(run_id), self.ttl)
+                pipe.expire(log_key(run_id), self.ttl)
             for claim in claims:
                 pipe.expire(claim, self.ttl)
         with memory_errors():
@@ -186,12 +190,12 @@ class RunLog:
 
     async def _read(self, run_id: str, after: int) -> list[tuple[int, Event]]:
         with memory_errors():
-            entries = cast("list[Any]", await self._redis.xrange(_stream(run_id), min=f"(0-{after}"))
+            entries = cast("list[Any]", await self._redis.xrange(log_key(run_id), min=f"(0-{after}"))
         return numbered(entries, after)
 
     async def _last(self, run_id: str) -> tuple[int, Event] | None:
         with memory_errors():
-            entries = cast("list[Any]", await self._redis.xrevrange(_stream(run_id), count=1))
+            entries = cast("list[Any]", await self._redis.xrevrange(log_key(run_id), count=1))
         return numbered(entries, 0)[-1] if entries else None
 
     async def _end_orphan(self, run_id: str, after: int) -> None:
@@ -219,7 +223,8 @@ class LoggedRun:
         return await self.log.is_read(self.id, after)
 
 
-def _stream(run_id: str) -> str:
+def log_key(run_id: str) -> str:
+    """Return the Redis key of a run's log."""
     return f"run:{run_id}"
 
 

@@ -9,6 +9,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import TypeVar
 
+from langchain_core.messages import AnyMessage
 from redis.asyncio import Redis
 from redis.asyncio.lock import Lock
 
@@ -116,27 +117,26 @@ class Sessions:
 
     async def _begin(self, turn: Turn, idempotency_key: str | None) -> Followed:
         self._turns[turn.id] = turn
+
+        async def messages() -> Sequence[AnyMessage]:
+            return await self._memory.messages(turn.thread)
+
         try:
             if self._draining:
                 raise ShuttingDown
             if idempotency_key is not None and (earlier := await self._claim(turn, idempotency_key)):
-                await turn.refuse(Cancelled)
+                await turn.refuse(Cancelled, messages)
                 self._not_begun.append(turn)
                 return earlier
             lock = await self._take(turn)
-            await turn.begin(
-                lock,
-                self._locks.release,
-                lambda: self._turns.pop(turn.id, None),
-                lambda: self._memory.messages(turn.thread),
-            )
+            await turn.begin(lock, self._locks.release, lambda: self._turns.pop(turn.id, None), messages)
             if self._draining:
                 turn.cancel(ShuttingDown)
         except BaseException as error:
             self._not_begun.append(turn)
             if not isinstance(error, MemoryUnavailable):
                 await self._release_claims()
-            await turn.refuse(type(error) if isinstance(error, RunError) else Cancelled)
+            await turn.refuse(type(error) if isinstance(error, RunError) else Cancelled, messages)
             raise
         finally:
             if not turn.began:

@@ -20,7 +20,7 @@ from redis.asyncio.client import Pipeline
 from graph.errors import Interrupted
 from graph.events import Done, Ending
 from graph.redis import memory_errors
-from graph.runs.log import alive_key
+from graph.runs.log import alive_key, log_key
 from graph.runs.records import RunRecord, record_json, record_key
 from graph.runs.thread import (
     LastTurn,
@@ -38,12 +38,16 @@ from graph.runs.thread import (
 )
 from graph.state import AgentContext
 
-RUNS_KEPT = 20
-"""How many of a thread's runs can be listed."""
+RUNS_LISTED = 20
+"""How many of a thread's runs can be listed; the others are known until their records expire."""
+
+READ_AGAIN = 60
+"""Seconds in which the client of a run without a thread can still read it."""
 
 _PAGE = 100  # threads that are read at a time
-_READ_AGAIN = 60  # seconds in which the client of a run without a thread can still read it
 _ALL = "threads:all"
+_DROP = """\
+if redis.call('hget', KEYS[1], ARGV[1]) == ARGV[2] then redis.call('hdel', KEYS[1], unpack(ARGV, 3)) end"""
 
 
 class Threads:
@@ -55,26 +59,43 @@ class Threads:
     def __init__(self, redis: Redis, ttl: int, longest: float) -> None:
         self._redis = redis
         self._ttl = ttl
+        self._drop = redis.register_script(_DROP)
         self._kept = ttl + int(2 * longest) + 1  # seconds: a turn may wait as long as it may take
 
     async def create(self, thread_id: str, tenant: str, metadata: Mapping[str, Any]) -> Thread | None:
         """Create a tenant's thread without a turn, for the session of the same id; None if there is such a thread."""
         made = ThreadSession(thread_id, None, now(), uuid.uuid4().hex)
-        turn = LastTurn(made.created_at, time.time() + self._ttl)
+        if await self._taken_by(made, tenant) != made.token:
+            await self._drop_expired(thread_id, tenant)
+            if await self._taken_by(made, tenant) != made.token:
+                return None
         pipe = self._redis.pipeline(transaction=True)
-        pipe.hsetnx(_key(thread_id), f"{tenant}/session", session_json.dump_json(made))
-        pipe.hget(_key(thread_id), f"{tenant}/session")
-        with memory_errors():
-            stored = cast("bytes", (await pipe.execute())[1])
-        if session_json.validate_json(stored).token != made.token:
-            return None
-        pipe = self._redis.pipeline(transaction=True)
-        pipe.hset(_key(thread_id), f"{tenant}/turn", turn_json.dump_json(turn).decode())
         _add_metadata(pipe, thread_id, tenant, metadata)
         self._list(pipe, thread_id, tenant)
         with memory_errors():
             await pipe.execute()
         return await self.find(thread_id, tenant)
+
+    async def _taken_by(self, made: ThreadSession, tenant: str) -> str:
+        """Take an id for a new thread unless the tenant has one of this id; return the token of the one that has it."""
+        key, turn = _key(made.session_id), LastTurn(made.created_at, time.time() + self._ttl)
+        pipe = self._redis.pipeline(transaction=True)
+        pipe.hsetnx(key, f"{tenant}/session", session_json.dump_json(made))
+        pipe.hsetnx(key, f"{tenant}/turn", turn_json.dump_json(turn))
+        pipe.hget(key, f"{tenant}/session")
+        pipe.expire(key, self._kept)
+        with memory_errors():
+            stored = cast("bytes", (await pipe.execute())[2])
+        return session_json.validate_json(stored).token
+
+    async def _drop_expired(self, thread_id: str, tenant: str) -> None:
+        """Delete what is left of a tenant's thread that has expired, unless a turn begins in it meanwhile."""
+        with memory_errors():
+            stored = cast("dict[bytes, bytes]", await self._redis.hgetall(_key(thread_id)))  # pyright: ignore[reportGeneralTypeIssues]
+            own = [name for name in stored if name.startswith(f"{tenant}/".encode())]
+            if own and not threads_in(thread_id, stored, tenant):
+                turn = f"{tenant}/turn"
+                await self._drop([_key(thread_id)], [turn, stored.get(turn.encode(), b""), *own])
 
     async def find(self, thread_id: str, tenant: str | None) -> Thread | None:
         """Return a thread; None if the tenant has none of this id. Of several tenants' the operator gets the latest."""
@@ -115,20 +136,23 @@ class Threads:
         pipe = self._redis.pipeline(transaction=True)
         _add_metadata(pipe, thread.id, thread.tenant, metadata)
         pipe.hset(_key(thread.id), f"{thread.tenant}/changed", now())
+        pipe.expire(_key(thread.id), self._kept, nx=True)  # it may have been deleted meanwhile
         for index in (_ALL, _index(thread.tenant)):
             pipe.zadd(index, {_name(thread.id, thread.tenant): time.time()}, xx=True)
         with memory_errors():
             await pipe.execute()
 
     async def forget(self, thread: Thread) -> None:
-        """Delete a thread from the index; its session is deleted elsewhere."""
+        """Delete a thread from the index, and its runs with their logs; its session is deleted elsewhere."""
         with memory_errors():
             stored = cast("dict[bytes, bytes]", await self._redis.hgetall(_key(thread.id)))  # pyright: ignore[reportGeneralTypeIssues]
         own = [name for name in stored if name.startswith(f"{thread.tenant}/".encode())]
         pipe = self._redis.pipeline(transaction=True)
         if own:
             pipe.hdel(_key(thread.id), *own)
-        pipe.delete(_runs(thread.id, thread.tenant), *(record_key(run_id) for run_id in await self.runs(thread)))
+        runs = await self.runs(thread, most=None)
+        kept = [key for run_id in runs for key in (record_key(run_id), log_key(run_id))]
+        pipe.delete(_runs(thread.id, thread.tenant), *kept)
         for index in (_ALL, _index(thread.tenant)):
             pipe.zrem(index, _name(thread.id, thread.tenant))
         with memory_errors():
@@ -144,15 +168,16 @@ class Threads:
     async def forget_run(self, record: RunRecord) -> None:
         """Delete what is known of a run that has ended."""
         pipe = self._redis.pipeline(transaction=True)
-        pipe.delete(record_key(record.run_id))
+        pipe.delete(record_key(record.run_id), log_key(record.run_id))
         pipe.zrem(_runs(record.thread_id, record.tenant), record.run_id)
         with memory_errors():
             await pipe.execute()
 
-    async def runs(self, thread: Thread) -> list[str]:
-        """Return the ids of a thread's last runs, the latest first."""
+    async def runs(self, thread: Thread, most: int | None = RUNS_LISTED) -> list[str]:
+        """Return the ids of a thread's last runs, the latest first; with None, of all that are known."""
+        key, last = _runs(thread.id, thread.tenant), -1 if most is None else most - 1
         with memory_errors():
-            found = cast("list[bytes]", await self._redis.zrange(_runs(thread.id, thread.tenant), 0, -1, desc=True))
+            found = cast("list[bytes]", await self._redis.zrange(key, 0, last, desc=True))
         return [run_id.decode() for run_id in found]
 
     async def begin(self, record: RunRecord, session_id: str | None, context: AgentContext) -> None:
@@ -172,7 +197,7 @@ class Threads:
         made = ThreadSession(session_id, context.visitor, record.created_at, record.run_id)
         pipe.hsetnx(_key(thread), f"{tenant}/session", session_json.dump_json(made).decode())
         pipe.zadd(_runs(thread, tenant), {record.run_id: time.time()}, nx=True)
-        pipe.zremrangebyrank(_runs(thread, tenant), 0, -RUNS_KEPT - 1)
+        pipe.zremrangebyscore(_runs(thread, tenant), "-inf", time.time() - self._kept)  # their records have expired
         pipe.expire(_runs(thread, tenant), self._kept)
         if record.history is None:
             pipe.hsetnx(_key(thread), f"{tenant}/turn", self._turn("busy", record.run_id))
@@ -184,7 +209,7 @@ class Threads:
         """Record how a turn has ended."""
         ended = record_json.dump_json(replace(record, ended_at=now())).decode()
         pipe = self._redis.pipeline(transaction=True)
-        pipe.set(record_key(record.run_id), ended, ex=self._ttl if is_kept else min(self._ttl, _READ_AGAIN))
+        pipe.set(record_key(record.run_id), ended, ex=self._ttl if is_kept else min(self._ttl, READ_AGAIN))
         if is_kept:
             self._end(pipe, record, ending)
         with memory_errors():

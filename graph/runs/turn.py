@@ -16,13 +16,14 @@ from redis.exceptions import LockError, RedisError
 from graph.actions.standing import Standing, standing
 from graph.errors import MemoryUnavailable, RunError, kind_and_place
 from graph.events import Done, Ending, Event, Failed
+from graph.message_ids import new_messages, question_id
 from graph.redis_faults import kind_of
 from graph.runs.log import RunLog
 from graph.runs.memory import may_store, thread_id
 from graph.runs.records import RunRecord, as_json
 from graph.runs.run import Engine, Run
 from graph.runs.thread import now, thread_of
-from graph.runs.threads import Threads
+from graph.runs.threads import READ_AGAIN, Threads
 from graph.state import AgentContext
 
 
@@ -109,8 +110,10 @@ class Turn(Run):
         self._release_lock = release
         try:
             if self._record:
-                before = [as_json(message) for message in (*await messages(), *self.earlier)]
-                self._record = replace(self._record, history=before)
+                known = await messages()
+                self._follow_on(known)
+                before = [as_json(message) for message in (*known, *self.earlier)]
+                self._record = replace(self._record, question=as_json(self.question), history=before)
                 await self._write_record(self._record)
             await self._log.begin(self.id, self.owner, self._first())
         except BaseException:
@@ -130,9 +133,16 @@ class Turn(Run):
             self.is_queued = True
             self.waiting.set()
 
-    async def refuse(self, error: type[RunError]) -> None:
-        """End a turn that could not begin, for clients that already follow it."""
+    def _follow_on(self, known: Sequence[AnyMessage]) -> None:
+        """Leave out what the session has learnt while the turn waited; a message whose id it knows gets another."""
+        self.earlier = new_messages(self.earlier, known)
+        if self.question.id in {message.id for message in known}:
+            self.question.id = question_id(self.id)
+
+    async def refuse(self, error: type[RunError], messages: Callable[[], Awaitable[Sequence[AnyMessage]]]) -> None:
+        """End a turn that could not begin, for clients that already follow it; `messages` gives the session's."""
         if self.is_queued:
+            await self._give_up(messages)
             self._emit(self._first())
             with contextlib.suppress(MemoryUnavailable):
                 await self._log.begin(self.id, self.owner, self._first())
@@ -140,6 +150,14 @@ class Turn(Run):
         self._emit(Failed(error.code))
         self._over.set()
         self.settled.set()
+
+    async def _give_up(self, messages: Callable[[], Awaitable[Sequence[AnyMessage]]]) -> None:
+        """Describe the turn as one that has not begun, so that its readers keep what the session has."""
+        with contextlib.suppress(MemoryUnavailable):
+            if self._record and self._threads:
+                before = [as_json(message) for message in await messages()]
+                self._record = replace(self._record, history=before, ended_at=now())
+                await self._threads.begin(self._record, None, self._report.context)
 
     async def lacks(self, after: int) -> bool:
         """Return whether the run never had an `after`-th event."""
@@ -227,7 +245,7 @@ class Turn(Run):
     async def _write_log(self, *last: Event) -> None:
         events = [*self._events[self._logged :], *last]
         if events:
-            await self._log.append(self.id, self._logged, events)
+            await self._log.append(self.id, self._logged, events, None if self.asking.is_kept else READ_AGAIN)
             self._logged += len(events)
 
     async def _finish(self, ending: Ending) -> None:
