@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import json
+import os
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
@@ -28,7 +29,7 @@ from conftest import REPOSITORY, Serve
 from harness.fault_proxy import FaultProxy, fault_proxy
 from harness.langgraph_script import Script, asked
 from harness.nginx import nginx
-from harness.npm import install
+from harness.npm import installed
 from harness.programs import program
 from harness.replica import replica
 from harness.scripted_model import ScriptedModel, tokens
@@ -45,9 +46,7 @@ Seen = tuple[str, Any]
 @pytest.fixture(scope="module")
 def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the JavaScript SDK."""
-    folder = tmp_path_factory.mktemp("npm")
-    install(folder)
-    return folder
+    return installed(tmp_path_factory)
 
 
 @dataclass
@@ -124,10 +123,11 @@ FOLLOWERS = pytest.mark.parametrize("follow", [python, javascript, remote_graph]
 @asynccontextmanager
 async def node(name: str, packages: Path, argument: dict[str, Any]) -> AsyncGenerator[asyncio.subprocess.Process]:
     """Run a program of tests/harness with the JavaScript SDK."""
-    (packages / name).write_text((REPOSITORY / "tests/harness" / name).read_text())
+    own = packages / f"{os.getpid()}-{name}"  # beside the packages, since node looks for them there
+    own.write_text((REPOSITORY / "tests/harness" / name).read_text())
     process = await asyncio.create_subprocess_exec(
         program("node"),
-        name,
+        own.name,
         json.dumps(argument),
         cwd=packages,
         stdout=asyncio.subprocess.PIPE,

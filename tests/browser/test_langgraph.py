@@ -22,7 +22,7 @@ from conftest import REPOSITORY, Serve
 from harness.chat_page import PATIENCE, chromium
 from harness.fault_proxy import FaultProxy, fault_proxy
 from harness.langgraph_script import Script
-from harness.npm import bundled, install
+from harness.npm import bundled, installed
 from harness.scripted_model import ScriptedModel
 from harness.serving import serving
 
@@ -51,9 +51,7 @@ PAGE = "<!doctype html><link rel=icon href=data:,><title>Chat</title><div id=pag
 @pytest.fixture(scope="module")
 def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The page's program, bundled with what npm has."""
-    folder = tmp_path_factory.mktemp("npm")
-    install(folder)
-    return bundled(REPOSITORY / "tests/browser/langgraph/page.js", folder)
+    return bundled(REPOSITORY / "tests/browser/langgraph/page.js", installed(tmp_path_factory))
 
 
 @dataclass
