@@ -223,7 +223,7 @@ class Threads:
         if isinstance(ending, Done):
             answer = answer_json.dump_json(replace(ending, answer="")).decode()
             pipe.hset(_key(thread), f"{tenant}/answer", answer)
-        self._list(pipe, thread, tenant)
+        pipe.expire(_key(thread), self._kept)  # its place in the indexes is that of the turn's beginning
 
     async def touch(self, thread: Thread) -> None:
         """Record that a session was changed outside any turn."""

@@ -171,7 +171,7 @@ async def test_offline_and_outside_conversations(serve: Serve, redis: Redis, off
 async def test_a_turn_that_hands_over_costs_no_more(serve: Serve, redis: Redis, model: ScriptedModel) -> None:
     """Neither the one that opens a hand-over nor one that is passed on sends Redis more than eight commands."""
     costs: list[int] = []
-    async with several(serve, 1) as (client,), redis.monitor() as monitor:
+    async with several(serve, 1, SUPPORT_LANGGRAPH_API="off") as (client,), redis.monitor() as monitor:
         for number in range(4):  # the first ones open connections, and load scripts
             for message in (ASKED, "And?"):
                 await say(client, message, f"s-{number}")

@@ -62,7 +62,8 @@ async def use_everything(one: httpx.AsyncClient, other: httpx.AsyncClient, model
     assert (await other.post(f"{path}/messages", json={"message": "Anna here."})).status_code == 201
     assert (await other.post(f"{path}/release")).status_code == 200
     assert len((await one.get("/sessions/s-1")).json()["messages"]) == 2
-    assert (await other.delete("/sessions/s-1")).status_code == 204
+    assert (await other.post("/feedback", json={"run_id": handed["run_id"], "score": 0})).status_code == 202
+    assert (await other.delete("/sessions/s-2")).status_code == 204  # the rating of s-1 is still to be forwarded
     await use_actions(one, other, own)
     thread = (await one.post("/langgraph/threads", json={"metadata": {"from": "test"}})).json()["thread_id"]
     assert (await other.delete(f"/langgraph/threads/{thread}")).status_code == 204

@@ -132,7 +132,7 @@ async def test_what_only_the_cache_and_limits_lack_costs_no_replica(
     """Conversations work, so /ready is 200; the start names what is refused."""
     url = with_user(own, "~*", "+@all", "-zadd", "-hincrby")
     async with (
-        serve(REDIS_URL=url, SUPPORT_RATE_LIMIT="9/minute", SUPPORT_CACHE_TTL=60) as url,
+        serve(REDIS_URL=url, SUPPORT_RATE_LIMIT="9/minute", SUPPORT_CACHE_TTL=60, SUPPORT_LANGGRAPH_API="off") as url,
         httpx.AsyncClient(base_url=url) as client,
     ):
         assert "does not let its user run HINCRBY, ZADD (NOPERM)" in caplog.text
