@@ -121,13 +121,14 @@ async def test_an_operator_hears_of_a_redis_that_fills_up(
 
 
 @pytest.mark.soak
+@pytest.mark.parametrize(("langgraph_api", "most"), [("off", 120_000), ("on", 180_000)])
 async def test_what_questions_and_sessions_cost(
-    serve: Serve, model: ScriptedModel, tmp_path: Path, report: Report
+    serve: Serve, model: ScriptedModel, tmp_path: Path, report: Report, langgraph_api: str, most: int
 ) -> None:
     """Bytes in Redis for a thousand questions, and for a session of ten turns: docs/operations.md has the figures."""
     model.script("answer", tokens(ANSWER))
     with own_redis(tmp_path) as own:
-        settings = {"REDIS_URL": own.url, "SUPPORT_CACHE_TTL": 3600}
+        settings = {"REDIS_URL": own.url, "SUPPORT_CACHE_TTL": 3600, "SUPPORT_LANGGRAPH_API": langgraph_api}
         async with several(serve, 1, **settings) as (client,), Redis.from_url(own.url) as redis:
 
             async def used() -> int:
@@ -153,9 +154,10 @@ async def test_what_questions_and_sessions_cost(
             turns = await names(redis, "turn:*")
             turn = sum([int(await redis.memory_usage(key) or 0) for key in turns]) / len(turns)
     report(f"a thousand questions: {questions:.0f} kB in Redis, of which {record:.0f} kB are records for ratings")
-    report(f"a session of ten turns: {sessions / 1000:.1f} kB in Redis, of which {turn / 1000:.1f} kB are its messages")
+    parts = f"{sessions / 1000:.1f} kB in Redis, of which {turn / 1000:.1f} kB are its messages"
+    report(f"a session of ten turns, LangGraph API {langgraph_api}: {parts}")
     assert questions < 6_000
-    assert sessions < 120_000
+    assert sessions < most
 
 
 @pytest.mark.soak

@@ -60,7 +60,8 @@ async def test_each_example_works_when_pressed(page: Page, serve: Serve, redis: 
     """Whoever presses "Execute" gets an answer, or a 404 that /docs has announced beside the made-up id."""
     model = {"OPENAI_BASE_URL": offline_model.url, "OPENAI_API_KEY": offline_model.secret}
     folder = REPOSITORY / "knowledge"
-    async with serve(**model, SUPPORT_KNOWLEDGE=folder, SUPPORT_VISITOR_SECRET=SECRET) as url:
+    settings = {"SUPPORT_KNOWLEDGE": folder, "SUPPORT_VISITOR_SECRET": SECRET, "SUPPORT_LANGGRAPH_API": "off"}
+    async with serve(**model, **settings) as url:
         await page.goto(f"{url}/docs")
         await page.locator(".opblock").first.wait_for()
         operations = {await named(each): each for each in await page.locator(".opblock").all()}
