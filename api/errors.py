@@ -128,6 +128,30 @@ class NothingMore(Exception):
     """The client has received all events of a run: 204, so that an EventSource does not reconnect."""
 
 
+_REFUSALS: Mapping[type[Exception], tuple[int, str, str, str]] = {
+    NoSuchEvent: (404, "no-such-event", "There is no such event", "Last-Event-ID: this run has no such event."),
+    VisitorsOff: (
+        404,
+        "visitors-off",
+        "No visitors' tokens",
+        "This service mints no visitors' tokens: its operator has not set SUPPORT_VISITOR_SECRET.",
+    ),
+    ThreadExists: (
+        409,
+        "thread-exists",
+        "The thread exists",
+        "thread_id: there is such a thread; send `if_exists: do_nothing` to get it.",
+    ),
+    OthersThread: (
+        403,
+        "others-thread",
+        "Another tenant's thread",
+        "The operator's key reads this thread and changes its state; all else takes a key of its tenant.",
+    ),
+}
+"""The status, type, title and detail of errors that always say the same."""
+
+
 def install(app: FastAPI) -> None:
     """Make `app` render its errors as problems; DefectMiddleware renders unexpected exceptions."""
     _install_ours(app)
@@ -146,15 +170,11 @@ def _install_ours(app: FastAPI) -> None:
         problem = rate_limit_problem(error, request.url.path)
         return _response(problem, {"Retry-After": str(error.allowance.reset)})
 
-    @app.exception_handler(NoSuchEvent)
-    async def _(request: Request, error: NoSuchEvent) -> Response:  # noqa: ARG001 - a handler's signature
-        detail = "Last-Event-ID: this run has no such event."
-        return _response(_problem(404, "no-such-event", "There is no such event", detail, request.url.path))
+    async def refuse(request: Request, error: Exception) -> Response:
+        return _response(_problem(*_REFUSALS[type(error)], request.url.path))
 
-    @app.exception_handler(VisitorsOff)
-    async def _(request: Request, error: VisitorsOff) -> Response:  # noqa: ARG001 - a handler's signature
-        detail = "This service mints no visitors' tokens: its operator has not set SUPPORT_VISITOR_SECRET."
-        return _response(_problem(404, "visitors-off", "No visitors' tokens", detail, request.url.path))
+    for kind in _REFUSALS:
+        app.add_exception_handler(kind, refuse)
 
     @app.exception_handler(NothingMore)
     async def _(request: Request, error: NothingMore) -> Response:  # noqa: ARG001 - a handler's signature
@@ -173,16 +193,6 @@ def _install_langgraph(app: FastAPI) -> None:
     @app.exception_handler(StateRefused)
     async def _(request: Request, error: StateRefused) -> Response:
         return _response(_problem(409, "state-refused", "The state can't be changed so", str(error), request.url.path))
-
-    @app.exception_handler(ThreadExists)
-    async def _(request: Request, error: ThreadExists) -> Response:  # noqa: ARG001 - a handler's signature
-        detail = "thread_id: there is such a thread; send `if_exists: do_nothing` to get it."
-        return _response(_problem(409, "thread-exists", "The thread exists", detail, request.url.path))
-
-    @app.exception_handler(OthersThread)
-    async def _(request: Request, error: OthersThread) -> Response:  # noqa: ARG001 - a handler's signature
-        detail = "The operator's key reads this thread and changes its state; all else takes a key of its tenant."
-        return _response(_problem(403, "others-thread", "Another tenant's thread", detail, request.url.path))
 
 
 def _install_frameworks(app: FastAPI) -> None:

@@ -37,11 +37,11 @@ AssistantName = Annotated[str, BeforeValidator(_assistant)]
 
 
 def _without_ours(value: object) -> object:
-    if isinstance(value, dict):
-        for name in _OURS:
-            if value.get(name) is not None:  # pyright: ignore[reportUnknownMemberType] - of any dict
-                raise ValueError(f"{name} is decided by the API key; leave it out")
-    return value  # pyright: ignore[reportUnknownVariableType]
+    given = cast("JsonObject", value) if isinstance(value, dict) else {}
+    for name in _OURS:
+        if given.get(name) is not None:
+            raise ValueError(f"{name} is decided by the API key; leave it out")
+    return cast("object", value)
 
 
 def _configurable(value: JsonObject) -> JsonObject:
@@ -131,7 +131,7 @@ class StatelessRun(BaseModel):
 
     @model_validator(mode="after")
     def _one_customer(self) -> Self:
-        self.customer_id  # noqa: B018 - raises ValueError if there are two
+        _ = self.customer_id  # raises ValueError if there are two
         return self
 
     @property
@@ -166,7 +166,7 @@ class StatelessRun(BaseModel):
 class ThreadRun(StatelessRun):
     """A run in a thread."""
 
-    on_completion: Annotated[None, Unserved("only runs without a thread can delete theirs")] = None  # pyright: ignore[reportIncompatibleVariableOverride]
+    on_completion: Annotated[None, Unserved("only runs without a thread can delete theirs")] = None  # pyright: ignore[reportIncompatibleVariableOverride] - a body is only read
     checkpoint: Checkpoint | None = Field(default=None, description="The thread's latest; no other is kept.")
     checkpoint_id: str | None = None
 

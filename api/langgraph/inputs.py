@@ -35,7 +35,7 @@ def _message(item: object, place: int) -> AnyMessage:
     where = f"messages.{place}"
     try:
         (message,) = convert_to_messages([cast("Any", item)])
-    except (ValueError, KeyError, TypeError, NotImplementedError, AttributeError):
+    except (ValueError, KeyError, TypeError, NotImplementedError, AttributeError):  # LangChain's, for no message
         raise ValueError(f"{where}: must be a text, or an object with a role and a content") from None
     if not isinstance(message, HumanMessage | AIMessage) or _calls_tools(message):
         raise ValueError(f"{where}: only messages of the roles user and assistant can be taken, without tool calls")

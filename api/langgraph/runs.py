@@ -189,10 +189,13 @@ def _listed(value: object) -> object:
     """Read a list as the SDKs send it: JavaScript's as JSON in one parameter, Python's as an empty text for none."""
     if value == [""]:
         return None
-    if isinstance(value, list) and len(value) == 1 and str(value[0]).startswith("["):  # pyright: ignore[reportUnknownArgumentType, reportUnknownMemberType, reportUnknownVariableType] - a query's
-        with suppress(ValueError):
-            return json.loads(cast("str", value[0]))
-    return value  # pyright: ignore[reportUnknownVariableType]
+    match value:
+        case [str(only)] if only.startswith("["):
+            with suppress(ValueError):
+                return json.loads(only)
+        case _:
+            pass
+    return cast("object", value)
 
 
 @router.head("/threads/{thread_id}/runs/{run_id}/stream", include_in_schema=False)
