@@ -50,7 +50,7 @@ class AssistantSearch(Request):
     """Which assistants to list."""
 
     metadata: JsonObject = Field(default_factory=dict[str, Any])
-    graph_id: str | None = None
+    graph_id: Annotated[str | None, Field(examples=[GRAPH_ID])] = None
     name: Annotated[str | None, Field(description="A part of the name, in any case.")] = None
     limit: Annotated[int, Field(ge=1, le=1000), WHOLE] = 10
     offset: Annotated[int, Field(ge=0), WHOLE] = 0
@@ -74,7 +74,7 @@ def _assistant() -> AssistantOut:
     )
 
 
-async def _known(assistant_id: Annotated[str, Path(description="`agent`, or its id.")]) -> None:
+async def _known(assistant_id: Annotated[str, Path(description="`agent`, or its id.", examples=[GRAPH_ID])]) -> None:
     if not is_assistant(assistant_id):
         raise HTTPException(404)
 
@@ -126,7 +126,7 @@ async def get_schemas(agent: AgentDep) -> dict[str, Any]:
 
 @router.head("/{assistant_id}/subgraphs/{namespace}", include_in_schema=False, dependencies=[KNOWN])
 @router.get("/{assistant_id}/subgraphs/{namespace}", responses=_REFUSALS, dependencies=[KNOWN])
-async def get_subgraph(namespace: str, recurse: bool = False) -> dict[str, Any]:  # noqa: ARG001 - it makes no difference
+async def get_subgraph(namespace: Annotated[str, Path(examples=["answer"])], recurse: bool = False) -> dict[str, Any]:  # noqa: ARG001 - it makes no difference
     """Return the graph's subgraphs in a namespace: none."""
     return {}
 

@@ -4,6 +4,7 @@ from typing import Annotated, Any, Literal, Self, cast, get_args
 
 from langchain_core.messages import AnyMessage
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, model_validator
+from pydantic.config import JsonDict
 
 from api.langgraph.assistant import ASSISTANT_ID, GRAPH_ID
 from api.langgraph.fields import PLAIN, WHOLE, JsonObject, Unserved
@@ -11,6 +12,10 @@ from api.langgraph.inputs import read_input
 from api.langgraph.rendering import Mode
 from api.schemas import CustomerId
 
+_EXAMPLE: JsonDict = {
+    "assistant_id": GRAPH_ID,
+    "input": {"messages": [{"role": "user", "content": "I was charged twice, can I have my money back?"}]},
+}
 _STRICT = ConfigDict(extra="forbid", strict=True, hide_input_in_errors=True)
 _MODES: tuple[object, ...] = get_args(Mode)
 _CUSTOMER = TypeAdapter[str | None](CustomerId | None)
@@ -97,12 +102,11 @@ class Checkpoint(BaseModel):
 class StatelessRun(BaseModel):
     """A run that belongs to no thread of the client's."""
 
-    model_config = _STRICT
+    model_config = _STRICT | ConfigDict(json_schema_extra={"examples": [_EXAMPLE]})
 
-    assistant_id: AssistantName = Field(examples=[GRAPH_ID])
+    assistant_id: AssistantName
     input: Annotated[Any, AfterValidator(read_input)] = Field(
-        description='`{"messages": [...]}`; the last message is the customer\'s.',
-        examples=[{"messages": [{"role": "user", "content": "I was charged twice, can I have my money back?"}]}],
+        description='`{"messages": [...]}`; the last message is the customer\'s.'
     )
     metadata: JsonObject | None = Field(default=None, description="The run's own; returned with it.")
     config: RunConfig | None = None

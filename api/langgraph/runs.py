@@ -68,7 +68,13 @@ async def _runs(agent: AgentDep, threads: ThreadsDep, drain: DrainDep) -> Runs:
 
 
 async def _found_run(
-    thread_id: ThreadId, run_id: Annotated[str, Path(description="A UUID.")], threads: ThreadsDep, tenant: TenantDep
+    thread_id: ThreadId,
+    run_id: Annotated[
+        str,
+        Path(description="A UUID; no run has the example's (404).", examples=["0b6e2f1c-5d3a-4e8f-9a7b-1c2d3e4f5a6b"]),
+    ],
+    threads: ThreadsDep,
+    tenant: TenantDep,
 ) -> RunRecord:
     name = as_uuid(run_id)
     found = await threads.records([name]) if name else []

@@ -4,7 +4,7 @@ import uuid
 from typing import Annotated, Any, Literal, cast
 
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, RemoveMessage
-from pydantic import AfterValidator, Discriminator, Field, Tag
+from pydantic import AfterValidator, ConfigDict, Discriminator, Field, Tag
 from typing_extensions import TypedDict  # before Python 3.12 Pydantic needs it
 
 from api.langgraph.fields import WHOLE, JsonObject, Request, Unserved
@@ -40,6 +40,8 @@ class Checkpoint(Request):
 class StateCheckpoint(Request):
     """A request for a thread's state by its checkpoint."""
 
+    model_config = ConfigDict(json_schema_extra={"examples": [{"checkpoint": {"checkpoint_ns": ""}}]})
+
     checkpoint: Checkpoint
     subgraphs: bool = False
     select: Selected = None
@@ -47,6 +49,8 @@ class StateCheckpoint(Request):
 
 class HistorySearch(Request):
     """Which states of a thread to list."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"limit": 1}]})
 
     limit: Annotated[int, Field(ge=1, le=1000), WHOLE] = 1
     before: Annotated[Checkpoint | None, Field(description="No state before this one is kept.")] = None
@@ -151,6 +155,12 @@ class StateValues(Request):
 
 class StateUpdate(Request):
     """A change of a thread's state."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"values": {"messages": [{"role": "assistant", "content": "It was refunded today."}]}}]
+        }
+    )
 
     values: StateValues
     as_node: Annotated[Literal["answer"] | None, Field(description="The node that answers.")] = None

@@ -40,7 +40,13 @@ async def get_state(
 async def get_state_at(
     thread: FoundThreadDep,
     agent: AgentDep,
-    checkpoint_id: Annotated[str, Path(description="The newest one's: no other state is kept.")],
+    checkpoint_id: Annotated[
+        str,
+        Path(
+            description="The newest one's: no other state is kept. No thread has the example's (404).",
+            examples=["1f0a3c5e-7b9d-6f10-8001-2c4e6a8b0d12"],
+        ),
+    ],
     select: Annotated[Selected, Query()] = None,
     subgraphs: _Subgraphs = False,  # noqa: ARG001 - it makes no difference
 ) -> StateOut:
