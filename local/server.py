@@ -59,7 +59,7 @@ def create_server(vectors: Vectors, key: str) -> Starlette:
             {"object": "embedding", "index": index, "embedding": _coded(row, asked.encoding)}
             for index, row in enumerate(rows)
         ]
-        tokens = sum(len(pieces(text)) for text in asked.texts)
+        tokens = sum(len(text.split()) for text in asked.texts)
         usage = {"prompt_tokens": tokens, "total_tokens": tokens}
         return JSONResponse({"object": "list", "data": data, "model": EMBEDDINGS, "usage": usage})
 

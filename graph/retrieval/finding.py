@@ -49,15 +49,16 @@ class StoredSearch:
             among = content.rows.languages == content.spoken.index(language)
         spoken = language or content.set.language
         vectors = await self._embed(queries)
+        near = await self._off_loop(self._near, vectors, among)
         worded, meant = await asyncio.gather(  # words are compared while Postgres compares vectors
             self._off_loop(self._worded, queries, spoken, among),
-            asyncio.gather(*(self.nearest(vector, among) for vector in vectors)),
+            asyncio.gather(*(self._compared(*each, DEPTH) for each in zip(vectors, near, strict=True))),
         )
         return await self._joined(in_turn([fused(both) for both in zip(meant, worded, strict=True)]))
 
     async def nearest(self, vector: Vector, among: npt.NDArray[np.bool_] | None, limit: int = DEPTH) -> list[int]:
         """Return the rows of the passages that are nearest by meaning, the nearest first."""
-        near = await self._off_loop(self._near, vector, among)
+        (near,) = await self._off_loop(self._near, [vector], among)
         return await self._compared(vector, near, limit)
 
     async def article(self, name: str) -> Article | None:
@@ -71,8 +72,8 @@ class StoredSearch:
     def _worded(self, queries: Sequence[str], spoken: str, among: npt.NDArray[np.bool_] | None) -> list[list[int]]:
         return [self._by_words(query, spoken, among) for query in queries]
 
-    def _near(self, vector: Vector, among: npt.NDArray[np.bool_] | None) -> Numbers:
-        return self._content.rows.near(units([vector])[0], CANDIDATES, among)
+    def _near(self, vectors: Sequence[Vector], among: npt.NDArray[np.bool_] | None) -> list[Numbers]:
+        return [self._content.rows.near(unit, CANDIDATES, among) for unit in units(vectors)]
 
     async def _compared(self, vector: Vector, near: Numbers, limit: int) -> list[int]:
         """Return the nearest of these rows, the nearest first: several may have the same vector."""

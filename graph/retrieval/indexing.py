@@ -20,9 +20,11 @@ from graph.models.retries import is_transient, retry_after
 from graph.retrieval.kept import Vector, VectorCache
 from graph.retrieval.passages import ArticlePassage, hash_of
 
-_BATCH = 16  # passages embedded in one request
+_BATCH = 16  # passages embedded in the first request
+_MOST = 128  # in one request, of a server that is quick
+_QUICK = 0.25  # seconds of a request after which the next one has twice as many
 _LOOKED_UP = 256  # passages whose kept vectors are looked up at once
-_SLOW = 20.0  # seconds of a request after which the next one has half as many passages
+_SLOW = 20.0  # and after which it has half as many
 _ATTEMPTS = 8
 _FIRST_ATTEMPTS = 3  # of the first request of all: where the model is down, whoever waits for the start is told soon
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.25, 30.0  # seconds between attempts, twice as long before each further one
@@ -73,8 +75,11 @@ async def embed_passages(
             new = [(passage, each) for passage, each in batch if each not in known]
             began = time.monotonic()
             vectors = await _embed(models, new, dims, take_note) if new else {}
-            if time.monotonic() - began > _SLOW:
+            took = time.monotonic() - began
+            if took > _SLOW:
                 size = max(1, min(size, len(new)) // 2)
+            elif took < _QUICK and len(new) == size:
+                size = min(2 * size, _MOST)
             if vectors:
                 await kept.put(vectors, cut)
             known |= {each: vector for each, vector in vectors.items() if vector}

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import re
+import selectors
 import time
 from collections.abc import AsyncGenerator, Generator, Sequence
 from contextlib import asynccontextmanager, contextmanager
@@ -47,11 +48,23 @@ async def open_pool(url: str) -> AsyncGenerator[Pool]:
         max_size=4,
         timeout=_TIMEOUT,
         kwargs=_OPTIONS,
-        check=AsyncConnectionPool.check_connection,  # so that a restart of Postgres fails no request
+        check=_check,  # so that a restart of Postgres fails no request
         open=False,
     ) as pool:
         await pool.wait(_TIMEOUT)
         yield pool
+
+
+async def _check(connection: psycopg.AsyncConnection[TupleRow]) -> None:
+    """Ask the server whether a connection still works, if it has said anything since, as one that closes it does.
+
+    To ask each time would cost each query another round trip.
+    """
+    with selectors.DefaultSelector() as selector:
+        selector.register(connection.fileno(), selectors.EVENT_READ)
+        has_news = bool(selector.select(0))
+    if has_news:
+        await AsyncConnectionPool.check_connection(connection)
 
 
 @asynccontextmanager

@@ -58,6 +58,8 @@ Include = Callable[[str, Mapping[str, str]], str]
 
 def without_tags(text: str, values: Mapping[str, object], include: Include, *, is_mdx: bool) -> str:
     """Return Markdown without HTML and JSX; `values` is the front matter."""
+    if "<" not in text and not (is_mdx and "{" in text):
+        return text
     return _Tags(text, values, include, is_mdx=is_mdx).kept()
 
 

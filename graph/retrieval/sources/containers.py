@@ -11,7 +11,7 @@ _SLASHES = re.compile(
     r"^[ \t]*/{3,}(?:[ \t]+(?P<kind>[\w-]+)(?:[ \t]*\|[ \t]*(?P<title>[^\n]+))?)?[ \t]*$", re.MULTILINE
 )
 _LEAF = re.compile(r"^([ \t]*)::[a-z][\w-]*(?:\[(?P<label>[^\]\n]*)\])?(?:\{[^}\n]*\})?[ \t]*$", re.MULTILINE)
-_INLINE = re.compile(r"(?<![\w:]):[a-z][\w-]{0,40}\[(?P<label>[^\[\]\n]{0,400})\](?:\{[^}\n]*\})?")
+_INLINE = re.compile(r":(?<![\w:]:)[a-z][\w-]{0,40}\[(?P<label>[^\[\]\n]{0,400})\](?:\{[^}\n]*\})?")
 _CONTENTS = re.compile(
     r"^[ \t]*(?:\[TOC\]|\[\[_?toc_?\]\]|\{:\s*toc[^}\n]*\}|[*-][ \t]+TOC[ \t]*\n[ \t]*\{:\s*toc[^}\n]*\})[ \t]*$",
     re.MULTILINE | re.IGNORECASE,

@@ -126,7 +126,7 @@ def field(fields: Mapping[str, object], name: str) -> object:
 
 def text_field(fields: Mapping[str, object], *names: str) -> str | None:
     """Return the first of these fields that is a text or number with something in it."""
-    for name in names:
+    for name in names if fields else ():
         value = field(fields, name)
         if isinstance(value, str | int | float) and not isinstance(value, bool) and str(value).strip():
             return " ".join(str(value).split())

@@ -5,6 +5,9 @@ import re
 from graph.retrieval.sources.shelf import Shelf
 
 _MARKER = re.compile(r"([-*+]|\d{1,9}[.)])([ \t]+|$)")
+_MARKS = frozenset("-*+0123456789")
+_INDENTED = re.compile(r"\n(?: {4}| {0,3}\t|[^\S\n]+(?:\n|\Z))")
+_UNDERLINE = re.compile(r"\n {0,3}[=-]+[ \t]*(?:\n|\Z)")
 _SETEXT = re.compile(r"^(?![ \t]*(?:[-*+>|#=]|\d+[.)]))[ \t]{0,3}(\S[^\n]*)\n {0,3}(=+|-+)[ \t]*$", re.MULTILINE)
 _RULE = re.compile(r"^[ \t]*(?:(?:-[ \t]*){3,}|(?:\*[ \t]*){3,}|(?:_[ \t]*){3,})$", re.MULTILINE)
 _TERM = re.compile(r"^(?![ \t]*(?:[-*+>|#:]|\d+[.)]))([^\n]+)\n(?:\n)?:[ \t]+(?=\S)", re.MULTILINE)
@@ -23,10 +26,12 @@ class _Lists:
         """Return the indentation of the innermost item that a line so indented belongs to."""
         return max((each for each in self._open if each <= indent), default=0)
 
-    def enter(self, line: str) -> None:
-        """Take note of a line."""
-        indent = len(line) - len(line.lstrip())
-        self._open = [each for each in self._open if each <= indent]
+    def enter(self, line: str, indent: int) -> None:
+        """Take note of a line, which begins with so many spaces and is not blank."""
+        if self._open:
+            self._open = [each for each in self._open if each <= indent]
+        if line[indent] not in _MARKS:
+            return
         marker = _MARKER.match(line, indent)
         if marker and indent - self.base(indent) < 4:
             self._open.append(indent + len(marker[1]) + (len(marker[2]) if 0 < len(marker[2]) <= 4 else 1))
@@ -34,6 +39,8 @@ class _Lists:
 
 def set_indented_code_aside(text: str, shelf: Shelf) -> str:
     """Set aside what CommonMark takes as code because it is indented by four spaces."""
+    if not _INDENTED.search(f"\n{text}"):
+        return text
     lines: list[str] = []
     code: list[str] = []
     lists, base, is_after_blank = _Lists(), 0, True
@@ -44,14 +51,15 @@ def set_indented_code_aside(text: str, shelf: Shelf) -> str:
             (code or lines).append("")
             is_after_blank = True
             continue
-        base = base if code else lists.base(indent)
-        if indent - base >= 4 and (code or (is_after_blank and not _TAG_LINE.match(line, indent))):
-            code.append(line[base + 4 :])
-            continue
+        if indent >= 4:
+            base = base if code else lists.base(indent)
+            if indent - base >= 4 and (code or (is_after_blank and not _TAG_LINE.match(line, indent))):
+                code.append(line[base + 4 :])
+                continue
         if code:
             lines += [" " * base + shelf.put_fence("\n".join(code).rstrip()), ""]
             code = []
-        lists.enter(line)
+        lists.enter(line, indent)
         lines.append(line)
         is_after_blank = False
     return "\n".join(lines[:-1])
@@ -59,7 +67,8 @@ def set_indented_code_aside(text: str, shelf: Shelf) -> str:
 
 def with_plain_outline(text: str) -> str:
     """Return the text with `#` headings, `**term**: definition`, no rules, and no indentation but that of lists."""
-    text = _SETEXT.sub(lambda heading: f"{'#' if heading[2][0] == '=' else '##'} {heading[1].strip()}", text)
+    if _UNDERLINE.search(text):
+        text = _SETEXT.sub(lambda heading: f"{'#' if heading[2][0] == '=' else '##'} {heading[1].strip()}", text)
     text = re.sub(r"^[ \t]*#{1,6}[ \t]*$", "", _RULE.sub("", text), flags=re.MULTILINE)
     text = re.sub(r"^ {0,3}#{1,6}[ \t][^\n]*#[ \t]*$", _without_closing_marks, text, flags=re.MULTILINE)
     if re.search(r"^:[ \t]", text, re.MULTILINE):
@@ -89,18 +98,20 @@ def _dedented(text: str) -> str:
             continue
         if indent < floor:
             shift = floor = 0
-        if is_after_blank:
+        if is_after_blank and indent:
             left = indent - shift
             base = lists.base(left)
             if left - base >= 4 or (base == 0 and left > 0):
                 shift, floor = shift + left - base, indent
-        line = line[min(shift, indent) :].rstrip()
+        cut = min(shift, indent)
+        line = line[cut:].rstrip()
         if "  " in line:
             line = re.sub(r"(?<=\S) {2,}(?=\S)", " ", line)
-        lists.enter(line)
+        lists.enter(line, indent - cut)
         lines.append(line)
         is_after_blank = False
-    return re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).strip("\n")
+    text = "\n".join(lines)
+    return (re.sub(r"\n{3,}", "\n\n", text) if "\n\n\n" in text else text).strip("\n")
 
 
 def split_title(text: str) -> tuple[str | None, str]:

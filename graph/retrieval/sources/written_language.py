@@ -3,8 +3,8 @@
 import re
 from collections import Counter
 
-READ = 6000
-"""Characters of a text that are looked at."""
+READ = (2000, 6000)
+"""Characters of a text that are looked at: more if the first ones do not tell."""
 MIN_WORDS = 6
 """Common words that a text must have of its language, and at least every eighth."""
 
@@ -37,21 +37,38 @@ _WORDS = {
     "cs": "a v na se je že pro do to nebo si můžete jako jsou pokud od po ve s vaše při není z jak",
     "tr": "ve bir bu için ile da de olarak daha veya çok ne gibi olan var sonra kadar en ise her",
 }
-_COMMON = {language: frozenset(words.split()) for language, words in _WORDS.items()}
+_LANGUAGES: dict[str, list[str]] = {}
+"""The languages that each common word is of."""
+for _language, _common in _WORDS.items():
+    for _word in set(_common.split()):
+        _LANGUAGES.setdefault(_word, []).append(_language)
 
 
 def language_of_text(text: str) -> str | None:
     """Return the language of a text, ISO 639-1; None if it is too short or of a language that is not known."""
-    prose = re.sub(
-        r"^ *(`{3,}|~{3,}).*?^ *\1|`[^`\n]*`|\]\([^()\n]*\)", " ", text[:READ], flags=re.MULTILINE | re.DOTALL
-    )
-    letters = sum(map(str.isalpha, prose))
-    is_latin = len(re.findall("[\u0370-\uffdc]", prose)) <= letters * 0.02
-    for language, script in () if is_latin else _SCRIPTS:
-        if len(script.findall(prose)) > letters * (0.02 if language in ("ja", "fa", "uk") else 0.3):
-            return language
+    first, most = READ
+    return _language_of(text[:first]) or (_language_of(text[:most]) if len(text) > first else None)
+
+
+def _language_of(text: str) -> str | None:
+    prose = re.sub(r"^ *(`{3,}|~{3,}).*?^ *\1|`[^`\n]*`|\]\([^()\n]*\)", " ", text, flags=re.MULTILINE | re.DOTALL)
+    if not prose.isascii() and (language := _language_of_script(prose)):
+        return language
     words = Counter(re.findall(r"[^\W\d_]+", prose.lower()))
-    found = Counter({language: sum(words[word] for word in common) for language, common in _COMMON.items()})
+    found = Counter(dict.fromkeys(_WORDS, 0))
+    for word in words.keys() & _LANGUAGES.keys():
+        for language in _LANGUAGES[word]:
+            found[language] += words[word]
     (language, count), (_, next_count) = found.most_common(2)
     is_common = count >= max(MIN_WORDS, words.total() / 8)
     return language if is_common and count > 1.2 * next_count else None
+
+
+def _language_of_script(text: str) -> str | None:
+    letters = sum(map(str.isalpha, text))
+    if len(re.findall("[\u0370-\uffdc]", text)) <= letters * 0.02:
+        return None
+    for language, script in _SCRIPTS:
+        if len(script.findall(text)) > letters * (0.02 if language in ("ja", "fa", "uk") else 0.3):
+            return language
+    return None

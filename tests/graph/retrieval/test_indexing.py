@@ -49,6 +49,12 @@ def inputs(model: ScriptedModel) -> list[str]:
     return [text for call in model.of("embeddings") for text in call.body["input"] if "\n" in text]
 
 
+def few_at_once(monkeypatch: pytest.MonkeyPatch, passages: int) -> None:
+    """Let each request have so many passages."""
+    for name in ("_BATCH", "_MOST"):
+        monkeypatch.setattr(indexing, name, passages)
+
+
 def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
 
@@ -111,11 +117,28 @@ async def test_a_request_may_take_longer_than_a_customers(
 ) -> None:
     """A slow processor gets half as many passages from then on."""
     monkeypatch.setattr(indexing, "_SLOW", 0.5)
-    monkeypatch.setattr(indexing, "_BATCH", 4)
+    few_at_once(monkeypatch, 4)
     model.script("embeddings", for_articles(after(0.6, VECTORS)))
     settings = make_settings(SUPPORT_ANSWER_TIMEOUT=1)  # a third of it for a request
     assert await indexed(settings)
     assert [len(call.body["input"]) for call in model.of("embeddings") if "\n" in call.body["input"][0]] == [4, 2]
+
+
+async def test_a_server_that_is_quick_gets_more_at_once(
+    make_settings: MakeSettings, model: ScriptedModel, monkeypatch: pytest.MonkeyPatch, articles: Path
+) -> None:
+    """Twice as many each time, up to a bound; one that is not gets as many as first."""
+    for number in range(30):
+        (articles / f"more-{number}.md").write_text(f"---\ntitle: More {number}\n---\n\nText {number}.\n")
+    few_at_once(monkeypatch, 4)
+    monkeypatch.setattr(indexing, "_MOST", 12)
+    model.script("embeddings", VECTORS)
+    settings = make_settings()
+    for quick, sizes in ((60.0, [4, 8, 12, 12]), (0.0, [4] * 9)):
+        monkeypatch.setattr(indexing, "_QUICK", quick)
+        model.forget()
+        assert await indexed(settings.model_copy(update={"embedding_model": f"model-{quick}"}))
+        assert [len(call.body["input"]) for call in model.of("embeddings") if "\n" in call.body["input"][0]] == sizes
 
 
 async def test_a_batch_that_takes_too_long_is_halved(
@@ -269,7 +292,7 @@ async def test_what_was_embedded_before_a_failure_is_not_embedded_again(
     make_settings: MakeSettings, model: ScriptedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also without a folder for it: the next attempt goes on where the last one ended."""
-    monkeypatch.setattr(indexing, "_BATCH", 2)
+    few_at_once(monkeypatch, 2)
     monkeypatch.setattr(index, "_RETRY", 0.1)
     model.script("embeddings", for_articles(in_turn(VECTORS, status(401), VECTORS)))
     settings = make_settings()
@@ -285,7 +308,7 @@ async def test_postgres_keeps_what_was_embedded_before_a_failure(
     make_settings: MakeSettings, model: ScriptedModel, monkeypatch: pytest.MonkeyPatch, database_url: str
 ) -> None:
     """A start that ended in the middle leaves the rest to the next one, of any replica."""
-    monkeypatch.setattr(indexing, "_BATCH", 2)
+    few_at_once(monkeypatch, 2)
     settings = make_settings(DATABASE_URL=database_url)
     model.script("embeddings", for_articles(in_turn(VECTORS, status(401))))
     with pytest.raises(KnowledgeError, match="refused the key"):
@@ -331,12 +354,12 @@ async def test_a_kill_in_the_middle_costs_only_what_was_under_way(
     async with replica(model, redis_url, articles, **variables) as (process, _):
         process.send_signal(signal.SIGKILL)
         await asyncio.to_thread(process.wait, 10)
-    assert len(inputs(model)) == 48
+    assert len(inputs(model)) == 16 + 32
     model.forget()
     going_on.set()
     async with replica(model, redis_url, articles, **variables) as (_, url), httpx.AsyncClient() as client:
         assert (await client.get(f"{url}/ready")).status_code == 200
-    assert len(inputs(model)) == 16
+    assert len(inputs(model)) == 32
 
 
 async def test_the_log_says_how_far_indexing_is(
@@ -345,7 +368,7 @@ async def test_the_log_says_how_far_indexing_is(
     """Every few seconds: done, of how many, and how fast."""
     caplog.set_level(logging.INFO)
     monkeypatch.setattr(progress, "_INTERVAL", 0.0)
-    monkeypatch.setattr(indexing, "_BATCH", 2)
+    few_at_once(monkeypatch, 2)
     await indexed(make_settings())
     said = [record.getMessage() for record in caplog.records if re.match(r"\d+ of|indexed", record.getMessage())]
     assert [line.split(";")[0] for line in said[:-1]] == [f"{done} of 6 passages are indexed" for done in (2, 4)]
@@ -358,7 +381,7 @@ async def test_health_answers_while_articles_are_indexed(
 ) -> None:
     """/ready says `starting`, and how far it is."""
     monkeypatch.setattr(index, "_PATIENCE", 0.2)
-    monkeypatch.setattr(indexing, "_BATCH", 4)
+    few_at_once(monkeypatch, 4)
     going_on = asyncio.Event()
 
     async def slow(call: Call, send: Send) -> None:

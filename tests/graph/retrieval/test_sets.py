@@ -94,7 +94,8 @@ async def test_a_sync_that_ended_early_goes_on(
     make_settings: MakeSettings, model: ScriptedModel, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also with other articles: what was embedded is found by its text."""
-    monkeypatch.setattr("graph.retrieval.indexing._BATCH", 2)
+    for name in ("_BATCH", "_MOST"):
+        monkeypatch.setattr(f"graph.retrieval.indexing.{name}", 2)
     left = [4]
 
     def is_refused(request: dict[str, object]) -> bool:
