@@ -84,8 +84,8 @@ class Vectors:
         parts = list(_BEGINS + word)
         while pairs := [
             (rank, at)
-            for at, pair in enumerate(pairwise(parts))
-            if (rank := self._ranks.get("".join(pair))) is not None
+            for at, (one, next_one) in enumerate(pairwise(parts))
+            if (rank := self._ranks.get(one + next_one)) is not None
         ]:
             _, at = min(pairs)
             parts[at : at + 2] = [parts[at] + parts[at + 1]]
