@@ -5,17 +5,21 @@ from collections.abc import Callable
 
 from graph.retrieval.sources.html_markdown import markdown_of
 from graph.retrieval.sources.html_tree import parse
+from graph.retrieval.sources.myst import ROLE, Directive, shown_role, without_options
 from graph.retrieval.sources.shelf import Shelf
 
 MAX_SPAN = 2000
 """Characters of code within a sentence; back-ticks further apart are none."""
+MAX_DIRECTIVES = 20
+"""MyST's directives in each other; what is deeper is code."""
 
 _PREFIX = r"(?:[ \t]*(?:>|[-*+](?=[ \t])|\d{1,9}[.)](?=[ \t])))*[ \t]*"
-_FENCE = rf"{_PREFIX}(?:`{{3,}}(?=[^`\n]*$)|~{{3,}})"
-_FENCE_LINE = re.compile(rf"(?P<prefix>{_PREFIX})(?P<ticks>`{{3,}}|~{{3,}})(?P<info>[^\n]*)\n?")
+_DIRECTIVE = r":{3,}(?=[ \t]*\{[a-z])"
+_FENCE = rf"{_PREFIX}(?:`{{3,}}(?=[^`\n]*$)|~{{3,}}|{_DIRECTIVE})"
+_FENCE_LINE = re.compile(rf"(?P<prefix>{_PREFIX})(?P<ticks>`{{3,}}|~{{3,}}|:{{3,}})(?P<info>[^\n]*)\n?")
 _OPENING = re.compile(
     # What begins a line, and what may stand anywhere; the look-aheads make it quick to see that neither begins here.
-    rf"(?:(?<![^\n])(?=[ \t>*+\-\d`~\[])(?:(?P<fence>{_FENCE})|(?P<note>[ \t]*\[(?://|comment|_metadata_:\w+)\]:))"
+    rf"(?:(?<![^\n])(?=[ \t>*+\-\d`~:\[])(?:(?P<fence>{_FENCE})|(?P<note>[ \t]*\[(?://|comment|_metadata_:\w+)\]:))"
     r"|(?=[`<{\\%])(?:(?P<span>`+)"
     r"|(?P<comment><!--|\{/\*|\{\{-?\s{0,9}/\*|\{%-?\s{0,9}comment\b|\{\{[<%]\s{0,9}comment\b|\{#(?=\s)"
     r"|(?<!\S)%%(?=[^%\n]*%%(?!\S)|[ \t]*$))"
@@ -23,6 +27,7 @@ _OPENING = re.compile(
     r"|(?P<html><(?P<tag>pre|code|samp)\b)"
     r"|(?P<listing>\{%-?\s{0,9}highlight\b|\{\{[<%]\s{0,9}(?P<shortcode>[\w-]*code[\w-]*|highlight)\b)"
     r"|(?P<raw>\{%-?\s{0,9}raw\s{0,9}-?%\})"
+    rf"|(?P<role>\{{(?P<role_name>{ROLE})\}}(?=`))"
     r"|(?P<escape>\\[!-/:-@\[-`{-~])))",
     re.IGNORECASE | re.MULTILINE,
 )
@@ -45,7 +50,7 @@ Include = Callable[[str], str]
 
 def set_code_aside(text: str, shelf: Shelf, include: Include) -> str:
     """Return the text with its code on the shelf, and without comments, scripts and drawings."""
-    return _Scan(text, shelf, include).kept()
+    return _Scan(text, shelf, include, 0).kept()
 
 
 def shown_code(code: str) -> str:
@@ -55,8 +60,9 @@ def shown_code(code: str) -> str:
 
 
 class _Scan:
-    def __init__(self, text: str, shelf: Shelf, include: Include) -> None:
+    def __init__(self, text: str, shelf: Shelf, include: Include, depth: int) -> None:
         self._text = text
+        self._depth = depth
         self._shelf = shelf
         self._include = include
         self._absent: set[str] = set()
@@ -71,6 +77,7 @@ class _Scan:
             "html": self._html,
             "listing": self._listing,
             "raw": self._raw,
+            "role": self._role,
             "escape": self._escape,
         }
         kept: list[str] = []
@@ -111,20 +118,54 @@ class _Scan:
         if left:
             end, closed = left.start(), None  # the quotation ends, and the code with it
         lines = [_without(prefix, line) for line in self._text[begin:end].rstrip("\n").split("\n")]
-        code = shown_code("\n".join(lines))
-        language = re.match(r"\s*\{?\.?([\w+#.-]*)", fence["info"])
+        after = closed.end() if closed else end
+        directive = Directive.of(fence["info"]) if self._depth < MAX_DIRECTIVES else None
+        if directive and not directive.is_code:
+            return self._directive(directive, prefix, without_options(lines)), after
+        if ticks[0] == ":":  # a container of another kind
+            return fence[0], begin
+        code = shown_code("\n".join(without_options(lines) if directive else lines))
+        language = re.match(r"\s*\{?\.?([\w+#.-]*)", directive.argument if directive else fence["info"])
         token = self._shelf.put_fence(code, language[1] if language else "") if code.strip() else ""
-        return f"{prefix}{token}\n", closed.end() if closed else end
+        return f"{prefix}{token}\n", after
+
+    def _directive(self, directive: Directive, prefix: str, lines: list[str]) -> str:
+        """Return what a directive of MyST shows, as lines that go on as where it stands."""
+        if directive.includes:
+            return f"{prefix}{self._include(directive.argument)}\n"
+        if directive.is_unseen:
+            return f"{prefix.rstrip()}\n"
+        title = [f"**{directive.title}**", ""] if directive.title else []
+        inner = _Scan("\n".join(lines), self._shelf, self._include, self._depth + 1).kept().split("\n")
+        further = re.sub(r"[^>\s]", " ", prefix)
+        first, *rest = [*title, *inner]
+        blank = further.rstrip()
+        return "\n".join([blank, f"{prefix}{first}", *(f"{further}{line}".rstrip() for line in rest), blank, ""])
+
+    def _role(self, opening: re.Match[str]) -> tuple[str, int]:
+        """Return the text of a role of MyST, without its name."""
+        ticks = re.compile("`+").match(self._text, opening.end())
+        closed = ticks and self._closing(ticks)
+        if not ticks or not closed:
+            return "", opening.end()
+        text = " ".join(self._text[ticks.end() : closed.start()].split())
+        shown, is_code = shown_role(opening["role_name"], text)
+        return self._shelf.put(f"{ticks[0]}{text}{ticks[0]}") if is_code else shown, closed.end()
 
     def _span(self, opening: re.Match[str]) -> tuple[str, int]:
         ticks, start = opening[0], opening.end()
-        paragraph = self._text.find("\n\n", start, start + MAX_SPAN)
-        limit = paragraph if paragraph >= 0 else min(len(self._text), start + MAX_SPAN)
-        closed = re.compile(rf"(?<!`){ticks}(?!`)").search(self._text, start, limit)
+        closed = self._closing(opening)
         if closed is None:
             return self._shelf.put(ticks), start
         code = shown_code(re.sub(r"\s*\n[\s>]*", " ", self._text[start : closed.start()]))
         return self._shelf.put(f"{ticks}{code}{ticks}"), closed.end()
+
+    def _closing(self, ticks: re.Match[str]) -> re.Match[str] | None:
+        """Return the ticks that close code within a sentence; None if its paragraph has none."""
+        start = ticks.end()
+        paragraph = self._text.find("\n\n", start, start + MAX_SPAN)
+        limit = paragraph if paragraph >= 0 else min(len(self._text), start + MAX_SPAN)
+        return re.compile(rf"(?<!`){ticks[0]}(?!`)").search(self._text, start, limit)
 
     def _comment(self, opening: re.Match[str]) -> tuple[str, int]:
         found = opening[0].strip().replace("{{%", "{{<").replace("{{-", "{{")

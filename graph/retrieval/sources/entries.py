@@ -10,10 +10,9 @@ from datetime import UTC, datetime
 from urllib.parse import quote, urljoin
 
 from graph.retrieval.company import Company
-from graph.retrieval.sources import Change, Deleted, Document, LeftOut, Unchanged
-from graph.retrieval.sources.html_pages import from_html
-from graph.retrieval.sources.links import Resolve
-from graph.retrieval.sources.markdown import from_markdown
+from graph.retrieval.sources import Change, Deleted, Document, LeftOut, Unchanged, UnreadableError
+from graph.retrieval.sources.links import Resolve, with_links
+from graph.retrieval.sources.parsers import parser_for
 from graph.retrieval.sources.visibility import pattern_that_leaves_out, reason_to_leave_out
 
 _HTML = re.compile(
@@ -38,6 +37,8 @@ class Entry:
     labels: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
     path: str = ""
     """Its file's in an archive; else the id stands for it."""
+    fault: str = ""
+    """Why its text can't be read."""
 
 
 def document_of(entry: Entry, company: Company) -> Document | LeftOut:
@@ -51,6 +52,8 @@ def document_of(entry: Entry, company: Company) -> Document | LeftOut:
         reason = reason_to_leave_out(entry.fields, datetime.now(UTC))
     if reason:
         return LeftOut(entry.where, reason, is_fault=False)
+    if entry.fault:
+        return LeftOut(entry.where, entry.fault, is_fault=True)
     for name in ("id", "title", "text"):
         if not getattr(entry, name):
             return LeftOut(entry.where, f"has no {name}", is_fault=True)
@@ -79,15 +82,26 @@ def compare(found: Iterable[Document | LeftOut], known: Mapping[str, str]) -> It
     yield from map(Deleted, known.keys() - seen)
 
 
+def text_of(body: str, title: str, base: str, *, is_html: bool = False) -> tuple[str, str]:
+    """Return the clean Markdown of an article's text, which is HTML or Markdown, and why it can't be read.
+
+    `base` is the address that its links start from, or an empty text.
+    """
+    try:
+        return with_links(markdown_of(body, title, is_html=is_html), joined(base)), ""
+    except UnreadableError as error:
+        return "", error.reason
+
+
 def markdown_of(body: str, title: str, *, is_html: bool = False) -> str:
-    """Return the clean Markdown of an article's text, which is HTML or Markdown, without its title as first heading."""
+    """Return the clean Markdown of an article's text, without its title as first heading. Raises UnreadableError."""
     body = body.replace("\0", "")
     title = " ".join(title.split()) or "Title"
     if is_html or _HTML.search(body):
         page = f"<main><h1>{html.escape(title)}</h1>{body}</main>"
-        text = from_html(codecs.BOM_UTF8 + page.encode("utf-8", "replace"))[0].text
+        text = parser_for(".html")(codecs.BOM_UTF8 + page.encode("utf-8", "replace"))[0].text
     else:
-        text = from_markdown(f"# {title}\n\n{body}".encode("utf-8", "replace"))[0].text
+        text = parser_for(".md")(f"# {title}\n\n{body}".encode("utf-8", "replace"))[0].text
     return re.sub(rf"\A#+ {re.escape(title)}\s*(?:\n|\Z)", "", text.strip(), count=1).strip()
 
 

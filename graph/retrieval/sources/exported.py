@@ -7,11 +7,10 @@ from typing import Any, cast
 from graph.errors import KnowledgeError
 from graph.retrieval.company import Company
 from graph.retrieval.sources import Change, Document, LeftOut, UnreadableError
-from graph.retrieval.sources.entries import Entry, compare, document_of, joined, markdown_of
+from graph.retrieval.sources.entries import Entry, compare, document_of, text_of
 from graph.retrieval.sources.front_matter import texts
 from graph.retrieval.sources.json_files import read_json
 from graph.retrieval.sources.languages import language_of_code
-from graph.retrieval.sources.links import with_links
 
 Item = Mapping[str, Any]
 
@@ -122,14 +121,10 @@ class Exported:
         title = " ".join(str(self._value(item, "title") or "").split())
         url = self._value(item, "url")
         base = url if isinstance(url, str) and url.startswith("http") else ""
-        text = self._value(item, "text")
-        text = with_links(
-            markdown_of(text if isinstance(text, str) else "", title),
-            joined(base),
-        )
-        return Entry(
-            where, article_id, title, text, fields, base or None, language_of_code(str(language or "")), labels
-        )
+        body = self._value(item, "text")
+        text, fault = text_of(body if isinstance(body, str) else "", title, base)
+        spoken = language_of_code(str(language or ""))
+        return Entry(where, article_id, title, text, fields, base or None, spoken, labels, fault=fault)
 
 
 def at(value: object, path: str) -> object:

@@ -11,6 +11,7 @@ from graph.retrieval.sources.decoding import decode
 from graph.retrieval.sources.front_matter import split_front_matter, text_field
 from graph.retrieval.sources.inline import with_plain_lines, without_attributes
 from graph.retrieval.sources.modules import has_modules, without_modules
+from graph.retrieval.sources.myst import has_myst, without_lines_of_myst
 from graph.retrieval.sources.outline import set_indented_code_aside, split_title, with_plain_outline
 from graph.retrieval.sources.shelf import Shelf
 from graph.retrieval.sources.templates import without_templates
@@ -90,6 +91,7 @@ class _Cleaner:
     def _marked(self, source: str) -> str:
         """Return clean Markdown in which the shelf's marks stand for code."""
         text = set_code_aside(source, self._shelf, self._file)
+        text = without_lines_of_myst(text) if has_myst(source) else text
         self._is_mdx = self._is_mdx or has_modules(text)
         text = without_containers(text)
         if self._is_mdx:

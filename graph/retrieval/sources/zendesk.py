@@ -11,11 +11,10 @@ from typing import Any, cast
 from graph.errors import KnowledgeError
 from graph.retrieval.company import Company
 from graph.retrieval.sources import Change, Document, LeftOut, UnreadableError
-from graph.retrieval.sources.entries import Entry, compare, document_of, joined, markdown_of
+from graph.retrieval.sources.entries import Entry, compare, document_of, text_of
 from graph.retrieval.sources.front_matter import texts
 from graph.retrieval.sources.json_files import read_json
 from graph.retrieval.sources.languages import language_of_code
-from graph.retrieval.sources.links import with_links
 
 Item = Mapping[str, Any]
 
@@ -145,10 +144,7 @@ def _entry(where: str, article_id: str, content: Item, article: Item, names: _Na
     title = str(content.get("title") or content.get("name") or "").strip()
     url = content.get("html_url")
     base = url if isinstance(url, str) else ""
-    text = with_links(
-        markdown_of(str(content.get("body") or ""), title, is_html=True),
-        joined(base),
-    )
+    text, fault = text_of(str(content.get("body") or ""), title, base, is_html=True)
     return Entry(
         where,
         article_id,
@@ -158,4 +154,5 @@ def _entry(where: str, article_id: str, content: Item, article: Item, names: _Na
         base or None,
         language_of_code(str(content.get("locale") or "")),
         names.labels(article),
+        fault=fault,
     )

@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from graph.errors import KnowledgeError
+from graph.retrieval.sources import Page
+from graph.retrieval.sources.markdown import from_markdown
 from harness.sourcing import COMPANY, Found, read
 
 
@@ -159,6 +161,25 @@ def test_broken_articles_are_named_and_the_others_read(path: Path) -> None:
         "has no text",
         "has no title",
     ]
+
+
+def test_an_article_that_can_not_be_read_costs_itself_alone(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether it is at fault, or the parser."""
+    good, many = {"id": 1, "title": "A", "body": "B"}, {"id": 2, "title": "C", "body": "{% include a %}\n" * 101}
+    found = loaded(path, [many, good])
+    assert found.documents.keys() == {"1"}
+    [fault] = found.faults
+    assert (fault.where, fault.reason) == (f"{path}: article 1", "includes more than 100 files")
+
+    def defect(content: bytes) -> list[Page]:
+        if b"{%" in content:
+            raise KeyError
+        return from_markdown(content)
+
+    monkeypatch.setattr("graph.retrieval.sources.markdown.from_markdown", defect)
+    found = loaded(path, [many, good])
+    assert found.documents.keys() == {"1"}
+    assert "a defect of ours" in found.faults[0].reason
 
 
 def test_an_address_that_is_none_is_not_told(path: Path) -> None:

@@ -204,6 +204,46 @@ def test_containers_leave_their_title_and_text(source: str, text: str) -> None:
 @pytest.mark.parametrize(
     ("source", "text"),
     [
+        ("```{note}\nMind `it`.\n```\nMore", "Mind `it`.\n\nMore"),
+        ("```{Important}\n---\nclass: x\n---\nMind it.\n```", "Mind it."),
+        (":::{admonition} Careful\n:class: warning\n\nDo it well.\n:::", "**Careful**\n\nDo it well."),
+        ("````{tab-set}\n```{tab-item} Mac\nPress it.\n```\n````", "**Mac**\n\nPress it."),
+        ("1. One\n\n   ```{tip}\n   Wait.\n   ```\n\n2. Two", "1. One\n\n   Wait.\n\n2. Two"),
+        ("> ```{note}\n> Mind it.\n> ```", ">\n> Mind it.\n>"),
+        ("```{figure} a.png\n:alt: A picture\n\nThe menu.\n```", "The menu."),
+        ("A\n\n```{toctree}\n:hidden:\n\na\nb\n```\n\n```{image} a.png\n:alt: x\n```\n\nB", "A\n\nB"),
+        ("```{code-block} python\n:linenos:\nrun()\n```", "```python\nrun()\n```"),
+        ("```{r, echo=FALSE}\nplot(x)\n```", "```r\nplot(x)\n```"),
+        ("```{dot}\na\n```", "```dot\na\n```"),
+        (":::{unknown}\nText\n:::", "Text"),
+        (
+            "See {ref}`a menu <menu>`, {doc}`Roles </a/b>`, {ref}`first-steps`.",
+            "See a menu, [Roles](/a/b), first steps.",
+        ),
+        ("Press {kbd}`Ctrl`, {guilabel}`OK` in {file}`a.cfg`; {abbr}`TLS (secret)`", "Press Ctrl, OK in `a.cfg`; TLS"),
+        ("Type `/{name}` or {name}`x`", "Type `/{name}` or {name}`x`"),
+        ("(menu)=\n## Menu\n\nSee {ref}`menu`\n\n% told to nobody\n\n+++\n\nEnd", "See menu\n\nEnd"),
+        ("% of users, without any of Sphinx's marks", "% of users, without any of Sphinx's marks"),
+    ],
+)
+def test_directives_and_roles_of_myst_leave_what_they_show(source: str, text: str) -> None:
+    """What Sphinx's Markdown wraps stays; its comments, targets and lists of pages go; code stays code."""
+    assert cleaned(source) == text
+
+
+def test_directives_in_each_other_are_bounded() -> None:
+    """What is deeper than any author writes is code, and takes no time."""
+    depth = 400
+    opening = "".join(f"{'`' * (3 + depth - level)}{{note}}\n" for level in range(depth))
+    closing = "".join(f"{'`' * (4 + level)}\n" for level in range(depth))
+    text = cleaned(f"{opening}Text\n{closing}")
+    assert text.startswith("`")
+    assert "Text" in text
+
+
+@pytest.mark.parametrize(
+    ("source", "text"),
+    [
         ("## Setup {#setup}\n\nText", "## Setup\n\nText"),
         ('## Setup {: #setup .x}\n\n[a](b){:target="_blank"} c', "## Setup\n\n[a](b) c"),
         ("![Alt](a.png){width=300}\n\nText {.class}", "Text"),
