@@ -146,6 +146,7 @@ async def _nowhere(scope: Scope, receive: Receive, send: Send) -> None:  # noqa:
 def _described(app: FastAPI, *, with_keys: bool) -> dict[str, Any]:
     """Return the OpenAPI description with this company's desks, and with API keys if there are any."""
     description = FastAPI.openapi(app)
+    description["components"]["schemas"] |= errors.schemas()
     _add_examples(description)
     if desks := getattr(app.state, "desks", ()):
         for schema in ("AskResponse", "ChatResponse"):

@@ -22,6 +22,7 @@ from graph import errors
 from graph.errors import RUN_ERRORS, InternalError, RunError, StateRefused
 
 MEDIA_TYPE = "application/problem+json"
+_SCHEMAS = "#/components/schemas/{model}"
 
 _RETRY_AFTER = {"Retry-After": "5"}  # seconds; the outage may be over by then
 _CLIENT_GONE = 499  # nginx's status for a client that disconnected; it appears only in the log
@@ -262,10 +263,14 @@ def defect_response(instance: str) -> Response:
 
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """Return OpenAPI's `responses` for these statuses, and for 408 and 431, which any request may get."""
-    schema = Problem.model_json_schema()
-    schema["properties"]["errors"]["items"] = schema.pop("$defs")["FieldError"]
-    content = {MEDIA_TYPE: {"schema": schema}}
+    content = {MEDIA_TYPE: {"schema": {"$ref": _SCHEMAS.format(model=Problem.__name__)}}}
     return {status: {"description": HTTPStatus(status).phrase, "content": content} for status in (*statuses, 408, 431)}
+
+
+def schemas() -> dict[str, Any]:
+    """Return what `documented` refers to, as OpenAPI's components have it: FastAPI adds only those of JSON."""
+    schema = Problem.model_json_schema(ref_template=_SCHEMAS)
+    return {**schema.pop("$defs"), Problem.__name__: schema}
 
 
 def _methods(app: FastAPI, path: str) -> list[str]:
