@@ -53,6 +53,8 @@ class Embedder:
         self._dialect = dialect or Dialect(model)
         self._most: int | None = None  # texts that one request may have
         self._has_cut = False
+        self.halved = 0
+        """Requests that were refused and sent again in halves."""
 
     def on(self, wire: Wire) -> "Embedder":
         """Return the same model at the end of another wire to its server."""
@@ -106,6 +108,7 @@ class Embedder:
         if len(texts) == 1:
             return await self._cut(texts[0], error)
         half = (len(texts) + 1) // 2
+        self.halved += 1
         found = [*await self._each(texts[:half]), *await self._each(texts[half:])]
         is_whole = all(each.vector and not each.trouble for each in found)  # else one of the texts is at fault
         if is_whole and _is_too_many(error) and half < (self._most or len(texts)):

@@ -12,7 +12,7 @@ from functools import partial
 from itertools import islice
 from typing import TypeVar
 
-from graph.errors import ModelRefused, ModelTimeout, ModelUnavailable
+from graph.errors import ModelError, ModelRefused, ModelTimeout, ModelUnavailable
 from graph.models import Models
 from graph.models.embedder import Embedded
 from graph.models.faults import count, to_model_error
@@ -57,7 +57,7 @@ async def embed_passages(
     One that the model refuses is missing; `taken` is how many it has taken before. Raises ModelError when the model
     can't be used, or refuses everything; what was embedded until then is kept.
     """
-    size, refused = _BATCH, 0
+    batches, refused = _Batches(), 0
     cut: set[str] = set()
 
     def take_note(passage: ArticlePassage, embedded: Embedded) -> None:
@@ -71,15 +71,18 @@ async def embed_passages(
         known = {each: vector for each, vector in known.items() if len(vector) == dims}
         while part:
             is_known = all(each in known for _, each in part)
-            batch, part = (part, []) if is_known else (part[:size], part[size:])
+            batch, part = (part, []) if is_known else (part[: batches.size], part[batches.size :])
             new = [(passage, each) for passage, each in batch if each not in known]
-            began = time.monotonic()
-            vectors = await _embed(models, new, dims, take_note) if new else {}
-            took = time.monotonic() - began
-            if took > _SLOW:
-                size = max(1, min(size, len(new)) // 2)
-            elif took < _QUICK and len(new) == size:
-                size = min(2 * size, _MOST)
+            began, halved = time.monotonic(), models.indexing.halved
+            try:
+                vectors = await _embed(models, new, dims, take_note) if new else {}
+            except ModelError:
+                if len(new) <= _BATCH:
+                    raise
+                batches.stay_small()  # perhaps it was too much at once, which servers say in many ways
+                part = batch + part
+                continue
+            batches.adapt(len(new), time.monotonic() - began, is_halved=models.indexing.halved > halved)
             if vectors:
                 await kept.put(vectors, cut)
             known |= {each: vector for each, vector in vectors.items() if vector}
@@ -88,6 +91,28 @@ async def embed_passages(
             if not taken and refused >= min(_FEW, len(passages)):
                 raise ModelRefused("it refuses every passage")
             yield found, len(new)
+
+
+class _Batches:
+    """How many passages a request has: more and more of a server that is quick, until it has trouble with so many."""
+
+    def __init__(self) -> None:
+        self.size = _BATCH
+        self._most = _MOST
+
+    def adapt(self, sent: int, took: float, *, is_halved: bool) -> None:
+        """Take note of a request: how many passages it had, its seconds, and whether it was sent again in halves."""
+        if is_halved:
+            self.stay_small()
+        elif took > _SLOW:
+            self.size = max(1, min(self.size, sent) // 2)
+        elif took < _QUICK and sent == self.size:
+            self.size = min(2 * self.size, self._most)
+
+    def stay_small(self) -> None:
+        """Have no more in a request than in the first one."""
+        self._most = _BATCH
+        self.size = min(self.size, _BATCH)
 
 
 async def embed_texts(models: Models, texts: Sequence[str], kept: VectorCache) -> list[Vector]:
@@ -112,7 +137,8 @@ async def _embed(
     """Return the passages' vectors by hash: an empty one where the model refuses it."""
     texts = [passage.embedded for passage, _ in passages]
     try:
-        found = await _patiently(models, lambda: models.indexing.embed_each(texts), _ATTEMPTS)
+        attempts = _ATTEMPTS if len(texts) <= _BATCH else 1
+        found = await _patiently(models, lambda: models.indexing.embed_each(texts), attempts)
     except ModelTimeout:
         if len(texts) == 1:
             raise

@@ -31,6 +31,7 @@ _AT_ONCE = 1000  # articles whose passages are read at once
 _SAMPLE = 300  # articles of a language by whose words a question's language is told
 _CUT_ARTICLES = 256  # articles that are kept as they were cut
 _CENTRE_OF = 10_000  # vectors whose mean is subtracted before signs are taken, since all share a direction
+_LOST = (None, "57P01", "57P02")  # SQLSTATEs of a connection that broke, or that the server has closed
 _OPEN = 1000  # articles without a desk that are given to the nearest: a prompt has 84 examples at most
 
 _CENTRE: LiteralString = """\
@@ -208,13 +209,24 @@ class Stored:
     async def ask(
         self, query: LiteralString, parameters: Sequence[object] | Mapping[str, object], *, binary: bool = False
     ) -> list[TupleRow]:
-        """Return the rows of a query."""
+        """Return the rows of a query, which may be sent twice: once more where its connection is lost."""
         try:
-            async with self._pool.connection() as connection:
-                cursor = await connection.execute(query, parameters, binary=binary)
-                return await cursor.fetchall()
-        except (psycopg.Error, PoolTimeout) as error:
+            try:
+                return await self._rows(query, parameters, binary=binary)
+            except psycopg.OperationalError as error:
+                if isinstance(error, PoolTimeout) or error.sqlstate not in _LOST:
+                    raise
+            await self._pool.check()
+            return await self._rows(query, parameters, binary=binary)
+        except psycopg.Error as error:
             raise KnowledgeUnavailable(type(error).__name__) from error
+
+    async def _rows(
+        self, query: LiteralString, parameters: Sequence[object] | Mapping[str, object], *, binary: bool
+    ) -> list[TupleRow]:
+        async with self._pool.connection() as connection:
+            cursor = await connection.execute(query, parameters, binary=binary)
+            return await cursor.fetchall()
 
     def _names(self, wanted: Set, index: Index) -> dict[str, object]:
         of_set: dict[str, object] = {"number": wanted.number, "language": wanted.language}

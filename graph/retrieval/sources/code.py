@@ -3,9 +3,11 @@
 import re
 from collections.abc import Callable
 
+from graph.retrieval.sources import UnreadableError
 from graph.retrieval.sources.html_markdown import markdown_of
 from graph.retrieval.sources.html_tree import parse
 from graph.retrieval.sources.myst import ROLE, Directive, shown_role, without_options
+from graph.retrieval.sources.parsers import parser_for
 from graph.retrieval.sources.shelf import Shelf
 
 MAX_SPAN = 2000
@@ -107,6 +109,9 @@ class _Scan:
         if fence is None:
             raise ValueError("what begins a fence is its line")
         prefix, ticks, begin = fence["prefix"], fence["ticks"], fence.end()
+        directive = Directive.of(fence["info"]) if self._depth < MAX_DIRECTIVES else None
+        if ticks[0] == ":" and directive is None:  # a container of another kind
+            return fence[0], begin
         closing = rf"^[ \t>]*{re.escape(ticks[0])}{{{len(ticks)},}}[ \t]*(?:\n|\Z)"
         closed = self._find(re.compile(closing, re.MULTILINE), begin)
         end = closed.start() if closed else len(self._text)
@@ -119,11 +124,8 @@ class _Scan:
             end, closed = left.start(), None  # the quotation ends, and the code with it
         lines = [_without(prefix, line) for line in self._text[begin:end].rstrip("\n").split("\n")]
         after = closed.end() if closed else end
-        directive = Directive.of(fence["info"]) if self._depth < MAX_DIRECTIVES else None
         if directive and not directive.is_code:
             return self._directive(directive, prefix, without_options(lines)), after
-        if ticks[0] == ":":  # a container of another kind
-            return fence[0], begin
         code = shown_code("\n".join(without_options(lines) if directive else lines))
         language = re.match(r"\s*\{?\.?([\w+#.-]*)", directive.argument if directive else fence["info"])
         token = self._shelf.put_fence(code, language[1] if language else "") if code.strip() else ""
@@ -131,16 +133,29 @@ class _Scan:
 
     def _directive(self, directive: Directive, prefix: str, lines: list[str]) -> str:
         """Return what a directive of MyST shows, as lines that go on as where it stands."""
-        if directive.includes:
+        if directive.name == "include":
             return f"{prefix}{self._include(directive.argument)}\n"
         if directive.is_unseen:
             return f"{prefix.rstrip()}\n"
-        title = [f"**{directive.title}**", ""] if directive.title else []
-        inner = _Scan("\n".join(lines), self._shelf, self._include, self._depth + 1).kept().split("\n")
         further = re.sub(r"[^>\s]", " ", prefix)
-        first, *rest = [*title, *inner]
         blank = further.rstrip()
-        return "\n".join([blank, f"{prefix}{first}", *(f"{further}{line}".rstrip() for line in rest), blank, ""])
+        if directive.name == "eval-rst":
+            return f"{blank}\n{prefix}{self._restructured(lines)}\n{blank}\n"
+        inner = [*directive.begun(self._inner(directive.argument).strip()), *self._inner("\n".join(lines)).split("\n")]
+        return "\n".join(
+            [blank, f"{prefix}{inner[0]}", *(f"{further}{each}".rstrip() for each in inner[1:]), blank, ""]
+        )
+
+    def _inner(self, text: str) -> str:
+        return _Scan(text, self._shelf, self._include, self._depth + 1).kept()
+
+    def _restructured(self, lines: list[str]) -> str:
+        """Set aside what is reStructuredText in Markdown; without the library for it nothing is left."""
+        try:
+            (page,) = parser_for(".rst")("\n".join(lines).encode("utf-8", "replace"))
+        except UnreadableError:
+            return ""
+        return self._shelf.put_block(Shelf.cleared(page.text))
 
     def _role(self, opening: re.Match[str]) -> tuple[str, int]:
         """Return the text of a role of MyST, without its name."""
@@ -150,7 +165,7 @@ class _Scan:
             return "", opening.end()
         text = " ".join(self._text[ticks.end() : closed.start()].split())
         shown, is_code = shown_role(opening["role_name"], text)
-        return self._shelf.put(f"{ticks[0]}{text}{ticks[0]}") if is_code else shown, closed.end()
+        return self._shelf.put(f"{ticks[0]}{shown}{ticks[0]}") if is_code else shown, closed.end()
 
     def _span(self, opening: re.Match[str]) -> tuple[str, int]:
         ticks, start = opening[0], opening.end()

@@ -54,7 +54,7 @@ def with_plain_lines(text: str, shelf: Shelf, embed: Embed) -> str:
         text = "\n".join(_without_images(line) if "![" in line else line for line in text.split("\n"))
     text = _ICON.sub("", text)
     text = _HIGHLIGHT.sub(r"\1", text) if "==" in text else text
-    text = re.sub(r"\[(?<!!\[)\s*\]\([^()\s]*\)", "", text).replace("****", "")
+    text = re.sub(r"\[(?<!!\[)\s*\]\([^()\s]*\)", "", text)
     return Shelf.unescaped(text).replace("\xa0", " ").replace("\u200b", "")
 
 

@@ -11,7 +11,7 @@ from graph.retrieval.sources.decoding import decode
 from graph.retrieval.sources.front_matter import split_front_matter, text_field
 from graph.retrieval.sources.inline import with_plain_lines, without_attributes
 from graph.retrieval.sources.modules import has_modules, without_modules
-from graph.retrieval.sources.myst import has_myst, without_lines_of_myst
+from graph.retrieval.sources.myst import has_myst, without_marks_of_myst
 from graph.retrieval.sources.outline import set_indented_code_aside, split_title, with_plain_outline
 from graph.retrieval.sources.shelf import Shelf
 from graph.retrieval.sources.templates import without_templates
@@ -26,6 +26,9 @@ TITLES = ("title", "seo.title", "seo_title", "meta.title", "hero.name", "linkTit
 
 _SNIPPET = re.compile(r"^([ \t]*)-{1,9}8<-{1,9}[ \t]{1,9}[\"']([^\"'\n]+)[\"'][ \t]*$", re.MULTILINE)
 """A file that MkDocs puts in; a part of one has a colon, and is left out."""
+
+_NO_STARS = re.compile(r"(?<=[^\s*\d])\*{4}(?![\d*])|(?<![\d*])\*{4}(?=[^\s*\d])")
+"""Marks of emphasis on nothing, but not the stars of a number that is hidden."""
 
 Find = Callable[[str], str | None]
 """Returns the source of a file that a page includes, by the address that it is included by; None if there is none."""
@@ -91,7 +94,7 @@ class _Cleaner:
     def _marked(self, source: str) -> str:
         """Return clean Markdown in which the shelf's marks stand for code."""
         text = set_code_aside(source, self._shelf, self._file)
-        text = without_lines_of_myst(text) if has_myst(source) else text
+        text = without_marks_of_myst(text) if has_myst(source) else text
         self._is_mdx = self._is_mdx or has_modules(text)
         text = without_containers(text)
         if self._is_mdx:
@@ -103,7 +106,8 @@ class _Cleaner:
         text = _SNIPPET.sub(lambda line: line[1] + ("" if ":" in line[2] else self._file(line[2])), text)
         text = without_templates(text, self._fields, self._shelf, self._partial)
         text = without_tags(text, self._fields, self._component, is_mdx=self._is_mdx)
-        return with_plain_lines(text, self._shelf, self._file)
+        text = with_plain_lines(text, self._shelf, self._file)
+        return _NO_STARS.sub("", text) if "****" in source else text.replace("****", "")  # an image was between them
 
     def _with_code_imports(self, text: str) -> str:
         """Put the files in that VitePress shows as code (`<<< @/snippets/a.js`)."""

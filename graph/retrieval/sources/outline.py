@@ -5,6 +5,7 @@ import re
 from graph.retrieval.sources.shelf import Shelf
 
 _MARKER = re.compile(r"([-*+]|\d{1,9}[.)])([ \t]+|$)")
+_LIST_IN_LIST = re.compile(r" *(?:[-*+]|\d{1,9}[.)]) {2,}(?:[-*+]|\d{1,9}[.)]) ")
 _MARKS = frozenset("-*+0123456789")
 _INDENTED = re.compile(r"\n(?: {4}| {0,3}\t|[^\S\n]+(?:\n|\Z))")
 _UNDERLINE = re.compile(r"\n {0,3}[=-]+[ \t]*(?:\n|\Z)")
@@ -105,7 +106,7 @@ def _dedented(text: str) -> str:
                 shift, floor = shift + left - base, indent
         cut = min(shift, indent)
         line = line[cut:].rstrip()
-        if "  " in line:
+        if "  " in line and not _LIST_IN_LIST.match(line):
             line = re.sub(r"(?<=\S) {2,}(?=\S)", " ", line)
         lists.enter(line, indent - cut)
         lines.append(line)

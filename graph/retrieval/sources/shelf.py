@@ -3,9 +3,11 @@
 import html
 import re
 
-_OPEN, _CLOSE = "\ue000", "\ue001"
+OPEN = "\ue000"
+"""Begins what stands for what is set aside."""
+_CLOSE = "\ue001"
 _REFERENCE = re.compile(r"&#(?:x0*e00[01]|0*5734[45])(?![0-9a-f]);?", re.IGNORECASE)
-_TOKEN = re.compile(f"{_OPEN}([ib])(\\d{{1,9}}){_CLOSE}")
+_TOKEN = re.compile(f"{OPEN}([ib])(\\d{{1,9}}){_CLOSE}")
 _PREFIX = re.compile(r"(?:[ \t]*(?:>|[-*+](?=[ \t])|\d{1,9}[.)](?=[ \t])))*[ \t]*")
 
 
@@ -21,7 +23,7 @@ class Shelf:
     @staticmethod
     def cleared(text: str) -> str:
         """Return a source without the two characters that the shelf uses itself, also as HTML writes them."""
-        text = text.replace(_OPEN, "\ufffd").replace(_CLOSE, "\ufffd")
+        text = text.replace(OPEN, "\ufffd").replace(_CLOSE, "\ufffd")
         return _REFERENCE.sub("\ufffd", text) if "&#" in text else text
 
     @staticmethod
@@ -45,11 +47,11 @@ class Shelf:
 
     def _add(self, text: str, kind: str) -> str:
         self._items.append(text)
-        return f"{_OPEN}{kind}{len(self._items) - 1}{_CLOSE}"
+        return f"{OPEN}{kind}{len(self._items) - 1}{_CLOSE}"
 
     def restored(self, text: str) -> str:
         """Return a text with everything back in its place, blocks indented or quoted as where they stand."""
-        if _OPEN not in text:
+        if OPEN not in text:
             return text
         return "\n".join(part for line in text.split("\n") for part in self._lines(line))
 

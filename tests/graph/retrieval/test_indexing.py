@@ -141,6 +141,27 @@ async def test_a_server_that_is_quick_gets_more_at_once(
         assert [len(call.body["input"]) for call in model.of("embeddings") if "\n" in call.body["input"][0]] == sizes
 
 
+@pytest.mark.parametrize(
+    "refused",
+    [status(503), status(413), status(500), cut, body('{"object": "list", "data": []}', "application/json")],
+    ids=["503", "413", "500", "closed", "too few"],
+)
+async def test_a_server_that_has_trouble_with_many_gets_few_again(
+    make_settings: MakeSettings, model: ScriptedModel, monkeypatch: pytest.MonkeyPatch, articles: Path, refused: Reply
+) -> None:
+    """Whatever it says of more than it takes, everything is embedded, and it is not asked for so many again."""
+    for number in range(30):
+        (articles / f"more-{number}.md").write_text(f"---\ntitle: More {number}\n---\n\nText {number}.\n")
+    monkeypatch.setattr(indexing, "_BATCH", 4)
+    monkeypatch.setattr(indexing, "_QUICK", 60.0)
+    model.script("embeddings", dialects.unless(lambda request: len(request["input"]) > 8, refused, VECTORS))
+    assert await indexed(make_settings())
+    sizes = [len(call.body["input"]) for call in model.of("embeddings") if "\n" in call.body["input"][0]]
+    assert sizes.count(16) <= 2  # once more where it may have passed
+    assert sizes[-1] <= 4
+    assert len(set(inputs(model))) == 36
+
+
 async def test_a_batch_that_takes_too_long_is_halved(
     make_settings: MakeSettings, model: ScriptedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:

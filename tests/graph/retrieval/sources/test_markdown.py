@@ -1,3 +1,5 @@
+import time
+
 import pytest
 
 from graph.retrieval.sources.markdown import from_markdown, from_mdx
@@ -215,7 +217,28 @@ def test_containers_leave_their_title_and_text(source: str, text: str) -> None:
         ("```{code-block} python\n:linenos:\nrun()\n```", "```python\nrun()\n```"),
         ("```{r, echo=FALSE}\nplot(x)\n```", "```r\nplot(x)\n```"),
         ("```{dot}\na\n```", "```dot\na\n```"),
-        (":::{unknown}\nText\n:::", "Text"),
+        (":::{faq} How do I pay?\nBy card.\n:::", "**How do I pay?**\n\nBy card."),
+        (":::{.note}\nText\n:::", "Text"),
+        ("```{warning} Never tell\nanybody.\n```", "Never tell\nanybody."),
+        (
+            "```{versionadded} 2.0 for all\n```\n\n```{deprecated} 3.1\n```",
+            "**Added in version 2.0** for all\n\n**Deprecated since version 3.1**",
+        ),
+        (":::{note} See {doc}`/refunds` <!-- or not --> first.\n:::", "See [refunds](/refunds) first."),
+        (
+            ":::{dropdown} {octicon}`gear` Why does `{{ name }}` stay?\nText\n:::",
+            "**Why does `{{ name }}` stay?**\n\nText",
+        ),
+        ("```{class} lead\nWrite a mail.\n```", "Write a mail."),
+        ("```{raw} html\n<p>Within 30 days.</p>\n```\n\n```{raw} latex\n\\x\n```", "Within 30 days."),
+        ("A\n\n```{eval-rst}\n.. warning:: Tell :kbd:`nobody`.\n```\n\nB", "A\n\nWarning\n\nTell nobody.\n\nB"),
+        ("Press {kbd}`<Enter>`, {menuselection}`File --> *`, {guilabel}`&Save`", "Press `<Enter>`, `File --> *`, Save"),
+        (
+            "{ref}`sec-2.1`, {ref}`v1.2-notes`, {doc}`guide/first.md`, {numref}`Figure %s <f>`",
+            "sec 2.1, v1.2 notes, [first](guide/first.md), Figure",
+        ),
+        ("{ref}`a` {math}`x^2`, {cite:p}`b`, {py:func}`c.d`", "a `x^2`, `b`, `c.d`"),
+        ("(a)=\n- one\n  % secret\n\n> % secret\n> quoted\n\n  (inner)=\n  ^^^", "- one\n\n>\n> quoted"),
         (
             "See {ref}`a menu <menu>`, {doc}`Roles </a/b>`, {ref}`first-steps`.",
             "See a menu, [Roles](/a/b), first steps.",
@@ -229,6 +252,36 @@ def test_containers_leave_their_title_and_text(source: str, text: str) -> None:
 def test_directives_and_roles_of_myst_leave_what_they_show(source: str, text: str) -> None:
     """What Sphinx's Markdown wraps stays; its comments, targets and lists of pages go; code stays code."""
     assert cleaned(source) == text
+
+
+def test_stars_of_the_text_stay() -> None:
+    """Only those go that an image stood between."""
+    assert cleaned("Shown as **** **** **** 1234.") == "Shown as **** **** **** 1234."
+    assert cleaned("Card ****1234") == "Card ****1234"
+    assert cleaned("A **junior account**** for all") == "A **junior account for all"
+    assert cleaned("Text **![](a.png)** more") == "Text more"
+
+
+def test_lists_that_begin_in_an_item_stay_in_it() -> None:
+    """The spaces after an item's mark say where its further lines begin."""
+    assert cleaned("*   - A\n    - B\n*   - C") == "*   - A\n    - B\n*   - C"
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        ":::{note}\n" * 20_000,
+        "\n".join(f"{':' * ticks}{{note}}" for ticks in range(3, 1200)),
+        "\n".join(f"{'> ' * depth}:::{{note}}" for depth in range(1, 400)),
+        "\n".join(f"{'  ' * depth}:::{{note}}" for depth in range(1, 400)),
+    ],
+    ids=["open", "longer", "quoted", "indented"],
+)
+def test_containers_that_nothing_closes_take_no_time(source: str) -> None:
+    """Each is looked for once, not once for each of those that it might be in."""
+    began = time.process_time()
+    cleaned(source)
+    assert time.process_time() - began < 5  # as much as a minute, if the time grows with the square
 
 
 def test_directives_in_each_other_are_bounded() -> None:
