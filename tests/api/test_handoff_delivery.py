@@ -314,9 +314,11 @@ def receiving(port: int, kept: Path) -> Generator[None]:
         process.wait()
 
 
-@pytest.mark.soak
-async def test_a_receiver_that_is_down_for_a_minute_gets_each_once(
-    serve: Serve, redis: Redis, model: ScriptedModel, tmp_path: Path
+@pytest.mark.parametrize(
+    "seconds", [pytest.param(15, marks=pytest.mark.soak), pytest.param(60, marks=pytest.mark.nightly)]
+)
+async def test_a_receiver_that_is_down_gets_each_once(
+    serve: Serve, redis: Redis, model: ScriptedModel, tmp_path: Path, seconds: int
 ) -> None:
     """Its process is killed and started again on its port; what came before, meanwhile and after is there in order."""
     port, kept = free_port(), tmp_path / "kept"
@@ -337,7 +339,7 @@ async def test_a_receiver_that_is_down_for_a_minute_gets_each_once(
         for number in range(6):
             message = ASKED if number >= 3 else "While you were away"
             await say(clients[number % 2], message, f"s-{number}")
-        await asyncio.sleep(60)
+        await asyncio.sleep(seconds)
         assert len(kept.read_text("utf-8").splitlines()) == 3
         with receiving(port, kept):
             await until(9)

@@ -70,8 +70,9 @@ def is_withheld(attempt: Injection, events: list[ServerSentEvent]) -> bool:
     return last.get("type") == "answer-withheld"
 
 
-@pytest.mark.soak
-@pytest.mark.parametrize("size", [10_000, 7])
+@pytest.mark.parametrize(
+    "size", [pytest.param(7, marks=pytest.mark.soak), pytest.param(10_000, marks=pytest.mark.nightly)]
+)
 async def test_nothing_gets_out_that_must_not(serve: Serve, redis: Redis, model: ScriptedModel, size: int) -> None:
     """No canary, no secret, no other customer's words and no forged event gets out."""
     attempts = {attempt.text: attempt for attempt in injections()}

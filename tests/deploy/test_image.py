@@ -120,7 +120,7 @@ class Container:
 
     def execute(self, *command: str) -> tuple[int, str]:
         """Run a command in a similar container; return its exit status and its output."""
-        status = self._start(command, "executed").wait(30)
+        status = self._start(command, "executed").wait(120)
         return status, (self._folder / "executed").read_text()
 
     def main(self, process: subprocess.Popen[bytes]) -> psutil.Process:

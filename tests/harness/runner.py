@@ -71,6 +71,6 @@ class Runner:
             env=environment | variables,
             capture_output=True,
             text=True,
-            timeout=30,
+            timeout=120,
             check=False,
         )
