@@ -172,7 +172,7 @@ async def test_a_postgres_that_restarts_costs_no_request(
     """Connections that Postgres has closed are replaced, also where it has not yet said so when one is used."""
     settings = make_settings(DATABASE_URL=database_url)
     async with open_models(settings) as models, open_knowledge(settings, models) as knowledge:
-        for _ in range(20):
+        for _ in range(6):
             with psycopg.connect(postgres, autocommit=True) as connection:
                 connection.execute(
                     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s",
